@@ -1,0 +1,61 @@
+# Each target is one command on a fresh machine: Python 3.11 or newer, pip, make and git are enough.
+# PYTHON names the interpreter that makes .venv; everything else lives inside .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+demo: $(VENV)/.demo ## install, then run the shop of examples/shop from uploads to materializations
+	@$(BIN)/python examples/shop/demo.py
+
+test: $(VENV)/.dev ## install with the test tools, then run every test and measure coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n auto $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
+
+# What must be covered to the last branch: the pure floors, the sensor worker, the S3 sensor.
+empty :=
+space := $(empty) $(empty)
+comma := ,
+PURE := $(subst $(space),$(comma),$(strip \
+	$(addprefix flowstone_core/,errors.py clock.py duration.py document.py partition.py redaction.py \
+	event.py sensor.py asset.py materialization.py retry.py tick.py worker.py) \
+	plugins/flowstone-s3/src/flowstone_s3/*))
+
+lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## rewrite the sources as ruff formats them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure the runner beside a bare heap loop
+	@$(BIN)/python benchmarks/runner.py
+
+clean: ## remove .venv and everything the other targets leave
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: FlowStone needs 3.11 or newer; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python $(PROJECTS)
+	$(BIN)/pip install --quiet -e '.[demo]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml)))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
+	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml))) 'boto3-stubs[s3]'
+	@touch $@ $(VENV)/.demo

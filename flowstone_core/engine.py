@@ -1,0 +1,157 @@
+"""The engine contract: what carries materializations from committed to done."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.attempt import AttemptEnd
+from flowstone_core.clock import Clock
+from flowstone_core.materialization import Claim, Materialization
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """A runner as the store knows it.
+
+    Attributes:
+        id: Unique for each start of each process.
+        machine: Where it runs, so that another process on the same machine can tell whether it
+            still lives; opaque.
+        lease_until: It must be heard of before this moment, or its work is taken over.
+        stopped_at: When it stopped in good order; None while it runs, or if it was killed.
+    """
+
+    id: str
+    host: str
+    pid: int
+    machine: str
+    version: str
+    started_at: datetime
+    lease_until: datetime
+    stopped_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRound:
+    """What one look at the queue brought.
+
+    Attributes:
+        claims: Attempts that the caller must now run and finish.
+        changed: Materializations that moved without being claimed: made ahead for one that
+            depends on them, or discarded because one they depend on was.
+        next_at: When the next one that waits for its time is due; None if there is none.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    changed: tuple[Materialization, ...] = ()
+    next_at: datetime | None = None
+
+
+class MaterializationQueue(Protocol):
+    """What an engine needs of the store. Every method is one transaction, from any thread."""
+
+    def claim(self, worker: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+        """Claim up to ``limit`` materializations that may start, oldest first.
+
+        One that depends on assets whose same partition was never completed is held back, and
+        those are asked for first; one whose dependency was discarded on its behalf is discarded.
+        Of one (asset, partition) at most one runs at a time. Those of assets that are not in
+        ``assets`` are left alone.
+        """
+        ...
+
+    def finish(
+        self, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+    ) -> Sequence[Materialization]:
+        """End an attempt; on completion make its followers due in the same transaction.
+
+        Returns:
+            All materializations that changed, the finished one first.
+
+        Raises:
+            StaleAttemptError: If the claim's token is not current any more; nothing is written.
+        """
+        ...
+
+    def release(self, claims: Collection[Claim], now: datetime) -> None:
+        """Give back attempts that this process will not end; they count as no attempt."""
+        ...
+
+    def recover(self, now: datetime) -> Sequence[Materialization]:
+        """Take back what runners held that are not heard of any more; return what changed."""
+        ...
+
+    def stale_tokens(self, tokens: Collection[str]) -> set[str]:
+        """Return those of the tokens that are not current any more."""
+        ...
+
+    def unfinished(self, assets: AssetGraph, before: datetime | None = None) -> int:
+        """Count materializations that have not ended.
+
+        Args:
+            assets: Only theirs.
+            before: Leave out those whose next attempt is due only after this moment.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """What an engine is made with.
+
+    Attributes:
+        queue: The store's side.
+        assets: All assets.
+        worker: The id of the runner that this process is.
+        threads: How many materializations may run at once.
+        announce: To be called, outside any transaction, with each materialization that changed.
+        redact: Hides secrets in error texts.
+    """
+
+    queue: MaterializationQueue
+    assets: AssetGraph
+    clock: Clock
+    worker: str
+    threads: int = 8
+    announce: Callable[[Materialization], None] = field(default=lambda _: None)
+    redact: Callable[[str], str] = str
+
+
+class Engine(ABC):
+    """The base class of engines.
+
+    Args:
+        setup: What it works with.
+    """
+
+    def __init__(self, setup: EngineSetup) -> None:
+        self.setup = setup
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to carry materializations; returns at once."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Say that something was committed and may be due; any thread, returns at once."""
+
+    @abstractmethod
+    def drain(self, timeout: timedelta | None = None) -> bool:
+        """Wait until nothing runs and nothing is due; what waits for a later time is left.
+
+        Returns:
+            False if the timeout passed first.
+        """
+
+    @abstractmethod
+    def stop(self, grace: timedelta) -> bool:
+        """Start nothing more, wait up to ``grace`` for what runs, give back the rest.
+
+        Returns:
+            Whether everything that ran has ended.
+        """

@@ -1,0 +1,220 @@
+"""Every error FlowStone raises, and the three by which an author's code states an intent.
+
+One root, `FlowstoneError`. An error says what was wrong (its message), where (its ``context``:
+sensor, file, line, ...) and what to do (its ``hint``). Kinds that Python already has a name for
+inherit from that name too, so ``except ValueError`` works as anybody would expect.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import ClassVar
+
+MESSAGE_LIMIT = 2_000
+"""Longest text, in characters, that is kept of an error that foreign code raised."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+
+
+class FlowstoneError(Exception):
+    """The root of all errors of FlowStone.
+
+    Args:
+        message: What was wrong, in one sentence.
+        hint: What to do about it, or None where nothing sensible can be said.
+        **context: Where it was: names and values that a log line should carry.
+
+    Attributes:
+        retryable: Whether the same call may succeed later with nothing changed.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None, **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = context
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration, a pipeline or a value.
+
+    Attributes:
+        message: What is wrong and what is allowed.
+        where: ``file:line`` or another place a person can go to; empty when there is none.
+        subject: What it concerns, such as ``[flowstone:sensor:new_orders] every``; may be empty.
+        hint: What to do, such as ``did you mean 'bucket'?``; may be empty.
+    """
+
+    message: str
+    where: str = ""
+    subject: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.where, self.subject) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class ValidationError(FlowstoneError, ValueError):
+    """A value, a configuration or a pipeline is wrong; `problems` lists everything that is.
+
+    Args:
+        problems: One message, one problem, or all of them.
+    """
+
+    def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = (Problem(problems),)
+        elif isinstance(problems, Problem):
+            problems = (problems,)
+        self.problems: Sequence[Problem] = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class NotFoundError(FlowstoneError, LookupError):
+    """Something was asked for by a name or a number that nothing has."""
+
+
+class ConflictError(FlowstoneError):
+    """What was asked for cannot be done in the state that the thing is in now."""
+
+
+class PluginError(FlowstoneError):
+    """A plugin broke its side of the contract; the message names the plugin."""
+
+
+class OutcomeError(PluginError):
+    """A sensor returned something that is no valid outcome, or a state that is not JSON."""
+
+
+class PollTimeoutError(FlowstoneError, TimeoutError):
+    """A poll went past its deadline; whatever it still returns is discarded."""
+
+    retryable = True
+
+
+class StoreError(FlowstoneError):
+    """The store cannot be used: refused (newer, foreign, corrupt) or misconfigured."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be used at the moment: locked, full, or not reachable."""
+
+    retryable = True
+
+
+class StaleTickError(FlowstoneError):
+    """The sensor was changed by somebody else since this tick began; nothing was written."""
+
+    retryable = True
+
+
+class StaleAttemptError(FlowstoneError):
+    """An attempt that no longer holds the current token tried to finish; nothing was written."""
+
+
+class RetryLater(FlowstoneError):  # noqa: N818 - states an intent, and reads as one where it is raised
+    """Raised by a sensor's ``poll`` or an asset function: not now, try again after ``delay``.
+
+    It is no failure: it uses up no attempt and counts toward no quarantine.
+
+    Args:
+        delay: How long to wait at least; a number is taken as seconds.
+        reason: Why, for the log and the store.
+
+    Raises:
+        ValueError: If the delay is negative.
+    """
+
+    retryable = True
+
+    def __init__(self, delay: timedelta | float, reason: str = "asked to be retried later") -> None:
+        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        if self.delay < timedelta(0):
+            raise ValueError(f"a delay cannot be negative, got {self.delay}")
+        super().__init__(reason)
+
+
+class SensorBroken(FlowstoneError):  # noqa: N818
+    """Raised by a sensor's ``init`` or ``poll``: no retry will help until someone resets it.
+
+    Args:
+        reason: What is broken and what the operator should do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class Discard(FlowstoneError):  # noqa: N818
+    """Raised by an asset function: this partition cannot be made; do not try again.
+
+    Args:
+        reason: Why, kept as the materialization's error.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+def printable(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Make any text safe for a log line, a terminal and both databases.
+
+    Terminal sequences are removed, control characters and lone surrogates are shown escaped,
+    and what is longer than ``limit`` characters is cut with a note of how much was cut.
+    """
+    cut = len(text) - limit
+    if cut > 0:
+        text = text[:limit]
+    text = _ANSI.sub("", text)
+    text = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+    return f"{text} [{cut} more characters]" if cut > 0 else text
+
+
+def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """Say in one safe text what an exception is, whatever it does when asked.
+
+    ``str()`` of a foreign exception may raise, return megabytes or terminal sequences; none of
+    that gets through. The result is ``Kind: message``, or the bare message for FlowStone's own.
+
+    Args:
+        error: The exception.
+        redact: Hides secrets; it is applied before the text is cut, so no half secret remains.
+    """
+    try:
+        text = str(error)
+    except BaseException as failure:  # noqa: BLE001 - a foreign __str__ may raise anything
+        text = f"<its str() raised {type(failure).__name__}>"
+    text = printable(redact(text))
+    if isinstance(error, FlowstoneError):
+        return text
+    kind = type(error).__qualname__
+    return f"{kind}: {text}" if text else kind
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the nearest known name, or an empty text."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def describe_traceback(error: BaseException, frames: int = 20) -> str:
+    """Return the stack of an exception without source lines or locals, innermost call last.
+
+    Source lines are left out because they can hold a literal secret.
+    """
+    summary = traceback.extract_tb(error.__traceback__)[-frames:]
+    return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in summary)

@@ -1,0 +1,99 @@
+"""What a plugin may provide and what it may watch.
+
+A plugin is an entry point of the group ``flowstone`` that names a module or an object with hook
+implementations::
+
+    from flowstone_core import hookimpl
+
+    FLOWSTONE_API = 1
+
+    @hookimpl
+    def flowstone_sensors():
+        return {"my_sensor": MySensor}
+
+``FLOWSTONE_API`` states the version of this contract that the plugin was written for; without it,
+or with one that this core does not know, the plugin is refused. Hook arguments are passed by
+name, so a hook may take only those it needs, and later versions may add some.
+
+A hook that raises, whatever it raises, harms its own plugin only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from flowstone_core.engine import Engine, RunnerInfo
+    from flowstone_core.event import StoredEvent
+    from flowstone_core.materialization import Materialization
+    from flowstone_core.sensor import Sensor
+    from flowstone_core.tick import Tick
+
+PROJECT = "flowstone"
+"""The name of the pluggy project and of the entry-point group."""
+
+API_VERSION = 1
+"""The version of this contract."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def flowstone_sensors() -> Mapping[str, type[Sensor[Any, Any]]]:  # type: ignore[empty-body]
+    """Return sensor classes by the name that configuration writes as ``type``.
+
+    Called once, in the main thread, after all plugins are loaded. Import heavy packages inside
+    the sensor, not at the top of the plugin: every command pays for what is imported here.
+    """
+
+
+@hookspec
+def flowstone_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
+    """Return engine classes by the name that configuration writes as ``engine``.
+
+    Called once, in the main thread, after all plugins are loaded.
+    """
+
+
+@hookspec
+def flowstone_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
+    """Return click commands by name; they appear under ``flowstone``.
+
+    Called in the main thread, only when a command is run or ``--help`` is asked for. A name that
+    FlowStone itself uses is refused.
+    """
+
+
+@hookspec
+def flowstone_tick_finished(tick: Tick) -> None:
+    """Watch: a tick that was not quiet is committed.
+
+    Called after the commit, in the observers' own thread, in the order of the commits. It can
+    neither delay nor undo anything; what it raises is logged with the plugin's name.
+    """
+
+
+@hookspec
+def flowstone_triggered(event: StoredEvent) -> None:
+    """Watch: an event is committed. Called like `flowstone_tick_finished`."""
+
+
+@hookspec
+def flowstone_materialization_changed(materialization: Materialization) -> None:
+    """Watch: a materialization is in a new state. Called like `flowstone_tick_finished`."""
+
+
+@hookspec
+def flowstone_runner_started(runner: RunnerInfo) -> None:
+    """Watch: a runner has started. Called like `flowstone_tick_finished`."""
+
+
+@hookspec
+def flowstone_runner_stopping(runner: RunnerInfo) -> None:
+    """Watch: a runner is about to stop. Called like `flowstone_tick_finished`."""

@@ -1,0 +1,227 @@
+"""Partitions: which slice of an asset, as a typed value in code and as a tagged text in the store.
+
+One value has one text and one text one value:
+
+====================  ==========================================================
+``d:2025-01-15``              a date
+``dt:2025-01-15T02:00:00Z``   an aware datetime, in UTC
+``ndt:2025-01-15T02:00:00``   a naive datetime
+``t:<base64url>``             a tuple: a JSON list of the texts of its parts
+``s:<base64url>``             a string that would be mistaken for another form
+anything else                 a string, as it is
+====================  ==========================================================
+
+base64url is RFC 4648, section 5, without padding.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from datetime import UTC, date, datetime
+from typing import TypeAlias
+
+from flowstone_core.errors import ValidationError, printable
+
+Partition: TypeAlias = "str | date | datetime | tuple[Partition, ...]"
+"""A partition as code sees it; its text is made by `encode_partition`."""
+
+TEXT_LIMIT = 2_000
+"""Most UTF-8 bytes of a partition's text: both databases keep it in an index, PostgreSQL's
+B-tree rows end at 2,704 bytes."""
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{6})?", re.ASCII)
+_TYPED_DATETIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:\d{2})?", re.ASCII
+)
+_TAGS = ("d:", "dt:", "ndt:", "t:", "s:")
+_MAX_DEPTH = 8
+
+
+def encode_partition(value: Partition) -> str:
+    """Write a partition as its one text.
+
+    Args:
+        value: A date, a datetime, a string, or a non-empty tuple of these.
+
+    Raises:
+        ValidationError: If the value is of another type (an int, a list, None, ...), is an empty
+            tuple, holds a lone surrogate, or its text would pass `TEXT_LIMIT`.
+
+    Example:
+        >>> from datetime import date
+        >>> encode_partition(date(2025, 1, 15))
+        'd:2025-01-15'
+        >>> encode_partition("tenant-7")
+        'tenant-7'
+    """
+    text = _encode(value, 0)
+    size = len(text.encode())
+    if size > TEXT_LIMIT:
+        raise ValidationError(
+            f"the partition {text[:40]!r}... has {size:,} bytes; at most {TEXT_LIMIT:,} are allowed"
+        )
+    return text
+
+
+def decode_partition(text: str) -> Partition:
+    """Read a partition from its text, strictly.
+
+    Raises:
+        ValidationError: If the text is not exactly what `encode_partition` writes for some value:
+            an unpadded month, a basic-format date, base64 with stray bits, and so on.
+
+    Example:
+        >>> decode_partition("d:2025-01-15")
+        datetime.date(2025, 1, 15)
+    """
+    try:
+        value = _decode(text, 0)
+        canonical = encode_partition(value)
+    except (ValueError, OverflowError) as error:
+        raise ValidationError(
+            f"{printable(text, 80)!r} is not the text of a partition: {_reason(error)}"
+        ) from None
+    if canonical != text:
+        raise ValidationError(
+            f"{printable(text, 80)!r} is not the text of a partition: "
+            f"this value is written {printable(canonical, 80)!r}"
+        )
+    return value
+
+
+def parse_partition(text: str) -> Partition:
+    """Read a partition as a person types it on a command line.
+
+    A tagged text is that value; ``2025-01-15`` is a date and ``2025-01-15T02:00Z`` a datetime,
+    which is what a person who types one means; everything else is a string. A string that looks
+    like a date is given in its tagged form.
+
+    Raises:
+        ValidationError: If the text looks like a date or a tag and is none.
+    """
+    if _DATE.fullmatch(text) or _TYPED_DATETIME.fullmatch(text):
+        try:
+            value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+            encode_partition(value)
+        except (ValueError, OverflowError) as error:
+            raise ValidationError(
+                f"{text!r} looks like a date and is none: {_reason(error)}; "
+                f"if it is meant as a plain string, give it as {_tagged(text)!r}"
+            ) from None
+        return value
+    if text.startswith(_TAGS):
+        return decode_partition(text)
+    encode_partition(text)
+    return text
+
+
+def format_partition(value: Partition) -> str:
+    """Write a partition for people: ``2025-01-15``, ``2025-01-15 02:00:00Z``, ``(eu, 2025-01-15)``.
+
+    Control characters are shown escaped. Two different partitions may look alike: this is for
+    tables and logs, never for keys.
+    """
+    if isinstance(value, tuple):
+        return f"({', '.join(format_partition(part) for part in value)})"
+    if isinstance(value, datetime):
+        return _encode(value, 0).split(":", 1)[1].replace("T", " ")
+    return value.isoformat() if isinstance(value, date) else printable(value) or "''"
+
+
+def _encode(value: object, depth: int) -> str:
+    if isinstance(value, str):
+        return _encode_string(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None or value.utcoffset() is None:
+            return "ndt:" + value.replace(tzinfo=None).isoformat()
+        try:
+            return "dt:" + value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+        except OverflowError:
+            raise ValidationError(f"{value} is outside the years 1 to 9999 in UTC") from None
+    if isinstance(value, date):
+        return "d:" + value.isoformat()
+    if isinstance(value, tuple):
+        if not value:
+            raise ValidationError("an empty tuple is no partition")
+        if depth == _MAX_DEPTH:
+            raise ValidationError(f"tuples are nested more than {_MAX_DEPTH} deep")
+        return "t:" + _base64(
+            json.dumps(
+                [_encode(part, depth + 1) for part in value],
+                ensure_ascii=False,
+                separators=(",", ":"),
+            )
+        )
+    raise ValidationError(
+        f"a {type(value).__qualname__} is no partition: "
+        "use a date, a datetime, a string, or a tuple of these"
+    )
+
+
+def _encode_string(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(
+            f"the partition {ascii(value)[:80]} holds a lone surrogate, which UTF-8 cannot write"
+        ) from None
+    # str() undoes subclasses: what is stored and compared is a plain string.
+    return _tagged(value) if _needs_tag(value) else str(value)
+
+
+def _needs_tag(value: str) -> bool:
+    return value.startswith(_TAGS) or value != value.strip() or not value or not value.isprintable()
+
+
+def _tagged(value: str) -> str:
+    return "s:" + _base64(value)
+
+
+def _decode(text: str, depth: int) -> Partition:
+    tag, separator, body = text.partition(":")
+    match tag + separator:
+        case "d:":
+            return date.fromisoformat(_shaped(_DATE, body))
+        case "ndt:":
+            return datetime.fromisoformat(_shaped(_DATETIME, body))
+        case "dt:":
+            if not body.endswith("Z"):
+                raise ValueError("it does not end in Z")
+            return datetime.fromisoformat(_shaped(_DATETIME, body[:-1])).replace(tzinfo=UTC)
+        case "s:":
+            return _unbase64(body)
+        case "t:":
+            if depth == _MAX_DEPTH:
+                raise ValueError(f"tuples are nested more than {_MAX_DEPTH} deep")
+            parts = json.loads(_unbase64(body))
+            if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+                raise ValueError("it does not hold a list of texts")
+            return tuple(_decode(part, depth + 1) for part in parts)
+        case _:
+            return text
+
+
+def _shaped(shape: re.Pattern[str], body: str) -> str:
+    if not shape.fullmatch(body):
+        raise ValueError("a date is YYYY-MM-DD, a time YYYY-MM-DDTHH:MM:SS with or without .ffffff")
+    return body
+
+
+def _base64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unbase64(body: str) -> str:
+    try:
+        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("it is not base64url") from None
+    return raw.decode()
+
+
+def _reason(error: BaseException) -> str:
+    return printable(str(error), 200)

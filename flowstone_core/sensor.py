@@ -1,0 +1,160 @@
+"""The sensor contract: what a plugin author writes.
+
+A sensor looks at the outside world on an interval and says what it saw. The runner owns
+everything else: when to poll, deadlines, back-off, the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from flowstone_core.clock import Clock, SystemClock
+from flowstone_core.document import Json
+from flowstone_core.errors import ValidationError
+from flowstone_core.event import Outcome
+
+
+class SensorConfig(BaseModel):
+    """The base of a sensor's config model: unknown settings are refused, values do not change.
+
+    Give each field a type, a default where there is one, and a ``description``: they are what
+    ``flowstone plugins show`` prints. Use `pydantic.SecretStr` for secrets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+C = TypeVar("C", bound=SensorConfig)
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class PollContext:
+    """What the runner tells a sensor about itself.
+
+    Attributes:
+        sensor: The sensor's configured name.
+        logger: Log lines through it carry the sensor's name.
+        clock: Reads the time; tests hand in a fake one, so a sensor never asks `datetime`.
+    """
+
+    sensor: str = "sensor"
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = field(
+        default_factory=lambda: logging.getLogger("flowstone.sensor")
+    )
+    clock: Clock = field(default_factory=SystemClock)
+
+
+class Sensor(ABC, Generic[C, S]):
+    """The base class of every sensor.
+
+    One instance serves one configured sensor for as long as the runner lives. `init`, `poll` and
+    `cleanup` are never called at once; each call may come in another thread. Clients and
+    connections live on the instance; what must survive a restart is the state.
+
+    The state is JSON (None, bool, int, float, str, lists, dicts) and is handed to `poll` as a
+    copy. It is stored together with the events of the same poll, or not at all.
+
+    Args:
+        config: The validated settings.
+        context: Given by the runner; the default serves tests.
+
+    Example:
+        >>> from flowstone_core import NotTriggered, Triggered
+        >>> class Countdown(Sensor[SensorConfig, int]):
+        ...     '''Fires once, when its count has reached zero.'''
+        ...     def init(self) -> int:
+        ...         return 2
+        ...     def poll(self, state: int) -> Outcome[int]:
+        ...         if state == 1:
+        ...             return Triggered("lift-off", state=0)
+        ...         return NotTriggered(max(state - 1, 0))
+        >>> sensor = Countdown(SensorConfig())
+        >>> sensor.poll(sensor.init())
+        NotTriggered(state=1)
+    """
+
+    Config: ClassVar[type[SensorConfig]] = SensorConfig
+
+    def __init__(self, config: C, context: PollContext | None = None) -> None:
+        self.config = config
+        self.context = context or PollContext()
+
+    @abstractmethod
+    def init(self) -> S:
+        """Return the first state ever; called once in the life of a configured sensor.
+
+        It is called again only after ``flowstone sensors reset``. Whatever it raises is a failed
+        tick, retried with back-off.
+        """
+
+    @abstractmethod
+    def poll(self, state: S) -> Outcome[S]:
+        """Look once, and say what was seen.
+
+        Called outside any transaction. Past the sensor's deadline its result is discarded.
+
+        Args:
+            state: A copy of what the last poll, or `init`, returned.
+
+        Returns:
+            `Triggered`, `NotTriggered` or `PollFailed`, each with the state to keep.
+
+        Raises:
+            RetryLater: Not now; not before its delay.
+            SensorBroken: No retry helps; the sensor is not polled again until it is reset.
+            Exception: Anything else is a failed tick, counted and backed off.
+        """
+
+    def cleanup(self) -> None:
+        """Close what the instance holds; called once, after the last poll."""
+
+
+def function_sensor(
+    *, initial: Json = None, name: str | None = None
+) -> Callable[[Callable[[S], Outcome[S]]], type[Sensor[SensorConfig, S]]]:
+    """Make a sensor class of a function that takes the state and returns an outcome.
+
+    Args:
+        initial: The first state.
+        name: The name of the class; the function's own by default.
+
+    Raises:
+        ValidationError: If what is decorated is no function.
+
+    Example:
+        >>> from flowstone_core import NotTriggered, Triggered
+        >>> @function_sensor(initial=0)
+        ... def every_third_poll(state):
+        ...     if state == 2:
+        ...         return Triggered("third", state=0)
+        ...     return NotTriggered(state + 1)
+        >>> every_third_poll(SensorConfig()).poll(2).events[0].partition
+        'third'
+    """
+
+    def make(function: Callable[[S], Outcome[S]]) -> type[Sensor[SensorConfig, S]]:
+        if not callable(function) or isinstance(function, type):
+            raise ValidationError(
+                f"@function_sensor(...) decorates a function, not {function!r:.80}"
+            )
+
+        class FunctionSensor(Sensor[SensorConfig, S]):
+            def init(self) -> S:
+                return cast("S", initial)
+
+            def poll(self, state: S) -> Outcome[S]:
+                return function(state)
+
+        FunctionSensor.__name__ = FunctionSensor.__qualname__ = name or function.__name__
+        FunctionSensor.__doc__ = function.__doc__
+        FunctionSensor.__module__ = function.__module__
+        return FunctionSensor
+
+    return make
