@@ -6,6 +6,7 @@ and nothing ever sleeps: who wants to wait waits on a `Waker`, which another thr
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -64,13 +65,21 @@ class SystemClock(Clock):
 
 
 class _SystemWaker(Waker):
+    """Built on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler."""
+
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._alarms: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def set(self) -> None:
-        self._event.set()
+        self._alarms.put(None)
 
     def wait(self, timeout: float | None) -> bool:
-        was_set = self._event.wait(timeout)
-        self._event.clear()
-        return was_set
+        if timeout is not None:
+            timeout = min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+        try:
+            self._alarms.get(timeout=timeout)
+            while not self._alarms.empty():
+                self._alarms.get_nowait()
+        except queue.Empty:
+            return False
+        return True

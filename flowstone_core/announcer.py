@@ -1,0 +1,75 @@
+"""Saying what happened, after the commit: to the log, and to the plugins that watch."""
+
+from __future__ import annotations
+
+import logging
+
+from flowstone_core.event import StoredEvent
+from flowstone_core.materialization import Materialization, MaterializationState
+from flowstone_core.observers import Observers
+from flowstone_core.partition import decode_partition, format_partition
+from flowstone_core.tick import Tick
+
+logger = logging.getLogger("flowstone")
+
+_LEVELS = {
+    MaterializationState.DISCARDED: logging.ERROR,
+    MaterializationState.RETRYING: logging.WARNING,
+}
+
+
+class Announcer:
+    """Logs and passes on; any thread, returns at once, never raises.
+
+    Args:
+        observers: Those who watch.
+    """
+
+    def __init__(self, observers: Observers) -> None:
+        self._observers = observers
+
+    def tick(self, tick: Tick) -> None:
+        """Say that a tick was committed."""
+        extra: dict[str, object] = {
+            "source": tick.source,
+            "tick": tick.id,
+            "outcome": tick.outcome.value,
+            "events": tick.events,
+            "duplicates": tick.duplicates,
+        }
+        if tick.error:
+            extra["error"] = tick.error
+        logger.log(logging.INFO if tick.outcome.good else logging.WARNING, "tick", extra=extra)
+        self._observers.tell("flowstone_tick_finished", tick=tick)
+
+    def event(self, event: StoredEvent) -> None:
+        """Say that an event was committed."""
+        logger.info(
+            "event",
+            extra={
+                "source": event.source,
+                "event_id": event.id,
+                "asset": event.asset,
+                "partition": format_partition(decode_partition(event.partition)),
+                "materialization": event.materialization_id,
+            },
+        )
+        self._observers.tell("flowstone_triggered", event=event)
+
+    def materialization(self, materialization: Materialization) -> None:
+        """Say that a materialization is in a new state."""
+        extra: dict[str, object] = {
+            "materialization": materialization.id,
+            "asset": materialization.asset,
+            "partition": format_partition(decode_partition(materialization.partition)),
+            "state": materialization.state.value,
+            "attempt": materialization.attempt,
+            "run_id": materialization.run_id,
+        }
+        if materialization.waiting_for:
+            extra["waiting_for"] = materialization.waiting_for
+        if materialization.error:
+            extra["error"] = materialization.error
+        level = _LEVELS.get(materialization.state, logging.INFO)
+        logger.log(level, "materialization", extra=extra)
+        self._observers.tell("flowstone_materialization_changed", materialization=materialization)

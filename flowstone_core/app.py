@@ -1,0 +1,369 @@
+"""Flowstone: everything wired together once; what the command line and your own code call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from flowstone_core.clock import Clock, SystemClock
+from flowstone_core.config import Config, load
+from flowstone_core.document import JsonObject
+from flowstone_core.errors import ConflictError, NotFoundError, did_you_mean
+from flowstone_core.partition import Partition, encode_partition
+from flowstone_core.pipeline import Pipeline
+from flowstone_core.validation import Settings, validate
+
+if TYPE_CHECKING:
+    from flowstone_core.asset import Asset
+    from flowstone_core.event import StoredEvent
+    from flowstone_core.materialization import Attempt, Materialization, MaterializationState
+    from flowstone_core.status import SensorStatus, Status
+    from flowstone_core.store import Store
+    from flowstone_core.supervisor import Supervisor
+    from flowstone_core.tick import Decision, Tick
+
+
+class Flowstone:
+    """A configured FlowStone: its settings, its store, and all that can be done with them.
+
+    The store is opened when it is first needed and closed by `close`, or at the end of a
+    ``with`` block. Methods may be called from any thread; `run` once at a time.
+
+    Args:
+        *pipelines: Pipelines declared in Python.
+        config: A configuration file in addition; none is looked for by default.
+        clock: Reads the time; tests hand in a fake one.
+        **settings: Settings of the ``[flowstone]`` section, such as ``store="sqlite:///f.db"``;
+            they win over the file's.
+
+    Raises:
+        ValidationError: If anything is wrong with the settings; lists everything that is.
+
+    Example:
+        >>> from flowstone_core import Flowstone, Pipeline
+        >>> pipeline = Pipeline("shop")
+        >>> @pipeline.asset
+        ... def daily_report(context):
+        ...     return {"made": context.partition}
+        >>> with Flowstone(pipeline, store="sqlite://") as flow:
+        ...     asked = flow.materialize("daily_report", "north")
+        ...     finished = flow.run(once=True)
+        ...     flow.materialization(asked.id).metadata
+        {'made': 'north'}
+    """
+
+    def __init__(
+        self,
+        *pipelines: Pipeline,
+        config: str | Path | Config | None = None,
+        clock: Clock | None = None,
+        **settings: object,
+    ) -> None:
+        if not isinstance(config, Config):
+            config = Config() if config is None else load(Path(config), os.environ)
+        self.settings: Settings = validate(config, pipelines=pipelines, overrides=settings)
+        self._clock = clock or SystemClock()
+        self._opened: Store | None = None
+        self._supervisor: Supervisor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _store(self) -> Store:
+        if self._opened is None:
+            from flowstone_core.store import Store
+
+            self._opened = Store.open(self.settings.run.store)
+        return self._opened
+
+    def close(self) -> None:
+        """Close the store, if it was opened. It may be used again afterwards."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(self, *, once: bool = False, duration: timedelta | None = None) -> bool:
+        """Tick the sensors and carry the materializations, until a signal or `stop`.
+
+        Args:
+            once: Poll each sensor once, carry what is due to its end, and return.
+            duration: Return after so long.
+
+        Returns:
+            Whether everything that ran had ended within the grace time.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        self._supervisor = self._wire()
+        return self._supervisor.run_once() if once else self._supervisor.run(duration)
+
+    def stop(self) -> None:
+        """Have `run` stop gracefully; any thread."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
+
+    def status(self) -> Status:
+        """Say how everything stands."""
+        from flowstone_core.status import Status
+
+        return Status(
+            self._store.url,
+            tuple(self._store.runners(alive_at=self._clock.now())),
+            tuple(self.sensors()),
+            self._store.counts(),
+        )
+
+    # -- assets and materializations ------------------------------------------------------------
+
+    def materialize(
+        self, asset: str, partition: Partition, *, payload: JsonObject | None = None
+    ) -> Materialization:
+        """Ask for one partition of an asset to be made; a runner does it.
+
+        Returns:
+            The materialization: a new one, or one that is pending for the same partition.
+
+        Raises:
+            NotFoundError: If there is no such asset.
+            ValidationError: If the partition cannot be encoded.
+        """
+        _, materialization = self._store.materialize(
+            self._asset(asset),
+            encode_partition(partition),
+            self.settings.assets,
+            self._clock.now(),
+            payload,
+        )
+        return materialization
+
+    def materializations(
+        self,
+        *,
+        asset: str | None = None,
+        partition: Partition | None = None,
+        state: MaterializationState | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[Materialization]:
+        """List materializations, newest first."""
+        text = None if partition is None else encode_partition(partition)
+        return self._store.materializations(
+            asset=asset, partition=text, state=state, limit=limit, before_id=before_id
+        )
+
+    def materialization(self, number: int) -> Materialization:
+        """Return one materialization.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+        """
+        return self._store.materialization(number)
+
+    def attempts(self, number: int) -> list[Attempt]:
+        """List the attempts of a materialization, first one first."""
+        return self._store.attempts(number)
+
+    def events_of(self, number: int) -> list[StoredEvent]:
+        """List the events that asked for a materialization, oldest first."""
+        return self._store.events_of(number)
+
+    def retry(self, number: int) -> Materialization:
+        """Have a materialization that ended without success made after all.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+            ConflictError: If its state does not allow it.
+        """
+        return self._store.retry(number, self.settings.assets, self._clock.now())
+
+    def cancel(self, number: int) -> Materialization:
+        """Cancel a materialization that has not ended.
+
+        A running asset function cannot be stopped; it sees ``context.cancelled``, and what it
+        returns is discarded.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+            ConflictError: If it has ended.
+        """
+        return self._store.cancel(number, self.settings.assets, self._clock.now())[0]
+
+    # -- sensors, events, ticks -----------------------------------------------------------------
+
+    def sensors(self) -> list[SensorStatus]:
+        """List the sensors that are declared or stored, by name."""
+        from flowstone_core.status import sensor_statuses
+
+        records = {record.name: record for record in self._store.sensors()}
+        return list(sensor_statuses(self.settings.sensors, records))
+
+    def sensor(self, name: str) -> SensorStatus:
+        """Return one sensor.
+
+        Raises:
+            NotFoundError: If none of this name is declared or stored.
+        """
+        for status in self.sensors():
+            if status.name == name:
+                return status
+        raise self._no_sensor(name)
+
+    def sensor_state(self, name: str) -> str | None:
+        """Return a sensor's stored state as JSON text; None before its first poll."""
+        self._declare(name)
+        return self._store.sensor(name).memory.state
+
+    def pause_sensor(self, name: str) -> None:
+        """Poll a sensor no more until it is resumed; a runner notices within two seconds.
+
+        Raises:
+            NotFoundError: If none of this name is declared or stored.
+        """
+        self._declare(name)
+        self._store.pause_sensor(name, self._clock.now())
+
+    def resume_sensor(self, name: str) -> None:
+        """Poll a paused sensor again, from the state it has."""
+        self._declare(name)
+        self._store.resume_sensor(name, self._clock.now())
+
+    def reset_sensor(self, name: str, *, forget_keys: bool = False) -> None:
+        """Forget a sensor's state, failures and back-off: it begins with ``init`` again.
+
+        Args:
+            name: The sensor.
+            forget_keys: Let events with keys it has had before fire again.
+        """
+        self._declare(name)
+        self._store.reset_sensor(name, self._clock.now(), forget_keys=forget_keys)
+
+    def preview_sensor(self, name: str) -> Decision:
+        """Poll a sensor now, in the calling thread, and commit nothing.
+
+        Returns:
+            What the tick would amount to; it begins from the stored state.
+        """
+        from flowstone_core.worker import SensorWorker
+
+        declaration = self.settings.sensors.get(name)
+        if declaration is None:
+            raise self._no_sensor(name)
+        worker = SensorWorker(
+            declaration, self.settings.assets, self._clock, self.settings.redactor
+        )
+        for record in self._store.sensors([name]):
+            worker.memory = record.memory
+        turn = worker.begin()
+        decision = None if turn is None else worker.tick(turn)
+        worker.cleanup()
+        if decision is None:
+            raise ConflictError(f"sensor {name!r} was polled by somebody else meanwhile")
+        return decision
+
+    def events(
+        self,
+        *,
+        source: str | None = None,
+        asset: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[StoredEvent]:
+        """List events, newest first."""
+        return self._store.events(source=source, asset=asset, limit=limit, before_id=before_id)
+
+    def ticks(
+        self, *, source: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[Tick]:
+        """List the ticks that were not quiet, newest first."""
+        return self._store.ticks(source=source, limit=limit, before_id=before_id)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _asset(self, name: str) -> Asset:
+        found = self.settings.assets.get(name)
+        if found is None:
+            raise _not_found("asset", name, self.settings.assets)
+        return found
+
+    def _declare(self, name: str) -> None:
+        """Make a declared sensor known to a store that has not seen it yet."""
+        if name in self.settings.sensors:
+            self._store.declare_sensors([name], self._clock.now())
+        elif not self._store.sensors([name]):
+            raise self._no_sensor(name)
+
+    def _no_sensor(self, name: str) -> NotFoundError:
+        known = {*self.settings.sensors, *(record.name for record in self._store.sensors())}
+        return _not_found("sensor", name, known)
+
+    def _wire(self) -> Supervisor:
+        from flowstone_core.announcer import Announcer
+        from flowstone_core.engine import EngineSetup
+        from flowstone_core.heartbeat import Heartbeat
+        from flowstone_core.observers import Observers
+        from flowstone_core.runner import Runner
+        from flowstone_core.supervisor import Supervisor
+
+        settings, clock = self.settings, self._clock
+        observers = Observers(settings.plugins)
+        announcer = Announcer(observers)
+        heartbeat = Heartbeat(self._store, clock, settings.run.lease)
+        engine = settings.engine(
+            EngineSetup(
+                queue=self._store,
+                assets=settings.assets,
+                clock=clock,
+                worker=heartbeat.runner.id,
+                threads=settings.run.asset_threads,
+                announce=announcer.materialization,
+                redact=settings.redactor,
+            )
+        )
+        runner = Runner(
+            store=self._store,
+            runner_id=heartbeat.runner.id,
+            sensors=settings.sensors,
+            assets=settings.assets,
+            clock=clock,
+            announcer=announcer,
+            redact=settings.redactor,
+            wake_engine=engine.wake,
+            poll_threads=settings.run.poll_threads,
+        )
+        return Supervisor(runner, engine, heartbeat, observers, clock, settings.run.grace)
+
+
+def upgrade_store(url: str) -> tuple[str | None, str]:
+    """Apply the store's migrations.
+
+    Returns:
+        The schema's revision before (None for a new store) and after.
+
+    Raises:
+        StoreError: If the store is newer, foreign or corrupt; it is left as it is.
+    """
+    from flowstone_core.store import Store
+
+    return Store.upgrade(url)
+
+
+def _not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:
+    names: Mapping[str, None] = dict.fromkeys(sorted(known))
+    hint = did_you_mean(name, names) or f"there are: {', '.join(names) or 'none'}"
+    return NotFoundError(f"there is no {what} {name!r}", hint=hint)

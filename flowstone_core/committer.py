@@ -1,0 +1,164 @@
+"""Group commit: ticks that finish together are written in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.clock import Clock
+from flowstone_core.errors import StoreUnavailableError, describe
+from flowstone_core.redaction import Redactor
+from flowstone_core.store import Store, TickResult
+from flowstone_core.tick import Decision, TickCommit
+from flowstone_core.worker import SensorWorker
+
+logger = logging.getLogger("flowstone.committer")
+
+GROUP_LIMIT = 100
+"""Most ticks in one transaction: past it a larger one gains little and holds others up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a decision.
+
+    Attributes:
+        committed: Whether all its transactions were made.
+        stale: Whether the sensor is no longer this runner's, or was changed meanwhile.
+    """
+
+    worker: SensorWorker
+    decision: Decision
+    committed: bool
+    stale: bool = False
+
+
+class Committer:
+    """A thread that writes decisions to the store and tells what became of each.
+
+    Args:
+        owner: The runner's id, by which the store knows whose the sensors are.
+        on_result: Called with each transaction's results, after the commit.
+        on_verdict: Called once for each decision, last.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        assets: AssetGraph,
+        clock: Clock,
+        redact: Redactor,
+        on_result: Callable[[TickResult], None],
+        on_verdict: Callable[[Verdict], None],
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._assets = assets
+        self._clock = clock
+        self._redact = redact
+        self._on_result = on_result
+        self._on_verdict = on_verdict
+        self._queue: queue.SimpleQueue[tuple[SensorWorker, Decision] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="flowstone-commit", daemon=True)
+        self._down = False
+
+    def start(self) -> None:
+        """Begin; call it once."""
+        self._thread.start()
+
+    def put(self, worker: SensorWorker, decision: Decision) -> None:
+        """Have a decision written; any thread, returns at once."""
+        self._queue.put((worker, decision))
+
+    def close(self, timeout: float) -> None:
+        """Write what is waiting, then end; wait at most ``timeout`` seconds of real time."""
+        self._queue.put(None)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            ending = False
+            while len(group) < GROUP_LIMIT and not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    ending = True
+                    break
+                group.append(more)
+            singles = [item for item in group if len(item[1].commits) == 1]
+            for verdict in self._write_group(singles):
+                self._on_verdict(verdict)
+            for worker, decision in group:
+                if len(decision.commits) > 1:
+                    self._on_verdict(self._write_in_turn(worker, decision))
+            if ending:
+                return
+
+    def _write_group(self, group: Sequence[tuple[SensorWorker, Decision]]) -> Iterator[Verdict]:
+        if not group:
+            return
+        try:
+            results = self._write([decision.commits[0] for _, decision in group])
+        except StoreUnavailableError as error:
+            self._unavailable(error)
+            for worker, decision in group:
+                yield Verdict(worker, decision, committed=False)
+            return
+        except Exception:
+            # One tick's data must not take the others down with it: each gets its own
+            # transaction, and only the one that the store refuses again is a failed tick.
+            logger.debug("group commit refused, writing each tick alone", exc_info=True)
+            for worker, decision in group:
+                yield self._write_in_turn(worker, decision)
+            return
+        for (worker, decision), result in zip(group, results, strict=True):
+            yield Verdict(worker, decision, result.committed, stale=not result.committed)
+
+    def _write_in_turn(self, worker: SensorWorker, decision: Decision) -> Verdict:
+        try:
+            for commit in decision.commits:
+                (result,) = self._write([commit])
+                if not result.committed:
+                    return Verdict(worker, decision, committed=False, stale=True)
+        except StoreUnavailableError as error:
+            self._unavailable(error)
+            return Verdict(worker, decision, committed=False)
+        except Exception as error:
+            logger.exception("the store refused a tick", extra={"sensor": worker.name})
+            return self._write_refusal(worker, error)
+        return Verdict(worker, decision, committed=True)
+
+    def _write_refusal(self, worker: SensorWorker, error: Exception) -> Verdict:
+        failure = worker.refuse(error)
+        try:
+            (result,) = self._write(failure.commits)
+        except Exception as second:  # noqa: BLE001 - whatever it is, the thread must go on
+            logger.error(  # noqa: TRY400 - the first one's traceback is in the log already
+                "the store refused the record of a failed tick too",
+                extra={"sensor": worker.name, "error": describe(second, self._redact)},
+            )
+            return Verdict(worker, failure, committed=False)
+        return Verdict(worker, failure, result.committed, stale=not result.committed)
+
+    def _write(self, commits: Sequence[TickCommit]) -> Sequence[TickResult]:
+        results = self._store.commit_ticks(self._owner, commits, self._assets, self._clock.now())
+        if self._down:
+            self._down = False
+            logger.warning("the store is back")
+        for result in results:
+            if result.committed:
+                self._on_result(result)
+        return results
+
+    def _unavailable(self, error: StoreUnavailableError) -> None:
+        if not self._down:
+            self._down = True
+            logger.error(
+                "the store is unavailable: ticks are dropped and polled again",
+                extra={"error": describe(error, self._redact)},
+            )

@@ -1,0 +1,131 @@
+"""The life of the process: start everything, wait for the end, stop in good order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+
+from flowstone_core.clock import Clock
+from flowstone_core.engine import Engine
+from flowstone_core.heartbeat import Heartbeat
+from flowstone_core.observers import Observers
+from flowstone_core.runner import Runner
+
+logger = logging.getLogger("flowstone.supervisor")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Supervisor:
+    """Starts and stops the runner, the engine and the heartbeat together.
+
+    Args:
+        grace: How long a graceful stop waits for what runs.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        engine: Engine,
+        heartbeat: Heartbeat,
+        observers: Observers,
+        clock: Clock,
+        grace: timedelta,
+    ) -> None:
+        self._runner = runner
+        self._engine = engine
+        self._heartbeat = heartbeat
+        self._observers = observers
+        self._clock = clock
+        self._grace = grace
+        self._end = clock.waker()
+        self._signalled = False
+
+    def run(self, duration: timedelta | None = None) -> bool:
+        """Run until a signal, `stop`, or the end of ``duration``.
+
+        In the main thread SIGINT and SIGTERM stop gracefully: nothing new is started, what runs
+        is waited for within the grace time and given back otherwise. A second one ends the
+        process at once; what it held is taken over by the next runner.
+
+        Returns:
+            Whether everything that ran had ended when the grace time was over.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        with self._started(), self._signals():
+            self._runner.start()
+            self._end.wait(None if duration is None else duration.total_seconds())
+            return self._stop()
+
+    def run_once(self) -> bool:
+        """Poll each sensor once, carry what is due to its end, and stop.
+
+        Returns:
+            Whether everything that ran had ended, as for `run`.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        with self._started(), self._signals():
+            self._runner.run_once()
+            while not self._signalled and not self._engine.drain(timedelta(seconds=0.2)):
+                pass
+            return self._stop()
+
+    def stop(self) -> None:
+        """Have `run` stop gracefully; any thread, and safe in a signal handler."""
+        self._end.set()
+
+    @contextmanager
+    def _started(self) -> Iterator[None]:
+        self._heartbeat.start()
+        try:
+            self._engine.start()
+            self._observers.tell("flowstone_runner_started", runner=self._heartbeat.runner)
+            logger.info(
+                "runner started",
+                extra={"runner": self._heartbeat.runner.id, "pid": self._heartbeat.runner.pid},
+            )
+            yield
+        finally:
+            self._heartbeat.stop()
+            self._observers.close(timeout=5)
+            logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
+
+    def _stop(self) -> bool:
+        self._observers.tell("flowstone_runner_stopping", runner=self._heartbeat.runner)
+        end = self._clock.monotonic() + self._grace.total_seconds()
+        polled = self._runner.stop(self._grace)
+        left = timedelta(seconds=max(0.0, end - self._clock.monotonic()))
+        carried = self._engine.stop(left)
+        return polled and carried
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._signalled:
+            # Nothing may hold this up: not a hung thread, not a lock, not an exit handler.
+            os.write(2, b"flowstone: stopped at once by a second signal\n")
+            os._exit(128 + number)
+        self._signalled = True
+        os.write(2, b"flowstone: stopping; a second signal stops at once\n")
+        self.stop()

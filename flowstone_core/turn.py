@@ -1,0 +1,75 @@
+"""The calls that the pool makes for a sensor: one poll, or its clean-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowstone_core.pool import Call
+from flowstone_core.tick import Decision
+from flowstone_core.worker import SensorWorker
+
+
+class PollTurn(Call):
+    """One turn of a worker.
+
+    Args:
+        turn: The turn's number, from `SensorWorker.begin`.
+        on_decided: Told the decision, and how many of the turn's holds go with it: the
+            verdict's, and the thread's unless that has not come back.
+        on_returned: Told that a thread that was given up has come back.
+    """
+
+    __slots__ = ("_on_decided", "_on_returned", "_turn", "_worker")
+
+    def __init__(
+        self,
+        worker: SensorWorker,
+        turn: int,
+        on_decided: Callable[[SensorWorker, Decision, int], None],
+        on_returned: Callable[[SensorWorker], None],
+    ) -> None:
+        super().__init__(worker.deadline)
+        self._worker = worker
+        self._turn = turn
+        self._on_decided = on_decided
+        self._on_returned = on_returned
+
+    def run(self) -> None:
+        """Poll and decide."""
+        decision = self._worker.tick(self._turn)
+        if decision is None:
+            self._on_returned(self._worker)
+        else:
+            self._on_decided(self._worker, decision, 2)
+
+    def expired(self) -> None:
+        """End the turn as timed out."""
+        decision = self._worker.expire(self._turn)
+        if decision is not None:
+            self._on_decided(self._worker, decision, 1)
+
+
+class CleanupCall(Call):
+    """The clean-up of a worker's sensor.
+
+    Args:
+        on_done: Called when it is over, one way or the other.
+    """
+
+    __slots__ = ("_on_done", "_worker", "done")
+
+    def __init__(self, worker: SensorWorker, on_done: Callable[[], None]) -> None:
+        super().__init__(worker.deadline)
+        self._worker = worker
+        self._on_done = on_done
+        self.done = False
+
+    def run(self) -> None:
+        """Have the sensor clean up."""
+        self._worker.cleanup()
+        self.expired()
+
+    def expired(self) -> None:
+        """Wait for it no longer."""
+        self.done = True
+        self._on_done()
