@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flowstone_core.document import PAYLOAD_LIMIT, dump_document
-from flowstone_core.errors import Discard, PluginError, RetryLater, describe
+from flowstone_core.errors import (
+    Discard,
+    PluginError,
+    ValidationError,
+    describe,
+    honoured_delay,
+)
 from flowstone_core.materialization import AttemptOutcome, Materialization, MaterializationState
-
-RETRY_LATER_LIMIT = timedelta(days=7)
-"""The longest delay that is honoured of a `RetryLater`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,12 @@ def succeed(result: object) -> AttemptEnd:
                 f"the asset function returned a {type(result).__qualname__}; "
                 "it must return None or a small JSON mapping"
             )
-        metadata = dump_document(dict(result), what="the returned metadata", limit=PAYLOAD_LIMIT)
+        try:
+            metadata = dump_document(
+                dict(result), what="the returned metadata", limit=PAYLOAD_LIMIT
+            )
+        except ValidationError as error:
+            raise PluginError(error.message) from None
     return AttemptEnd(AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata)
 
 
@@ -70,12 +78,13 @@ def fail(
     text = describe(error, redact)
     if isinstance(error, Discard):
         return AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, text)
-    if isinstance(error, RetryLater):
+    delay = honoured_delay(error)
+    if delay is not None:
         return AttemptEnd(
             AttemptOutcome.RETRY_LATER,
             MaterializationState.RETRYING,
             text,
-            retry_at=now + min(error.delay, RETRY_LATER_LIMIT),
+            retry_at=now + delay,
             spared=True,
         )
     if materialization.attempt >= materialization.max_attempts:

@@ -71,17 +71,18 @@ def parse_duration(text: str) -> timedelta:
 def format_duration(value: timedelta) -> str:
     """Write a duration in the short form that `parse_duration` reads.
 
-    Parts smaller than a millisecond are dropped.
+    Parts smaller than a millisecond are dropped; a negative one, which `parse_duration` refuses,
+    gets a minus sign before it.
 
     Example:
         >>> format_duration(timedelta(seconds=5400))
         '1h30m'
     """
-    rest = value // _UNITS["ms"]
-    text = ""
+    total = value // _UNITS["ms"]
+    rest, text = abs(total), ""
     for unit in ("d", "h", "m", "s", "ms"):
         size = _UNITS[unit] // _UNITS["ms"]
         count, rest = divmod(rest, size)
         if count:
             text += f"{count}{unit}"
-    return text or "0s"
+    return f"-{text}" if total < 0 else text or "0s"

@@ -18,7 +18,12 @@ from typing import ClassVar
 MESSAGE_LIMIT = 2_000
 """Longest text, in characters, that is kept of an error that foreign code raised."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+RETRY_LATER_LIMIT = timedelta(days=7)
+"""The longest delay that is honoured of a `RetryLater`."""
+
+# Control characters, separators that end a line, what turns the direction of the text around it,
+# and lone surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -132,20 +137,27 @@ class RetryLater(FlowstoneError):  # noqa: N818 - states an intent, and reads as
     It is no failure: it uses up no attempt and counts toward no quarantine.
 
     Args:
-        delay: How long to wait at least; a number is taken as seconds.
+        delay: How long to wait at least; a number is taken as seconds. More than 7 days are
+            honoured as 7 days.
         reason: Why, for the log and the store.
 
     Raises:
-        ValueError: If the delay is negative.
+        ValueError: If the delay is negative or not a number.
     """
 
     retryable = True
 
     def __init__(self, delay: timedelta | float, reason: str = "asked to be retried later") -> None:
-        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-        if self.delay < timedelta(0):
-            raise ValueError(f"a delay cannot be negative, got {self.delay}")
         super().__init__(reason)
+        if not isinstance(delay, timedelta):
+            # A server may ask for more than a timedelta holds; it gets no more than the limit.
+            delay = timedelta(seconds=min(delay, timedelta.max.days))
+        if delay < timedelta(0):
+            raise ValueError(f"a delay cannot be negative, got {delay}")
+        self.delay = delay
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.delay, self.message), self.__dict__
 
 
 class SensorBroken(FlowstoneError):  # noqa: N818
@@ -184,6 +196,24 @@ def printable(text: str, limit: int = MESSAGE_LIMIT) -> str:
     return f"{text} [{cut} more characters]" if cut > 0 else text
 
 
+def honoured_delay(error: BaseException) -> timedelta | None:
+    """Return for how long a `RetryLater` is obeyed: at most `RETRY_LATER_LIMIT`.
+
+    Returns:
+        None for any other error, and for one of a subclass that made no delay of its delay: both
+        are failures.
+    """
+    if not isinstance(error, RetryLater):
+        return None
+    try:
+        delay: object = error.delay
+    except BaseException:  # noqa: BLE001 - a foreign property may raise anything
+        return None
+    if not isinstance(delay, timedelta) or delay < timedelta(0):
+        return None
+    return min(delay, RETRY_LATER_LIMIT)
+
+
 def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
     """Say in one safe text what an exception is, whatever it does when asked.
 
@@ -192,14 +222,15 @@ def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
 
     Args:
         error: The exception.
-        redact: Hides secrets; it is applied before the text is cut, so no half secret remains.
+        redact: Hides secrets; it is applied before the text is cut, so no half secret remains,
+            and after terminal sequences are removed, so none holds a secret apart.
     """
     try:
-        text = str(error)
+        text = str.__str__(str(error))  # str() may return a subclass of str, with its own methods
     except BaseException as failure:  # noqa: BLE001 - a foreign __str__ may raise anything
         text = f"<its str() raised {type(failure).__name__}>"
-    text = printable(redact(text))
-    if isinstance(error, FlowstoneError):
+    text = printable(redact(_ANSI.sub("", text)))
+    if issubclass(type(error), FlowstoneError):  # isinstance() would ask the object itself too
         return text
     kind = type(error).__qualname__
     return f"{kind}: {text}" if text else kind

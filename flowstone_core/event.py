@@ -63,24 +63,30 @@ class StoredEvent:
 EventLike: TypeAlias = "Event | Partition"
 
 
+@dataclass(frozen=True, slots=True, init=False)
 class Triggered(Generic[S]):
     """The poll found something.
 
     Args:
         events: One partition, one `Event`, or an iterable of either. A tuple is one partition
-            unless an `Event` is in it.
+            unless it is empty or an `Event` is in it.
         state: What the sensor remembers from here on.
+
+    Attributes:
+        events: What was found, in order; it may be nothing.
+        state: As it was given.
 
     Example:
         >>> Triggered("tenant-7", state=None).events
         (Event(partition='tenant-7', key=None, asset=None, payload=None),)
     """
 
-    __slots__ = ("events", "state")
+    events: tuple[Event, ...]
+    state: S
 
     def __init__(self, events: EventLike | Iterable[EventLike], state: S) -> None:
-        self.events: tuple[Event, ...] = _as_events(events)
-        self.state = state
+        object.__setattr__(self, "events", _as_events(events))
+        object.__setattr__(self, "state", state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +124,9 @@ def _as_events(events: object) -> tuple[Event, ...]:
 
 def _is_partition(value: Iterable[object]) -> bool:
     if isinstance(value, tuple):
-        return not any(isinstance(part, Event) for part in value)
-    return isinstance(value, str)
+        return bool(value) and not any(isinstance(part, Event) for part in value)
+    # Bytes and mappings can be iterated, but nobody means their items.
+    return isinstance(value, str | bytes | Mapping)
 
 
 def _as_event(item: object) -> Event:

@@ -38,6 +38,11 @@ _TYPED_DATETIME = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:\d{2})?", re.ASCII
 )
 _TAGS = ("d:", "dt:", "ndt:", "t:", "s:")
+# Written out, and not left to `str.isprintable`: what that says changes with the Unicode version
+# of the Python that runs, and a stored text must stay the text of its value.
+_HIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
+)
 _MAX_DEPTH = 8
 
 
@@ -62,7 +67,7 @@ def encode_partition(value: Partition) -> str:
     size = len(text.encode())
     if size > TEXT_LIMIT:
         raise ValidationError(
-            f"the partition {text[:40]!r}... has {size:,} bytes; at most {TEXT_LIMIT:,} are allowed"
+            f"{text[:40]!r}... has {size:,} bytes as a text; at most {TEXT_LIMIT:,} are allowed"
         )
     return text
 
@@ -81,7 +86,7 @@ def decode_partition(text: str) -> Partition:
     try:
         value = _decode(text, 0)
         canonical = encode_partition(value)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise ValidationError(
             f"{printable(text, 80)!r} is not the text of a partition: {_reason(error)}"
         ) from None
@@ -136,14 +141,12 @@ def _encode(value: object, depth: int) -> str:
     if isinstance(value, str):
         return _encode_string(value)
     if isinstance(value, datetime):
-        if value.tzinfo is None or value.utcoffset() is None:
-            return "ndt:" + value.replace(tzinfo=None).isoformat()
-        try:
-            return "dt:" + value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-        except OverflowError:
-            raise ValidationError(f"{value} is outside the years 1 to 9999 in UTC") from None
+        return _encode_datetime(value)
     if isinstance(value, date):
-        return "d:" + value.isoformat()
+        text = date.isoformat(value)
+        if date.fromisoformat(text) != value:
+            raise ValidationError(f"{value!r:.80} is no plain date")
+        return "d:" + text
     if isinstance(value, tuple):
         if not value:
             raise ValidationError("an empty tuple is no partition")
@@ -157,24 +160,43 @@ def _encode(value: object, depth: int) -> str:
             )
         )
     raise ValidationError(
-        f"a {type(value).__qualname__} is no partition: "
+        f"a value of type {type(value).__qualname__} is no partition: "
         "use a date, a datetime, a string, or a tuple of these"
     )
 
 
+def _encode_datetime(value: datetime) -> str:
+    aware = value.utcoffset() is not None
+    try:
+        plain = (value.astimezone(UTC) if aware else value).replace(tzinfo=None)
+    except OverflowError:
+        raise ValidationError(f"{value} is outside the years 1 to 9999 in UTC") from None
+    # The method of datetime itself: a subclass may write another text, and may hold what this
+    # text does not say (pandas has nanoseconds, and a NaT that is a datetime).
+    text = datetime.isoformat(plain)
+    if datetime.fromisoformat(text) != plain:
+        raise ValidationError(f"{value!r:.80} is no plain datetime")
+    return f"dt:{text}Z" if aware else f"ndt:{text}"
+
+
 def _encode_string(value: str) -> str:
+    value = str.__str__(value)  # undoes subclasses: what is stored and compared is a plain string
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValidationError(
             f"the partition {ascii(value)[:80]} holds a lone surrogate, which UTF-8 cannot write"
         ) from None
-    # str() undoes subclasses: what is stored and compared is a plain string.
-    return _tagged(value) if _needs_tag(value) else str(value)
+    return _tagged(value) if _needs_tag(value) else value
 
 
 def _needs_tag(value: str) -> bool:
-    return value.startswith(_TAGS) or value != value.strip() or not value or not value.isprintable()
+    return (
+        not value
+        or value.startswith((*_TAGS, " "))
+        or value.endswith(" ")
+        or bool(_HIDDEN.search(value))
+    )
 
 
 def _tagged(value: str) -> str:

@@ -5,29 +5,32 @@ Whatever is wrong is said where it is declared, with the line that declared it.
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import pydantic
 
-from flowstone_core.asset import NAME, Asset, AssetFunction, AssetGraph
+from flowstone_core.asset import Asset, AssetFunction, AssetGraph
 from flowstone_core.declaration import (
     AnySensor,
     SensorDeclaration,
     declare_sensor,
     missing_asset,
     name_problem,
+    own_name,
     pydantic_problems,
 )
 from flowstone_core.errors import Problem, ValidationError
-from flowstone_core.settings import Duration
+from flowstone_core.settings import PositiveDuration
 
 F = TypeVar("F", bound=AssetFunction)
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class Pipeline:
@@ -57,14 +60,13 @@ class Pipeline:
         if problem is not None:
             raise ValidationError(problem)
         self.name = name
-        self._assets: list[Asset] = []
+        self._assets: dict[str, Asset] = {}
         self._sensors: dict[str, SensorDeclaration] = {}
-        self._graph = AssetGraph()
 
     @property
     def assets(self) -> AssetGraph:
         """The assets by name, each after those it depends on."""
-        return self._graph
+        return AssetGraph(self._assets.values())
 
     @property
     def sensors(self) -> Mapping[str, SensorDeclaration]:
@@ -127,59 +129,77 @@ class Pipeline:
         """
         where = _caller()
         declaration, problems = declare_sensor(
-            name, sensor_class, options, where=where, asset=asset, assets=self._graph
+            name, sensor_class, options, where=where, asset=asset, assets=self._assets
         )
-        if name in self._sensors:
-            first = self._sensors[name].where
-            problems.insert(
-                0,
-                Problem(
-                    f"there is already a sensor {name!r}", where, hint=f"the other is at {first}"
-                ),
-            )
+        first = self._sensors.get(name) if isinstance(name, str) else None
+        if first is not None:
+            what = f"there is already a sensor {name!r}"
+            problems.append(Problem(what, where, hint=f"the other is at {first.where}"))
         if problems or declaration is None:
             raise ValidationError(problems)
         self._sensors[name] = declaration
 
     def _declare_asset(self, function: object, options: dict[str, Any], where: str) -> None:
-        subject = f"asset {options.get('name', getattr(function, '__name__', '?'))!r:.80}"
-        if not callable(function) or isinstance(function, type):
-            raise ValidationError(
-                Problem(f"an asset is made by a function, not {function!r:.80}", where)
-            )
-        own_name = getattr(function, "__name__", "")
+        wrong = _function_problem(function, where)
+        if wrong is not None:
+            raise ValidationError(wrong)
+        options = dict(options)
+        if options.get("name") is None:
+            options["name"] = own_name(function)
+        upstreams = options.get("depends_on", ())
+        if isinstance(upstreams, Iterable) and not isinstance(upstreams, str | bytes | Mapping):
+            upstreams = options["depends_on"] = tuple(upstreams)
+        subject = f"asset {options['name']!r:.210}"
+        problems: list[Problem] = []
+        read: _AssetOptions | None = None
         try:
-            read = _AssetOptions.model_validate({"name": own_name, **options})
+            read = _AssetOptions.model_validate(options)
         except pydantic.ValidationError as error:
-            raise ValidationError(pydantic_problems(error, _AssetOptions, where, subject)) from None
-        problems = []
-        for upstream in read.depends_on:
-            if upstream == read.name:
-                problems.append(Problem(f"{subject} depends on itself: a cycle", where))
-            elif upstream not in self._graph:
-                problems.append(
-                    missing_asset(f"{subject} depends on", upstream, self._graph, where)
-                )
-        if read.name in self._graph:
-            first = self._graph[read.name].where
-            problems.append(
-                Problem(f"there is already an {subject}", where, hint=f"the other is at {first}")
-            )
-        if problems:
+            problems += pydantic_problems(error, _AssetOptions, where, subject)
+        # What can be said of the names is said even if another option is wrong.
+        problems += self._name_problems(options["name"], upstreams, subject, where)
+        if read is not None and read.follow and not read.depends_on:
+            problems.append(Problem(f"{subject} follows nothing: it has no depends_on", where))
+        if problems or read is None:
             raise ValidationError(problems)
-        self._assets.append(Asset(function=function, where=where, **read.model_dump()))
-        self._graph = AssetGraph(self._assets)
+        made_by = cast("AssetFunction", function)
+        self._assets[read.name] = Asset(function=made_by, where=where, **read.model_dump())
+
+    def _name_problems(
+        self, name: object, upstreams: object, subject: str, where: str
+    ) -> Iterator[Problem]:
+        first = self._assets.get(name) if isinstance(name, str) else None
+        if first is not None:
+            hint = f"the other is at {first.where}"
+            yield Problem(f"there is already an {subject}", where, hint=hint)
+        if not isinstance(upstreams, tuple):
+            return
+        for number, upstream in enumerate(upstreams):
+            if upstream == name:
+                yield Problem(f"{subject} depends on itself: a cycle", where)
+            elif upstream in upstreams[:number]:
+                yield Problem(f"{subject} names {upstream!r:.80} twice in depends_on", where)
+            elif upstream not in list(self._assets):
+                yield missing_asset(f"{subject} depends on", upstream, self._assets, where)
 
 
 class _AssetOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    name: str = pydantic.Field(pattern=rf"^{NAME.pattern}$")
-    depends_on: tuple[str, ...] = ()
+    name: str
+    depends_on: tuple[Any, ...] = ()
     follow: pydantic.StrictBool = False
     max_attempts: pydantic.StrictInt = pydantic.Field(5, ge=1, le=1_000)
-    backoff: Duration = timedelta(seconds=5)
-    backoff_limit: Duration = timedelta(minutes=30)
+    backoff: PositiveDuration = timedelta(seconds=5)
+    backoff_limit: PositiveDuration = timedelta(minutes=30)
+
+    @pydantic.field_validator("name", mode="before")
+    @classmethod
+    def _name(cls, value: object) -> object:
+        problem = name_problem(value, "an asset", "")
+        if problem is not None:
+            raise ValueError(str(problem))
+        return value
 
     @pydantic.field_validator("depends_on", mode="before")
     @classmethod
@@ -187,6 +207,23 @@ class _AssetOptions(pydantic.BaseModel):
         if isinstance(value, str):
             raise ValueError("it is a list of names: write [...] around the one name")
         return value
+
+
+def _function_problem(function: object, where: str) -> Problem | None:
+    if not callable(function) or isinstance(function, type):
+        return Problem(f"an asset is made by a function, not {function!r:.80}", where)
+    subject = f"asset function {own_name(function)!r:.80}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return Problem("it is async; FlowStone runs it in a thread", where, subject, "use def")
+    if inspect.isgeneratorfunction(function):
+        return Problem("it is a generator: calling it would do nothing", where, subject)
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return Problem("it must take one argument, the context", where, subject)
+    except ValueError:  # a function written in C may have no signature
+        pass
+    return None
 
 
 def _caller() -> str:

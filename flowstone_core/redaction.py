@@ -7,14 +7,16 @@ in URLs are hidden whether they are known or not.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from functools import lru_cache
 
 MASK = "***"
 _SHORTEST = 4
-_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)")
+# What stands before the "://" does not matter, and looking for it would make a long text slow.
+_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]*:)[^\s/]+(?=@)")
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|private_?key|access_?key$|^auth",
     re.IGNORECASE,
@@ -32,15 +34,17 @@ class Redactor:
     Values shorter than 4 characters are not looked for: hiding every ``a`` would hide the text.
 
     Args:
-        secrets: The values to hide; each is hidden as it is, URL-quoted, and escaped as Python or
-            JSON would write it.
+        secrets: The values to hide. Each is hidden as it is and with any of its characters quoted
+            for a URL, or escaped as Python, JSON or HTML would write them; white space around it,
+            such as the newline at the end of a file, is not part of it.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(secret) >= _SHORTEST}
+        stripped = {secret.strip() for secret in secrets}
+        known = [secret for secret in stripped if len(secret) >= _SHORTEST]
         # The longest first: a secret may contain another.
-        ordered = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        patterns = [_any_form(secret) for secret in sorted(known, key=len, reverse=True)]
+        self._known = re.compile("|".join(patterns)) if patterns else None
 
     def __call__(self, text: str) -> str:
         """Return the text with every secret in it replaced."""
@@ -49,13 +53,27 @@ class Redactor:
         return _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
 
 
-def _forms(secret: str) -> tuple[str, ...]:
-    return (
-        secret,
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        repr(secret)[1:-1],
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-    )
+def _any_form(secret: str) -> str:
+    return "".join(map(_any_form_of_character, secret))
+
+
+@lru_cache(maxsize=1_000)
+def _any_form_of_character(character: str) -> str:
+    if character.isascii() and character.isalnum():
+        return character
+    raw = character.encode(errors="surrogatepass")
+    forms = {
+        character,
+        ascii(character)[1:-1],
+        repr(character)[1:-1],
+        json.dumps(character)[1:-1],
+        html.escape(character),
+        f"\\{character}",
+        "".join(f"\\x{byte:02x}" for byte in raw),
+    }
+    percent = "".join(f"%{byte:02x}" for byte in raw)
+    patterns = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
+    patterns.append(f"(?i:{percent})")
+    if character == " ":
+        patterns.append(r"\+")
+    return f"(?:{'|'.join(patterns)})"

@@ -15,7 +15,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 from pydantic import BaseModel, ConfigDict
 
 from flowstone_core.clock import Clock, SystemClock
-from flowstone_core.document import Json
+from flowstone_core.document import STATE_LIMIT, Json, dump_document, load_document
 from flowstone_core.errors import ValidationError
 from flowstone_core.event import Outcome
 
@@ -126,7 +126,7 @@ def function_sensor(
         name: The name of the class; the function's own by default.
 
     Raises:
-        ValidationError: If what is decorated is no function.
+        ValidationError: If what is decorated is no function, or ``initial`` is not JSON.
 
     Example:
         >>> from flowstone_core import NotTriggered, Triggered
@@ -138,6 +138,7 @@ def function_sensor(
         >>> every_third_poll(SensorConfig()).poll(2).events[0].partition
         'third'
     """
+    first_state = dump_document(initial, what="the initial state", limit=STATE_LIMIT)
 
     def make(function: Callable[[S], Outcome[S]]) -> type[Sensor[SensorConfig, S]]:
         if not callable(function) or isinstance(function, type):
@@ -147,12 +148,13 @@ def function_sensor(
 
         class FunctionSensor(Sensor[SensorConfig, S]):
             def init(self) -> S:
-                return cast("S", initial)
+                return cast("S", load_document(first_state))
 
             def poll(self, state: S) -> Outcome[S]:
                 return function(state)
 
-        FunctionSensor.__name__ = FunctionSensor.__qualname__ = name or function.__name__
+        own_name: str = getattr(function, "__name__", type(function).__name__)
+        FunctionSensor.__name__ = FunctionSensor.__qualname__ = name or own_name
         FunctionSensor.__doc__ = function.__doc__
         FunctionSensor.__module__ = function.__module__
         return FunctionSensor

@@ -25,7 +25,8 @@ def _read_duration(value: object) -> object:
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration)]
 """A timedelta that configuration writes as ``30s``, ``1h30m`` or ISO 8601."""
 
-_Positive = Field(gt=timedelta(0), le=timedelta(days=366))
+PositiveDuration: TypeAlias = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=366))]
+"""A duration that is longer than nothing, and no longer than a year."""
 
 
 class SensorSettings(BaseModel):
@@ -33,16 +34,16 @@ class SensorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: Annotated[Duration, _Positive] = Field(
+    every: PositiveDuration = Field(
         timedelta(seconds=30), description="the interval between polls, start to start"
     )
-    deadline: Annotated[Duration, _Positive] = Field(
+    deadline: PositiveDuration = Field(
         timedelta(seconds=60), description="a poll past it is a timed-out tick"
     )
-    backoff: Annotated[Duration, _Positive] = Field(
+    backoff: PositiveDuration = Field(
         timedelta(seconds=5), description="the first delay after a failure; doubled each time"
     )
-    backoff_limit: Annotated[Duration, _Positive] = Field(
+    backoff_limit: PositiveDuration = Field(
         timedelta(minutes=30), description="the longest delay after failures"
     )
     quarantine_after: Annotated[int, Field(ge=1)] = Field(

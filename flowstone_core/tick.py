@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,19 +17,16 @@ from flowstone_core.document import PAYLOAD_LIMIT, STATE_LIMIT, dump_document, s
 from flowstone_core.errors import (
     OutcomeError,
     PollTimeoutError,
-    RetryLater,
     SensorBroken,
     ValidationError,
     describe,
+    honoured_delay,
 )
 from flowstone_core.event import Event, NotTriggered, PollFailed, Triggered
 from flowstone_core.partition import encode_partition
 
 QUARANTINE_INTERVAL = timedelta(hours=1)
 """How often a quarantined sensor is tried."""
-
-RETRY_LATER_LIMIT = timedelta(days=7)
-"""The longest delay that is honoured of a `RetryLater`."""
 
 TRANSACTION_LIMIT = 8 * 1024 * 1024
 """Bytes of payload after which a tick's events go on in the next transaction."""
@@ -87,7 +84,9 @@ class SensorMemory:
     """What the store knows of a sensor between two ticks.
 
     Attributes:
-        version: Counts the commits; it is never set back, not even by a reset.
+        version: Counts the good ticks and the resets; it is never set back. Keys of events are
+            made of it, so a failed tick leaves it: what was committed of a tick before a crash
+            is the same events when it is found again, however many polls fail in between.
         state: The state's JSON text; None before `Sensor.init` and after a reset.
         polled: Whether a poll has succeeded since it was made or reset.
         failures: Failed ticks in a row.
@@ -209,29 +208,31 @@ def decide(rules: TickRules, memory: SensorMemory, observation: Observation) -> 
     Returns:
         The transactions to make and the delay before the next poll.
     """
+    try:
+        return _decide(rules, memory, observation)
+    except BaseException as error:  # noqa: BLE001 - foreign values raise anything when looked at
+        broken = OutcomeError(describe(error, rules.redact), sensor=rules.sensor)
+        return _failure(rules, memory, observation, broken, memory.state or observation.initial)
+
+
+def _decide(rules: TickRules, memory: SensorMemory, observation: Observation) -> Decision:
     seen = observation.outcome
     if observation.raised and isinstance(seen, BaseException):
         return _failure(rules, memory, observation, seen, memory.state or observation.initial)
-    try:
-        if isinstance(seen, PollFailed):
-            state = _state_text(seen.state)
-            error = (
-                seen.error
-                if isinstance(seen.error, BaseException)
-                else OutcomeError(str(seen.error))
-            )
-            return _failure(rules, memory, observation, error, state)
-        if isinstance(seen, NotTriggered):
-            return _quiet_or_commit(rules, memory, observation, seen.state, ())
-        if isinstance(seen, Triggered):
-            events = tuple(_new_events(rules, memory, seen.events))
-            return _quiet_or_commit(rules, memory, observation, seen.state, events)
-        raise OutcomeError(
-            f"poll returned {_kind(seen)}; it must return Triggered, NotTriggered or PollFailed",
-            sensor=rules.sensor,
-        )
-    except Exception as error:  # noqa: BLE001 - a foreign value may raise anything when looked at
-        return _failure(rules, memory, observation, error, memory.state or observation.initial)
+    if isinstance(seen, PollFailed):
+        error = seen.error
+        if not isinstance(error, BaseException):
+            error = OutcomeError(str(error), sensor=rules.sensor)
+        return _failure(rules, memory, observation, error, _state_text(seen.state))
+    if isinstance(seen, NotTriggered):
+        return _quiet_or_commit(rules, memory, observation, seen.state, ())
+    if isinstance(seen, Triggered):
+        events = tuple(_new_events(rules, memory, seen.events))
+        return _quiet_or_commit(rules, memory, observation, seen.state, events)
+    raise OutcomeError(
+        f"poll returned {_kind(seen)}; it must return Triggered, NotTriggered or PollFailed",
+        sensor=rules.sensor,
+    )
 
 
 def _quiet_or_commit(
@@ -272,12 +273,12 @@ def _failure(
     state: str | None,
 ) -> Decision:
     text = describe(error, rules.redact)
-    after = replace(memory, version=memory.version + 1, state=state, not_before=None)
-    delay: timedelta | None = None
+    after = replace(memory, state=state, not_before=None)
+    delay = honoured_delay(error)
     if isinstance(error, SensorBroken):
         outcome, after = TickOutcome.BROKEN, replace(after, broken=True)
-    elif isinstance(error, RetryLater):
-        outcome, delay = TickOutcome.RETRY_LATER, min(error.delay, RETRY_LATER_LIMIT)
+    elif delay is not None:
+        outcome = TickOutcome.RETRY_LATER
     else:
         timed_out = isinstance(error, PollTimeoutError)
         outcome = TickOutcome.TIMED_OUT if timed_out else TickOutcome.FAILED
@@ -303,7 +304,7 @@ def _new_events(
 ) -> Iterator[NewEvent]:
     seen: Counter[str] = Counter()
     for event in events:
-        asset = event.asset or rules.asset
+        asset = rules.asset if event.asset is None else event.asset
         if asset is None:
             raise OutcomeError(
                 f"the event for {event.partition!r:.80} names no asset and the sensor has none",
@@ -317,27 +318,40 @@ def _new_events(
                 sensor=rules.sensor,
             )
         partition = encode_partition(event.partition)
-        payload = None
-        if event.payload is not None:
-            payload = dump_document(dict(event.payload), what="the payload", limit=PAYLOAD_LIMIT)
+        payload = _payload_text(event.payload)
         if event.key is None:
             # The content is part of the key, so that a replay that finds more is not taken for
             # the event that was committed before the crash.
             digest = hashlib.sha256(f"{asset}\0{partition}\0{payload}".encode()).hexdigest()[:32]
             seen[digest] += 1
             key = f"tick:{memory.version}:{digest}:{seen[digest]}"
-        elif isinstance(event.key, str):
-            key = encode_partition(event.key)
         else:
-            raise OutcomeError(f"an event's key must be a string, not {_kind(event.key)}")
+            key = _key_text(event.key)
         yield NewEvent(key, asset, partition, payload)
+
+
+def _payload_text(payload: object) -> str | None:
+    if payload is None:
+        return None
+    if not isinstance(payload, Mapping):
+        raise OutcomeError(f"an event's payload must be a JSON mapping, not {_kind(payload)}")
+    return dump_document(dict(payload), what="the payload", limit=PAYLOAD_LIMIT)
+
+
+def _key_text(key: object) -> str:
+    if not isinstance(key, str):
+        raise OutcomeError(f"an event's key must be a string, not {_kind(key)}")
+    try:
+        return encode_partition(key)
+    except ValidationError as error:
+        raise OutcomeError(f"an event's key cannot be used: {error.message}") from None
 
 
 def _batches(events: Sequence[NewEvent], max_events: int) -> Iterator[list[NewEvent]]:
     batch: list[NewEvent] = []
     size = 0
     for event in events:
-        weight = len(event.payload or "")
+        weight = len((event.payload or "").encode())
         if batch and (len(batch) == max_events or size + weight > TRANSACTION_LIMIT):
             yield batch
             batch, size = [], 0
@@ -354,4 +368,4 @@ def _state_text(state: object) -> str:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__qualname__}"
+    return "None" if value is None else f"a value of type {type(value).__qualname__}"
