@@ -1,0 +1,17 @@
+"""FlowStone sensors for Amazon S3 and whatever speaks its protocol."""
+
+from __future__ import annotations
+
+from flowstone_core import hookimpl
+from flowstone_s3.sensor import S3FileArrival
+
+__all__ = ["FLOWSTONE_API", "S3FileArrival", "flowstone_sensors"]
+
+FLOWSTONE_API = 1
+"""The version of the plugin contract that this plugin was written for."""
+
+
+@hookimpl
+def flowstone_sensors() -> dict[str, type[S3FileArrival]]:
+    """Offer the sensors of this plugin; see the hook's contract in FlowStone."""
+    return {"s3_file_arrival": S3FileArrival}

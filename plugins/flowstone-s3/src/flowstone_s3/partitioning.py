@@ -1,0 +1,121 @@
+"""Which partition an object belongs to, by its key."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time
+
+from flowstone_core import Partition
+
+_DATES = re.compile(
+    # Digests and UUIDs hold eight digits in a row often enough to be taken for a date.
+    r"(?P<opaque>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{16,})"
+    r"|(?<![A-Za-z0-9_])year=(\d{4})/month=(\d\d?)/day=(\d\d?)(?![^/])"
+    r"|(?<!\d)((?:19|20|21)\d\d)(?P<separator>[-/]?)(\d\d)(?P=separator)(\d\d)(?!\d)",
+    re.ASCII | re.IGNORECASE,
+)
+_DATE_GROUPS = ("year", "month", "day", "hour")
+
+
+def date_in_key(key: str) -> date | None:
+    """Find the date in a key: the last valid one there is.
+
+    These are dates: ``2025-01-15``, ``20250115``, ``2025/01/15``, and
+    ``year=2025/month=1/day=15``, of the years 1900 to 2199, not touching other digits. What
+    stands in a UUID or a digest (16 or more hexadecimal digits) is none.
+
+    Example:
+        >>> date_in_key("orders/2025-01-15/part-1.csv")
+        datetime.date(2025, 1, 15)
+    """
+    found = None
+    for match in _DATES.finditer(key):
+        if match["opaque"] is None:
+            found = (
+                _valid_date(*match.group(2, 3, 4)) or _valid_date(*match.group(5, 7, 8)) or found
+            )
+    return found
+
+
+class KeyPattern:
+    """A regular expression whose named groups make a partition of a key.
+
+    ``year``, ``month`` and ``day`` together make a date, with ``hour`` a datetime in UTC. Each
+    other named group makes a string. Several parts make a tuple, in the order of the groups, the
+    date standing where its first group stands.
+
+    Args:
+        pattern: Python's regular expression; it is searched in the key, not matched to its start.
+
+    Raises:
+        ValueError: If it is no regular expression, names no group, or names only some of
+            ``year``, ``month`` and ``day``.
+
+    Example:
+        >>> KeyPattern(r"^(?P<region>[^/]+)/(?P<year>....)-(?P<month>..)-(?P<day>..)").partition(
+        ...     "eu/2025-01-15.csv"
+        ... )
+        ('eu', datetime.date(2025, 1, 15))
+    """
+
+    def __init__(self, pattern: str) -> None:
+        try:
+            self._pattern = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"it is no regular expression: {error}") from None
+        self._groups = tuple(self._pattern.groupindex)
+        dates = [name for name in _DATE_GROUPS if name in self._groups]
+        if not self._groups:
+            raise ValueError(
+                "it names no group: write the part of the key that is the partition as "
+                "(?P<partition>...), or a date as (?P<year>...) (?P<month>...) (?P<day>...)"
+            )
+        if dates and dates[:3] != ["year", "month", "day"]:
+            raise ValueError(
+                f"it names {' and '.join(dates)} only: year, month and day go together, "
+                "and hour with them"
+            )
+
+    def partition(self, key: str) -> Partition:
+        """Return the partition of a key.
+
+        Raises:
+            ValueError: If the key does not match, or its date is none.
+        """
+        match = self._pattern.search(key)
+        if match is None:
+            raise ValueError("partition_pattern does not match it")
+        parts: list[Partition] = []
+        texts = match.groupdict()
+        missing = [name for name, text in texts.items() if text is None]
+        if missing:
+            raise ValueError(f"the group {missing[0]!r} of partition_pattern matches nothing in it")
+        dated = False
+        for name in self._groups:
+            if name not in _DATE_GROUPS:
+                parts.append(texts[name])
+            elif not dated:
+                parts.append(_instant(texts))
+                dated = True
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _instant(texts: dict[str, str]) -> date | datetime:
+    numbers = [texts[name] for name in _DATE_GROUPS if name in texts]
+    if len(numbers[0]) == 4 and all(text.isascii() and text.isdigit() for text in numbers):
+        try:
+            found = date(*map(int, numbers[:3]))
+            hour = int(numbers[3]) if len(numbers) > 3 else None
+            return found if hour is None else datetime.combine(found, time(hour), UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"{'-'.join(numbers)!r:.60} is no date, though partition_pattern matches")
+
+
+def _valid_date(year: str | None, month: str | None, day: str | None) -> date | None:
+    if year is None or month is None or day is None:
+        return None
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return None
