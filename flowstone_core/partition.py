@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from datetime import UTC, date, datetime
@@ -108,7 +109,7 @@ def parse_partition(text: str) -> Partition:
     Raises:
         ValidationError: If the text looks like a date or a tag and is none.
     """
-    if _DATE.fullmatch(text) or _TYPED_DATETIME.fullmatch(text):
+    if _looks_like_a_date(text):
         try:
             value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
             encode_partition(value)
@@ -118,6 +119,12 @@ def parse_partition(text: str) -> Partition:
                 f"if it is meant as a plain string, give it as {_tagged(text)!r}"
             ) from None
         return value
+    if text.startswith("s:"):
+        # Stored as it is, such a string has no other form that a person could give it in.
+        with contextlib.suppress(ValueError):
+            plain = _unbase64(text[2:])
+            if _looks_like_a_date(plain) and text == _tagged(plain):
+                return plain
     if text.startswith(_TAGS):
         return decode_partition(text)
     encode_partition(text)
@@ -188,6 +195,10 @@ def _encode_string(value: str) -> str:
             f"the partition {ascii(value)[:80]} holds a lone surrogate, which UTF-8 cannot write"
         ) from None
     return _tagged(value) if _needs_tag(value) else value
+
+
+def _looks_like_a_date(text: str) -> bool:
+    return bool(_DATE.fullmatch(text) or _TYPED_DATETIME.fullmatch(text))
 
 
 def _needs_tag(value: str) -> bool:
