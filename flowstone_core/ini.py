@@ -1,0 +1,149 @@
+"""The grammar of ``setup.cfg``: sections and their options, each with the line it stands on.
+
+A text is cut into blocks, one for each section, so that the sections of other tools are never
+parsed: they may follow another grammar. `configparser` then reads one block at a time. No text of
+the file gets into an error, because any line may hold a secret.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+_COMMENTS = ("#", ";")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A section as it stands in the file, not yet parsed.
+
+    Attributes:
+        header: What stands between the brackets, without blanks around it.
+        line: The number of the header's line; 0 for what stands before the first header.
+        lines: The lines below the header.
+        closed: Whether the header has its closing bracket.
+        rest: Whether something other than a comment follows the bracket.
+    """
+
+    header: str
+    line: int
+    lines: tuple[str, ...] = field(repr=False)
+    closed: bool = True
+    rest: bool = False
+
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Yield the lines that are neither blank nor a comment, with their numbers in the file."""
+        for number, line in enumerate(self.lines, start=self.line + 1):
+            stripped = line.strip()
+            if stripped and not stripped.startswith(_COMMENTS):
+                yield number, line
+
+    def without(self, numbers: Iterable[int]) -> Block:
+        """Return the block with the lines of these numbers left empty."""
+        lines = list(self.lines)
+        for number in numbers:
+            lines[number - self.line - 1] = ""
+        return replace(self, lines=tuple(lines))
+
+
+@dataclass(frozen=True)
+class Option:
+    """A ``key = value`` of a block.
+
+    Attributes:
+        key: As it is written.
+        value: As it is written, lines joined by newlines, each without the blanks around it.
+        line: The number of the key's line.
+        below: The lines after the key's own that belong to the value, with their numbers.
+        begins_below: Whether the key's own line holds nothing of the value.
+    """
+
+    key: str
+    value: str = field(repr=False)
+    line: int
+    below: tuple[tuple[int, str], ...] = field(repr=False)
+    begins_below: bool
+
+
+def cut(text: str) -> list[Block]:
+    """Cut a text into its sections; a header is a ``[`` at the very start of a line.
+
+    Returns:
+        The blocks in their order; the first is what stands before any header.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    starts = [number for number, line in enumerate(lines, start=1) if line.startswith("[")]
+    blocks = [Block("", 0, tuple(lines[: starts[0] - 1] if starts else lines))]
+    for start, end in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+        header, bracket, rest = lines[start - 1][1:].partition("]")
+        own = tuple(lines[start : end - 1])
+        follows = rest.strip() and not rest.lstrip().startswith(_COMMENTS)
+        blocks.append(Block(header.strip(), start, own, closed=bool(bracket), rest=bool(follows)))
+    return blocks
+
+
+def read(block: Block) -> tuple[list[Option], list[int]]:
+    """Parse the lines of one block.
+
+    Returns:
+        The options in their order, those of the same name too, and the numbers of the lines that
+        are neither an option nor part of the value above them.
+    """
+    reader = _Reader()
+    wrong: set[int] = set()
+    try:
+        reader.read_file(reader.feed(block))
+    except configparser.ParsingError as error:
+        wrong.update(block.line + number - 1 for number, _ in error.errors)
+    values = dict(reader.items(_SECTION))
+    keys = {number: key for number, key in reader.keys_found.items() if key}
+    wrong.update(reader.keys_found.keys() - keys.keys())
+    below: dict[int, list[tuple[int, str]]] = {number: [] for number in keys}
+    current = None
+    for number, line in block.numbered():
+        if number in keys:
+            current = number
+        elif current is not None and number not in wrong:
+            below[current].append((number, line.strip()))
+    options = [
+        Option(
+            key,
+            values[str(number)].strip(),
+            number,
+            tuple(below[number]),
+            begins_below=values[str(number)].startswith("\n"),
+        )
+        for number, key in keys.items()
+    ]
+    return options, sorted(wrong)
+
+
+# A header that no file can hold: a text with a NUL is refused before it is parsed.
+_SECTION = "\0"
+
+
+class _Reader(configparser.RawConfigParser):
+    """Reads one section and keeps each option under the number of its line.
+
+    So no option hides another of the same name, and each can be pointed at.
+    """
+
+    SECTCRE = re.compile(r"\[(?P<header>\0)\]")
+
+    def __init__(self) -> None:
+        super().__init__(delimiters=("=",), comment_prefixes=_COMMENTS, interpolation=None)
+        self.keys_found: dict[int, str] = {}
+        self._number = 0
+
+    def feed(self, block: Block) -> Iterator[str]:
+        """Yield the lines, each when the parser asks for it, and remember which one it has."""
+        yield f"[{_SECTION}]"
+        for self._number, line in enumerate(block.lines, start=block.line + 1):
+            yield line
+
+    def optionxform(self, optionstr: str) -> str:
+        """Take note of an option's name and line; called once for each option line."""
+        self.keys_found[self._number] = optionstr
+        return str(self._number)
