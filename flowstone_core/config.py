@@ -246,7 +246,8 @@ class _Reading:
         if expansion.lone_percent and self.path.name == SHARED_FILE:
             message = "a lone '%' breaks setuptools, which reads this file too"
             self._warning(option.line, subject, message, "write '%%', which means '%'")
-        if _TRAILING_COMMENT.search(option.value.partition("\n")[0]):
+        own_line = "" if option.begins_below else option.value.partition("\n")[0]
+        if _TRAILING_COMMENT.search(own_line):
             message = "the '#' or ';' and what follows it is part of the value, no comment"
             self._warning(option.line, subject, message, "write comments on a line of their own")
         if _QUOTED.fullmatch(option.value):

@@ -11,6 +11,7 @@ import configparser
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 _COMMENTS = ("#", ";")
 
@@ -75,8 +76,9 @@ def cut(text: str) -> list[Block]:
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     starts = [number for number, line in enumerate(lines, start=1) if line.startswith("[")]
-    blocks = [Block("", 0, tuple(lines[: starts[0] - 1] if starts else lines))]
-    for start, end in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+    ends = [*starts, len(lines) + 1]
+    blocks = [Block("", 0, tuple(lines[: ends[0] - 1]))]
+    for start, end in pairwise(ends):
         header, bracket, rest = lines[start - 1][1:].partition("]")
         own = tuple(lines[start : end - 1])
         follows = rest.strip() and not rest.lstrip().startswith(_COMMENTS)

@@ -84,8 +84,12 @@ class Section:
 
 
 def title(header: str) -> str:
-    """Return a section's header as it may be shown, whatever characters it has."""
-    return f"[{printable(header, limit=120)}]"
+    """Return a section's header as it may be shown, whatever characters it has.
+
+    What follows an ``=`` is left out: where a line end is missing, it is the value of a setting.
+    """
+    name, equals, _ = header.partition("=")
+    return f"[{printable(name, limit=120)}{equals and '...'}]"
 
 
 def split_name(header: str) -> tuple[str, ...]:
