@@ -46,7 +46,7 @@ class Setting:
 
     value: str = field(repr=False)
     line: int
-    shown: str = "***"
+    shown: str = field(default="***", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     swallowed: tuple[Swallowed, ...] = ()
 

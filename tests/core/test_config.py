@@ -81,8 +81,8 @@ def test_all_problems_in_one_run(read, tmp_path):
     assert said(config, tmp_path) == [
         "flowstone.cfg:1: this line stands before any section (a section begins with [NAME])",
         (
-            "flowstone.cfg:6: [flowstone]: this line is neither 'key = value' nor indented (it is not "
-            "shown: it may hold a secret) (only indented lines continue a value)"
+            "flowstone.cfg:6: [flowstone]: this line is neither 'key = value' nor indented (it is "
+            "not shown: it may hold a secret) (only indented lines continue a value)"
         ),
         (
             "flowstone.cfg:3: [flowstone] store: the environment variable MISSING is not set "
@@ -90,8 +90,8 @@ def test_all_problems_in_one_run(read, tmp_path):
         ),
         "flowstone.cfg:4: [flowstone] store: this setting is there twice (the other is on line 3)",
         (
-            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may be a "
-            "secret) (names are written in small letters, digits and '_', and followed by '=')"
+            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may be "
+            "a secret) (names are written in small letters, digits and '_', and followed by '=')"
         ),
         "flowstone.cfg:7: [flowstone:sensor:a]: the closing ']' is missing",
         (
@@ -108,8 +108,9 @@ def test_all_problems_in_one_run(read, tmp_path):
         ),
         "flowstone.cfg:11: [flowstone]: this section is there twice (the other is on line 2)",
         (
-            "flowstone.cfg:12: [flowstone:sensors:b]: there is no such section (did you mean "
-            "[flowstone:sensor:b]? FlowStone's sections are [flowstone] and [flowstone:sensor:NAME])"
+            "flowstone.cfg:12: [flowstone:sensors:b]: there is no such section (did you "
+            "mean [flowstone:sensor:b]? FlowStone's sections are [flowstone] and "
+            "[flowstone:sensor:NAME])"
         ),
     ]
 
@@ -212,8 +213,8 @@ def test_a_lone_percent_is_literal_and_a_warning_in_setup_cfg_only(read, tmp_pat
     assert config.sensors[0][1].settings["prefix"].value == "%Y/%d"
     assert warned(config, tmp_path) == [
         (
-            "setup.cfg:2: [flowstone:sensor:a] prefix: a lone '%' breaks setuptools, which reads this "
-            "file too (write '%%', which means '%')"
+            "setup.cfg:2: [flowstone:sensor:a] prefix: a lone '%' breaks setuptools, which reads "
+            "this file too (write '%%', which means '%')"
         )
     ]
     assert read(text).warnings == ()
