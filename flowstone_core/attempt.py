@@ -47,7 +47,7 @@ def succeed(result: object) -> AttemptEnd:
     if result is not None:
         if not isinstance(result, Mapping):
             raise PluginError(
-                f"the asset function returned a {type(result).__qualname__}; "
+                f"the asset function returned a value of type {type(result).__qualname__}; "
                 "it must return None or a small JSON mapping"
             )
         try:
