@@ -44,32 +44,33 @@ def load_reference(text: str, folder: Path, where: str = "", subject: str = "") 
     except (ValidationError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise ValidationError(_problem(error, module, text, folder, where, subject)) from error
+        message, hint = _reason(error, text, folder)
+        raise ValidationError(Problem(message, where, subject, hint)) from error
     return found
 
 
-def _problem(
-    error: BaseException, module: str, text: str, folder: Path, where: str, subject: str
-) -> Problem:
-    if (
-        isinstance(error, ModuleNotFoundError)
-        and error.name
-        and f"{module}.".startswith(f"{error.name}.")
-    ):
+def _reason(error: BaseException, text: str, folder: Path) -> tuple[str, str]:
+    """Say what was wrong, and what to do."""
+    module = text.partition(":")[0]
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         hint = f"it was looked for in {folder} and among what is installed"
-        return Problem(f"there is no module {error.name!r}", where, subject, hint)
+        return f"there is no module {error.name!r}", hint
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and error.obj is loaded:
         name = str(error.name)
         near = did_you_mean(name, (known for known in vars(loaded) if known[0] != "_"))
-        return Problem(f"{module} has nothing named {name!r}", where, subject, near)
-    return Problem(f"{module} cannot be imported: {describe(error)}", where, subject, _at(error))
+        return f"{module} has nothing named {name!r}", near
+    return f"{text} cannot be imported: {describe(error)}", _at(error, folder)
 
 
-def _at(error: BaseException) -> str:
+def _at(error: BaseException, folder: Path) -> str:
+    """Point at the line that raised: the user's own, if it is one of theirs."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"look at {error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(("<", __file__))]
-    own = [frame for frame in own if "importlib" not in Path(frame.filename).parts]
-    return f"look at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    frames = [
+        (frame.filename, frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and "importlib" not in Path(frame.filename).parts
+    ][1:]
+    own = [frame for frame in frames if frame[0].startswith(str(folder))]
+    return "look at {}:{}".format(*(own or frames)[-1]) if frames else ""

@@ -90,8 +90,8 @@ def test_all_problems_in_one_run(read, tmp_path):
         ),
         "flowstone.cfg:4: [flowstone] store: this setting is there twice (the other is on line 3)",
         (
-            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may be "
-            "a secret) (names are written in small letters, digits and '_', and followed by '=')"
+            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may "
+            "be a secret) (names are written in small letters, digits and '_', and followed by '=')"
         ),
         "flowstone.cfg:7: [flowstone:sensor:a]: the closing ']' is missing",
         (
