@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flowstone_s3.config import S3FileArrivalConfig
-from flowstone_s3.errors import Place, S3Error, explain
+from flowstone_s3.errors import Place, S3Error, explain, not_s3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -101,7 +101,7 @@ class Bucket:
             aws_secret_access_key=_reveal(config.secret_key),
             aws_session_token=_reveal(config.session_token),
         )
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=config.endpoint_url,
             config=Config(
@@ -110,10 +110,23 @@ class Bucket:
                 retries={"mode": "standard", "total_max_attempts": self._attempts},
             ),
         )
+        # To an answer that redirects and names no region, botocore looks the region up with a
+        # HEAD; where that is answered the same way, it would do so without end.
+        client.meta.events.register("before-call.s3.HeadBucket", self._refuse_redirect)
+        return client
+
+    def _refuse_redirect(self, **_: object) -> None:
+        raise S3Error(
+            f"the endpoint redirects elsewhere and does not say where: {self._place()}",
+            hint="check endpoint_url, such as https instead of http, and region",
+        )
 
     def _check(self, page: ListObjectsV2OutputTypeDef) -> None:
         # botocore would take such an answer for the last page, and the rest would never be seen.
-        if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+        # Neither would it mind an answer without anything that it knows: an empty bucket.
+        if "IsTruncated" not in page:
+            raise not_s3(self._place())
+        if page["IsTruncated"] and not page.get("NextContinuationToken"):
             raise S3Error(
                 f"the answer is cut off and does not say how to go on: {self._place()}",
                 hint="the server does not speak version 2 of the listing protocol; update it",

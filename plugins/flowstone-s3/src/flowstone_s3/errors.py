@@ -8,7 +8,7 @@ token: of what the server says only its code and, for what is not known here, it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowstone_core import FlowstoneError
@@ -96,6 +96,16 @@ _REGION = _Kind(
     "the bucket is in another region than {region}: {place}",
     "set region to the bucket's own",
 )
+_FAILING = _Kind(
+    S3UnavailableError,
+    "the endpoint, or a proxy before it, fails: {place}",
+    "polls go on; if it stays, check endpoint_url",
+)
+_NOT_S3 = _Kind(
+    S3Error,
+    "what answers does not speak the S3 protocol: {place}",
+    "check endpoint_url; a proxy or a web page may be answering in its place",
+)
 _OVERLOADED = _Kind(
     S3UnavailableError,
     "S3 is overloaded or has an inner error: {place}",
@@ -171,11 +181,7 @@ _BY_EXCEPTION: Mapping[str, _Kind] = {
         "the connection broke off: {place}",
         "polls go on",
     ),
-    "ResponseParserError": _Kind(
-        S3Error,
-        "what answers does not speak the S3 protocol: {place}",
-        "check endpoint_url; a proxy or a web page may be answering in its place",
-    ),
+    "ResponseParserError": _NOT_S3,
 }
 
 
@@ -199,17 +205,29 @@ def explain(error: Exception, place: Place) -> S3Error:
     return S3Error(f"listing failed: {place}: {error}", bucket=place.bucket)
 
 
+def not_s3(place: Place) -> S3Error:
+    """Return the error of an answer that is no listing."""
+    return _fill(_NOT_S3, place)
+
+
 def _explain_answer(error: ClientError, place: Place) -> S3Error:
-    answer = error.response["Error"]
-    metadata = error.response["ResponseMetadata"]
-    code, status = answer.get("Code", ""), metadata["HTTPStatusCode"]
+    answer, metadata = error.response["Error"], error.response["ResponseMetadata"]
+    status = metadata["HTTPStatusCode"]
+    code = answer.get("Code") or str(status)
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
-    if kind is None and status >= 500:
-        kind = _OVERLOADED
     if kind is None:
-        message = f"S3 refused the listing: {place}: {code} {answer.get('Message', '')!r:.300}"
-        return S3Error(message, bucket=place.bucket, code=code, status=status)
-    return _fill(kind, place, code=code, status=status)
+        # botocore gives the status as the code where the body has none, so it is none of S3's.
+        foreign = code.isdigit()
+        if status >= 500:
+            kind = _FAILING if foreign else _OVERLOADED
+        elif foreign:
+            kind = _NOT_S3
+        else:
+            message = f"S3 refused the listing: {place}: {code} {answer.get('Message', '')!r:.300}"
+            return S3Error(message, bucket=place.bucket, code=code, status=status)
+    region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    hint = f"set region = {region}" if kind is _REGION and region else kind.hint
+    return _fill(replace(kind, hint=hint), place, code=code, status=status)
 
 
 def _fill(kind: _Kind, place: Place, **facts: object) -> S3Error:

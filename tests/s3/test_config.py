@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pydantic
+import pytest
+from flowstone_s3.config import S3FileArrivalConfig
+from flowstone_s3.partitioning import date_in_key
+
+
+def make(**options: Any) -> S3FileArrivalConfig:
+    return S3FileArrivalConfig.model_validate({"bucket": "shop"} | options)
+
+
+def test_a_bucket_is_enough() -> None:
+    config = make()
+    assert config.prefix == config.suffix == ""
+    assert config.timeout == timedelta(seconds=10)
+    assert config.model_fields_set == {"bucket"}
+    assert make(endpoint_url=None, partition_pattern=None, partition_fn=None) == config
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    ["shop", "my.bucket-1", "Old_Bucket", "arn:aws:s3:eu-west-1:123456789012:accesspoint/shop"],
+)
+def test_names_of_buckets(bucket: str) -> None:
+    assert make(bucket=bucket).bucket == bucket
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"bucket": "s3://shop"}, "write bucket = shop$"),
+        ({"bucket": "s3://shop/in/x"}, "write bucket = shop and prefix = in/x"),
+        ({"bucket": ""}, "'' is no bucket's name"),
+        ({"bucket": "shop/orders"}, "'shop/orders' is no bucket's name"),
+        ({"bucket": "shöp"}, "is no bucket's name"),
+        ({"bucket": "arn:aws:iam::1:user/x"}, "is no bucket's name"),
+        ({"endpoint_url": "127.0.0.1:9000"}, "is no endpoint; write http://HOST:PORT"),
+        ({"endpoint_url": "ftp://host"}, "is no endpoint"),
+        ({"endpoint_url": "http://"}, "is no endpoint"),
+        ({"endpoint_url": "http://me:pass@host"}, "credentials do not belong in a URL"),
+        ({"partition_pattern": r"\d+"}, "names no group"),
+        ({"partition_fn": "no.such:function"}, "No module named"),
+        ({"partition_fn": 7}, "callable"),
+        ({"timeout": "0s"}, "greater than"),
+        ({"glob": ""}, "at least 1 character"),
+        ({"prefx": "x"}, "Extra inputs"),
+        ({"access_key": "k"}, "access_key and secret_key go together"),
+        ({"secret_key": "k"}, "access_key and secret_key go together"),
+        ({"session_token": "k"}, "session_token goes with"),
+        ({"access_key": "k", "secret_key": "s", "profile": "p"}, "exclude each other"),
+        (
+            {"partition_fn": date_in_key, "partition_pattern": "(?P<p>.*)"},
+            "partition_pattern and partition_fn exclude each other",
+        ),
+        (
+            {"access_key": "k", "profile": "p"},
+            "go together: set both, or neither; profile and access_key exclude each other",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        make(**options)
+    (problem,) = caught.value.errors()
+    with pytest.raises(ValueError, match=complaint):
+        raise ValueError(problem["msg"])
+
+
+def test_no_text_of_a_config_holds_its_secrets() -> None:
+    config = make(access_key="AKIATEST", secret_key="hidden1", session_token="hidden2")
+    for text in (repr(config), str(config), config.model_dump_json()):
+        assert "hidden" not in text
+        assert "AKIATEST" not in text
+
+
+def test_a_partition_function_is_named_or_given() -> None:
+    named = make(partition_fn="flowstone_s3.partitioning:date_in_key")
+    assert named.partition_fn is date_in_key
+    assert make(partition_fn=date_in_key).partition_fn is date_in_key
+
+
+def test_every_setting_says_what_it_is() -> None:
+    fields = S3FileArrivalConfig.model_fields.items()
+    assert [name for name, field in fields if not field.description] == []

@@ -1,0 +1,118 @@
+"""Each failure of botocore, by its real exception; those over HTTP are in test_bucket."""
+
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+from flowstone_s3.errors import CredentialsError, Place, S3Error, S3UnavailableError, explain
+
+PLACE = Place("shop", "http://minio:9000", "eu-west-1")
+
+
+def answer(code: str, status: int) -> ClientError:
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": "said by the server"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        },
+        "ListObjectsV2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "message"),
+    [
+        ("NoSuchBucket", 404, S3Error, "there is no such bucket"),
+        ("AccessDenied", 403, CredentialsError, "access denied"),
+        ("403", 403, CredentialsError, "access denied"),
+        ("InvalidAccessKeyId", 403, CredentialsError, "the access key is not known"),
+        ("SignatureDoesNotMatch", 403, CredentialsError, "secret key does not belong"),
+        ("ExpiredToken", 400, CredentialsError, "credentials have expired"),
+        ("InvalidToken", 400, CredentialsError, "session token is not valid"),
+        ("RequestTimeTooSkewed", 403, S3Error, "the clock of this machine"),
+        ("PermanentRedirect", 301, S3Error, "another region than eu-west-1"),
+        ("AuthorizationHeaderMalformed", 400, S3Error, "another region than eu-west-1"),
+        ("301", 301, S3Error, "another region than eu-west-1"),
+        ("SlowDown", 503, S3UnavailableError, "overloaded"),
+        ("InternalError", 500, S3UnavailableError, "overloaded"),
+        ("502", 502, S3UnavailableError, "or a proxy before it, fails"),
+        ("404", 404, S3Error, "does not speak the S3 protocol"),
+        ("TooManyRequests", 429, S3UnavailableError, "overloaded"),
+        ("Odd", 418, S3Error, "S3 refused the listing"),
+    ],
+)
+def test_what_the_server_answers_is_explained(
+    code: str, status: int, kind: type[S3Error], message: str
+) -> None:
+    found = explain(answer(code, status), PLACE)
+    assert type(found) is kind
+    assert message in str(found)
+    assert "bucket 'shop' at http://minio:9000" in str(found)
+    assert found.retryable == (kind is S3UnavailableError)
+    assert found.context == {"bucket": "shop", "code": code, "status": status}
+    assert bool(found.hint) == (code != "Odd")
+    assert ("Odd 'said by the server'" in str(found)) == (code == "Odd")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (exceptions.NoCredentialsError(), CredentialsError, "no credentials were found"),
+        (
+            exceptions.PartialCredentialsError(provider="env", cred_var="x"),
+            CredentialsError,
+            "incomplete",
+        ),
+        (exceptions.ProfileNotFound(profile="x"), CredentialsError, "the profile is not in"),
+        (
+            exceptions.CredentialRetrievalError(provider="process", error_msg="s3cret"),
+            CredentialsError,
+            "expired",
+        ),
+        (exceptions.UnauthorizedSSOTokenError(), CredentialsError, "expired"),
+        (exceptions.SSLError(endpoint_url="x", error="y"), S3Error, "no trusted connection"),
+        (
+            exceptions.ConnectTimeoutError(endpoint_url="x", error="y"),
+            S3UnavailableError,
+            "did not accept a connection in time",
+        ),
+        (
+            exceptions.ReadTimeoutError(endpoint_url="x", error="y"),
+            S3UnavailableError,
+            "did not answer in time",
+        ),
+        (
+            exceptions.EndpointConnectionError(endpoint_url="x", error="y"),
+            S3UnavailableError,
+            "cannot be reached",
+        ),
+        (
+            exceptions.ProxyConnectionError(proxy_url="http://u:s3cret@x", error="y"),
+            S3UnavailableError,
+            "cannot be reached",
+        ),
+        (
+            exceptions.ConnectionClosedError(endpoint_url="x", error="y"),
+            S3UnavailableError,
+            "broke off",
+        ),
+        (ResponseParserError("s3cret"), S3Error, "does not speak the S3 protocol"),
+        (exceptions.PaginationError(message="same token twice"), S3Error, "same token twice"),
+    ],
+)
+def test_what_botocore_finds_itself_is_explained(
+    error: Exception, kind: type[S3Error], message: str
+) -> None:
+    found = explain(error, PLACE)
+    assert type(found) is kind
+    assert message in str(found)
+    assert "bucket 'shop' at http://minio:9000" in str(found)
+    assert found.context == {"bucket": "shop"}
+    assert "s3cret" not in str(found)
+
+
+def test_without_an_endpoint_the_place_is_amazon() -> None:
+    text = str(explain(answer("PermanentRedirect", 301), Place("shop")))
+    assert "another region than the default one: bucket 'shop' at Amazon S3" in text
