@@ -24,6 +24,8 @@ AnySensor: TypeAlias = Sensor[Any, Any]
 M = TypeVar("M", bound=pydantic.BaseModel)
 
 _RESERVED = frozenset({*SensorSettings.model_fields, "type", "asset"})
+# Errors of fields that hold others: a text in their place may hold a secret among other things.
+_STRUCTURED = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def pydantic_problems(
     """Say a pydantic error in FlowStone's words, one problem for each wrong field.
 
     The value itself is never shown of a field that is, or by its name looks, secret, nor of one
-    that holds other values.
+    that should hold others.
 
     Args:
         also_known: Names of settings that are read elsewhere, for "did you mean".
@@ -177,7 +179,7 @@ def _message(item: ErrorDetails, redact: Callable[[str], str]) -> str:
         text = describe(cause, redact)
         return text.removeprefix("ValueError: ").removeprefix("AssertionError: ")
     value = item["input"]
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, str | int | float | None) and item["type"] not in _STRUCTURED:
         # Redacted before it is cut: half a secret would not be known as one.
         return f"{redact(item['msg'])}, got {printable(redact(repr(value)), 80)}"
     return f"{redact(item['msg'])}, got a value of type {type(value).__qualname__}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from flowstone_core.duration import parse_duration
+from flowstone_core.duration import format_duration, parse_duration
 
 
 def _read_duration(value: object) -> object:
@@ -25,7 +25,20 @@ def _read_duration(value: object) -> object:
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration)]
 """A timedelta that configuration writes as ``30s``, ``1h30m`` or ISO 8601."""
 
-PositiveDuration: TypeAlias = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=366))]
+
+def _within(shortest: timedelta, longest: timedelta) -> AfterValidator:
+    def check(value: timedelta) -> timedelta:
+        if shortest <= value <= longest:
+            return value
+        bounds = f"{format_duration(shortest)} to {format_duration(longest)}"
+        raise ValueError(f"{format_duration(value)} is out of bounds: use {bounds}")
+
+    return AfterValidator(check)
+
+
+PositiveDuration: TypeAlias = Annotated[
+    Duration, _within(timedelta(milliseconds=1), timedelta(days=366))
+]
 """A duration that is longer than nothing, and no longer than a year."""
 
 
@@ -75,9 +88,9 @@ class RunSettings(BaseModel):
     asset_threads: Annotated[int, Field(ge=1, le=1_000)] = Field(
         8, description="materializations that may run at once"
     )
-    grace: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=1))] = Field(
+    grace: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
         timedelta(seconds=30), description="how long a graceful stop waits for what runs"
     )
-    lease: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))] = Field(
+    lease: Annotated[Duration, _within(timedelta(seconds=1), timedelta(hours=1))] = Field(
         timedelta(seconds=30), description="how long a runner that is not heard of keeps its work"
     )

@@ -1,0 +1,104 @@
+from datetime import timedelta
+
+import pydantic
+import pytest
+
+from flowstone_core.settings import RunSettings, SensorSettings
+
+
+def test_the_defaults_of_a_sensor():
+    assert SensorSettings().model_dump() == {
+        "every": timedelta(seconds=30),
+        "deadline": timedelta(seconds=60),
+        "backoff": timedelta(seconds=5),
+        "backoff_limit": timedelta(minutes=30),
+        "quarantine_after": 10,
+        "first_poll": "fire",
+        "max_events": 1_000,
+        "enabled": True,
+    }
+
+
+def test_the_defaults_of_a_run():
+    assert RunSettings().model_dump() == {
+        "store": "sqlite:///flowstone.db",
+        "engine": "local",
+        "pipelines": (),
+        "plugins": None,
+        "poll_threads": 32,
+        "asset_threads": 8,
+        "grace": timedelta(seconds=30),
+        "lease": timedelta(seconds=30),
+    }
+
+
+@pytest.mark.parametrize("model", [SensorSettings, RunSettings])
+def test_every_setting_says_what_it_is(model):
+    for name, field in model.model_fields.items():
+        assert field.description, name
+
+
+@pytest.mark.parametrize("model", [SensorSettings, RunSettings])
+def test_settings_do_not_change_and_know_their_names(model):
+    with pytest.raises(pydantic.ValidationError, match="Extra inputs are not permitted"):
+        model(evry="5s")
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        setattr(model(), next(iter(model.model_fields)), "x")
+
+
+@pytest.mark.parametrize("value", ["1h30m", "PT1H30M", timedelta(minutes=90)])
+def test_a_duration_is_a_text_or_a_timedelta(value):
+    assert SensorSettings(every=value).every == timedelta(minutes=90)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (5, "a duration is a text such as '30s', or a timedelta"),
+        (1.5, "a duration is a text such as '30s', or a timedelta"),
+        (None, "a duration is a text such as '30s', or a timedelta"),
+        ("5", "'5' is not a duration: use 30s"),
+        ("0s", "0s is out of bounds: use 1ms to 366d"),
+        (timedelta(seconds=-1), "-1s is out of bounds: use 1ms to 366d"),
+        ("367d", "367d is out of bounds: use 1ms to 366d"),
+    ],
+)
+def test_what_is_no_interval_is_refused(value, reason):
+    with pytest.raises(pydantic.ValidationError, match=reason):
+        SensorSettings(every=value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"quarantine_after": 0}, "quarantine_after"),
+        ({"max_events": 0}, "max_events"),
+        ({"max_events": 100_001}, "max_events"),
+        ({"first_poll": "ignore"}, "first_poll"),
+        ({"enabled": "perhaps"}, "enabled"),
+    ],
+)
+def test_a_sensor_s_setting_past_its_bounds(settings, name):
+    with pytest.raises(pydantic.ValidationError, match=name):
+        SensorSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"poll_threads": 0}, "poll_threads"),
+        ({"asset_threads": 1_001}, "asset_threads"),
+        ({"grace": "2d"}, "grace"),
+        ({"lease": "500ms"}, "lease"),
+        ({"pipelines": "shop:pipeline"}, "pipelines"),
+    ],
+)
+def test_a_run_s_setting_past_its_bounds(settings, name):
+    with pytest.raises(pydantic.ValidationError, match=name):
+        RunSettings(**settings)
+
+
+def test_texts_of_a_file_are_read():
+    settings = SensorSettings(max_events="7", enabled="no", first_poll="baseline")
+    assert (settings.max_events, settings.enabled, settings.first_poll) == (7, False, "baseline")
+    assert RunSettings(grace="0s").grace == timedelta(0)
