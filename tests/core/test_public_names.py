@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+import flowstone_core
+
+HEAVY = ["alembic", "boto3", "click", "pluggy", "pydantic", "rich", "sqlalchemy", "stevedore",
+         "structlog", "tenacity"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", flowstone_core.__all__)
+def test_each_public_name_is_there_at_its_home(name):
+    value = getattr(flowstone_core, name)
+    home = getattr(value, "__module__", None)
+    if isinstance(home, str) and home.startswith("flowstone_core"):
+        assert vars(sys.modules[home])[name] is value
+    assert getattr(flowstone_core, name) is value
+
+
+def test_they_are_few_sorted_and_all_that_dir_shows():
+    assert len(flowstone_core.__all__) <= 22
+    assert list(flowstone_core.__all__) == sorted(flowstone_core.__all__)
+    assert dir(flowstone_core) == sorted(flowstone_core.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'flowstone_core' has no attribute 'Flow'"):
+        flowstone_core.Flow  # noqa: B018 - to look at it is the test
+
+
+def imported_by(statement):
+    script = f"{statement}\nimport sys\nprint(*sorted(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = imported_by("import flowstone_core")
+    assert not loaded & set(HEAVY)
+    assert {name for name in loaded if name.startswith("flowstone_core.")} == set()
+
+
+@pytest.mark.parametrize(
+    ("names", "spared"),
+    [
+        ("encode_partition, decode_partition, Partition", HEAVY),
+        ("Event, Triggered, NotTriggered, PollFailed", HEAVY),
+        ("FlowstoneError, ValidationError, RetryLater, SensorBroken, Discard", HEAVY),
+        ("Sensor, SensorConfig, function_sensor, PollContext", {*HEAVY} - {"pydantic"}),
+        ("Pipeline, Duration, Context", {*HEAVY} - {"pydantic"}),
+        ("hookimpl", {*HEAVY} - {"pluggy"}),
+        ("Flowstone", {"boto3"}),
+    ],
+)
+def test_a_name_imports_no_more_than_it_needs(names, spared):
+    assert not imported_by(f"from flowstone_core import {names}") & set(spared)
