@@ -25,6 +25,7 @@ from flowstone_core.section import (
     nearest,
     split_name,
     title,
+    without_value,
 )
 from flowstone_core.settings import RunSettings, SensorSettings
 from flowstone_core.textfile import read_text, shown_path
@@ -152,6 +153,7 @@ class _Reading:
         self.warnings.append(Problem(message, f"{self.file}:{line}", subject, hint))
 
     def _block(self, block: ini.Block) -> None:
+        block = replace(block, header=without_value(block.header))
         name, subject = split_name(block.header), title(block.header)
         if is_known(name):
             self._own_section(block, name, subject)
@@ -195,7 +197,8 @@ class _Reading:
             # In a value, [id] may be SQL; with a colon or a dot it is hardly anything but a header.
             if is_near(match[1]) or (ours and re.search(r"\w[:.]\w", match[1])):
                 message = f"indented, this line is part of {subject} and begins no section"
-                self._problem(line, title(match[1].strip()), message, "remove the blanks before it")
+                inner = title(without_value(match[1].strip()))
+                self._problem(line, inner, message, "remove the blanks before it")
                 yield line
 
     def _unreadable(self, block: ini.Block, subject: str) -> Iterator[int]:

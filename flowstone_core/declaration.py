@@ -193,7 +193,8 @@ def _check(
     places: Mapping[str, str] | None,
     problems: list[Problem],
 ) -> M | None:
-    redact = Redactor(
+    # Looked for only when something is wrong: there may be thousands of sensors.
+    secrets = (
         secret
         for key, value in values.items()
         for secret in _secrets(value, secret=_is_secret(model, key))
@@ -202,9 +203,10 @@ def _check(
         return model.model_validate(dict(values))
     except pydantic.ValidationError as error:
         also = () if model is SensorSettings else SensorSettings.model_fields
+        redact = Redactor(secrets)
         problems += pydantic_problems(error, model, where, subject, places, also, redact)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a Config is foreign code
-        text = f"its Config raised {describe(error, redact)}"
+        text = f"its Config raised {describe(error, Redactor(secrets))}"
         problems.append(Problem(text, where, subject, "a validator should raise ValueError"))
     return None
 

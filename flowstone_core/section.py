@@ -84,12 +84,14 @@ class Section:
 
 
 def title(header: str) -> str:
-    """Return a section's header as it may be shown, whatever characters it has.
+    """Return a section's header in brackets as it may be shown, whatever characters it has."""
+    return f"[{printable(header, limit=120)}]"
 
-    What follows an ``=`` is left out: where a line end is missing, it is the value of a setting.
-    """
+
+def without_value(header: str) -> str:
+    """Cut a header at an ``=``: where a line end is missing, the value of a setting follows."""
     name, equals, _ = header.partition("=")
-    return f"[{printable(name, limit=120)}{equals and '...'}]"
+    return f"{name}..." if equals else name
 
 
 def split_name(header: str) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ class SensorSections:
             (report for report in self.plugins.reports if report.status == "broken"), None
         )
         if not hint and broken is not None:
-            hint = f"perhaps it is one of {_not_loaded(broken)}"
+            hint = f"but {_not_loaded(broken)}"
         message = f"no installed plugin provides a sensor type {kind.shown!r:.120}"
         return Problem(message, where, subject, hint or f"known types: {self._known_types()}")
 

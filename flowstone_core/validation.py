@@ -150,7 +150,9 @@ class _Checks:
         installed = {_normal(report.distribution): report for report in plugins.reports}
         for name in run.plugins or ():
             if _normal(name) not in installed:
-                hint = did_you_mean(_normal(name), installed) or f"pip install {name}"
+                one = re.fullmatch(r"[\w.-]+", name)
+                otherwise = f"pip install {name}" if one else "write one distribution a line"
+                hint = did_you_mean(_normal(name), installed) or otherwise
                 message = f"no plugin of a distribution {name!r:.120} is installed"
                 self._problem("plugins", message, hint)
         for report in plugins.reports:
