@@ -43,8 +43,9 @@ _INDENTED_HEADER = re.compile(r"\s+\[\s*([A-Za-z][^\[\]]*)\]\s*")
 _BLANKS = re.compile(r"\s{200}")
 _TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
 _QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
-_URL_PASSWORD = re.compile(r"://[^\s:/@]*:(?:(?=([^\s@]+)@)(?=(\S+)@))")
-_QUERY = re.compile(r"[?&]([^\s=&]+)=([^\s&]+)")
+# What follows "//user:" up to the end of the line, unless it is a port.
+_AFTER_USER = re.compile(r"//[^\s:/@\[]*:(?!\d*(?:[/?#,\s]|$))(.+)")
+_PARAMETER = re.compile(r"(?:^|[?&;\s])([\w.-]+)=([^\s&;]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def hidden_in_urls(text: str) -> Iterator[str]:
-    """Yield the passwords of the URLs in a text, also those among the query's parameters."""
-    for match in _URL_PASSWORD.finditer(text):
-        # A password may itself hold an '@', and so may what follows the URL's host.
-        for found in {match[1], match[2]}:
+    """Yield the passwords of the URLs and connection strings in a text, of broken ones too."""
+    for match in _AFTER_USER.finditer(text):
+        # A password may itself hold an '@', and so may what follows the host; or it is forgotten.
+        for found in {match[1].partition("@")[0], match[1].rpartition("@")[0] or match[1]}:
             yield found
             yield unquote(found)
-    for name, value in _QUERY.findall(text):
+    for name, value in _PARAMETER.findall(text):
         if looks_secret(name):
             yield value
             yield unquote(value)
@@ -240,7 +241,7 @@ class _Reading:
             hint = "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is"
             self._problem(option.line, subject, message, hint)
         self._warn_of_text(option, expansion, subject)
-        secrets = tuple(_secrets(option.key, expansion))
+        secrets = tuple(filter(None, _secrets(option.key, expansion)))
         shown = MASK if looks_secret(option.key) else Redactor(secrets)(expansion.shown)
         swallowed = tuple(_swallowed(option))
         return Setting(expansion.value, option.line, shown, secrets, swallowed)

@@ -255,8 +255,9 @@ def test_secrets_are_known_and_not_shown(read):
     config = read(
         f"[flowstone]\nstore = postgresql://me:{CANARY}@host/db\n"
         f"secret_key = {CANARY}\nfrom_env = ${{SOME}}/x\nshort = ${{ENV}}\n"
-        "short_secret = ${ENV}\nnamed = ${PASSWORD}-x\nplain = orders\n",
-        {"SOME": CANARY, "ENV": "prod", "PASSWORD": "pw"},
+        "short_secret = ${ENV}\nnamed = ${PASSWORD}-x\nplain = orders\n"
+        "password =\nunnamed = ${TOKEN}\n",
+        {"SOME": CANARY, "ENV": "prod", "PASSWORD": "pw", "TOKEN": ""},
     )
     settings = config.run.settings
     assert {key: setting.secrets for key, setting in settings.items()} == {
@@ -267,6 +268,8 @@ def test_secrets_are_known_and_not_shown(read):
         "short_secret": ("prod",),
         "named": ("pw",),
         "plain": (),
+        "password": (),
+        "unnamed": (),
     }
     assert {key: setting.shown for key, setting in settings.items()} == {
         "store": "postgresql://me:***@host/db",
@@ -276,6 +279,8 @@ def test_secrets_are_known_and_not_shown(read):
         "short_secret": "***",
         "named": "***-x",
         "plain": "orders",
+        "password": "***",
+        "unnamed": "",
     }
     assert settings["from_env"].secret
     assert not settings["plain"].secret
@@ -292,7 +297,14 @@ def test_secrets_are_known_and_not_shown(read):
         ("postgresql://:pw@host", {"pw"}),
         ("postgresql://host/db?user=me&password=p%20w", {"p%20w", "p w"}),
         ("sqlite:///flowstone.db", set()),
-        ("http://host:80/a@b", {"80/a"}),
+        ("postgresql://me:p w@host/db\nhttp://u:x@h", {"p w", "x"}),
+        ("postgresql://me:pw", {"pw"}),
+        ("postgresql:/me:pw", set()),
+        ("postgresql://me:123@host/db", {"123"}),
+        ("host=h user=me password=pw", {"pw"}),
+        ("Server=h;Password=pw;x=y", {"pw"}),
+        ("password=pw", {"pw"}),
+        ("http://host:80/a@b http://[::1]:80/ http://host:8080", set()),
     ],
 )
 def test_passwords_in_urls(text, hidden):

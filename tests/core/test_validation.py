@@ -424,6 +424,12 @@ def test_no_secret_is_ever_shown(problems):
             assert CANARY[start : start + 6] not in message, message
 
 
+def test_an_empty_secret_spoils_no_message(problems):
+    assert problems("[flowstone]\ntoken =\n")[0].startswith(
+        "flowstone.cfg:2: [flowstone] token: unknown setting (did you mean "
+    )
+
+
 def test_the_store_given_in_python_is_redacted(check):
     settings = check("", store=f"postgresql://me:{CANARY}%40x@host/db")
     assert settings.redactor(f"no: {CANARY}@x") == "no: ***"
