@@ -133,6 +133,7 @@ def test_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
     assert len(scripted.requests) == 3
 
 
+@pytest.mark.timeout(20)
 def test_a_server_that_does_not_answer(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(0, hang=True)
     with pytest.raises(S3UnavailableError, match=r"did not answer in time.*raise timeout"):
@@ -177,6 +178,10 @@ def test_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any) -
     region = {"x-amz-bucket-region": "eu-west-1"}
     scripted.refuse_all = refusal(301, "PermanentRedirect", headers=region)
     with pytest.raises(S3Error, match=r"than eu-central-1.*set region = eu-west-1"):
+        listed(scripted.options)
+    # Amazon names the region whatever is wrong.
+    scripted.refuse_all = refusal(403, "AccessDenied", headers=region)
+    with pytest.raises(CredentialsError, match="s3:ListBucket"):
         listed(scripted.options)
 
 

@@ -57,6 +57,11 @@ def test_the_same_content_uploaded_again_is_not_new_and_leaves_the_state() -> No
     assert memory.state() is state
 
 
+def test_the_same_content_uploaded_again_flickers_without_being_new() -> None:
+    again = ("a", "one", 9)
+    assert polls([A1], [again, B], [B], [again, B]) == [["a"], ["b"], [], []]
+
+
 def test_a_key_and_etag_are_never_mixed_up() -> None:
     assert polls([("a", "bc", 1)], [("ab", "c", 1)]) == [["a"], ["ab"]]
 

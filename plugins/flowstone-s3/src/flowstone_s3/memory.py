@@ -84,14 +84,14 @@ class Memory:
                 hint="watch narrower prefixes by several sensors, or move old objects elsewhere",
             )
         stamp = _stamp(last_modified)
-        known = self._seen.get(identity)
-        # The stamp stays what it was while the object is listed, so that uploading the same
-        # content again leaves the state as it is.
-        self._present[identity] = stamp if known is None else known
-        return known is None and self._away.get(identity) != stamp
+        self._present[identity] = stamp
+        return identity not in self._seen and self._away.get(identity) != stamp
 
     def state(self) -> SeenState:
-        """Return what to store after the listing; the state given if nothing has changed."""
+        """Return what to store after the listing; the state given if nothing has changed.
+
+        Times of modification alone change nothing: they are stored along with the next change.
+        """
         if self._present.keys() == self._seen.keys():
             return self._state
         missing = {key: stamp for key, stamp in self._seen.items() if key not in self._present}
