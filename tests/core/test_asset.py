@@ -1,5 +1,5 @@
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 
 import pytest
@@ -48,6 +48,12 @@ def test_an_attempt_can_see_that_it_was_cancelled():
 def test_the_description_is_the_first_line_of_the_docstring():
     assert asset("raw").description == "Makes it."
     assert Asset("raw", lambda context: None).description == ""
+
+
+def test_an_asset_is_tried_five_times_unless_it_says_otherwise():
+    plain = Asset("raw", make)
+    assert (plain.max_attempts, plain.follow, plain.depends_on) == (5, False, ())
+    assert (plain.backoff, plain.backoff_limit) == (timedelta(seconds=5), timedelta(minutes=30))
 
 
 @pytest.mark.parametrize("name", ["a", "A-1.b_c", "0", "_x", "x" * 200])

@@ -149,6 +149,8 @@ def test_p5_what_holds_itself_is_refused(make):
 def test_a_hundred_levels_are_fine():
     value = json.loads("[" * 100 + "]" * 100)
     assert load_document(dump(value)) == value
+    with pytest.raises(ValidationError, match="nested more than 100 deep"):
+        dump([[value]])
 
 
 def test_p6_what_is_too_large_is_refused_with_its_size():

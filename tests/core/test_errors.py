@@ -123,6 +123,9 @@ class TestRetryLater:
         assert honoured_delay(RetryLater(90)) == timedelta(seconds=90)
 
     def test_other_errors_ask_for_no_delay(self):
+        foreign = OSError()
+        foreign.delay = timedelta(5)
+        assert honoured_delay(foreign) is None
         assert honoured_delay(ValueError()) is None
         assert honoured_delay(SensorBroken("gone")) is None
         assert honoured_delay(Discard("no")) is None
@@ -169,6 +172,11 @@ class TestPrintable:
     def test_what_is_too_long_is_cut_with_a_note(self):
         assert printable("x" * 12, limit=10) == "x" * 10 + " [2 more characters]"
         assert printable("x" * 10, limit=10) == "x" * 10
+
+
+def test_the_limit_is_two_thousand_characters():
+    assert MESSAGE_LIMIT == 2_000
+    assert printable("x" * 2_001) == "x" * 2_000 + " [1 more characters]"
 
 
 class TestDescribe:

@@ -156,6 +156,7 @@ def test_what_a_person_types_is_a_partition_or_refused(text):
         ("a\nb", tagged("s:", "a\nb")),
         ("a\u202eb", tagged("s:", "a\u202eb")),
         (("eu", date(2025, 1, 15)), tagged("t:", '["eu","d:2025-01-15"]')),
+        (("ü", "a b"), tagged("t:", '["ü","a b"]')),
     ],
 )
 def test_each_value_has_its_one_text(value, text):

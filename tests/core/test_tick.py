@@ -230,6 +230,13 @@ class TestEvents:
             assert sum(len(e.payload.encode()) for e in commit.events) <= TRANSACTION_LIMIT
         assert len(decision.commits) == 4
 
+    def test_p6_a_transaction_may_be_full_to_the_last_byte(self):
+        payload = {"x": "y" * (PAYLOAD_LIMIT - len('{"x":""}'))}
+        events = [Event(str(n), payload=payload) for n in range(67)]
+        decision = returned(Triggered(events, 1))
+        assert TRANSACTION_LIMIT == 32 * PAYLOAD_LIMIT == 8 * 1024 * 1024
+        assert [len(commit.events) for commit in decision.commits] == [32, 32, 3]
+
     @pytest.mark.parametrize(
         ("event", "using", "reason"),
         [
