@@ -106,6 +106,7 @@ class Runner:
         """
         self._roster.open()
         self._committer.start()
+        self._receive()
 
     def start(self) -> None:
         """Tick in threads of its own until `stop`; returns at once.
@@ -124,7 +125,6 @@ class Runner:
             StoreError: If the store cannot be used.
         """
         self.open()
-        self._receive()
         for worker in [worker for _, _, worker in sorted(self._heap)]:
             if worker.memory.not_before is None or worker.memory.not_before <= self._clock.now():
                 self._dispatch(worker)

@@ -144,7 +144,7 @@ def test_p4_a_coroutine_is_closed_and_named(fake_clock):
     worker, _ = worker_of(fake_clock, poll=poll)
     decision = tick(worker)
     assert decision.outcome is TickOutcome.FAILED
-    assert "a coroutine" in decision.error
+    assert "coroutine" in decision.error
 
 
 def test_intents_reach_the_decision(fake_clock):
