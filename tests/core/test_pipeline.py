@@ -78,6 +78,8 @@ class TestAssets:
         assert (asset.name, asset.depends_on, asset.follow) == ("report", ("raw",), True)
         assert (asset.max_attempts, asset.backoff) == (2, timedelta(minutes=1))
         assert asset.backoff_limit == timedelta(minutes=30)
+        assert (shop.assets["raw"].max_attempts, shop.assets["raw"].follow) == (5, False)
+        assert shop.assets["raw"].backoff == timedelta(seconds=5)
         assert asset.where == place
         assert list(shop.assets) == ["raw", "report"]
         assert shop.assets.followers("raw") == ("report",)

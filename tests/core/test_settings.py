@@ -102,3 +102,13 @@ def test_texts_of_a_file_are_read():
     settings = SensorSettings(max_events="7", enabled="no", first_poll="baseline")
     assert (settings.max_events, settings.enabled, settings.first_poll) == (7, False, "baseline")
     assert RunSettings(grace="0s").grace == timedelta(0)
+
+
+def test_a_setting_may_be_at_its_bounds():
+    assert SensorSettings(quarantine_after=1, max_events=1, every="1ms").max_events == 1
+    assert SensorSettings(max_events=100_000, every="366d").max_events == 100_000
+    for threads in (1, 1_000):
+        settings = RunSettings(poll_threads=threads, asset_threads=threads)
+        assert settings.poll_threads == settings.asset_threads == threads
+    assert RunSettings(lease="1s", grace="1d").lease == timedelta(seconds=1)
+    assert RunSettings(lease="1h").lease == timedelta(hours=1)
