@@ -1,0 +1,35 @@
+"""What tests of sensors, pipelines and engines need: time moved by hand, sensors with a script.
+
+Installed with the core and found by pytest by itself: the fixtures `fake_clock` and
+`scripted_sensor` are there without an import. Each name is imported when it is first used,
+because pytest loads this package in every run, also in those that test something else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowstone_core.testing.fake_clock import FakeClock as FakeClock
+    from flowstone_core.testing.scripted_sensor import Script as Script
+    from flowstone_core.testing.scripted_sensor import ScriptedSensor as ScriptedSensor
+
+_HOMES = {
+    "FakeClock": "fake_clock",
+    "Script": "scripted_sensor",
+    "ScriptedSensor": "scripted_sensor",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
