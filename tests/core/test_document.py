@@ -110,7 +110,7 @@ NOT_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("value", "reason"), NOT_JSON, ids=lambda value: ascii(value)[:30])
+@pytest.mark.parametrize(("value", "reason"), NOT_JSON, ids=lambda value: type(value).__name__)
 def test_p5_what_would_not_come_back_is_refused_with_its_path(value, reason):
     with pytest.raises(ValidationError) as caught:
         dump(value)
@@ -165,7 +165,9 @@ def test_p6_the_limits():
     assert PAYLOAD_LIMIT == 256 * 1024
 
 
-@pytest.mark.parametrize("value", [value for value, _ in NOT_JSON], ids=lambda v: ascii(v)[:30])
+@pytest.mark.parametrize(
+    "value", [value for value, _ in NOT_JSON], ids=lambda value: type(value).__name__
+)
 def test_comparing_never_raises(value):
     same_document(value, "x")
     assert same_document([value, "other"], "[]") is False

@@ -286,7 +286,6 @@ class TestSensors:
                 ],
             ),
         ],
-        ids=str,
     )
     def test_a_wrong_declaration_says_everything_and_where(self, shop, name, kind, options, said):
         with pytest.raises(ValidationError) as caught:

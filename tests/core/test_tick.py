@@ -479,9 +479,7 @@ def test_p4_p5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
         outcome.close()
 
 
-@pytest.mark.parametrize(
-    "error", [NoTextError(), BrokenRetry(5), Pretends(RetryLater), None, 5], ids=ascii
-)
+@pytest.mark.parametrize("error", [NoTextError(), BrokenRetry(5), Pretends(RetryLater), None, 5])
 def test_p19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
     assert assert_failed(returned(PollFailed(error, 1)), state="1")
 
