@@ -35,7 +35,7 @@ def test_settings_with_their_lines(read, tmp_path):
         "[metadata]\nname = shop\nno key: fine\nbare\n\n"
         "[flowstone]\nstore = sqlite:///f.db\nplugins =\n    one\n    two\n\n"
         "[flowstone:sensor:new_orders]\ntype = s3_file_arrival\n"
-        "[ flowstone : sensor : other ]\nTYPE_x = no\n"
+        "[ flowstone : sensor : oth:er ]\nTYPE_x = no\n"
     )
     assert config.file == tmp_path / "flowstone.cfg"
     assert config.run is not None
@@ -47,7 +47,7 @@ def test_settings_with_their_lines(read, tmp_path):
     }
     assert config.run.where("plugins") == f"{config.file}:8"
     assert config.run.where("nothing") == config.run.where() == f"{config.file}:6"
-    assert [name for name, _ in config.sensors] == ["new_orders", "other"]
+    assert [name for name, _ in config.sensors] == ["new_orders", "oth:er"]
     assert config.sensors[0][1].settings["type"].value == "s3_file_arrival"
     assert not config.empty
 

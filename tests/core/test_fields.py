@@ -84,7 +84,7 @@ SECRET = "c4n4ry-Z9qXv7Kp"
             "the value is not valid (hidden: it is secret, or comes from the environment)",
         ),
         (
-            f"got {SECRET[-4:]}",
+            f"got {SECRET[3:7]}",
             "the value is not valid (hidden: it is secret, or comes from the environment)",
         ),
     ],

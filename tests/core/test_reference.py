@@ -37,6 +37,7 @@ def test_finds_a_name_and_an_attribute_of_it(module, tmp_path):
     name = module("class A:\n    b = 7\n")
     assert load_reference(f"{name}:A.b", tmp_path) == 7
     assert load_reference(f"{name}:A", tmp_path).__module__ == name
+    assert sys.path.index(str(tmp_path)) == 0
     assert sys.path.count(str(tmp_path)) == 1
 
 

@@ -80,7 +80,8 @@ def test_a_path_that_is_none_is_refused(tmp_path):
 
 def test_a_huge_file_is_refused(tmp_path):
     path = tmp_path / "f"
-    path.touch()
+    path.write_bytes(b" " * SIZE_LIMIT)
+    assert len(read_text(path)) == SIZE_LIMIT
     os.truncate(path, SIZE_LIMIT + 1)
     assert refused(path).message == "the file is larger than 16 MB"
 
