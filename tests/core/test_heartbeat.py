@@ -42,6 +42,7 @@ def test_a_beat_renews_the_lease(heartbeat, store, fake_clock):
 
 def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
     for _ in range(12):
+        fake_clock.wait_for_sleepers(1)
         fake_clock.advance(10)
         while store.runners()[0].lease_until < fake_clock.now() + LEASE:
             assert heartbeat._thread.is_alive()
