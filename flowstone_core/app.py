@@ -19,12 +19,13 @@ from flowstone_core.validation import Settings, validate
 
 if TYPE_CHECKING:
     from flowstone_core.asset import Asset
+    from flowstone_core.decision import Decision
     from flowstone_core.event import StoredEvent
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.status import SensorStatus, Status
     from flowstone_core.store import Store
     from flowstone_core.supervisor import Supervisor
-    from flowstone_core.tick import Decision, Tick
+    from flowstone_core.tick import Tick
 
 
 class Flowstone:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
+from flowstone_core.decision import Decision
 from flowstone_core.errors import StoreUnavailableError, describe
 from flowstone_core.redaction import Redactor
 from flowstone_core.store import Store, TickResult
-from flowstone_core.tick import Decision, TickCommit
+from flowstone_core.tick import TickCommit
 from flowstone_core.worker import SensorWorker
 
 logger = logging.getLogger("flowstone.committer")

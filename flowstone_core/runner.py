@@ -21,12 +21,13 @@ from flowstone_core.announcer import Announcer
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
 from flowstone_core.committer import Committer, Verdict
+from flowstone_core.decision import Decision
 from flowstone_core.declaration import SensorDeclaration
 from flowstone_core.pool import Pool
 from flowstone_core.redaction import Redactor
 from flowstone_core.roster import Roster
 from flowstone_core.store import Store, TickResult
-from flowstone_core.tick import Decision, SensorMemory
+from flowstone_core.tick import SensorMemory
 from flowstone_core.turn import CleanupCall, PollTurn
 from flowstone_core.worker import SensorWorker
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flowstone_core.decision import Decision
 from flowstone_core.pool import Call
-from flowstone_core.tick import Decision
 from flowstone_core.worker import SensorWorker
 
 

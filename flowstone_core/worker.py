@@ -9,13 +9,14 @@ from functools import partial
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
+from flowstone_core.decision import Decision, Observation, TickRules, decide
 from flowstone_core.declaration import AnySensor, SensorDeclaration
 from flowstone_core.document import STATE_LIMIT, dump_document, load_document
 from flowstone_core.errors import OutcomeError, PollTimeoutError, ValidationError, describe
 from flowstone_core.redaction import Redactor
 from flowstone_core.retry import backoff_delay
 from flowstone_core.sensor import PollContext
-from flowstone_core.tick import Decision, Observation, SensorMemory, TickRules, decide
+from flowstone_core.tick import SensorMemory
 
 logger = logging.getLogger("flowstone.worker")
 

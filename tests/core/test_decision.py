@@ -7,6 +7,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from flowstone_core.decision import (
+    QUARANTINE_INTERVAL,
+    TRANSACTION_LIMIT,
+    Decision,
+    Observation,
+    TickRules,
+    decide,
+)
 from flowstone_core.document import PAYLOAD_LIMIT, STATE_LIMIT, dump_document, load_document
 from flowstone_core.errors import (
     OutcomeError,
@@ -17,18 +25,7 @@ from flowstone_core.errors import (
 )
 from flowstone_core.event import Event, NotTriggered, PollFailed, Triggered
 from flowstone_core.partition import encode_partition
-from flowstone_core.tick import (
-    QUARANTINE_INTERVAL,
-    TRANSACTION_LIMIT,
-    Decision,
-    NewEvent,
-    Observation,
-    SensorMemory,
-    TickCommit,
-    TickOutcome,
-    TickRules,
-    decide,
-)
+from flowstone_core.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=2)
