@@ -1,0 +1,7 @@
+"""The store: FlowStone's tables in SQLite or PostgreSQL, behind one facade."""
+
+from flowstone_core.store.sensors import SensorRecord
+from flowstone_core.store.store import Store
+from flowstone_core.store.ticks import TickResult
+
+__all__ = ["SensorRecord", "Store", "TickResult"]

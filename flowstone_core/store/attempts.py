@@ -1,0 +1,216 @@
+"""Attempts: how each ends, and what that sets off."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, select, update
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.attempt import AttemptEnd
+from flowstone_core.errors import StaleAttemptError
+from flowstone_core.materialization import (
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    Materialization,
+    MaterializationState,
+    predecessors,
+)
+from flowstone_core.store import events, runners, schema
+from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.requests import let_go, materialization_of
+from flowstone_core.tick import NewEvent
+
+_rows = schema.materializations
+_attempts = schema.attempts
+
+
+def finish(
+    connection: Connection, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+) -> list[Materialization]:
+    """End an attempt, and let go what was held back for it.
+
+    See `MaterializationQueue.finish`.
+    """
+    asset, partition = claim.materialization.asset, claim.materialization.partition
+    waiting = (asset, *assets.dependents(asset))
+    if end.state.ended:
+        _lock_pending(connection, partition, waiting)
+    values: dict[str, object] = {"error": end.error, "metadata": end.metadata}
+    if end.spared:
+        values["max_attempts"] = _rows.c.max_attempts + 1
+    row = _move(connection, claim, end.state, end.retry_at, now, values)
+    if row is None:
+        raise StaleAttemptError(
+            f"attempt {claim.materialization.attempt} of {asset} "
+            f"#{claim.materialization.id} does not hold the current token any more; "
+            "its result was not kept",
+            materialization=claim.materialization.id,
+        )
+    finished = materialization_of(row)
+    _close(connection, finished.id, finished.attempt, end.outcome, end.error, now)
+    if not finished.state.ended:
+        return [finished]
+    followers = []
+    if finished.state is MaterializationState.COMPLETED:
+        followers = _follow(connection, finished, assets, now)
+    let_go(connection, partition, waiting, now)
+    return [finished, *followers]
+
+
+def release(connection: Connection, claims: Collection[Claim], now: datetime) -> None:
+    """Give back attempts; those whose token is not current any more are left alone."""
+    for claim in claims:
+        spared = {"max_attempts": _rows.c.max_attempts + 1}
+        row = _move(connection, claim, MaterializationState.RETRYING, now, now, spared)
+        if row is not None:
+            _close(connection, row.id, row.attempt, AttemptOutcome.RELEASED, None, now)
+
+
+def recover(connection: Connection, now: datetime) -> list[Materialization]:
+    """End the attempts of runners that are not alive as lost."""
+    owners = schema.runners
+    lost = connection.execute(
+        select(_rows, owners.c.host, owners.c.pid, owners.c.lease_until, owners.c.stopped_at)
+        .outerjoin(owners, owners.c.id == _rows.c.worker)
+        .where(schema.HELD, ~runners.alive(_rows.c.worker, now))
+        .order_by(_rows.c.id)
+        .with_for_update(of=_rows, skip_locked=True)
+    ).all()
+    return [_lose(connection, row, now) for row in lost]
+
+
+def stale_tokens(connection: Connection, tokens: Collection[str]) -> set[str]:
+    """Return those of the tokens that are not current any more."""
+    query = select(_rows.c.token).where(schema.HELD, _rows.c.token.in_(list(tokens)))
+    return set(tokens).difference(connection.scalars(query))
+
+
+def close_running(
+    connection: Connection, number: int, attempt: int, error: str, now: datetime
+) -> None:
+    """Mark the running attempt of a materialization as cancelled."""
+    _close(connection, number, attempt, AttemptOutcome.CANCELLED, error, now)
+
+
+def of_materialization(connection: Connection, number: int) -> list[Attempt]:
+    """List the attempts of a materialization, first one first."""
+    query = (
+        select(_attempts)
+        .where(_attempts.c.materialization_id == number)
+        .order_by(_attempts.c.number)
+    )
+    return [
+        Attempt(
+            number=row.number,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
+            error=row.error,
+            worker=row.worker,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _lock_pending(connection: Connection, partition: str, names: Sequence[str]) -> None:
+    """Lock what may be waiting, before what it waits for: in the order in which claiming does.
+
+    SQLite has one writer, and needs no order.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    connection.execute(
+        select(_rows.c.id)
+        .where(
+            _rows.c.asset.in_(names),
+            _rows.c.partition == partition,
+            _rows.c.state == MaterializationState.PENDING,
+        )
+        .order_by(_rows.c.id)
+        .with_for_update()
+    )
+
+
+def _move(
+    connection: Connection,
+    claim: Claim,
+    state: MaterializationState,
+    available_at: datetime | None,
+    now: datetime,
+    values: Mapping[str, object],
+) -> Row[*tuple[object, ...]] | None:
+    """Move a running materialization on, if the claim still holds it."""
+    return connection.execute(
+        update(_rows)
+        .where(
+            _rows.c.id == claim.materialization.id,
+            _rows.c.token == claim.token,
+            _rows.c.state == MaterializationState.RUNNING,
+            _rows.c.state.in_(predecessors(state)),
+        )
+        .values(
+            state=state,
+            available_at=available_at,
+            finished_at=now if state.ended else None,
+            token=None,
+            worker=None,
+            **values,
+        )
+        .returning(_rows)
+    ).one_or_none()
+
+
+def _close(
+    connection: Connection,
+    number: int,
+    attempt: int,
+    outcome: AttemptOutcome,
+    error: str | None,
+    now: datetime,
+) -> None:
+    connection.execute(
+        update(_attempts)
+        .where(_attempts.c.materialization_id == number, _attempts.c.number == attempt)
+        .values(outcome=outcome, error=error, finished_at=now)
+    )
+
+
+def _follow(
+    connection: Connection, finished: Materialization, assets: AssetGraph, now: datetime
+) -> list[Materialization]:
+    """Make the followers of a completed materialization due, by an event each."""
+    found = [
+        FoundEvent(
+            f"asset:{finished.asset}",
+            NewEvent(f"{finished.run_id}:{name}", name, finished.partition),
+        )
+        for name in assets.followers(finished.asset)
+    ]
+    _, created = events.commit(connection, found, assets, now)
+    return created
+
+
+def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) -> Materialization:
+    lost = materialization_of(row)
+    exhausted = lost.attempt >= lost.max_attempts
+    state = MaterializationState.DISCARDED if exhausted else MaterializationState.RETRYING
+    error = f"attempt {lost.attempt} was lost: {_fate(row)}"
+    claim = Claim(lost, row.token, (), {})
+    moved = _move(connection, claim, state, None if exhausted else now, now, {"error": error})
+    _close(connection, lost.id, lost.attempt, AttemptOutcome.LOST, error, now)
+    if exhausted:
+        let_go(connection, lost.partition, None, now)
+    return lost if moved is None else materialization_of(moved)
+
+
+def _fate(row: Row[*tuple[object, ...]]) -> str:
+    """Say what became of the runner that held a materialization."""
+    if row.host is None:
+        return f"the store does not know its runner {row.worker}"
+    runner = f"its runner on {row.host} (pid {row.pid})"
+    if row.stopped_at is not None:
+        return f"{runner} stopped or died"
+    return f"{runner} was not heard of any more by {row.lease_until:%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,243 @@
+"""The connection to SQLite or PostgreSQL: made safe, with its errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
+
+from flowstone_core.errors import StoreError, StoreUnavailableError, ValidationError, printable
+from flowstone_core.redaction import Redactor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WRITE_ATTEMPTS = 4
+"""How often a transaction is begun that PostgreSQL undoes for the sake of another one."""
+
+BUSY_TIMEOUT = 5_000
+"""Milliseconds that SQLite waits for another process's transaction."""
+
+_SCHEMES = "use sqlite:///path/to/file.db or postgresql://user:password@host/database"
+
+# Of SQLite's primary result codes, those that may pass by themselves: BUSY, LOCKED, NOMEM,
+# IOERR, FULL, CANTOPEN (such as too many open files).
+_SQLITE_PASSING = {5, 6, 7, 10, 13, 14}
+_SQLITE_HINTS = {
+    5: "another process holds the database: it is tried again",
+    13: "the disk is full: free some space",
+    8: "make the file and its folder writable",
+    11: "keep the file, and restore a backup",
+    26: "keep the file, and restore a backup",
+}
+# Of PostgreSQL's error classes and codes (appendix A of its manual), those that may pass.
+_POSTGRESQL_PASSING = ("08", "53", "57", "58", "25006", "40", "55P03")
+# Serialization failure, deadlock, and a unique key that a concurrent transaction took: begun
+# again, the transaction sees what the other one did.
+_POSTGRESQL_CONFLICTS = {"40001", "40P01", "23505"}
+
+
+class Database:
+    """An engine and its transactions. Any thread may use it.
+
+    Args:
+        url: As `parse_url` returned it.
+
+    Attributes:
+        file: The SQLite file; None for PostgreSQL, and for a database in memory.
+
+    Raises:
+        StoreError: If the database's driver is not installed.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        in_file = self.is_sqlite and url.database not in {None, "", ":memory:"}
+        self.file = Path(url.database) if in_file and url.database else None
+        try:
+            self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"the driver for {url.get_backend_name()} is not installed: {error}",
+                hint="pip install 'flowstone-core[postgresql]'",
+            ) from None
+        # SQLite has one writer at a time. Threads of one process take turns here, which is
+        # fair and immediate, where SQLite's own waiting is a sleep and a second look.
+        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+
+    def read(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function of a connection in one transaction that only reads."""
+        with self.errors(), self._engine.connect() as connection, connection.begin():
+            return function(connection, *args, **kwargs)
+
+    def write(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function of a connection in one transaction.
+
+        It is committed when the function returns and undone when it raises. PostgreSQL may undo
+        it for the sake of a concurrent one; then the function is called again.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be used at the moment. If the connection
+                was lost during the commit, nobody knows whether it was done.
+        """
+        for attempt in range(1, WRITE_ATTEMPTS + 1):
+            try:
+                with self.errors(), self._turn, self._writing() as connection:
+                    return function(connection, *args, **kwargs)
+            except _ConflictingTransactionError:
+                if attempt == WRITE_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        self._engine.dispose()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Have the database's errors raised as ours; the values in a statement never show."""
+        try:
+            yield
+        except PoolTimeoutError:
+            raise StoreUnavailableError(
+                "all connections to the store are in use", store=self.display
+            ) from None
+        except DBAPIError as error:
+            raise self._translated(error) from error
+        except sqlite3.Error as error:
+            raise self._translated_sqlite(error) from error
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store failed: {printable(str(error), 300)}") from error
+
+    @property
+    def display(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        connection = self._engine.connect().execution_options(flowstone_write=True)
+        with connection, connection.begin():
+            yield connection
+
+    def _translated(self, error: DBAPIError) -> StoreError:
+        cause = error.orig
+        if isinstance(cause, sqlite3.Error):
+            return self._translated_sqlite(cause)
+        code = getattr(cause, "sqlstate", None) or ""
+        primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+        text = f"the store {self.display}: {printable(primary or str(cause), 300).strip()}"
+        if code in _POSTGRESQL_CONFLICTS:
+            return _ConflictingTransactionError(text)
+        if not code or error.connection_invalidated or code.startswith(_POSTGRESQL_PASSING):
+            return StoreUnavailableError(text, hint="is PostgreSQL running and reachable?")
+        return StoreError(text)
+
+    def _translated_sqlite(self, cause: sqlite3.Error) -> StoreError:
+        code = getattr(cause, "sqlite_errorcode", 1) & 0xFF
+        kind = StoreUnavailableError if code in _SQLITE_PASSING else StoreError
+        text = f"the store {self.display}: {printable(str(cause), 300)}"
+        return kind(text, hint=_SQLITE_HINTS.get(code))
+
+
+class _ConflictingTransactionError(StoreUnavailableError):
+    """PostgreSQL undid a transaction because of a concurrent one."""
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert:
+    """Return an INSERT that takes ``ON CONFLICT``, in the connection's dialect."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # The two classes are one in all that is used here, and have no base with these methods.
+    return cast("sqlite.Insert", postgresql.insert(table))
+
+
+def parse_url(text: str) -> URL:
+    """Read a store's URL.
+
+    Raises:
+        ValidationError: If it is none, or of a database that FlowStone has no store for; a
+            password in it is masked.
+    """
+    shown = printable(Redactor()(text), 200)
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ValidationError(f"the store's URL {shown!r} is not a URL: {_SCHEMES}") from None
+    if backend == "sqlite":
+        if url.database and url.database.startswith("file:"):
+            raise ValidationError(f"the store's URL {shown!r} names a file by a URI: {_SCHEMES}")
+        return url.set(drivername="sqlite")
+    if backend in {"postgresql", "postgres"} and url.drivername in {
+        "postgres",
+        "postgresql",
+        "postgresql+psycopg",
+    }:
+        return url.set(drivername="postgresql+psycopg")
+    raise ValidationError(
+        f"the store's URL {shown!r} is for {url.drivername!r}, which is not supported: {_SCHEMES}"
+    )
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    in_memory = not url.database or url.database == ":memory:"
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        # Each connection to a database in memory would be a database of its own.
+        pool_size=1 if in_memory else 5,
+        max_overflow=0 if in_memory else 100,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT / 1_000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _: object) -> None:
+        # Python's module would begin transactions when it sees fit; `_begin` does it instead.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes then is refused at once if another one
+        # wrote in between, whatever the time-out (SQLITE_BUSY_SNAPSHOT).
+        writes = connection.get_execution_options().get("flowstone_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    defaults = {
+        "application_name": "flowstone",
+        "connect_timeout": "10",
+        # A peer that is gone without a word is noticed within a minute.
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    return create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={key: value for key, value in defaults.items() if key not in url.query},
+    )

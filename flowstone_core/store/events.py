@@ -1,0 +1,127 @@
+"""Events: each (source, key) once, and each with the materialization that it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import cast
+
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.document import JsonObject, load_document
+from flowstone_core.event import StoredEvent
+from flowstone_core.materialization import Materialization
+from flowstone_core.store import requests, schema
+from flowstone_core.tick import NewEvent
+
+_events = schema.events
+
+CHUNK = 500
+"""Keys in one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """An event that is new to its source, ready to be written."""
+
+    source: str
+    event: NewEvent
+    tick_id: int | None = None
+
+
+def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of the (source, key) pairs that are events already.
+
+    The answer holds until the end of the transaction only if the caller holds a lock on the
+    source: a sensor's row, or a materialization's.
+    """
+    pair = tuple_(_events.c.source, _events.c.key)
+    known: set[tuple[str, str]] = set()
+    rest = iter(keys)
+    while chunk := list(islice(rest, CHUNK)):
+        query = select(_events.c.source, _events.c.key).where(pair.in_(chunk), schema.REMEMBERED)
+        known.update((row.source, row.key) for row in connection.execute(query))
+    return known
+
+
+def commit(
+    connection: Connection, found: Sequence[FoundEvent], assets: AssetGraph, now: datetime
+) -> tuple[list[StoredEvent], list[Materialization]]:
+    """Write new events, each with a materialization that has not started.
+
+    Returns:
+        The events in the order given, and the materializations that were made for them.
+    """
+    if not found:
+        return [], []
+    wanted = [(item.event.asset, item.event.partition) for item in found]
+    numbers, created = requests.ask(connection, wanted, assets, now)
+    rows = [
+        {
+            "source": item.source,
+            "key": item.event.key,
+            "asset": item.event.asset,
+            "partition": item.event.partition,
+            "payload": item.event.payload,
+            "created_at": now,
+            "materialization_id": numbers[item.event.asset, item.event.partition],
+            "tick_id": item.tick_id,
+        }
+        for item in found
+    ]
+    statement = insert(_events).returning(_events, sort_by_parameter_order=True)
+    return [_event_of(row) for row in connection.execute(statement, rows)], created
+
+
+def find(
+    connection: Connection,
+    source: str | None,
+    asset: str | None,
+    limit: int,
+    before_id: int | None,
+) -> list[StoredEvent]:
+    """List events, newest first."""
+    query = select(_events).order_by(_events.c.id.desc()).limit(limit)
+    if source is not None:
+        query = query.where(_events.c.source == source)
+    if asset is not None:
+        query = query.where(_events.c.asset == asset)
+    if before_id is not None:
+        query = query.where(_events.c.id < before_id)
+    return [_event_of(row) for row in connection.execute(query)]
+
+
+def of_materializations(
+    connection: Connection, numbers: Iterable[int]
+) -> dict[int, list[StoredEvent]]:
+    """Return the events that asked for materializations, oldest first, by their numbers."""
+    found: dict[int, list[StoredEvent]] = {number: [] for number in numbers}
+    query = select(_events).where(_events.c.materialization_id.in_(found)).order_by(_events.c.id)
+    for row in connection.execute(query):
+        found[row.materialization_id].append(_event_of(row))
+    return found
+
+
+def forget(connection: Connection, source: str) -> None:
+    """Let a source use its keys again; its events are kept."""
+    connection.execute(
+        update(_events).where(_events.c.source == source, schema.REMEMBERED).values(forgotten=True)
+    )
+
+
+def _event_of(row: Row[*tuple[object, ...]]) -> StoredEvent:
+    payload = None if row.payload is None else cast("JsonObject", load_document(row.payload))
+    return StoredEvent(
+        id=row.id,
+        source=row.source,
+        key=row.key,
+        asset=row.asset,
+        partition=row.partition,
+        created_at=row.created_at,
+        payload=payload,
+        materialization_id=row.materialization_id,
+        tick_id=row.tick_id,
+    )

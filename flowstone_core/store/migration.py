@@ -1,0 +1,107 @@
+"""The schema's revision: refusing a store that does not fit, and bringing one up to date."""
+
+from __future__ import annotations
+
+import threading
+
+from sqlalchemy import Connection, column, func, inspect, select, table
+
+from flowstone_core.errors import StoreError
+from flowstone_core.store import file
+from flowstone_core.store.database import Database
+from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
+
+HEAD = "0001"
+"""The newest revision. Revisions are numbered in their order."""
+
+_alembic = threading.Lock()
+"""Alembic keeps the migration that it is at in module globals: one at a time in a process."""
+
+
+def prepare(database: Database, *, migrate: bool | None) -> None:
+    """Refuse what is no store of this version; make or upgrade one where that is wanted.
+
+    Args:
+        database: The store.
+        migrate: None makes and upgrades SQLite files, and leaves PostgreSQL to an operator.
+
+    Raises:
+        StoreError: If it is refused; nothing of it was changed.
+    """
+    found = _inspect(database)
+    if found == HEAD:
+        return
+    if migrate is None:
+        migrate = database.is_sqlite
+    if not migrate:
+        has = "has no schema yet" if found is None else f"has schema revision {found}"
+        raise StoreError(
+            f"the store {database.display} {has}; this version of FlowStone needs {HEAD}",
+            hint="run: flowstone db upgrade",
+        )
+    _migrate(database)
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Apply the migrations that are missing.
+
+    Several processes may do it at once: one does, the others wait for it.
+
+    Returns:
+        The revision before, None for a new store, and after.
+
+    Raises:
+        StoreError: If the database is no store of ours, or is newer; nothing of it was changed.
+    """
+    _inspect(database)
+    return _migrate(database), HEAD
+
+
+def _inspect(database: Database) -> str | None:
+    """Return the revision, once it is clear that the store may be touched."""
+    path = database.file
+    if path is None:
+        found = database.read(_revision)
+    else:
+        with database.errors():
+            found = file.inspect(path)
+    _refuse_newer(database.display, found)
+    return found
+
+
+def _migrate(database: Database) -> str | None:
+    if database.file is not None:
+        file.create(database.file)
+    return database.write(_apply, database.display)
+
+
+def _apply(connection: Connection, display: str) -> str | None:
+    """Migrate in the caller's transaction, alone; return the revision before."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(APPLICATION_ID)))
+    before = _revision(connection)
+    _refuse_newer(display, before)
+    if before != HEAD:
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", "flowstone_core.store:migrations")
+        with _alembic:
+            command.upgrade(config, HEAD)
+    return before
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+
+
+def _refuse_newer(display: str, found: str | None) -> None:
+    if found is not None and found > HEAD:
+        raise StoreError(
+            f"the store {display} has schema revision {found}; "
+            f"this version of FlowStone knows those up to {HEAD}",
+            hint="use the version of FlowStone that upgraded it, or a later one",
+        )

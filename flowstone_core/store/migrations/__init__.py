@@ -1,0 +1,1 @@
+"""Alembic's side of the store: how migrations run, and the migrations."""

@@ -1,0 +1,333 @@
+"""The facade: every method is one transaction, and may be called from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from flowstone_core.asset import Asset, AssetGraph
+from flowstone_core.attempt import AttemptEnd
+from flowstone_core.document import JsonObject
+from flowstone_core.engine import ClaimRound, RunnerInfo
+from flowstone_core.errors import StaleTickError
+from flowstone_core.event import StoredEvent
+from flowstone_core.materialization import Attempt, Claim, Materialization, MaterializationState
+from flowstone_core.store import (
+    attempts,
+    claims,
+    events,
+    materializations,
+    migration,
+    runners,
+    sensors,
+    ticks,
+)
+from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.sensors import SensorRecord
+from flowstone_core.store.ticks import TickResult
+from flowstone_core.tick import SensorMemory, Tick, TickCommit
+
+
+class Store:
+    """All that FlowStone remembers; also the `MaterializationQueue` of engines.
+
+    Every method may raise `StoreUnavailableError`, when the database cannot be used at the
+    moment, and `StoreError`, when it refuses.
+
+    Args:
+        database: An open database with the newest schema; `open` makes one.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool | None = None) -> Store:
+        """Open a store.
+
+        Args:
+            url: ``sqlite:///path``, ``sqlite://`` for one in memory, or ``postgresql://...``.
+            migrate: Whether to make or upgrade the schema. None does it for SQLite only.
+
+        Raises:
+            ValidationError: If the URL is none, or names a database that is not supported.
+            StoreError: If the store is newer, foreign, damaged, behind (on PostgreSQL), not
+                writable, or its driver is missing; it is left as it was.
+        """
+        database = Database(parse_url(url))
+        try:
+            migration.prepare(database, migrate=migrate)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    @staticmethod
+    def upgrade(url: str) -> tuple[str | None, str]:
+        """Apply the migrations that are missing.
+
+        Returns:
+            The schema's revision before (None for a new store) and after.
+
+        Raises:
+            ValidationError: As for `open`.
+            StoreError: If the store is newer, foreign or damaged; it is left as it was.
+        """
+        database = Database(parse_url(url))
+        try:
+            return migration.upgrade(database)
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    @property
+    def url(self) -> str:
+        """The store's URL, its password masked."""
+        return self._database.display
+
+    # -- runners ---------------------------------------------------------------------------------
+
+    def register_runner(self, info: RunnerInfo) -> None:
+        """Make a runner known, or begin one anew that was taken for dead."""
+        self._database.write(runners.register, info)
+
+    def renew_runner(self, runner_id: str, lease_until: datetime) -> bool:
+        """Extend a runner's lease; False if it is not known or has stopped."""
+        return self._database.write(runners.renew, runner_id, lease_until)
+
+    def stop_runner(self, runner_id: str, now: datetime) -> None:
+        """Mark a runner as stopped and free its sensors."""
+        self._database.write(runners.stop, runner_id, now)
+
+    def runners(
+        self, machine: str | None = None, alive_at: datetime | None = None
+    ) -> list[RunnerInfo]:
+        """List runners in the order of their starts.
+
+        Args:
+            machine: Only those of this machine.
+            alive_at: Only those that are alive at this moment.
+        """
+        return self._database.read(runners.find, machine, alive_at)
+
+    # -- sensors ---------------------------------------------------------------------------------
+
+    def declare_sensors(self, names: Iterable[str], now: datetime) -> None:
+        """Make sensors known; writes nothing if they all are."""
+        missing = self._database.read(sensors.missing, names)
+        if missing:
+            self._database.write(sensors.declare, missing, now)
+
+    def claim_sensors(
+        self, runner_id: str, names: Iterable[str], now: datetime
+    ) -> dict[str, SensorMemory]:
+        """Make a runner the owner of those of the sensors that are free.
+
+        Free is what is not paused, and is owned by no runner, by one that is not alive, or by
+        this one already. Writes nothing if none is.
+
+        Returns:
+            What each one that is now the runner's remembers, by name.
+        """
+        free = self._database.read(sensors.claimable, runner_id, names, now)
+        return self._database.write(sensors.claim, runner_id, free, now) if free else {}
+
+    def unowned_sensors(self) -> set[str]:
+        """Return the names of the sensors that no runner owns, paused ones among them."""
+        return self._database.read(sensors.unowned)
+
+    def sensors(self, names: Collection[str] | None = None) -> list[SensorRecord]:
+        """List sensors by name; all, or those of the names that there are."""
+        return self._database.read(sensors.find, names)
+
+    def sensor(self, name: str) -> SensorRecord:
+        """Return one sensor.
+
+        Raises:
+            NotFoundError: If the store has not heard of it.
+        """
+        return self._database.read(sensors.get, name)
+
+    def pause_sensor(self, name: str, now: datetime) -> SensorRecord:  # noqa: ARG002 - for a record
+        """Have a sensor polled no more; its runner's next commit is refused.
+
+        Raises:
+            NotFoundError: If the store has not heard of it.
+        """
+        return self._database.write(sensors.set_paused, name, paused=True)
+
+    def resume_sensor(self, name: str, now: datetime) -> SensorRecord:  # noqa: ARG002
+        """Have a paused sensor polled again, from what it remembers.
+
+        Raises:
+            NotFoundError: If the store has not heard of it.
+        """
+        return self._database.write(sensors.set_paused, name, paused=False)
+
+    def reset_sensor(
+        self,
+        name: str,
+        now: datetime,  # noqa: ARG002
+        forget_keys: bool = False,  # noqa: FBT001, FBT002 - callers name it
+    ) -> SensorRecord:
+        """Have a sensor begin with its first state again.
+
+        Args:
+            name: The sensor.
+            now: When.
+            forget_keys: Let it use again the keys of events that it has had; these are kept.
+
+        Raises:
+            NotFoundError: If the store has not heard of it.
+        """
+        return self._database.write(sensors.reset, name, forget_keys=forget_keys)
+
+    # -- ticks and events ------------------------------------------------------------------------
+
+    def commit_ticks(
+        self, owner: str, commits: Sequence[TickCommit], assets: AssetGraph, now: datetime
+    ) -> list[TickResult]:
+        """Commit what ticks amount to, in one transaction: all that are not stale, or none.
+
+        A tick is stale if its sensor is not the owner's any more, is paused, or has another
+        version than when the tick began; nothing of it is written.
+
+        Returns:
+            One result for each commit, in their order.
+        """
+        return self._database.write(ticks.commit, owner, commits, assets, now)
+
+    def commit_tick(
+        self, owner: str, commit: TickCommit, assets: AssetGraph, now: datetime
+    ) -> TickResult:
+        """Commit one tick.
+
+        Raises:
+            StaleTickError: If it is stale; nothing was written.
+        """
+        (result,) = self.commit_ticks(owner, [commit], assets, now)
+        if not result.committed:
+            raise StaleTickError(
+                f"sensor {commit.sensor!r} was changed since its tick began; nothing was written",
+                sensor=commit.sensor,
+            )
+        return result
+
+    def ticks(
+        self, source: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[Tick]:
+        """List the ticks that were not quiet, newest first."""
+        return self._database.read(ticks.find, source, limit, before_id)
+
+    def events(
+        self,
+        source: str | None = None,
+        asset: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[StoredEvent]:
+        """List events, newest first."""
+        return self._database.read(events.find, source, asset, limit, before_id)
+
+    # -- materializations ------------------------------------------------------------------------
+
+    def materialize(
+        self,
+        asset: Asset,
+        partition: str,
+        assets: AssetGraph,
+        now: datetime,
+        payload: JsonObject | None = None,
+    ) -> tuple[StoredEvent, Materialization]:
+        """Ask by hand for one partition to be made; it joins one that is pending.
+
+        Raises:
+            ValidationError: If the payload is not JSON, or too large.
+        """
+        return self._database.write(
+            materializations.materialize, asset, partition, assets, now, payload
+        )
+
+    def materializations(
+        self,
+        asset: str | None = None,
+        state: MaterializationState | None = None,
+        partition: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[Materialization]:
+        """List materializations, newest first."""
+        return self._database.read(materializations.find, asset, state, partition, limit, before_id)
+
+    def materialization(self, number: int) -> Materialization:
+        """Return one materialization.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+        """
+        return self._database.read(materializations.get, number)
+
+    def attempts(self, number: int) -> list[Attempt]:
+        """List the attempts of a materialization, first one first."""
+        return self._database.read(attempts.of_materialization, number)
+
+    def events_of(self, number: int) -> list[StoredEvent]:
+        """List the events that asked for a materialization, oldest first."""
+        return self._database.read(events.of_materializations, [number])[number]
+
+    def retry(self, number: int, assets: AssetGraph | None, now: datetime) -> Materialization:
+        """Have one that was discarded or cancelled made after all; or one that waits, at once.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+            ConflictError: If its state does not allow it, or another one is pending for the same
+                partition.
+        """
+        return self._database.write(materializations.retry, number, assets, now)
+
+    def cancel(self, number: int, assets: AssetGraph, now: datetime) -> list[Materialization]:
+        """Cancel one that has not ended; a running attempt's result will not be kept.
+
+        Returns:
+            Those that changed, the cancelled one first.
+
+        Raises:
+            NotFoundError: If there is none of this number.
+            ConflictError: If it has ended.
+        """
+        return self._database.write(materializations.cancel, number, assets, now)
+
+    def counts(self) -> dict[MaterializationState, int]:
+        """Count materializations by state; each state is there, if only with zero."""
+        return self._database.read(materializations.counts)
+
+    # -- what engines call: see `MaterializationQueue` -------------------------------------------
+
+    def claim(self, worker: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+        """See `MaterializationQueue.claim`."""
+        return self._database.write(claims.claim, worker, limit, assets, now)
+
+    def finish(
+        self, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+    ) -> Sequence[Materialization]:
+        """See `MaterializationQueue.finish`."""
+        return self._database.write(attempts.finish, claim, end, assets, now)
+
+    def release(self, claims: Collection[Claim], now: datetime) -> None:
+        """See `MaterializationQueue.release`."""
+        self._database.write(attempts.release, claims, now)
+
+    def recover(self, now: datetime) -> Sequence[Materialization]:
+        """See `MaterializationQueue.recover`."""
+        return self._database.write(attempts.recover, now)
+
+    def stale_tokens(self, tokens: Collection[str]) -> set[str]:
+        """See `MaterializationQueue.stale_tokens`."""
+        return self._database.read(attempts.stale_tokens, tokens)
+
+    def unfinished(self, assets: AssetGraph, before: datetime | None = None) -> int:
+        """See `MaterializationQueue.unfinished`."""
+        return self._database.read(materializations.unfinished, assets, before)

@@ -1,0 +1,217 @@
+"""Ticks: what a tick found and what its sensor remembers from it on, committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.event import StoredEvent
+from flowstone_core.materialization import Materialization
+from flowstone_core.store import events, schema
+from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.sensors import CHUNK
+from flowstone_core.tick import NewEvent, Tick, TickCommit, TickOutcome
+
+_ticks = schema.ticks
+_sensors = schema.sensors
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """What became of one `TickCommit`.
+
+    Attributes:
+        committed: False if the sensor was changed by somebody else since the tick began; then
+            nothing was written.
+        tick: The tick; None if it was not committed.
+        events: Those that were new.
+        materializations: Those that were made for the events; events may also have joined some
+            that were pending.
+    """
+
+    committed: bool
+    tick: Tick | None = None
+    events: tuple[StoredEvent, ...] = ()
+    materializations: tuple[Materialization, ...] = ()
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A commit on its way: not stale, and with its duplicates taken out."""
+
+    commit: TickCommit
+    new: list[NewEvent] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        return len(self.commit.events) - len(self.new)
+
+
+def commit(
+    connection: Connection,
+    owner: str,
+    commits: Sequence[TickCommit],
+    assets: AssetGraph,
+    now: datetime,
+) -> list[TickResult]:
+    """Write what ticks amount to; those that are stale are left out whole.
+
+    Args:
+        owner: The runner whose sensors they are.
+        commits: Of one sensor, the earlier first.
+        assets: All assets.
+        now: When the events and materializations are made.
+
+    Returns:
+        One result for each commit, in their order.
+    """
+    versions = _lock(connection, owner, {item.sensor for item in commits})
+    entries: dict[int, _Entry] = {}
+    for position, item in enumerate(commits):
+        if versions.get(item.sensor) == item.before.version:
+            versions[item.sensor] = item.after.version
+            entries[position] = _Entry(item)
+    if not entries:
+        return [TickResult(committed=False) for _ in commits]
+    results = _write(connection, list(entries.values()), assets, now)
+    by_position = dict(zip(entries, results, strict=True))
+    return [by_position.get(position, _STALE) for position in range(len(commits))]
+
+
+def find(
+    connection: Connection, source: str | None, limit: int, before_id: int | None
+) -> list[Tick]:
+    """List ticks, newest first."""
+    query = select(_ticks).order_by(_ticks.c.id.desc()).limit(limit)
+    if source is not None:
+        query = query.where(_ticks.c.source == source)
+    if before_id is not None:
+        query = query.where(_ticks.c.id < before_id)
+    return [_tick_of(row) for row in connection.execute(query)]
+
+
+_STALE = TickResult(committed=False)
+
+
+def _lock(connection: Connection, owner: str, names: Collection[str]) -> dict[str, int]:
+    """Lock the sensors that are the owner's and not paused; return their versions."""
+    versions: dict[str, int] = {}
+    rest = iter(sorted(names))
+    while chunk := list(islice(rest, CHUNK)):
+        query = (
+            select(_sensors.c.name, _sensors.c.version)
+            .where(_sensors.c.name.in_(chunk), _sensors.c.owner == owner, ~_sensors.c.paused)
+            .order_by(_sensors.c.name)
+            .with_for_update()
+        )
+        versions.update({row.name: row.version for row in connection.execute(query)})
+    return versions
+
+
+def _write(
+    connection: Connection, entries: Sequence[_Entry], assets: AssetGraph, now: datetime
+) -> list[TickResult]:
+    _drop_duplicates(connection, entries)
+    ticks = _insert(connection, entries)
+    found = [
+        FoundEvent(entry.commit.source, event, tick.id)
+        for entry, tick in zip(entries, ticks, strict=True)
+        for event in entry.new
+    ]
+    stored, created = events.commit(connection, found, assets, now)
+    _remember(connection, [entry.commit for entry in entries])
+    rest = iter(stored)
+    unclaimed = {item.id: item for item in created}
+    results = []
+    for entry, tick in zip(entries, ticks, strict=True):
+        own = tuple(islice(rest, len(entry.new)))
+        numbers = dict.fromkeys(event.materialization_id for event in own)
+        made = tuple(unclaimed.pop(number) for number in numbers if number in unclaimed)
+        results.append(TickResult(True, tick, own, made))  # noqa: FBT003 - the field's name is near
+    return results
+
+
+def _drop_duplicates(connection: Connection, entries: Iterable[_Entry]) -> None:
+    keys = {
+        (entry.commit.source, event.key): None for entry in entries for event in entry.commit.events
+    }
+    seen = events.known_keys(connection, keys)
+    for entry in entries:
+        for event in entry.commit.events:
+            pair = (entry.commit.source, event.key)
+            if pair not in seen:
+                seen.add(pair)
+                entry.new.append(event)
+
+
+def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
+    rows = [
+        {
+            "source": entry.commit.source,
+            "outcome": entry.commit.outcome,
+            "started_at": entry.commit.started_at,
+            "finished_at": entry.commit.finished_at,
+            "events": len(entry.new),
+            "duplicates": entry.duplicates,
+            "error": entry.commit.error,
+        }
+        for entry in entries
+    ]
+    statement = insert(_ticks).returning(_ticks, sort_by_parameter_order=True)
+    return [_tick_of(row) for row in connection.execute(statement, rows)]
+
+
+def _remember(connection: Connection, commits: Iterable[TickCommit]) -> None:
+    statement = (
+        update(_sensors)
+        .where(_sensors.c.name == bindparam("sensor"))
+        .values(
+            version=bindparam("after_version"),
+            state=bindparam("after_state"),
+            polled=bindparam("after_polled"),
+            failures=bindparam("after_failures"),
+            not_before=bindparam("after_not_before"),
+            broken=bindparam("after_broken"),
+            last_tick_at=bindparam("finished_at"),
+            last_outcome=bindparam("outcome"),
+            last_error=bindparam("tick_error"),
+            last_good_at=func.coalesce(
+                bindparam("good_at", type_=schema.UtcDateTime), _sensors.c.last_good_at
+            ),
+        )
+    )
+    rows = [
+        {
+            "sensor": item.sensor,
+            "after_version": item.after.version,
+            "after_state": item.after.state,
+            "after_polled": item.after.polled,
+            "after_failures": item.after.failures,
+            "after_not_before": item.after.not_before,
+            "after_broken": item.after.broken,
+            "finished_at": item.finished_at,
+            "outcome": item.outcome,
+            "tick_error": item.error,
+            "good_at": item.finished_at if item.outcome.good else None,
+        }
+        for item in commits
+    ]
+    connection.execute(statement, rows)
+
+
+def _tick_of(row: Row[*tuple[object, ...]]) -> Tick:
+    return Tick(
+        id=row.id,
+        source=row.source,
+        outcome=TickOutcome(row.outcome),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        events=row.events,
+        duplicates=row.duplicates,
+        error=row.error,
+    )
