@@ -11,6 +11,7 @@ from flowstone_core.asset import AssetGraph
 from flowstone_core.declaration import (
     SensorDeclaration,
     declare_sensor,
+    is_sensor_class,
     missing_asset,
     name_problem,
     pydantic_problems,
@@ -73,14 +74,15 @@ class SensorSections:
     ) -> tuple[SensorDeclaration | None, list[Problem]]:
         problems = list(self._asset_problems(section))
         provided = self.plugins.sensors.get(kind.value) if kind is not None else None
-        if provided is None:
+        sensor_class = provided.value if provided is not None else None
+        if not is_sensor_class(sensor_class):
             wrong_name = name_problem(name, "a sensor", section.where())
             problems += [wrong_name] if wrong_name is not None else []
             problems.append(
                 self._no_type(name, section) if kind is None else self._unknown(kind, section)
             )
             return None, problems + _common_problems(section)
-        model = provided.value.Config
+        model = sensor_class.Config
         known = {*_COMMON, *_OWN, *model.model_fields}
         problems += swallowed(section, model, known)
         stray = dict(strays(section, known))
@@ -88,7 +90,7 @@ class SensorSections:
         asset = section.settings.get("asset")
         declaration, wrong = declare_sensor(
             name,
-            provided.value,
+            sensor_class,
             field_values(section, model, leave={*_OWN, *stray}),
             assets=self.assets,
             asset=asset.value if asset is not None and asset.value in self.assets else None,
