@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, exists, select, update
 
 from flowstone_core.engine import RunnerInfo
 from flowstone_core.store import schema
@@ -16,7 +16,8 @@ _runners = schema.runners
 
 def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
     """Return the condition that the runner of this id is alive."""
-    return exists().where(_runners.c.id == runner_id, _is_alive(now))
+    living = _runners.alias("living")  # by another name: the caller may look at runners itself
+    return exists().where(living.c.id == runner_id, _is_alive(living, now))
 
 
 def register(connection: Connection, info: RunnerInfo) -> None:
@@ -55,9 +56,9 @@ def find(
     if machine is not None:
         query = query.where(_runners.c.machine == machine)
     if alive_at is not None:
-        query = query.where(_is_alive(alive_at))
+        query = query.where(_is_alive(_runners, alive_at))
     return [RunnerInfo(**row) for row in connection.execute(query).mappings()]
 
 
-def _is_alive(now: datetime) -> ColumnElement[bool]:
-    return _runners.c.stopped_at.is_(None) & (_runners.c.lease_until > now)
+def _is_alive(table: FromClause, now: datetime) -> ColumnElement[bool]:
+    return table.c.stopped_at.is_(None) & (table.c.lease_until > now)
