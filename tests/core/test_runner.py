@@ -360,7 +360,7 @@ def test_c_a_hanging_sensor_harms_only_itself(house):
             assert running.wait(PATIENCE)
         while runner._workers["healthy"].busy:
             pass
-    runner.settle(timedelta(0))
+    assert runner.settle(timedelta(seconds=PATIENCE))
     assert runner.stuck == 1
     assert house.outcomes("hanging") == [TickOutcome.TIMED_OUT]
     assert hanging.polls == 1
