@@ -72,8 +72,14 @@ def commit(
         }
         for item in found
     ]
-    statement = insert(_events).returning(_events, sort_by_parameter_order=True)
-    return [_event_of(row) for row in connection.execute(statement, rows)], created
+    # Matched by key: no database promises the order of what an INSERT returns.
+    statement = insert(_events).returning(_events.c.id, _events.c.source, _events.c.key)
+    ids = {(row.source, row.key): row.id for row in connection.execute(statement, rows)}
+    stored = []
+    for item in found:
+        number = numbers[item.event.asset, item.event.partition]
+        stored.append(_stored(item, ids[item.source, item.event.key], number, now))
+    return stored, created
 
 
 def find(
@@ -112,8 +118,25 @@ def forget(connection: Connection, source: str) -> None:
     )
 
 
+def _stored(item: FoundEvent, number: int, materialization_id: int, now: datetime) -> StoredEvent:
+    return StoredEvent(
+        id=number,
+        source=item.source,
+        key=item.event.key,
+        asset=item.event.asset,
+        partition=item.event.partition,
+        created_at=now,
+        payload=_payload(item.event.payload),
+        materialization_id=materialization_id,
+        tick_id=item.tick_id,
+    )
+
+
+def _payload(text: str | None) -> JsonObject | None:
+    return None if text is None else cast("JsonObject", load_document(text))
+
+
 def _event_of(row: Row[*tuple[object, ...]]) -> StoredEvent:
-    payload = None if row.payload is None else cast("JsonObject", load_document(row.payload))
     return StoredEvent(
         id=row.id,
         source=row.source,
@@ -121,7 +144,7 @@ def _event_of(row: Row[*tuple[object, ...]]) -> StoredEvent:
         asset=row.asset,
         partition=row.partition,
         created_at=row.created_at,
-        payload=payload,
+        payload=_payload(row.payload),
         materialization_id=row.materialization_id,
         tick_id=row.tick_id,
     )
