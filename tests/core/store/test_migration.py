@@ -1,0 +1,374 @@
+"""Opening a store: made, upgraded, or refused and left byte for byte as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from flowstone_core.errors import StoreError
+from flowstone_core.store import Store, migration, schema
+from flowstone_core.store.database import Database, parse_url
+
+
+@pytest.fixture
+def empty_url(backend, request, tmp_path):
+    """The URL of a database with nothing in it, not even a schema."""
+    if backend == "sqlite":
+        made = nullcontext(f"sqlite:///{tmp_path / 'new.db'}")
+    else:
+        made = request.getfixturevalue("postgresql").database()
+    with made as url:
+        yield url
+
+
+def run(url, statement):
+    database = Database(parse_url(url))
+    try:
+        return database.write(lambda connection: connection.exec_driver_sql(statement))
+    finally:
+        database.close()
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+
+def test_migrating_leads_to_exactly_the_tables_that_the_code_uses(store_url):
+    def difference(connection):
+        options = {
+            "version_table": schema.VERSION_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        return compare_metadata(context, schema.metadata)
+
+    database = Database(parse_url(store_url))
+    assert database.read(difference) == []
+    database.close()
+
+
+def conditions(connection):
+    """The conditions of the partial indexes, which Alembic does not compare, by their names."""
+    query = "SELECT indexname, indexdef FROM pg_indexes"
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+    return {
+        name: sql.rpartition(" WHERE ")[2]
+        for name, sql in connection.exec_driver_sql(query)
+        if sql and " WHERE " in sql and "flowstone" in name
+    }
+
+
+def test_migrating_leads_to_the_same_partial_indexes(store_url, backend, request, tmp_path):
+    database = Database(parse_url(store_url))
+    migrated = database.read(conditions)
+    database.write(schema.metadata.drop_all)
+    database.write(schema.metadata.create_all)
+    assert database.read(conditions) == migrated
+    assert len(migrated) == 5
+    database.close()
+
+
+def test_the_newest_revision_is_alembics_and_they_are_numbered_in_order():
+    config = Config()
+    config.set_main_option("script_location", "flowstone_core.store:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
+    assert scripts.get_heads() == [migration.HEAD]
+    assert revisions == sorted(revisions)
+    assert {len(revision) for revision in revisions} == {4}
+
+
+def test_upgrading_makes_a_new_store_and_then_finds_nothing_to_do(empty_url):
+    assert Store.upgrade(empty_url) == (None, migration.HEAD)
+    assert Store.upgrade(empty_url) == (migration.HEAD, migration.HEAD)
+    store = Store.open(empty_url, migrate=False)
+    assert store.sensors() == []
+    store.close()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty_url):
+    def refuse(connection, cursor, statement, *_):
+        if "CREATE TABLE flowstone_attempts" in statement:
+            raise RuntimeError("the plug is pulled")
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", refuse)
+    try:
+        with pytest.raises(RuntimeError, match="plug"):
+            Store.upgrade(empty_url)
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", refuse)
+    assert Store.upgrade(empty_url) == (None, migration.HEAD)
+
+
+UPGRADE = "import sys; from flowstone_core.store import Store; print(Store.upgrade(sys.argv[1])[0])"
+
+
+def test_processes_that_upgrade_at_once_do_it_once(empty_url):
+    running = [
+        subprocess.Popen([sys.executable, "-c", UPGRADE, empty_url], stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    befores = sorted(process.communicate()[0].decode().strip() for process in running)
+    assert [process.returncode for process in running] == [0] * 4
+    assert befores == [migration.HEAD] * 3 + ["None"]
+
+
+def test_threads_that_open_at_once_all_get_in(empty_url):
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda _: Store.open(empty_url, migrate=True), range(8)))
+    assert [store.sensors() for store in stores] == [[]] * 8
+    for store in stores:
+        store.close()
+
+
+def test_threads_may_make_different_stores_at_once(tmp_path):
+    urls = [f"sqlite:///{tmp_path / str(number)}.db" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(Store.upgrade, urls)) == [(None, migration.HEAD)] * 8
+
+
+# -- opening ---------------------------------------------------------------------------------------
+
+
+def test_sqlite_is_made_by_opening_it_and_only_its_owner_can_read_it(tmp_path):
+    path = tmp_path / "flowstone.db"
+    store = Store.open(f"sqlite:///{path}")
+    modes = {stat.S_IMODE(found.stat().st_mode) for found in tmp_path.iterdir()}
+    assert modes == {0o600}
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_an_empty_file_is_taken_for_a_new_store_and_keeps_its_mode(tmp_path):
+    path = tmp_path / "flowstone.db"
+    path.touch(mode=0o640)
+    Store.open(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.stat().st_size > 0
+
+
+def test_a_store_in_memory_is_one_for_all_threads(bench):
+    store = Store.open("sqlite://")
+    names = [f"sensor-{number}" for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.declare_sensors([name], bench.now), names))
+    assert len(store.sensors()) == 20
+    store.close()
+
+
+def test_postgresql_is_made_only_when_it_is_asked_for(empty_url, backend):
+    if backend == "sqlite":
+        pytest.skip("SQLite is made by opening it")
+    with pytest.raises(StoreError, match=r"no schema yet.*needs 0001 \(run: flowstone db upgrade"):
+        Store.open(empty_url)
+    Store.open(empty_url, migrate=True).close()
+    Store.open(empty_url).close()
+
+
+def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
+    with pytest.raises(StoreError, match=r"no schema yet.*flowstone db upgrade"):
+        Store.open(f"sqlite:///{tmp_path / 'flowstone.db'}", migrate=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_behind_is_named_with_both_revisions(store_url):
+    run(store_url, "UPDATE flowstone_schema SET version_num = '0000'")
+    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0001"):
+        Store.open(store_url, migrate=False)
+
+
+def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
+    path = tmp_path / "flowstone.db"
+    script = (
+        "import os, signal, sys; from datetime import datetime, UTC;"
+        "from flowstone_core.store import Store;"
+        "Store.open(sys.argv[1]).declare_sensors(['a'], datetime(2025, 1, 1, tzinfo=UTC));"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, f"sqlite:///{path}"], check=False)
+    assert (tmp_path / "flowstone.db-wal").stat().st_size > 0
+    store = Store.open(f"sqlite:///{path}")
+    assert [record.name for record in store.sensors()] == ["a"]
+    store.close()
+
+
+# -- refused, and left as it was -------------------------------------------------------------------
+
+
+def test_a_newer_store_is_refused_with_both_revisions(store_url, backend, tmp_path):
+    run(store_url, "UPDATE flowstone_schema SET version_num = '0002'")
+    before = digests(tmp_path)
+    for use in (Store.open, Store.upgrade):
+        with pytest.raises(StoreError, match=r"revision 0002; .* knows those up to 0001"):
+            use(store_url)
+    assert digests(tmp_path) == before
+
+
+def refused(path, match):
+    """Have a file refused by all ways in, and its folder left as it was."""
+    before = digests(path.parent)
+    for use in (Store.open, Store.upgrade, lambda url: Store.open(url, migrate=False)):
+        with pytest.raises(StoreError, match=match) as caught:
+            use(f"sqlite:///{path}")
+        assert caught.value.retryable is False
+        assert str(path) in str(caught.value)
+    assert digests(path.parent) == before
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE customers (id)")
+    refused(path, r"another program \(its tables: customers\); it was not touched")
+
+
+def test_another_programs_database_with_a_write_ahead_log_is_refused(tmp_path):
+    path = tmp_path / "theirs.db"
+    script = (
+        "import os, signal, sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "c.execute('PRAGMA journal_mode = WAL'); c.execute('CREATE TABLE customers (id)');"
+        "c.commit(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.execute("SELECT * FROM customers")  # its own readers change the shared index
+    refused(path, "another program")
+
+
+def test_a_database_marked_by_another_program_is_refused_though_it_is_empty(tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 42")
+    refused(path, r"another program \(its tables: none\)")
+
+
+def test_a_database_with_our_table_but_not_our_mark_is_refused(tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {schema.VERSION_TABLE} (version_num)")
+    refused(path, "another program")
+
+
+def test_an_empty_database_of_nobody_is_taken(tmp_path):
+    path = tmp_path / "empty.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM")
+    assert path.stat().st_size > 0
+    Store.open(f"sqlite:///{path}").close()
+
+
+@pytest.mark.parametrize("content", [b"x", b"hello, world\n" * 1_000])
+def test_what_is_no_database_is_refused(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    refused(path, r"is not an SQLite database; it was not touched")
+
+
+def test_the_mere_beginning_of_a_database_is_refused(tmp_path):
+    path = tmp_path / "flowstone.db"
+    path.write_bytes(b"SQLite format 3\0")
+    refused(path, r"file is not a database.*keep the file, and restore a backup")
+
+
+def test_a_damaged_store_is_refused(tmp_path, migrated_file):
+    path = tmp_path / "flowstone.db"
+    content = bytearray(migrated_file.read_bytes())
+    content[100:4_000] = b"\xff" * 3_900
+    path.write_bytes(content)
+    refused(path, r"malformed.*keep the file, and restore a backup")
+
+
+def test_a_store_cut_short_is_refused(tmp_path, migrated_file):
+    path = tmp_path / "flowstone.db"
+    path.write_bytes(migrated_file.read_bytes()[:8_192])
+    refused(path, r"malformed.*keep the file, and restore a backup")
+
+
+def test_a_folder_is_refused(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    with pytest.raises(StoreError, match="folder is a folder, not a file"):
+        Store.open(f"sqlite:///{path}")
+
+
+def test_a_missing_folder_is_named_and_not_made(tmp_path):
+    with pytest.raises(StoreError, match=r"does not exist \(make it: mkdir -p .*/missing\)"):
+        Store.open(f"sqlite:///{tmp_path}/missing/flowstone.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def without_rights(url):
+    """Open a store as somebody who has none of root's rights, and return what was printed."""
+    done = subprocess.run([sys.executable, "-c", OPEN, url], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+# Opened in memory first: what it imports may be in a folder that only root can read.
+OPEN = """
+import os, sys
+from flowstone_core.errors import StoreError
+from flowstone_core.store import Store
+Store.open("sqlite://").close()
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    Store.open(sys.argv[1])
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def public_folder():
+    """A folder that anybody can enter; pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="flowstone-"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_named(public_folder):
+    public_folder.chmod(0o555)
+    told = without_rights(f"sqlite:///{public_folder}/flowstone.db")
+    assert told.startswith(f"the folder {public_folder} cannot be written")
+    assert list(public_folder.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named(public_folder, migrated_file):
+    path = public_folder / "flowstone.db"
+    shutil.copyfile(migrated_file, path)
+    path.chmod(0o444)
+    before = digests(public_folder)
+    told = without_rights(f"sqlite:///{path}")
+    assert told.startswith(f"the file {path} cannot be written")
+    assert digests(public_folder) == before
+
+
+def test_a_file_that_the_system_does_not_let_be_made_is_named():
+    with pytest.raises(StoreError, match=r"/proc.* cannot be (made|written)"):
+        Store.open("sqlite:////proc/flowstone.db")
