@@ -1,0 +1,163 @@
+"""The demo: order files arrive in a bucket, and each day's report is made and kept up to date.
+
+``make demo`` runs it. It starts an S3 server of its own (moto) on this machine, uploads order
+files, runs ``flowstone run`` beside it, uploads some more, and looks at what became of them with
+the same commands that you would use. Everything is left in ``examples/shop/.run``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypedDict
+
+HERE = Path(__file__).resolve().parent
+RUN = HERE / ".run"
+FLOWSTONE = Path(sys.executable).with_name("flowstone")
+
+try:
+    import flowstone_s3 as _needed_by_the_runner  # noqa: F401 - better missed here than there
+    from moto.server import ThreadedMotoServer
+    from shop.bucket import BUCKET, connect
+    from shop.orders import ARRIVING_LATER, THERE_AT_FIRST, OrderFile
+    from shop.pipeline import clean
+except ModuleNotFoundError as missing:
+    what = "plugins/flowstone-s3" if missing.name in {"flowstone_s3", "boto3"} else "'.[demo]'"
+    sys.exit(
+        f"The demo needs the Python module {missing.name}, which is not installed.\n"
+        f"In the folder of the Makefile, run: {sys.executable} -m pip install -e {what}"
+    )
+
+
+class Report(TypedDict):
+    """What `daily_report` returns, as far as it matters here."""
+
+    orders: int
+
+
+class Materialization(TypedDict):
+    """What ``flowstone materializations list --json`` says of one, as far as it matters here."""
+
+    asset: str
+    partition: str
+    state: str
+    metadata: Report
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    if not FLOWSTONE.exists():
+        sys.exit(f"There is no {FLOWSTONE}: run `make demo` in the folder of the Makefile.")
+    shutil.rmtree(RUN, ignore_errors=True)
+    RUN.mkdir()
+    with s3_server():
+        connect().create_bucket(Bucket=BUCKET)
+        say("Orders of 13 and 14 January are in the bucket before anybody looks.")
+        upload(THERE_AT_FIRST)
+        say("FlowStone starts. Its log:")
+        with runner() as process:
+            wait_until(process, lambda: is_reported(THERE_AT_FIRST))
+            say("Now, while it runs: a late file for 14 January, and the orders of 15 January.")
+            upload(ARRIVING_LATER)
+            wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
+            say("Every order is in its report. FlowStone is asked to stop (SIGTERM).")
+    say("What was made, newest first (flowstone materializations list):")
+    subprocess.run([FLOWSTONE, "materializations", "list"], cwd=HERE, check=True)
+    ended = materializations()
+    if any(each["state"] != "completed" for each in ended):
+        say("Not all of them are completed: that is a bug.")
+        return 1
+    say(f"All {len(ended)} are completed. To look around:")
+    print(f"    cd {os.path.relpath(HERE)}")
+    for command in ("sensors list", "events list", "materializations show 1", "status"):
+        print(f"    {FLOWSTONE} {command}")
+    return 0
+
+
+def say(text: str) -> None:
+    """Print a line that stands out from the log."""
+    print(f"\n==> {text}", flush=True)
+
+
+@contextmanager
+def s3_server() -> Iterator[None]:
+    """Have an S3 server over HTTP, and its address and keys in the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ["SHOP_S3_URL"] = f"http://{host}:{port}"
+    os.environ |= dict.fromkeys(("SHOP_ACCESS_KEY", "SHOP_SECRET_KEY"), "any-will-do")
+    os.environ["NO_PROXY"] = host
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+@contextmanager
+def runner() -> Iterator[subprocess.Popen[bytes]]:
+    """Have `flowstone run` beside this process; end it gracefully."""
+    process = subprocess.Popen([FLOWSTONE, "run"], cwd=HERE)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        code = process.wait(timeout=30)
+    if code != 0:
+        sys.exit(f"flowstone run ended with exit code {code}, see its log above.")
+
+
+def upload(files: Iterable[OrderFile]) -> None:
+    """Put order files into the bucket."""
+    s3 = connect()
+    for file in files:
+        s3.put_object(Bucket=BUCKET, Key=file.key, Body=file.content)
+        print(f"    uploaded s3://{BUCKET}/{file.key}", flush=True)
+
+
+def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> None:
+    """Look twice a second, for half a minute at most, whether it is done."""
+    for _ in range(60):
+        if done():
+            return
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+        sys.exit("flowstone run ended by itself, see its log above.")
+    sys.exit("It takes too long; see the log above, and: flowstone materializations list")
+
+
+def is_reported(files: Iterable[OrderFile]) -> bool:
+    """Say whether the newest report of each day has all orders of its files, and nothing runs."""
+    expected: dict[str, int] = {}
+    for file in files:
+        orders = len(list(clean(file.content.decode())))
+        expected[str(file.day)] = expected.get(str(file.day), 0) + orders
+    reported: dict[str, int] = {}
+    for each in reversed(materializations()):
+        if each["state"] != "completed":
+            return False
+        if each["asset"] == "daily_report":
+            reported[each["partition"]] = each["metadata"]["orders"]
+    return reported == expected
+
+
+def materializations() -> list[Materialization]:
+    """Return all materializations, newest first."""
+    command = [str(FLOWSTONE), "materializations", "list", "--limit", "1000", "--json"]
+    text = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE).stdout
+    found: list[Materialization] = json.loads(text)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

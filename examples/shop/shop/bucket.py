@@ -1,0 +1,28 @@
+"""The bucket that the shop's order files arrive in."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "shop"
+PREFIX = "orders/"
+
+
+def connect() -> S3Client:
+    """Return a client of the S3 service that the environment names.
+
+    Each call makes its own session: boto3's default one is not safe to share between threads, and
+    several partitions may be made at once.
+    """
+    session = boto3.Session(
+        aws_access_key_id=os.environ["SHOP_ACCESS_KEY"],
+        aws_secret_access_key=os.environ["SHOP_SECRET_KEY"],
+        region_name="us-east-1",
+    )
+    return session.client("s3", endpoint_url=os.environ["SHOP_S3_URL"])
