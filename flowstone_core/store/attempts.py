@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.attempt import AttemptEnd
@@ -63,23 +63,33 @@ def finish(
 def release(connection: Connection, claims: Collection[Claim], now: datetime) -> None:
     """Give back attempts; those whose token is not current any more are left alone."""
     for claim in claims:
-        spared = {"max_attempts": _rows.c.max_attempts + 1}
-        row = _move(connection, claim, MaterializationState.RETRYING, now, now, spared)
-        if row is not None:
-            _close(connection, row.id, row.attempt, AttemptOutcome.RELEASED, None, now)
+        _give_back(connection, claim, now)
 
 
-def recover(connection: Connection, now: datetime) -> list[Materialization]:
-    """End the attempts of runners that are not alive as lost."""
+def recover(
+    connection: Connection, now: datetime, worker: str | None, held: Collection[str]
+) -> list[Materialization]:
+    """End the attempts of runners that are not alive as lost, and give back unknown ones.
+
+    See `MaterializationQueue.recover`.
+    """
     owners = schema.runners
+    unknown = and_(_rows.c.worker == worker, _rows.c.token.not_in(list(held)))
     lost = connection.execute(
         select(_rows, owners.c.host, owners.c.pid, owners.c.lease_until, owners.c.stopped_at)
         .outerjoin(owners, owners.c.id == _rows.c.worker)
-        .where(schema.HELD, ~runners.alive(_rows.c.worker, now))
+        .where(schema.HELD, or_(~runners.alive(_rows.c.worker, now), unknown))
         .order_by(_rows.c.id)
         .with_for_update(of=_rows, skip_locked=True)
     ).all()
-    return [_lose(connection, row, now) for row in lost]
+    changed = []
+    for row in lost:
+        if row.worker == worker and row.token not in held:
+            claim = Claim(materialization_of(row), row.token, (), {})
+            changed += _give_back(connection, claim, now)
+        else:
+            changed.append(_lose(connection, row, now))
+    return changed
 
 
 def stale_tokens(connection: Connection, tokens: Collection[str]) -> set[str]:
@@ -191,6 +201,17 @@ def _follow(
     ]
     _, created = events.commit(connection, found, assets, now)
     return created
+
+
+def _give_back(connection: Connection, claim: Claim, now: datetime) -> list[Materialization]:
+    """Have an attempt that nobody ends made again; it counts as none."""
+    spared = {"max_attempts": _rows.c.max_attempts + 1}
+    row = _move(connection, claim, MaterializationState.RETRYING, now, now, spared)
+    if row is None:
+        return []
+    given_back = materialization_of(row)
+    _close(connection, given_back.id, given_back.attempt, AttemptOutcome.RELEASED, None, now)
+    return [given_back]
 
 
 def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) -> Materialization:

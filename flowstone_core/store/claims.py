@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.document import JsonObject
@@ -206,6 +206,11 @@ def _hold(
 ) -> list[Materialization]:
     """Take a candidate out of the queue until what it waits for has ended."""
     numbers, created = ask(connection, look.missing, assets, now)
+    if _overtaken(connection, created):
+        # The candidate stays in the queue, and is looked at anew.
+        made = [item.id for item in created]
+        connection.execute(delete(_rows).where(_rows.c.id.in_(made)))
+        return []
     waits_for = look.waits_for + [f"{name} #{number}" for (name, _), number in numbers.items()]
     connection.execute(
         update(_rows)
@@ -213,6 +218,27 @@ def _hold(
         .values(available_at=None, waiting_for=", ".join(waits_for))
     )
     return created
+
+
+def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bool:
+    """Say whether others made, or are making, what was just asked for because nobody had.
+
+    On PostgreSQL they may between the look and the asking; from then on they cannot.
+    """
+    if not created:
+        return False
+    pair = tuple_(_rows.c.asset, _rows.c.partition)
+    slots = [(item.asset, item.partition) for item in created]
+    query = (
+        select(_rows.c.id)
+        .where(
+            pair.in_(slots),
+            _rows.c.state.in_([*ACTIVE, MaterializationState.COMPLETED]),
+            _rows.c.id.not_in([item.id for item in created]),
+        )
+        .limit(1)
+    )
+    return connection.scalar(query) is not None
 
 
 def _discard(

@@ -8,15 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import quote_plus
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
-from flowstone_core.errors import StoreError, StoreUnavailableError, ValidationError, printable
-from flowstone_core.redaction import Redactor
+from flowstone_core.errors import (
+    StoreError,
+    StoreUnavailableError,
+    ValidationError,
+    describe,
+    printable,
+)
+from flowstone_core.redaction import MASK, Redactor, looks_secret
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,14 +101,15 @@ class Database:
             StoreUnavailableError: If the database cannot be used at the moment. If the connection
                 was lost during the commit, nobody knows whether it was done.
         """
-        for attempt in range(1, WRITE_ATTEMPTS + 1):
+        attempt = 1
+        while True:
             try:
                 with self.errors(), self._turn, self._writing() as connection:
                     return function(connection, *args, **kwargs)
-            except _ConflictingTransactionError:
-                if attempt == WRITE_ATTEMPTS:
+            except StoreError as error:
+                if attempt == WRITE_ATTEMPTS or not _is_conflict(error):
                     raise
-        raise AssertionError("unreachable")
+            attempt += 1
 
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
@@ -120,13 +128,17 @@ class Database:
             raise self._translated(error) from error
         except sqlite3.Error as error:
             raise self._translated_sqlite(error) from error
-        except SQLAlchemyError as error:
-            raise StoreError(f"the store failed: {printable(str(error), 300)}") from error
+        except StatementError as error:
+            raise StoreError(
+                f"a value cannot be stored: {describe(error.orig or error)}"
+            ) from error
 
     @property
     def display(self) -> str:
-        """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The URL without its passwords."""
+        hidden = {name: MASK for name in self.url.query if looks_secret(name)}
+        shown = self.url.update_query_dict(hidden).render_as_string(hide_password=True)
+        return shown.replace(quote_plus(MASK), MASK)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -141,9 +153,8 @@ class Database:
         code = getattr(cause, "sqlstate", None) or ""
         primary = getattr(getattr(cause, "diag", None), "message_primary", None)
         text = f"the store {self.display}: {printable(primary or str(cause), 300).strip()}"
-        if code in _POSTGRESQL_CONFLICTS:
-            return _ConflictingTransactionError(text)
-        if not code or error.connection_invalidated or code.startswith(_POSTGRESQL_PASSING):
+        lost = isinstance(error, OperationalError) and not code
+        if lost or error.connection_invalidated or code.startswith(_POSTGRESQL_PASSING):
             return StoreUnavailableError(text, hint="is PostgreSQL running and reachable?")
         return StoreError(text)
 
@@ -152,10 +163,6 @@ class Database:
         kind = StoreUnavailableError if code in _SQLITE_PASSING else StoreError
         text = f"the store {self.display}: {printable(str(cause), 300)}"
         return kind(text, hint=_SQLITE_HINTS.get(code))
-
-
-class _ConflictingTransactionError(StoreUnavailableError):
-    """PostgreSQL undid a transaction because of a concurrent one."""
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert:
@@ -177,11 +184,12 @@ def parse_url(text: str) -> URL:
     try:
         url = make_url(text)
         backend = url.get_backend_name()
-    except (ArgumentError, NoSuchModuleError, ValueError):
+    except (ArgumentError, ValueError):
         raise ValidationError(f"the store's URL {shown!r} is not a URL: {_SCHEMES}") from None
     if backend == "sqlite":
-        if url.database and url.database.startswith("file:"):
-            raise ValidationError(f"the store's URL {shown!r} names a file by a URI: {_SCHEMES}")
+        plain = url == URL.create(url.drivername, database=url.database)
+        if not plain or (url.database or "").startswith("file:"):
+            raise ValidationError(f"the store's URL {shown!r} is more than a path: {_SCHEMES}")
         return url.set(drivername="sqlite")
     if backend in {"postgresql", "postgres"} and url.drivername in {
         "postgres",
@@ -191,6 +199,13 @@ def parse_url(text: str) -> URL:
         return url.set(drivername="postgresql+psycopg")
     raise ValidationError(
         f"the store's URL {shown!r} is for {url.drivername!r}, which is not supported: {_SCHEMES}"
+    )
+
+
+def _is_conflict(error: StoreError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and (
+        getattr(cause.orig, "sqlstate", None) in _POSTGRESQL_CONFLICTS
     )
 
 

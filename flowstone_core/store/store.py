@@ -320,9 +320,11 @@ class Store:
         """See `MaterializationQueue.release`."""
         self._database.write(attempts.release, claims, now)
 
-    def recover(self, now: datetime) -> Sequence[Materialization]:
+    def recover(
+        self, now: datetime, worker: str | None = None, held: Collection[str] = ()
+    ) -> Sequence[Materialization]:
         """See `MaterializationQueue.recover`."""
-        return self._database.write(attempts.recover, now)
+        return self._database.write(attempts.recover, now, worker, held)
 
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:
         """See `MaterializationQueue.stale_tokens`."""

@@ -25,6 +25,7 @@ ASSETS = AssetGraph(
         make_asset("report", "clean", "items"),
         make_asset("mail", "orders", follow=True),
         make_asset("chart", "orders", "items", follow=True),
+        make_asset("alone"),
     ]
 )
 

@@ -178,9 +178,8 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
     store.close()
 
 
-def test_postgresql_is_made_only_when_it_is_asked_for(empty_url, backend):
-    if backend == "sqlite":
-        pytest.skip("SQLite is made by opening it")
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
     with pytest.raises(StoreError, match=r"no schema yet.*needs 0001 \(run: flowstone db upgrade"):
         Store.open(empty_url)
     Store.open(empty_url, migrate=True).close()
