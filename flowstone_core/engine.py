@@ -82,8 +82,17 @@ class MaterializationQueue(Protocol):
         """Give back attempts that this process will not end; they count as no attempt."""
         ...
 
-    def recover(self, now: datetime) -> Sequence[Materialization]:
-        """Take back what runners held that are not heard of any more; return what changed."""
+    def recover(
+        self, now: datetime, worker: str | None = None, held: Collection[str] = ()
+    ) -> Sequence[Materialization]:
+        """Take back what runners held that are not heard of any more; return what changed.
+
+        Args:
+            now: When.
+            worker: Who asks. What it holds by other tokens than ``held`` is taken back too, and
+                counts as no attempt: it was claimed, but the answer did not arrive.
+            held: The tokens of all attempts that ``worker`` knows it holds.
+        """
         ...
 
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:

@@ -54,6 +54,7 @@ class Execution(Call):
         self._setup = setup
         self._on_end = on_end
         self._cancelled = threading.Event()
+        self._returned = False
         self._given_up = False
         self._waker = setup.clock.waker()
         materialization = claim.materialization
@@ -68,7 +69,9 @@ class Execution(Call):
     def run(self) -> None:
         """Call the asset function and commit what it amounts to."""
         try:
-            for materialization in self._finish(self._attempt()):
+            end = self._attempt()
+            self._returned = True
+            for materialization in self._finish(end):
                 announce(self._setup, materialization)
         finally:
             self._on_end(self)
@@ -78,7 +81,8 @@ class Execution(Call):
 
     def cancel(self) -> None:
         """Tell the asset function that its result will be discarded; any thread."""
-        if not self._cancelled.is_set():
+        # One that has returned cannot be told, and its token may be stale by its own commit.
+        if not self._returned and not self._cancelled.is_set():
             self._cancelled.set()
             logger.warning("cancelled or taken over while it runs", extra=self._ids)
 

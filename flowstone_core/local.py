@@ -191,7 +191,12 @@ class LocalEngine(Engine):
 
     def _claim(self, limit: int, now: datetime) -> tuple[list[Execution], ClaimRound]:
         setup = self.setup
-        found = setup.queue.claim(setup.worker, limit, setup.assets, now)
+        try:
+            found = setup.queue.claim(setup.worker, limit, setup.assets, now)
+        except StoreUnavailableError:
+            # It may have been committed though the answer did not arrive.
+            self._recover_at = setup.clock.monotonic()
+            raise
         claimed = [Execution(claim, setup, self._on_end) for claim in found.claims]
         if self._stopping:
             self._release(claimed)
@@ -206,14 +211,15 @@ class LocalEngine(Engine):
 
     def _look_after(self) -> None:
         """Take over from runners that died; notice attempts that this one has lost."""
-        now = self.setup.clock.monotonic()
-        if now >= self._recover_at:
-            for materialization in self.setup.queue.recover(self.setup.clock.now()):
-                announce(self.setup, materialization)
-            self._recover_at = now + RECOVER_EVERY
+        setup = self.setup
+        now = setup.clock.monotonic()
         running = dict(self._running)
+        if now >= self._recover_at:
+            for materialization in setup.queue.recover(setup.clock.now(), setup.worker, running):
+                announce(setup, materialization)
+            self._recover_at = now + RECOVER_EVERY
         if running and now >= self._check_at:
-            for token in self.setup.queue.stale_tokens(running.keys()):
+            for token in setup.queue.stale_tokens(running):
                 running[token].cancel()
             self._check_at = now + LOOK_EVERY
 
