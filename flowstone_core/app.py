@@ -322,7 +322,7 @@ class Flowstone:
         from flowstone_core.supervisor import Supervisor
 
         settings, clock = self.settings, self._clock
-        observers = Observers(settings.plugins)
+        observers = Observers(settings.plugins, settings.redactor)
         announcer = Announcer(observers)
         heartbeat = Heartbeat(self._store, clock, settings.run.lease)
         engine = settings.engine(

@@ -16,9 +16,10 @@ from flowstone_core.declaration import (
     name_problem,
     pydantic_problems,
 )
+from flowstone_core.entry_point import PluginReport
 from flowstone_core.errors import Problem, did_you_mean
 from flowstone_core.fields import conceal, field_values, places, strays, swallowed
-from flowstone_core.plugins import PluginReport, Plugins
+from flowstone_core.plugins import Plugins
 from flowstone_core.section import Section, Setting
 from flowstone_core.settings import SensorSettings
 

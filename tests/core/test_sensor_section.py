@@ -1,10 +1,12 @@
 from datetime import timedelta
 
 import pytest
-from flowstone_core.plugins import PluginReport, Plugins, Provided
 
 from flowstone_core.asset import Asset, AssetGraph
 from flowstone_core.declaration import declare_sensor
+from flowstone_core.entry_point import PluginReport
+from flowstone_core.plugins import Plugins
+from flowstone_core.provision import Provided
 from flowstone_core.section import Section, Setting, Swallowed
 from flowstone_core.sensor import Sensor, SensorConfig
 from flowstone_core.sensor_section import SensorSections

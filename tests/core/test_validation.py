@@ -8,12 +8,14 @@ from textwrap import dedent
 
 import pydantic
 import pytest
-from flowstone_core.plugins import PluginReport, Plugins, Provided
 
 from flowstone_core.config import Config, load
 from flowstone_core.engine import Engine
+from flowstone_core.entry_point import PluginReport
 from flowstone_core.errors import ValidationError
 from flowstone_core.pipeline import Pipeline
+from flowstone_core.plugins import Plugins
+from flowstone_core.provision import Provided
 from flowstone_core.sensor import Sensor, SensorConfig
 from flowstone_core.validation import validate
 

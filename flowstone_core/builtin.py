@@ -1,0 +1,20 @@
+"""The plugin that is always there: what comes with the core is registered like anybody's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowstone_core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from flowstone_core.engine import Engine
+
+FLOWSTONE_API = 1
+
+
+@hookimpl
+def flowstone_engines() -> dict[str, type[Engine]]:
+    """Provide the embedded engine."""
+    from flowstone_core.local import LocalEngine
+
+    return {"local": LocalEngine}
