@@ -1,0 +1,51 @@
+"""``flowstone events``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from flowstone_core.cli.listing import listing_options, partition_fields, print_rows
+from flowstone_core.cli.session import Session, pass_session
+
+
+@click.group()
+def events() -> None:
+    """What was found, and what it asked for."""
+
+
+@events.command("list")
+@click.option("--source", help="Only of this source, such as sensor:new_orders.")
+@click.option("--asset", help="Only for this asset.")
+@listing_options
+@pass_session
+def list_events(
+    session: Session,
+    *,
+    source: str | None,
+    asset: str | None,
+    limit: int,
+    before_id: int | None,
+    as_json: bool,
+) -> None:
+    """List events, newest first.
+
+    With --json a list of objects: id, source, key, asset, partition, partition_shown, created_at,
+    payload, materialization_id, tick_id.
+    """
+    found = session.flow().events(source=source, asset=asset, limit=limit, before_id=before_id)
+    print_rows(
+        [{**asdict(event), **partition_fields(event.partition)} for event in found],
+        {
+            "id": "ID",
+            "created_at": "AT",
+            "source": "SOURCE",
+            "asset": "ASSET",
+            "partition_shown": "PARTITION",
+            "materialization_id": "MATERIALIZATION",
+            "key": "KEY",
+        },
+        as_json=as_json,
+        empty="no events",
+    )

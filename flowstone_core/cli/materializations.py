@@ -1,0 +1,188 @@
+"""``flowstone materialize`` and ``flowstone materializations``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from flowstone_core.cli.listing import (
+    json_option,
+    listing_options,
+    partition_fields,
+    print_facts,
+    print_json,
+    print_rows,
+)
+from flowstone_core.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from flowstone_core.document import JsonObject
+    from flowstone_core.materialization import Materialization
+
+STATES = ["pending", "running", "retrying", "completed", "discarded", "cancelled"]
+
+COLUMNS = {
+    "id": "ID",
+    "asset": "ASSET",
+    "partition_shown": "PARTITION",
+    "state": "STATE",
+    "attempt": "ATTEMPTS",
+    "duration": "DURATION",
+    "waiting_for": "WAITING FOR",
+    "error": "ERROR",
+}
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("partition", required=False)
+@click.option("--partition", "-p", "named", help="The partition, if not given after the asset.")
+@click.option("--payload", help="A JSON object for the asset function.")
+@json_option
+@pass_session
+def materialize(
+    session: Session,
+    *,
+    asset: str,
+    partition: str | None,
+    named: str | None,
+    payload: str | None,
+    as_json: bool,
+) -> None:
+    """Ask for one PARTITION of an ASSET to be made; a runner makes it.
+
+    2025-01-15 is a date, 2025-01-15T02:00Z a datetime, a tagged text such as s:... or d:... the
+    value it stands for, and everything else a string.
+    """
+    from flowstone_core.partition import parse_partition
+
+    if (partition is None) == (named is None):
+        raise click.UsageError("give one partition, such as: materialize daily_report 2025-01-15")
+    value = parse_partition(partition or named or "")
+    made = session.flow().materialize(asset, value, payload=_payload(payload))
+    if as_json:
+        print_json(row_of(made))
+    else:
+        shown = partition_fields(made.partition)["partition_shown"]
+        click.echo(f"materialization {made.id} of {made.asset} {shown} is {made.state}")
+
+
+@click.group()
+def materializations() -> None:
+    """What is being made, was made, or could not be."""
+
+
+@materializations.command("list")
+@click.option("--asset", help="Only of this asset.")
+@click.option("--partition", "-p", help="Only of this partition.")
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@listing_options
+@pass_session
+def list_materializations(
+    session: Session,
+    *,
+    asset: str | None,
+    partition: str | None,
+    state: str | None,
+    limit: int,
+    before_id: int | None,
+    as_json: bool,
+) -> None:
+    """List materializations, newest first.
+
+    With --json a list of objects: id, run_id, asset, partition, partition_shown, state, attempt,
+    max_attempts, requested_at, available_at, waiting_for, started_at, finished_at, duration,
+    error, metadata.
+    """
+    from flowstone_core.materialization import MaterializationState
+    from flowstone_core.partition import parse_partition
+
+    found = session.flow().materializations(
+        asset=asset,
+        partition=None if partition is None else parse_partition(partition),
+        state=None if state is None else MaterializationState(state),
+        limit=limit,
+        before_id=before_id,
+    )
+    print_rows(map(row_of, found), COLUMNS, as_json=as_json, empty="no materializations")
+
+
+@materializations.command()
+@click.argument("number", type=int, metavar="ID")
+@json_option
+@pass_session
+def show(session: Session, *, number: int, as_json: bool) -> None:
+    """Show one materialization with its attempts and the events that asked for it."""
+    flow = session.flow()
+    found = row_of(flow.materialization(number))
+    attempts = [asdict(attempt) for attempt in flow.attempts(number)]
+    events = [
+        {**asdict(event), **partition_fields(event.partition)} for event in flow.events_of(number)
+    ]
+    if as_json:
+        print_json({**found, "attempts": attempts, "events": events})
+        return
+    print_facts(found)
+    click.echo()
+    print_rows(
+        attempts,
+        {
+            "number": "ATTEMPT",
+            "started_at": "STARTED",
+            "finished_at": "ENDED",
+            "outcome": "OUTCOME",
+            "error": "ERROR",
+        },
+        as_json=False,
+        empty="no attempts yet",
+    )
+    click.echo()
+    print_rows(
+        events,
+        {"id": "EVENT", "created_at": "AT", "source": "SOURCE", "payload": "PAYLOAD"},
+        as_json=False,
+        empty="no event asked for it: it was made for an asset that depends on it",
+    )
+
+
+@materializations.command()
+@click.argument("number", type=int, metavar="ID")
+@pass_session
+def retry(session: Session, *, number: int) -> None:
+    """Have one made after all that was discarded or cancelled, or one that waits, at once."""
+    found = session.flow().retry(number)
+    click.echo(f"materialization {found.id} is {found.state}")
+
+
+@materializations.command()
+@click.argument("number", type=int, metavar="ID")
+@pass_session
+def cancel(session: Session, *, number: int) -> None:
+    """Cancel one that has not ended; what a running asset function returns is discarded."""
+    found = session.flow().cancel(number)
+    click.echo(f"materialization {found.id} is {found.state}")
+
+
+def row_of(item: Materialization) -> dict[str, object]:
+    """Return all that there is to say of a materialization."""
+    return {
+        **asdict(item),
+        **partition_fields(item.partition),
+        "duration": item.duration,
+    }
+
+
+def _payload(text: str | None) -> JsonObject | None:
+    if text is None:
+        return None
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"it is not JSON: {error}", param_hint="--payload") from None
+    if not isinstance(value, dict):
+        raise click.BadParameter("it is no JSON object: write {...}", param_hint="--payload")
+    return cast("JsonObject", value)
