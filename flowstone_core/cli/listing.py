@@ -45,7 +45,12 @@ def json_option(function: F) -> F:
 
 
 def print_rows(
-    rows: Iterable[Row], columns: Mapping[str, str], *, as_json: bool, empty: str
+    rows: Iterable[Row],
+    columns: Mapping[str, str],
+    *,
+    as_json: bool,
+    empty: str,
+    cell_limit: int = CELL_LIMIT,
 ) -> None:
     """Print a listing.
 
@@ -54,6 +59,7 @@ def print_rows(
         columns: The keys that people are shown, and their headings.
         as_json: Whether a program reads it.
         empty: What people are told if there are no rows.
+        cell_limit: Most characters of a cell that people are shown.
     """
     rows = list(rows)
     if as_json:
@@ -61,12 +67,13 @@ def print_rows(
     elif rows:
         click.echo(
             _table(
-                [[_cell(row.get(key)) for key in columns] for row in rows], list(columns.values())
+                [[_cell(row.get(key), cell_limit) for key in columns] for row in rows],
+                list(columns.values()),
             ),
             nl=False,
         )
     else:
-        click.echo(empty, err=True)
+        click.echo(empty)
 
 
 def print_json(value: object) -> None:
@@ -95,11 +102,11 @@ def partition_fields(text: str) -> dict[str, str]:
     return {"partition": text, "partition_shown": format_partition(decode_partition(text))}
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, limit: int) -> str:
     from flowstone_core.errors import printable
 
     text = printable(" ".join(str(_shown(value)).split()), 10_000)
-    return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _shown(value: object) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import click
 
@@ -122,9 +122,9 @@ def _show_type(provided: Provided, *, as_json: bool) -> None:
         "description": "DESCRIPTION",
     }
     click.echo("\nIts settings:\n")
-    print_rows(own, columns, as_json=False, empty="it has none")
+    print_rows(own, columns, as_json=False, empty="it has none", cell_limit=500)
     click.echo("\nSettings that every sensor has:\n")
-    print_rows(common, columns, as_json=False, empty="")
+    print_rows(common, columns, as_json=False, empty="", cell_limit=500)
 
 
 def _show_report(report: PluginReport, *, as_json: bool) -> None:
@@ -158,13 +158,14 @@ def _default(field: FieldInfo) -> object:
 
 
 def _type_name(field: FieldInfo) -> str:
-    from typing import get_args
-
-    annotation = field.annotation
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    if len(parts) == 1 and type(None) in get_args(annotation):
-        annotation = parts[0]
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    optional = len(kinds) == 1 and type(None) in get_args(field.annotation)
+    annotation = kinds[0] if optional else field.annotation
     if annotation is timedelta:
         return "duration"
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return "secret" if "Secret" in name else name.replace("typing.", "")
+    if "Secret" in str(annotation):
+        return "secret"
+    return "module:name" if "ImportString" in str(annotation) else name

@@ -39,7 +39,5 @@ def status(session: Session, *, as_json: bool) -> None:
         empty="no sensors",
     )
     click.echo()
-    counts = ", ".join(
-        f"{count} {state}" for state, count in found.materializations.items() if count
-    )
-    click.echo(f"materializations: {counts or 'none'}")
+    counts = [f"{count} {state}" for state, count in found.materializations.items() if count]
+    click.echo(f"materializations: {', '.join(counts) or 'none'}")
