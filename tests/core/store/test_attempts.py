@@ -257,5 +257,36 @@ def test_what_waited_for_one_that_was_lost_for_good_is_looked_at_again(bench):
     assert (gone.id, gone.state) == (clean.id, "discarded")
 
 
+def test_what_a_worker_was_given_and_does_not_know_of_is_given_back(bench):
+    for partition in "abc":
+        bench.ask("items", partition)
+    known, *unknown = bench.claim().claims
+    bench.ask("items", "other worker")
+    bench.claim(worker="one-more")
+    bench.runner("one-more")
+    changed = bench.store.recover(bench.now, "one", [known.token])
+    numbers = [claim.materialization.id for claim in unknown]
+    assert [item.id for item in changed] == numbers
+    for item in changed:
+        assert (item.state, item.available_at) == ("retrying", bench.now)
+        assert (item.attempt, item.max_attempts, item.error) == (1, 4, None)
+        assert bench.store.attempts(item.id)[0].outcome is AttemptOutcome.RELEASED
+    assert bench.complete(known)[0].state == "completed"
+
+
+def test_a_worker_that_holds_nothing_that_it_knows_of_gets_nothing_taken_of_others(bench):
+    bench.ask("items")
+    bench.claim()
+    assert bench.store.recover(bench.now, "two", []) == []
+
+
+def test_what_a_worker_knows_of_is_lost_too_once_it_is_taken_for_dead(bench):
+    bench.ask("items")
+    claim = bench.claimed()["items"]
+    bench.store.stop_runner("one", bench.now)
+    (changed,) = bench.store.recover(bench.now, "one", [claim.token])
+    assert "attempt 1 was lost" in changed.error
+
+
 def test_tokens_of_nothing_are_none(bench):
     assert bench.store.stale_tokens([]) == set()

@@ -293,3 +293,7 @@ END_ALL = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE application_name = 'flowstone' AND pid <> pg_backend_pid()"
 )
+
+
+def test_a_store_shows_its_url_and_never_its_password(store, store_url):
+    assert store.url == parse_url(store_url).render_as_string(hide_password=True)

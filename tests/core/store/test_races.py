@@ -59,7 +59,7 @@ def test_a_pipeline_with_many_workers_makes_everything_once_and_leaves_nothing_w
         bench.ask("mail", partition)
 
     def work(store):
-        for _ in range(100_000):
+        for _ in range(10_000):
             for claim in store.claim("one", 3, bench.assets, bench.now).claims:
                 store.finish(claim, succeed({"made": True}), bench.assets, bench.now)
             if store.unfinished(bench.assets) == 0:
@@ -88,7 +88,7 @@ def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
 
     def work(store):
         seen = []
-        for _ in range(100_000):
+        for _ in range(10_000):
             for claim in store.claim("one", 3, bench.assets, bench.now).claims:
                 if claim.materialization.asset == "orders":
                     seen += [event.key for event in claim.events]
