@@ -120,20 +120,27 @@ class Runner:
         self._roster.start()
 
     def run_once(self) -> None:
-        """Poll each sensor that is not backing off once; return when all is committed.
+        """Poll each sensor once, return when all is committed.
+
+        A sensor that asked to be polled later is left alone until then. One that failed is not:
+        whoever asks for a poll now wants to know whether it works again.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self.open()
-        for worker in [worker for _, _, worker in sorted(self._heap)]:
-            if worker.memory.not_before is None or worker.memory.not_before <= self._clock.now():
-                self._dispatch(worker)
+        for name in sorted(self._workers):
+            worker = self._workers[name]
+            if not worker.owned:
+                reason = "it is paused, or another runner polls it"
+            elif worker.memory.broken:
+                reason = "it is broken until it is reset"
+            elif worker.backoff_left() and not worker.memory.failures:
+                reason = f"it asked to be polled after {worker.memory.not_before}"
             else:
-                until = worker.memory.not_before.isoformat()
-                logger.info(
-                    "not polled: it backs off", extra={"sensor": worker.name, "until": until}
-                )
+                self._dispatch(worker)
+                continue
+            logger.warning("not polled: %s", reason, extra={"sensor": name})
         self.settle()
 
     def step(self) -> float | None:

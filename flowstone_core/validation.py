@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,8 @@ def validate(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     checks = _Checks(config)
     run = checks.run_settings(given)
+    if config.file is not None and "store" not in given:
+        run = run.model_copy(update={"store": _anchored(run.store, config.file.parent)})
     if plugins is None:
         plugins = discover(allow=run.plugins)
     checks.plugins(run, plugins)
@@ -88,6 +91,15 @@ def validate(
         raise ValidationError([_redacted(problem, redactor) for problem in checks.in_order()])
     warnings = tuple(_redacted(problem, redactor) for problem in checks.warnings)
     return Settings(config.file, run, assets, sensors, plugins, redactor, warnings, engine)
+
+
+def _anchored(store: str, folder: Path) -> str:
+    """Let a relative SQLite file of a configuration stand beside it, wherever it is used from."""
+    prefix = "sqlite:///"
+    path = store.removeprefix(prefix)
+    if path == store or not path or path.startswith((":memory:", "file:")):
+        return store
+    return prefix + os.path.normpath(folder / path)
 
 
 def _redacted(problem: Problem, redactor: Redactor) -> Problem:

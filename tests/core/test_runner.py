@@ -172,8 +172,7 @@ def test_first_polls_are_spread_and_always_the_same(house):
         house.clock.advance(1)
         runner.step()
         runner.settle()
-        started.append(sum(sensor.sensor_class.polls for sensor in
-                           house.pipeline.sensors.values()))
+        started.append(sum(sensor.sensor_class.polls for sensor in house.pipeline.sensors.values()))
     assert started[-1] == 40
     assert started[0] < 20
     runner.stop(timedelta(seconds=5))
@@ -396,8 +395,11 @@ class Faulty:
 
 def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house, caplog):
     faulty = Faulty(house.store)
-    house.sensor("feed", probe(lambda state: Triggered(f"p{state}", 1) if not state
-                               else NotTriggered(state)), every="1h")
+    house.sensor(
+        "feed",
+        probe(lambda state: Triggered(f"p{state}", 1) if not state else NotTriggered(state)),
+        every="1h",
+    )
 
     def unavailable(commits):
         raise StoreUnavailableError("database is locked")
@@ -424,8 +426,11 @@ def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
 
     faulty.faults.append(refuse)
     for name in ("poison", "good-1", "good-2"):
-        house.sensor(name, probe(lambda state: Triggered("p", 1) if not state
-                                 else NotTriggered(state)), every="1h")
+        house.sensor(
+            name,
+            probe(lambda state: Triggered("p", 1) if not state else NotTriggered(state)),
+            every="1h",
+        )
     runner = house.runner(store=faulty)
     runner.open()
     house.clock.advance(5)
@@ -446,8 +451,12 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
 
     faulty.faults.append(third_time)
     found = [Event(f"p{number:02}") for number in range(25)]
-    house.sensor("feed", probe(lambda state: Triggered(found, 1) if not state
-                               else NotTriggered(state)), every="1h", max_events=10)
+    house.sensor(
+        "feed",
+        probe(lambda state: Triggered(found, 1) if not state else NotTriggered(state)),
+        every="1h",
+        max_events=10,
+    )
     runner = house.opened(store=faulty)
     assert len(house.store.events(limit=100)) == 20
     assert house.store.sensor("feed").memory.version == 0
@@ -465,8 +474,11 @@ def test_an_unknown_commit_is_resolved_by_looking_again(house):
 
     def commit_then_lose(commits):
         if not lost:
-            lost.append(commit_ticks(runner.heartbeat.runner.id, commits, house.pipeline.assets,
-                                     house.clock.now()))
+            lost.append(
+                commit_ticks(
+                    runner.heartbeat.runner.id, commits, house.pipeline.assets, house.clock.now()
+                )
+            )
             raise StoreUnavailableError("the connection was lost at COMMIT")
 
     faulty.faults.append(commit_then_lose)
@@ -480,23 +492,31 @@ def test_an_unknown_commit_is_resolved_by_looking_again(house):
     assert [event.partition for event in house.store.events()] == ["p1", "p0"]
 
 
-def test_run_once_polls_each_once_and_leaves_alone_what_backs_off(house, caplog):
-    down = probe(lambda state: 1 / 0)
+def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, caplog):
+    def polite(state):
+        raise RetryLater(60)
+
+    def give_up(state):
+        raise SensorBroken("gone")
+
+    down = house.sensor("down", probe(lambda state: 1 / 0), backoff="1h")
+    broken = house.sensor("broken", probe(give_up))
+    paused = house.sensor("paused", probe())
+    house.store.declare_sensors(["paused"], house.clock.now())
+    house.store.pause_sensor("paused", house.clock.now())
+    later = house.sensor("later", probe(polite))
     feeds = [house.sensor("a", probe()), house.sensor("b", probe(lambda s: Triggered("x", s)))]
-    house.sensor("down", down, backoff="1h")
     runner = house.runner()
     runner.run_once()
     assert [feed.polls for feed in feeds] == [1, 1]
     assert len(house.store.events()) == 1
     runner.stop(timedelta(seconds=5))
     runner.heartbeat.stop()
-    memory = house.store.sensor("down").memory
-    assert memory.failures == 1
-    if memory.not_before > house.clock.now():
-        caplog.set_level("INFO")
-        house.runner().run_once()
-        assert down.polls == 1
-        assert "it backs off" in caplog.text
+    house.runner().run_once()
+    assert [feed.polls for feed in feeds] == [2, 2]
+    assert (down.polls, later.polls, broken.polls, paused.polls) == (2, 1, 1, 0)
+    for reason in ("asked to be polled after", "broken until it is reset", "it is paused"):
+        assert reason in caplog.text
 
 
 def test_a_disabled_sensor_is_not_polled(house):
