@@ -78,7 +78,10 @@ def recover(
     lost = connection.execute(
         select(_rows, owners.c.host, owners.c.pid, owners.c.lease_until, owners.c.stopped_at)
         .outerjoin(owners, owners.c.id == _rows.c.worker)
-        .where(schema.HELD, or_(~runners.alive(_rows.c.worker, now), unknown))
+        .where(
+            _rows.c.state == MaterializationState.RUNNING,
+            or_(~runners.alive(_rows.c.worker, now), unknown),
+        )
         .order_by(_rows.c.id)
         .with_for_update(of=_rows, skip_locked=True)
     ).all()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.document import JsonObject
@@ -20,7 +20,16 @@ from flowstone_core.materialization import (
     predecessors,
 )
 from flowstone_core.store import events, schema
-from flowstone_core.store.requests import ACTIVE, Slot, ask, let_go, materialization_of
+from flowstone_core.store.database import among
+from flowstone_core.store.requests import (
+    ACTIVE,
+    SLOT,
+    Slot,
+    ask,
+    let_go,
+    materialization_of,
+    of_assets,
+)
 
 _rows = schema.materializations
 
@@ -84,7 +93,7 @@ def _candidates(
 ) -> list[Materialization]:
     query = (
         select(_rows)
-        .where(schema.CLAIMABLE, _rows.c.available_at <= now, _rows.c.asset.in_(assets))
+        .where(schema.CLAIMABLE, _rows.c.available_at <= now, of_assets(assets))
         .order_by(_rows.c.available_at, _rows.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -94,7 +103,7 @@ def _candidates(
 
 def _next_at(connection: Connection, assets: AssetGraph, now: datetime) -> datetime | None:
     query = select(func.min(_rows.c.available_at)).where(
-        schema.CLAIMABLE, _rows.c.available_at > now, _rows.c.asset.in_(assets)
+        schema.CLAIMABLE, _rows.c.available_at > now, of_assets(assets)
     )
     earliest: datetime | None = connection.scalar(query)
     return earliest
@@ -167,14 +176,13 @@ def _active(connection: Connection, slots: Collection[Slot]) -> _Standing:
     standing: _Standing = {}
     if not slots:
         return standing
-    pair = tuple_(_rows.c.asset, _rows.c.partition)
     query = (
         select(_rows)
-        .where(pair.in_(list(slots)), _rows.c.state.in_(ACTIVE))
+        .where(_rows.c.state.in_(ACTIVE))
         .order_by(_rows.c.id)
-        .with_for_update(read=True)
+        .with_for_update(read=True, of=_rows)
     )
-    for row in connection.execute(query):
+    for row in connection.execute(among(query, SLOT, slots)):
         standing.setdefault((row.asset, row.partition), []).append(materialization_of(row))
     return standing
 
@@ -227,18 +235,12 @@ def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bo
     """
     if not created:
         return False
-    pair = tuple_(_rows.c.asset, _rows.c.partition)
     slots = [(item.asset, item.partition) for item in created]
-    query = (
-        select(_rows.c.id)
-        .where(
-            pair.in_(slots),
-            _rows.c.state.in_([*ACTIVE, MaterializationState.COMPLETED]),
-            _rows.c.id.not_in([item.id for item in created]),
-        )
-        .limit(1)
+    query = select(_rows.c.id).where(
+        _rows.c.state.in_([*ACTIVE, MaterializationState.COMPLETED]),
+        _rows.c.id.not_in([item.id for item in created]),
     )
-    return connection.scalar(query) is not None
+    return connection.scalar(among(query, SLOT, slots).limit(1)) is not None
 
 
 def _discard(

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, TypeVarTuple, cast
 from urllib.parse import quote_plus
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Text,
+    and_,
+    create_engine,
+    event,
+    make_url,
+    values,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -27,6 +40,7 @@ from flowstone_core.redaction import MASK, Redactor, looks_secret
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 WRITE_ATTEMPTS = 4
 """How often a transaction is begun that PostgreSQL undoes for the sake of another one."""
@@ -163,6 +177,18 @@ class Database:
         kind = StoreUnavailableError if code in _SQLITE_PASSING else StoreError
         text = f"the store {self.display}: {printable(str(cause), 300)}"
         return kind(text, hint=_SQLITE_HINTS.get(code))
+
+
+def among(
+    query: Select[*Ts], columns: Sequence[Column[str]], rows: Iterable[Sequence[str]]
+) -> Select[*Ts]:
+    """Restrict a query to the rows whose columns have, together, one of several values.
+
+    A join, because SQLite finds its rows by index; those of ``(a, b) IN (...)`` it does not.
+    """
+    wanted = values(*(Column(item.name, Text) for item in columns), name="wanted")
+    listed = wanted.data([tuple(row) for row in rows]).cte()
+    return query.join(listed, and_(*(item == listed.c[item.name] for item in columns)))
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert:

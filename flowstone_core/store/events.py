@@ -8,13 +8,14 @@ from datetime import datetime
 from itertools import islice
 from typing import cast
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.document import JsonObject, load_document
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization
 from flowstone_core.store import requests, schema
+from flowstone_core.store.database import among
 from flowstone_core.tick import NewEvent
 
 _events = schema.events
@@ -38,11 +39,11 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
     The answer holds until the end of the transaction only if the caller holds a lock on the
     source: a sensor's row, or a materialization's.
     """
-    pair = tuple_(_events.c.source, _events.c.key)
     known: set[tuple[str, str]] = set()
     rest = iter(keys)
     while chunk := list(islice(rest, CHUNK)):
-        query = select(_events.c.source, _events.c.key).where(pair.in_(chunk), schema.REMEMBERED)
+        query = select(_events.c.source, _events.c.key).where(schema.REMEMBERED)
+        query = among(query, (_events.c.source, _events.c.key), chunk)
         known.update((row.source, row.key) for row in connection.execute(query))
     return known
 

@@ -18,7 +18,7 @@ from flowstone_core.materialization import (
 )
 from flowstone_core.store import attempts, events, schema
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import ACTIVE, let_go, materialization_of
+from flowstone_core.store.requests import ACTIVE, let_go, materialization_of, of_assets
 from flowstone_core.tick import NewEvent
 
 _rows = schema.materializations
@@ -76,9 +76,7 @@ def counts(connection: Connection) -> dict[MaterializationState, int]:
 def unfinished(connection: Connection, assets: AssetGraph, before: datetime | None) -> int:
     """Count those that have not ended; see `MaterializationQueue.unfinished`."""
     query = (
-        select(func.count())
-        .select_from(_rows)
-        .where(_rows.c.state.in_(ACTIVE), _rows.c.asset.in_(list(assets)))
+        select(func.count()).select_from(_rows).where(_rows.c.state.in_(ACTIVE), of_assets(assets))
     )
     if before is not None:
         query = query.where(or_(_rows.c.available_at.is_(None), _rows.c.available_at <= before))

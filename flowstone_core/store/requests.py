@@ -8,19 +8,22 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeAlias, cast
 
-from sqlalchemy import Connection, Row, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from flowstone_core.asset import Asset, AssetGraph
 from flowstone_core.document import JsonObject, load_document
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
-from flowstone_core.store.database import insert
+from flowstone_core.store.database import among, insert
 
 _rows = schema.materializations
 
 Slot: TypeAlias = tuple[str, str]
 """An asset's name and a partition's text."""
+
+SLOT = (_rows.c.asset, _rows.c.partition)
+"""The columns of a slot."""
 
 ACTIVE = tuple(state for state in MaterializationState if not state.ended)
 """The states of a materialization that has not ended."""
@@ -73,6 +76,15 @@ def let_go(
     if names is not None:
         held.append(_rows.c.asset.in_(names))
     connection.execute(update(_rows).where(*held).values(available_at=now, waiting_for=None))
+
+
+def of_assets(assets: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a materialization is of one of the assets.
+
+    It is no plain comparison, lest SQLite look for all that was ever made of them by index,
+    where there is an index that finds the few that are wanted.
+    """
+    return _rows.c.asset.concat("").in_(list(assets))
 
 
 def asset_named(name: str, assets: AssetGraph) -> Asset:
@@ -134,16 +146,16 @@ def _insert(
 
 
 def _pending(connection: Connection, slots: Iterable[Slot]) -> dict[Slot, int]:
-    pair = tuple_(_rows.c.asset, _rows.c.partition)
     found: dict[Slot, int] = {}
     rest = iter(slots)
     while chunk := list(islice(rest, CHUNK)):
         query = (
             select(_rows.c.id, _rows.c.asset, _rows.c.partition)
-            .where(pair.in_(chunk), schema.PENDING)
+            .where(schema.PENDING)
             .order_by(_rows.c.id)
             # Shared: who claims it has to wait, who joins it too need not.
-            .with_for_update(read=True)
+            .with_for_update(read=True, of=_rows)
         )
+        query = among(query, SLOT, chunk)
         found.update({(row.asset, row.partition): row.id for row in connection.execute(query)})
     return found

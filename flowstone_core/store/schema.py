@@ -202,6 +202,7 @@ materializations = Table(
         "id",
     ),
     Index("ix_flowstone_materializations_state", "state", "id"),
+    Index("ix_flowstone_materializations_asset", "asset", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -120,6 +120,7 @@ def _index_materializations() -> None:
     _index("ix", "available_at", ("available_at", "id"), "available_at IS NOT NULL")
     _index("ix", "partition", (*slot, "state", "finished_at", "id"))
     _index("ix", "state", ("state", "id"))
+    _index("ix", "asset", ("asset", "id"))
     _index("uq", "run_id", ("run_id",))
     _index("uq", "token", ("token",), "token IS NOT NULL")
     _index("uq", "pending", slot, "state = 'pending'")
