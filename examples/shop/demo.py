@@ -46,7 +46,7 @@ class Materialization(TypedDict):
     """What ``flowstone materializations list --json`` says of one, as far as it matters here."""
 
     asset: str
-    partition: str
+    partition_shown: str
     state: str
     metadata: Report
 
@@ -124,7 +124,7 @@ def upload(files: Iterable[OrderFile]) -> None:
 
 
 def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> None:
-    """Look twice a second, for half a minute at most, whether it is done."""
+    """Look until it is done: sixty times at most, half a second apart."""
     for _ in range(60):
         if done():
             return
@@ -147,7 +147,7 @@ def is_reported(files: Iterable[OrderFile]) -> bool:
         if each["state"] != "completed":
             return False
         if each["asset"] == "daily_report":
-            reported[each["partition"]] = each["metadata"]["orders"]
+            reported[each["partition_shown"]] = each["metadata"]["orders"]
     return reported == expected
 
 

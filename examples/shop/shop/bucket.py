@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import boto3
-
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -18,8 +16,11 @@ def connect() -> S3Client:
     """Return a client of the S3 service that the environment names.
 
     Each call makes its own session: boto3's default one is not safe to share between threads, and
-    several partitions may be made at once.
+    several partitions may be made at once. boto3 is imported here and not above, because every
+    command of FlowStone imports this module, and few need it.
     """
+    import boto3
+
     session = boto3.Session(
         aws_access_key_id=os.environ["SHOP_ACCESS_KEY"],
         aws_secret_access_key=os.environ["SHOP_SECRET_KEY"],

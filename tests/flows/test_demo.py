@@ -1,0 +1,81 @@
+"""The demo of ``make demo``, run as the Makefile runs it, in a copy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flowstone_core import Flowstone, decode_partition
+
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return Path(
+        shutil.copytree(
+            SHOP, tmp_path / "shop", ignore=shutil.ignore_patterns(".run", "__pycache__")
+        )
+    )
+
+
+def run(shop: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=shop,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None:
+    left_by_another_run = shop / ".run" / "flowstone.db"
+    left_by_another_run.parent.mkdir()
+    left_by_another_run.write_text("no database")
+
+    ended = run(shop, "demo.py")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with Flowstone(store=f"sqlite:///{shop / '.run' / 'flowstone.db'}") as flow:
+        made = flow.materializations(limit=100)
+    assert {each.state for each in made} == {"completed"}
+    runs = Counter((each.asset, str(decode_partition(each.partition))) for each in made)
+    assert set(runs) == {
+        (asset, day)
+        for asset in ("raw_orders", "daily_report")
+        for day in ("2025-01-13", "2025-01-14", "2025-01-15")
+    }
+    # The late file came when its day was reported already.
+    assert runs["daily_report", "2025-01-14"] >= 2
+    # 40 orders of one till and 25 of another, and so on; the last of each file is cancelled.
+    assert reports(shop) == {
+        "2025-01-13": {"orders": 63, "revenue": "1031.50", "best_seller": "coffee"},
+        "2025-01-14": {"orders": 43, "revenue": "740.50", "best_seller": "mug"},
+        "2025-01-15": {"orders": 68, "revenue": "1014.50", "best_seller": "tea"},
+    }
+    # What happens is shown while it happens, and a table of all that was made at the end.
+    assert "event=materialization" in ended.stderr
+    table = ended.stdout.partition("newest first")[2]
+    headings = table.splitlines()[1].split()
+    assert headings[:6] == ["ID", "ASSET", "PARTITION", "STATE", "ATTEMPTS", "DURATION"]
+    assert table.count(" completed ") == len(made)
+
+
+def test_the_demo_says_what_is_not_installed(shop: Path) -> None:
+    hidden = "import runpy, sys; sys.modules['flowstone_s3'] = None; runpy.run_path('demo.py')"
+    ended = run(shop, "-c", hidden)
+    assert ended.returncode == 1
+    assert "module flowstone_s3, which is not installed" in ended.stderr
+    assert "pip install -e plugins/flowstone-s3" in ended.stderr
+
+
+def reports(shop: Path) -> dict[str, object]:
+    return {path.stem: json.loads(path.read_text()) for path in (shop / ".run/reports").iterdir()}
