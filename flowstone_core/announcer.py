@@ -8,6 +8,7 @@ from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization, MaterializationState
 from flowstone_core.observers import Observers
 from flowstone_core.partition import decode_partition, format_partition
+from flowstone_core.store import TickResult
 from flowstone_core.tick import Tick
 
 logger = logging.getLogger("flowstone")
@@ -27,6 +28,15 @@ class Announcer:
 
     def __init__(self, observers: Observers) -> None:
         self._observers = observers
+
+    def result(self, result: TickResult) -> None:
+        """Say what a tick's transaction wrote."""
+        if result.tick is not None:
+            self.tick(result.tick)
+        for event in result.events:
+            self.event(event)
+        for materialization in result.materializations:
+            self.materialization(materialization)
 
     def tick(self, tick: Tick) -> None:
         """Say that a tick was committed."""

@@ -275,12 +275,7 @@ class Runner:
         self._workers[name].owned = False
 
     def _on_result(self, result: TickResult) -> None:
-        if result.tick is not None:
-            self._announcer.tick(result.tick)
-        for event in result.events:
-            self._announcer.event(event)
-        for materialization in result.materializations:
-            self._announcer.materialization(materialization)
+        self._announcer.result(result)
         if result.events:
             self._wake_engine()
 
