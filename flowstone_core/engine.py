@@ -44,7 +44,8 @@ class ClaimRound:
         claims: Attempts that the caller must now run and finish.
         changed: Materializations that moved without being claimed: made ahead for one that
             depends on them, or discarded because one they depend on was.
-        next_at: When the next one that waits for its time is due; None if there is none.
+        next_at: When the next one that waits for its time is due, or the time of the look if more
+            may be due already; None if there is none.
     """
 
     claims: tuple[Claim, ...] = ()

@@ -85,8 +85,9 @@ class LocalEngine(Engine):
         while True:
             with self._claiming:
                 self._look_after()
-                claimed, found = self._claim(1, self.setup.clock.now())
-            if not claimed and not found.changed:
+                now = self.setup.clock.now()
+                claimed, found = self._claim(1, now)
+            if not claimed and (found.next_at is None or found.next_at > now):
                 return made
             for execution in claimed:
                 execution.run()
@@ -185,8 +186,6 @@ class LocalEngine(Engine):
         wait = LOOK_EVERY
         if found.next_at is not None:
             wait = min(wait, max((found.next_at - now).total_seconds(), 0.0))
-        if found.changed and not claimed:
-            wait = 0.0
         return _Look(idle and not claimed and wait > 0, wait)
 
     def _claim(self, limit: int, now: datetime) -> tuple[list[Execution], ClaimRound]:
