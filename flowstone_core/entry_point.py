@@ -1,21 +1,25 @@
 """Entry points: what is installed under FlowStone's name, imported, each with a report.
 
-stevedore finds and imports. It would skip what does not import, let ``sys.exit`` through, and it
-forgets which distribution an entry point is from: hence the reports.
+stevedore imports. Left alone it would list from a cache that knows neither the distribution nor
+what was installed again within the last two minutes, let ``sys.exit`` and a failing ``assert`` end
+the process, and skip the rest: hence the listing and the reports.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Literal, TypeAlias
 
 from stevedore.extension import Extension, ExtensionManager
 
-from flowstone_core.errors import PluginError, describe
+from flowstone_core.errors import describe
 from flowstone_core.hookspecs import PROJECT
+
+CORE = "flowstone-core"
+"""The distribution whose own plugin is always loaded, and never displaced."""
 
 DISABLE_VARIABLE = "FLOWSTONE_DISABLE_PLUGINS"
 """Environment variable: plugins or distributions, by commas, that are not to be loaded."""
@@ -54,29 +58,65 @@ class PluginReport:
         self.hint = self.hint or hint
 
 
-Reports: TypeAlias = Mapping[tuple[str, str], PluginReport]
-"""Reports by the name and the value of their entry point."""
+Installed: TypeAlias = Sequence[tuple[EntryPoint, PluginReport]]
+"""Entry points, each with its report, sorted by distribution and name."""
 
 
-def installed() -> dict[tuple[str, str], PluginReport]:
-    """Begin a report for each entry point, by its name and value.
+def normalized(name: str) -> str:
+    """Return the one spelling of the name of a distribution or plugin, for comparisons."""
+    return name.strip().lower().replace("_", "-").replace(".", "-")
 
-    stevedore's entry points do not know their distribution, so importlib.metadata is asked.
+
+def installed() -> Installed:
+    """Find the entry points and begin a report for each.
+
+    Of a distribution that is there twice, the first on ``sys.path`` counts, as it does for
+    imports.
     """
-    reports = {}
-    found = [
-        (point.dist.name if point.dist else "", point) for point in entry_points(group=PROJECT)
-    ]
-    for distribution, point in sorted(found, key=lambda item: (item[0], item[1].name)):
-        version = point.dist.version if point.dist else ""
-        reports[point.name, point.value] = PluginReport(
-            point.name, distribution or "an unknown distribution", version or "?"
+    found: list[tuple[EntryPoint, PluginReport]] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        reports = _reports(distribution)
+        name = normalized(reports[0][1].distribution) if reports else ""
+        if name not in seen or name == _UNKNOWN:
+            seen.add(name)
+            found += reports
+    return sorted(found, key=lambda each: (each[1].distribution, each[1].name))
+
+
+_UNKNOWN = "?"
+
+
+def _reports(distribution: Distribution) -> Installed:
+    # Metadata that is not what it should be is met by errors of many kinds, or by None.
+    try:
+        points: Iterable[EntryPoint] = distribution.entry_points.select(group=PROJECT)
+        broken = None
+    except Exception as error:  # noqa: BLE001 - reported below
+        points, broken = [EntryPoint(_UNKNOWN, "", PROJECT)], error
+    return [(point, _report(point, distribution, broken)) for point in points]
+
+
+def _report(
+    point: EntryPoint, distribution: Distribution, broken: Exception | None
+) -> PluginReport:
+    try:
+        name, version = distribution.name or _UNKNOWN, distribution.version or _UNKNOWN
+    except Exception:  # noqa: BLE001 - that it has no metadata is no news of its own
+        name = version = _UNKNOWN
+    report = PluginReport(point.name, name, version)
+    if broken is not None:
+        report.fault(
+            f"its entry_points.txt cannot be read: {describe(broken)}", f"install {name} again"
         )
-    return reports
+    return report
 
 
 def refuse_shared_names(reports: Iterable[PluginReport]) -> None:
-    """Note it where a name is taken twice; nobody can say which one is meant."""
+    """Note it where a name is taken twice; nobody can say which one is meant.
+
+    The core keeps its own: a plugin cannot take it away.
+    """
     by_name = defaultdict(list)
     for report in reports:
         if report.status == "ok":
@@ -85,36 +125,44 @@ def refuse_shared_names(reports: Iterable[PluginReport]) -> None:
         if len(sharing) > 1:
             owners = " and ".join(f"{each.distribution} {each.version}" for each in sharing)
             for report in sharing:
-                report.fault(
-                    f"the name {name!r} is taken by several plugins, of {owners}",
-                    f"uninstall one of them, or disable it by {DISABLE_VARIABLE}",
-                )
+                if report.distribution != CORE:
+                    report.fault(
+                        f"the name {name!r} is taken by several plugins, of {owners}",
+                        f"uninstall one of them, or disable it by {DISABLE_VARIABLE}",
+                    )
 
 
 class Loader(ExtensionManager[object]):
-    """Imports what is wanted, and reports all that does not import."""
+    """Imports those that are to be loaded, and reports all that do not import.
 
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
-        super().__init__(PROJECT, on_load_failure_callback=self._failed)
+    Args:
+        found: Those of which the report is ``ok`` are loaded; no two of them share a name.
+
+    Raises:
+        KeyboardInterrupt: If somebody does not want to wait for an import.
+    """
+
+    def __init__(self, found: Installed) -> None:
+        wanted = [each for each in found if each[1].status == "ok"]
+        self._reports = {point.name: report for point, report in wanted}
+        self._points = [point for point, _ in wanted]
+        super().__init__(PROJECT)
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        """Return those that are to be loaded."""
+        return self._points
 
     def _load_one_plugin(
         self, ep: EntryPoint, *args: Any, **kwargs: Any
     ) -> Extension[object] | None:
-        report = self._reports.get((ep.name, ep.value))
-        if report is None or report.status != "ok":
-            return None
         try:
             return super()._load_one_plugin(ep, *args, **kwargs)
-        except Exception:
+        except KeyboardInterrupt:
             raise
-        except BaseException as error:  # stevedore would let sys.exit() end the process
-            raise PluginError(f"its import raised {describe(error)}") from error
-
-    def _failed(self, _: object, ep: EntryPoint, error: BaseException) -> None:
-        report = self._reports[ep.name, ep.value]
-        missing = isinstance(error, ModuleNotFoundError) and error.name
-        report.fault(
-            f"it cannot be imported: {describe(error)}",
-            f"install what provides the module {missing!r}" if missing else None,
-        )
+        except BaseException as error:  # noqa: BLE001 - stevedore contains but some kinds
+            missing = isinstance(error, ModuleNotFoundError) and error.name
+            self._reports[ep.name].fault(
+                f"it cannot be imported: {describe(error)}",
+                f"install what provides the module {missing!r}" if missing else None,
+            )
+            return None

@@ -7,32 +7,32 @@ asked, and called, alone.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pluggy
 
 from flowstone_core import hookspecs
 from flowstone_core.entry_point import (
+    CORE,
     DISABLE_VARIABLE,
+    Installed,
     Loader,
     PluginReport,
-    Reports,
     installed,
+    normalized,
     refuse_shared_names,
 )
-from flowstone_core.errors import PluginError, describe
+from flowstone_core.errors import describe
 from flowstone_core.hookspecs import API_VERSION, PROJECT
-from flowstone_core.provision import Provided, provide
+from flowstone_core.provision import Provided, provide, provide_commands
 
 if TYPE_CHECKING:
     import click
-
-CORE = "flowstone-core"
-"""The distribution whose own plugin is always loaded."""
 
 _PROVIDING = ("flowstone_sensors", "flowstone_engines", "flowstone_commands")
 
@@ -63,33 +63,32 @@ class Plugins:
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         return [(each.plugin_name, _by_name(each)) for each in implementations]
 
-    def commands(self) -> Mapping[str, click.Command]:
-        """Return the commands that plugins provide, by name.
+    def commands(self) -> tuple[Mapping[str, click.Command], Sequence[str]]:
+        """Ask the plugins for their commands.
 
-        Called in the main thread, when a command is not one of FlowStone's own. The first plugin
-        by name has a command that two provide.
+        Called in the main thread, when a command is not one of FlowStone's own.
 
-        Raises:
-            PluginError: If a plugin does not return commands; lists all that do not.
+        Returns:
+            The commands by name, and everything that is wrong with others: of a name that several
+            provide, none is there.
         """
         import click
 
-        found: dict[str, click.Command] = {}
-        wrong = []
+        offers: defaultdict[str, dict[str, click.Command]] = defaultdict(dict)
+        wrong: list[str] = []
         for plugin, call in self.watchers("flowstone_commands"):
-            try:
-                own = dict(cast("Mapping[str, object]", call()))
-            except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
-                wrong.append(f"plugin {plugin!r}: flowstone_commands raised {describe(error)}")
-                continue
-            for name, command in own.items():
-                if isinstance(command, click.Command):
-                    found.setdefault(name, command)
-                else:
-                    wrong.append(f"plugin {plugin!r}: {name!r} is {command!r:.80}, no command")
-        if wrong:
-            raise PluginError("\n".join(wrong))
-        return found
+            provision = provide_commands(call, click.Command)
+            wrong += (f"plugin {plugin!r}: {problem}" for problem in provision.problems)
+            for name, command in provision.commands.items():
+                offers[name][plugin] = command
+        commands = {}
+        for name, offered in offers.items():
+            if len(offered) == 1:
+                (commands[name],) = offered.values()
+            else:
+                owners = " and ".join(map(repr, offered))
+                wrong.append(f"the command {name!r} is provided by several plugins: {owners}")
+        return commands, wrong
 
 
 def discover(allow: Collection[str] | None = None, disabled: Collection[str] = ()) -> Plugins:
@@ -103,44 +102,84 @@ def discover(allow: Collection[str] | None = None, disabled: Collection[str] = (
             environment variable `DISABLE_VARIABLE` names.
     """
     variable = os.environ.get(DISABLE_VARIABLE, "")
-    blocked = {_normal(name) for name in (*disabled, *variable.split(","))}
-    allowed = None if allow is None else {CORE, *map(_normal, allow)}
-    reports = installed()
-    for report in reports.values():
-        distribution = _normal(report.distribution)
+    blocked = {normalized(name) for name in (*disabled, *variable.split(","))}
+    allowed = None if allow is None else set(map(normalized, allow))
+    found = installed()
+    reports = [report for _, report in found]
+    for report in reports:
+        distribution = normalized(report.distribution)
+        if distribution == CORE:
+            continue
         if allowed is not None and distribution not in allowed:
             report.status, report.error = "blocked", "its distribution is not in 'plugins'"
-        elif blocked & {_normal(report.name), distribution} and distribution != CORE:
+        elif blocked & {normalized(report.name), distribution}:
             report.status, report.error = "blocked", "it is disabled"
-    refuse_shared_names(reports.values())
-    manager = _registered(reports)
-    return _provided(manager, reports)
+    refuse_shared_names(reports)
+    return _provided(_registered(found), reports)
 
 
-def _registered(reports: Reports) -> pluggy.PluginManager:
+def _registered(found: Installed) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
-    by_name = {}
-    for extension in sorted(Loader(reports), key=lambda each: each.name):
-        report = reports[extension.name, extension.entry_point.value]
-        by_name[report.name] = report
-        written_for = getattr(extension.plugin, "FLOWSTONE_API", None)
-        if written_for != API_VERSION:
-            report.fault(
-                f"it states FLOWSTONE_API = {written_for!r:.40}, this core has {API_VERSION}",
-                "install a version of the plugin for this core, or another core",
-            )
-            continue
-        try:
-            manager.register(extension.plugin, name=report.name)
-        except Exception as error:  # noqa: BLE001 - pluggy looks at every attribute of the plugin
-            report.fault(f"its hooks do not fit: {_one_line(error)}")
+    by_name = {report.name: report for _, report in found if report.status == "ok"}
+    for extension in sorted(Loader(found), key=lambda each: each.name):
+        _register(manager, extension.plugin, by_name[extension.name], by_name)
     # It names one misspelt hook at a time.
     while (misfit := _pending(manager)) is not None:
         name = manager.get_name(misfit.plugin) or ""
         manager.unregister(name=name)
         by_name[name].fault(f"its hooks do not fit: {_one_line(misfit)}")
     return manager
+
+
+def _register(
+    manager: pluggy.PluginManager,
+    plugin: object,
+    report: PluginReport,
+    by_name: Mapping[str, PluginReport],
+) -> None:
+    """Register a plugin, unless it does not fit; whatever it does when looked at is contained."""
+    try:
+        other = manager.get_name(plugin)
+        if other is not None:
+            report.fault(f"it names the same module or object as {by_name[other].owner}")
+            return
+        written_for = getattr(plugin, "FLOWSTONE_API", None)
+        if written_for != API_VERSION:
+            states = "no FLOWSTONE_API" if written_for is None else f"API {written_for!r:.40}"
+            report.fault(
+                f"it states {states}, this core has API {API_VERSION}",
+                "install a version of the plugin that states FLOWSTONE_API = "
+                f"{API_VERSION}, or another core",
+            )
+            return
+        manager.register(plugin, name=report.name)
+        for hook in _unfit(manager, plugin):
+            report.fault(
+                f"its hooks do not fit: {hook} is a generator or an async function, "
+                "which nothing would run"
+            )
+        if report.status != "ok":
+            manager.unregister(name=report.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a plugin's attributes are foreign code too
+        report.fault(f"its hooks do not fit: {_one_line(error)}")
+
+
+def _unfit(manager: pluggy.PluginManager, plugin: object) -> list[str]:
+    """Return the hooks that a plugin implements by what only a loop or pluggy itself runs."""
+    return [
+        caller.name
+        for caller in manager.get_hookcallers(plugin) or ()
+        for each in caller.get_hookimpls()
+        if each.plugin is plugin
+        and (
+            inspect.isgeneratorfunction(each.function)
+            or inspect.iscoroutinefunction(each.function)
+            or inspect.isasyncgenfunction(each.function)
+        )
+    ]
 
 
 def _pending(manager: pluggy.PluginManager) -> pluggy.PluginValidationError | None:
@@ -151,10 +190,10 @@ def _pending(manager: pluggy.PluginManager) -> pluggy.PluginValidationError | No
     return None
 
 
-def _provided(manager: pluggy.PluginManager, reports: Reports) -> Plugins:
+def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) -> Plugins:
     sensors: defaultdict[str, list[Provided]] = defaultdict(list)
     engines: defaultdict[str, list[Provided]] = defaultdict(list)
-    by_name = {report.name: report for report in reports.values() if report.status == "ok"}
+    by_name = {report.name: report for report in reports if report.status == "ok"}
     for name, report in by_name.items():
         hooks = {
             caller.name: _by_name(each)
@@ -170,7 +209,7 @@ def _provided(manager: pluggy.PluginManager, reports: Reports) -> Plugins:
             for what, value in offered.items():
                 found[what].append(Provided(what, value, name, report.distribution, report.version))
     plugins = Plugins(
-        tuple(reports.values()),
+        tuple(reports),
         _unshared("sensor", sensors, by_name),
         _unshared("engine", engines, by_name),
         manager,
@@ -218,7 +257,3 @@ def _by_name(implementation: pluggy.HookImpl) -> Callable[..., object]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(describe(error).split())
-
-
-def _normal(name: str) -> str:
-    return name.strip().lower().replace("_", "-").replace(".", "-")

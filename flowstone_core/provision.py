@@ -5,11 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from flowstone_core.asset import NAME
-from flowstone_core.declaration import is_sensor_class
+from flowstone_core.declaration import AnySensor, is_sensor_class
 from flowstone_core.engine import Engine
-from flowstone_core.errors import describe
+from flowstone_core.errors import describe, printable
+
+if TYPE_CHECKING:
+    import click
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,9 @@ class Provided:
 class Provision:
     """What one plugin provides, and everything that is wrong with it."""
 
-    sensors: dict[str, type] = field(default_factory=dict)
-    engines: dict[str, type] = field(default_factory=dict)
+    sensors: dict[str, type[AnySensor]] = field(default_factory=dict)
+    engines: dict[str, type[Engine]] = field(default_factory=dict)
+    commands: dict[str, click.Command] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -47,42 +54,71 @@ def provide(hooks: Mapping[str, Callable[[], object]]) -> Provision:
 
     Args:
         hooks: Those that it implements, by name.
+
+    Raises:
+        KeyboardInterrupt: If somebody does not want to wait for a hook.
     """
     provision = Provision()
-    for hook, found, fits, misfit in (
-        ("flowstone_sensors", provision.sensors, is_sensor_class, _NO_SENSOR),
-        ("flowstone_engines", provision.engines, is_engine_class, _NO_ENGINE),
-    ):
-        if hook in hooks:
-            for name, value in _returned(hook, hooks[hook], provision.problems):
-                if not isinstance(name, str) or not NAME.fullmatch(name):
-                    provision.problems.append(f"{hook}: {name!r:.80} is no name")
-                elif not fits(value):
-                    provision.problems.append(f"{hook}: {name!r} is {value!r:.120}, {misfit}")
-                else:
-                    found[name] = value
+    if hook := hooks.get("flowstone_sensors"):
+        provision.sensors, problems = _ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
+        provision.problems += problems
+    if hook := hooks.get("flowstone_engines"):
+        provision.engines, problems = _ask("flowstone_engines", hook, is_engine_class, _NO_ENGINE)
+        provision.problems += problems
     return provision
 
 
+def provide_commands(hook: Callable[[], object], kind: type[click.Command]) -> Provision:
+    """Call one plugin's hook ``flowstone_commands``; whatever it does is contained.
+
+    Args:
+        hook: Its implementation.
+        kind: click's class, from whoever has imported it: nothing else here needs it.
+
+    Raises:
+        KeyboardInterrupt: If somebody does not want to wait for the hook.
+    """
+
+    def fits(value: object) -> TypeGuard[click.Command]:
+        return isinstance(value, kind)
+
+    found, problems = _ask("flowstone_commands", hook, fits, "no click command")
+    return Provision(commands=found, problems=problems)
+
+
+_NAME_RULE = "letters, digits and _.- as in 's3_file_arrival'"
 _NO_SENSOR = "no sensor class: that derives from Sensor and has init, poll and a Config"
 _NO_ENGINE = "no engine class: that derives from Engine and has all its methods"
 
 
-def is_engine_class(value: object) -> bool:
+def is_engine_class(value: object) -> TypeGuard[type[Engine]]:
     """Say whether ``value`` is a concrete engine class."""
     return isinstance(value, type) and issubclass(value, Engine) and not inspect.isabstract(value)
 
 
-def _returned(
-    hook: str, call: Callable[[], object], problems: list[str]
-) -> list[tuple[object, type]]:
+def _ask(
+    hook: str, call: Callable[[], object], fits: Callable[[object], TypeGuard[T]], misfit: str
+) -> tuple[dict[str, T], list[str]]:
+    found: dict[str, T] = {}
+    problems = []
     try:
         returned = call()
-        if isinstance(returned, Mapping):
-            return list(returned.items())
+        if not isinstance(returned, Mapping):
+            kind = type(returned).__qualname__
+            return {}, [f"{hook} returned a value of type {kind}; it must return a mapping"]
+        for name, value in returned.items():
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                problems.append(f"{hook}: {_shown(name)} is no name: {_NAME_RULE}")
+            elif not fits(value):
+                problems.append(f"{hook}: {name!r} is {_shown(value)}, {misfit}")
+            else:
+                found[name] = value
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
         problems.append(f"{hook} raised {describe(error)}")
-        return []
-    kind = type(returned).__qualname__
-    problems.append(f"{hook} returned a value of type {kind}; it must return a mapping")
-    return []
+    return found, problems
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value), limit=120)
