@@ -6,10 +6,9 @@ import inspect
 import logging
 import math
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from flowstone_core.asset import Context
 from flowstone_core.attempt import AttemptEnd, fail, succeed
@@ -111,7 +110,7 @@ class Execution(Call):
             attempt=materialization.attempt,
             events=self.claim.events,
             upstream=self.claim.upstream,
-            logger=_IdsLogger(logging.getLogger("flowstone.asset"), self._ids),
+            logger=IdsLogger(logging.getLogger("flowstone.asset"), self._ids),
             _cancelled=self._cancelled,
         )
 
@@ -181,13 +180,3 @@ def _shown(partition: str) -> str:
         return format_partition(decode_partition(partition))
     except ValidationError:  # it fails the attempt, when the asset function should be told it
         return partition
-
-
-class _IdsLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the ids to the author's own ``extra``; before Python 3.13 an adapter drops that."""
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
-        return msg, kwargs

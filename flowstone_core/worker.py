@@ -13,6 +13,7 @@ from flowstone_core.decision import Decision, Observation, TickRules, decide
 from flowstone_core.declaration import AnySensor, SensorDeclaration
 from flowstone_core.document import STATE_LIMIT, dump_document, load_document
 from flowstone_core.errors import OutcomeError, PollTimeoutError, ValidationError, describe
+from flowstone_core.logger import IdsLogger
 from flowstone_core.redaction import Redactor
 from flowstone_core.retry import backoff_delay
 from flowstone_core.sensor import PollContext
@@ -180,9 +181,7 @@ class SensorWorker:
 
     def _instance(self) -> AnySensor:
         if self._sensor is None:
-            log = logging.LoggerAdapter(
-                logging.getLogger("flowstone.sensor"), {"sensor": self.name}
-            )
+            log = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": self.name})
             context = PollContext(self.name, log, self._clock)
             self._sensor = self._declaration.sensor_class(self._declaration.config, context)
         return self._sensor

@@ -170,7 +170,7 @@ def test_errors_are_redacted(fake_clock):
 
 def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
     def poll(state):
-        context.logger.info("hello")
+        context.logger.info("hello", extra={"rows": 3})
         return Triggered(context.clock.now().date(), state)
 
     worker, sensor_class = worker_of(fake_clock)
@@ -180,7 +180,7 @@ def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
         decision = tick(worker)
     assert context.sensor == "probe"
     assert decision.commits[0].events[0].partition == f"d:{fake_clock.now().date()}"
-    assert caplog.records[0].sensor == "probe"
+    assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
 
 
 def test_p1_p2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(fake_clock, caplog):
