@@ -20,6 +20,7 @@ from flowstone_core.errors import (
     describe,
     describe_traceback,
 )
+from flowstone_core.logger import IdsLogger
 from flowstone_core.materialization import (
     AttemptOutcome,
     Claim,
