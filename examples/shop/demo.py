@@ -95,7 +95,7 @@ def s3_server() -> Iterator[None]:
     host, port = server.get_host_and_port()
     os.environ["SHOP_S3_URL"] = f"http://{host}:{port}"
     os.environ |= dict.fromkeys(("SHOP_ACCESS_KEY", "SHOP_SECRET_KEY"), "any-will-do")
-    os.environ["NO_PROXY"] = host
+    os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), host)
     try:
         yield
     finally:
@@ -110,7 +110,7 @@ def runner() -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        code = process.wait(timeout=30)
+        code = process.wait(timeout=60)
     if code != 0:
         sys.exit(f"flowstone run ended with exit code {code}, see its log above.")
 
@@ -154,10 +154,15 @@ def is_reported(files: Iterable[OrderFile]) -> bool:
 def materializations() -> list[Materialization]:
     """Return all materializations, newest first."""
     command = [str(FLOWSTONE), "materializations", "list", "--limit", "1000", "--json"]
-    text = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE).stdout
-    found: list[Materialization] = json.loads(text)
+    ended = subprocess.run(command, cwd=HERE, check=False, stdout=subprocess.PIPE)
+    if ended.returncode != 0:
+        sys.exit("flowstone materializations list failed, see above.")
+    found: list[Materialization] = json.loads(ended.stdout)
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
