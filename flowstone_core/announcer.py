@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TypeAlias
 
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization, MaterializationState
@@ -12,6 +14,9 @@ from flowstone_core.store import TickResult
 from flowstone_core.tick import Tick
 
 logger = logging.getLogger("flowstone")
+
+Watch: TypeAlias = Callable[[Tick | Materialization], None]
+"""Called with each tick that was not quiet, and each change of a materialization."""
 
 _LEVELS = {
     MaterializationState.DISCARDED: logging.ERROR,
@@ -24,10 +29,12 @@ class Announcer:
 
     Args:
         observers: Those who watch.
+        watch: Called at once, in the thread that announces.
     """
 
-    def __init__(self, observers: Observers) -> None:
+    def __init__(self, observers: Observers, watch: Watch = lambda _: None) -> None:
         self._observers = observers
+        self._watch = watch
 
     def result(self, result: TickResult) -> None:
         """Say what a tick's transaction wrote."""
@@ -50,6 +57,7 @@ class Announcer:
         if tick.error:
             extra["error"] = tick.error
         logger.log(logging.INFO if tick.outcome.good else logging.WARNING, "tick", extra=extra)
+        self._watch(tick)
         self._observers.tell("flowstone_tick_finished", tick=tick)
 
     def event(self, event: StoredEvent) -> None:
@@ -82,4 +90,5 @@ class Announcer:
             extra["error"] = materialization.error
         level = _LEVELS.get(materialization.state, logging.INFO)
         logger.log(level, "materialization", extra=extra)
+        self._watch(materialization)
         self._observers.tell("flowstone_materialization_changed", materialization=materialization)

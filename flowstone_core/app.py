@@ -18,10 +18,12 @@ from flowstone_core.pipeline import Pipeline
 from flowstone_core.validation import Settings, validate
 
 if TYPE_CHECKING:
+    from flowstone_core.announcer import Watch
     from flowstone_core.asset import Asset
     from flowstone_core.decision import Decision
     from flowstone_core.event import StoredEvent
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
+    from flowstone_core.plugins import Plugins
     from flowstone_core.status import SensorStatus, Status
     from flowstone_core.store import Store
     from flowstone_core.supervisor import Supervisor
@@ -98,12 +100,20 @@ class Flowstone:
 
     # -- running ------------------------------------------------------------------------------
 
-    def run(self, *, once: bool = False, duration: timedelta | None = None) -> bool:
+    def run(
+        self,
+        *,
+        once: bool = False,
+        duration: timedelta | None = None,
+        watch: Watch = lambda _: None,
+    ) -> bool:
         """Tick the sensors and carry the materializations, until a signal or `stop`.
 
         Args:
             once: Poll each sensor once, carry what is due to its end, and return.
             duration: Return after so long.
+            watch: Called with each tick that was not quiet and each change of a materialization,
+                after its commit; in any thread, and it must not block or raise.
 
         Returns:
             Whether everything that ran had ended within the grace time.
@@ -111,7 +121,7 @@ class Flowstone:
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._supervisor = self._wire()
+        self._supervisor = self._wire(watch)
         return self._supervisor.run_once() if once else self._supervisor.run(duration)
 
     def stop(self) -> None:
@@ -313,7 +323,7 @@ class Flowstone:
         known = {*self.settings.sensors, *(record.name for record in self._store.sensors())}
         return _not_found("sensor", name, known)
 
-    def _wire(self) -> Supervisor:
+    def _wire(self, watch: Watch) -> Supervisor:
         from flowstone_core.announcer import Announcer
         from flowstone_core.engine import EngineSetup
         from flowstone_core.heartbeat import Heartbeat
@@ -323,7 +333,7 @@ class Flowstone:
 
         settings, clock = self.settings, self._clock
         observers = Observers(settings.plugins, settings.redactor)
-        announcer = Announcer(observers)
+        announcer = Announcer(observers, watch)
         heartbeat = Heartbeat(self._store, clock, settings.run.lease)
         engine = settings.engine(
             EngineSetup(
@@ -362,6 +372,17 @@ def upgrade_store(url: str) -> tuple[str | None, str]:
     from flowstone_core.store import Store
 
     return Store.upgrade(url)
+
+
+def installed_plugins(config: Config) -> Plugins:
+    """Find what is installed, whether or not the rest of a configuration is right.
+
+    Distributions that its list of ``plugins`` leaves out are reported as blocked.
+    """
+    from flowstone_core.plugins import discover
+
+    allowed = config.run.settings.get("plugins") if config.run is not None else None
+    return discover(allow=None if allowed is None else allowed.value.split())
 
 
 def _not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:

@@ -6,78 +6,103 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowstone_core.cli.listing import print_rows
-from flowstone_core.cli.run import nothing_to_run
+from flowstone_core.cli.listing import print_facts, print_table
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.app import Flowstone
+    from flowstone_core.validation import Settings
+
+ASSET_COLUMNS = {"asset": "ASSET", "depends_on": "DEPENDS ON", "description": "DESCRIPTION"}
+SENSOR_COLUMNS = {
+    "sensor": "SENSOR",
+    "type": "TYPE",
+    "asset": "ASSET",
+    "every": "EVERY",
+    "enabled": "ENABLED",
+    "settings": "SETTINGS",
+}
+SETTINGS_LIMIT = 1_000
+"""Most characters of a sensor's settings that are shown."""
 
 
-@click.command()
-@click.option("--connect", is_flag=True, help="Open the store too.")
+@click.command(short_help="Check the configuration, and print what would run.")
+@click.option("--connect", is_flag=True, help="Open the store too, and say how it stands.")
 @pass_session
 def check(session: Session, *, connect: bool) -> None:
-    """Check the configuration, every problem at once, and print what would run."""
+    """Check the configuration, every problem at once, and print what would run.
+
+    Pipelines are imported and plugins loaded, nothing is polled. Exit code 2: something is wrong;
+    each problem is a line on standard error.
+    """
     flow = session.flow()
     settings = flow.settings
-    for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    session.warn(*map(str, settings.warnings))
     if not settings.sensors and not settings.assets:
-        nothing_to_run(settings.file)
-        return
-    if settings.file is not None:
-        click.echo(f"file    {settings.file}")
-    click.echo(f"store   {settings.redactor(settings.run.store)}")
-    click.echo(f"engine  {settings.run.engine}")
-    _assets(flow)
-    _sensors(flow)
+        click.echo(nothing_to_run(settings))
+    else:
+        _print_settings(settings)
     if connect:
-        status = flow.status()
-        click.echo(f"\nthe store {status.store} can be used; runners alive: {len(status.runners)}")
+        _connect(flow)
 
 
-def _assets(flow: Flowstone) -> None:
-    rows = [
+def nothing_to_run(settings: Settings) -> str:
+    """Say that the configuration names nothing that could run."""
+    if settings.file is None:
+        return "nothing to run: there is no setup.cfg or flowstone.cfg here; name one with --config"
+    return (
+        f"nothing to run: {settings.file} names no sensor and no pipeline "
+        "(in a section [flowstone:sensor:NAME], or as 'pipelines' in [flowstone])"
+    )
+
+
+def _print_settings(settings: Settings) -> None:
+    loaded = [report for report in settings.plugins.reports if report.status == "ok"]
+    print_facts(
+        {
+            "file": settings.file,
+            "store": settings.redactor(settings.run.store),
+            "engine": settings.run.engine,
+            "plugins": ", ".join(f"{each.distribution} {each.version}" for each in loaded),
+        }
+    )
+    click.echo()
+    print_table(_assets(settings), ASSET_COLUMNS, empty="no assets")
+    click.echo()
+    print_table(_sensors(settings), SENSOR_COLUMNS, empty="no sensors", cell_limit=SETTINGS_LIMIT)
+
+
+def _assets(settings: Settings) -> list[dict[str, object]]:
+    return [
         {
             "asset": asset.name,
-            "depends_on": asset.depends_on,
-            "follow": "follows" if asset.follow else "",
+            "depends_on": ", ".join(asset.depends_on) + (" (follows)" if asset.follow else ""),
             "description": asset.description,
         }
-        for asset in flow.settings.assets.values()
+        for asset in settings.assets.values()
     ]
-    columns = {
-        "asset": "ASSET",
-        "depends_on": "DEPENDS ON",
-        "follow": "",
-        "description": "DESCRIPTION",
-    }
-    click.echo()
-    print_rows(rows, columns, as_json=False, empty="no assets")
 
 
-def _sensors(flow: Flowstone) -> None:
-    from flowstone_core.cli.sensors import settings_of
+def _sensors(settings: Settings) -> list[dict[str, object]]:
+    from flowstone_core.cli.settings import given_settings
 
-    rows = [
-        {
-            "sensor": sensor.name,
-            "type": sensor.sensor_class.__name__,
-            "asset": sensor.asset or "(named by each event)",
-            "every": sensor.settings.every,
-            "enabled": "yes" if sensor.settings.enabled else "no",
-            "settings": " ".join(f"{key}={value}" for key, value in settings_of(sensor).items()),
-        }
-        for sensor in flow.settings.sensors.values()
-    ]
-    columns = {
-        "sensor": "SENSOR",
-        "type": "TYPE",
-        "asset": "ASSET",
-        "every": "EVERY",
-        "enabled": "ENABLED",
-        "settings": "SETTINGS",
-    }
-    click.echo()
-    print_rows(rows, columns, as_json=False, empty="no sensors")
+    rows = []
+    for sensor in settings.sensors.values():
+        given = given_settings(sensor, settings.redactor)
+        shown = {key: given[key] for key in given if key not in {"every", "enabled"}}
+        rows.append(
+            {
+                "sensor": sensor.name,
+                "type": sensor.sensor_class.__name__,
+                "asset": sensor.asset or "(each event's)",
+                "every": sensor.settings.every,
+                "enabled": sensor.settings.enabled,
+                "settings": " ".join(f"{key}={value}" for key, value in shown.items()),
+            }
+        )
+    return rows
+
+
+def _connect(flow: Flowstone) -> None:
+    status = flow.status()
+    click.echo(f"\nthe store {status.store} can be used; runners alive: {len(status.runners)}")

@@ -15,11 +15,13 @@ def db() -> None:
 @db.command()
 @pass_session
 def upgrade(session: Session) -> None:
-    """Apply the migrations that are missing; a newer, foreign or corrupt store is left as it is."""
+    """Apply the migrations that are missing; a newer, foreign or corrupt store is left as it is.
+
+    A store in SQLite is upgraded by whatever opens it; one in PostgreSQL only by this.
+    """
     from flowstone_core.app import upgrade_store
 
-    flow = session.flow()
-    before, after = upgrade_store(flow.settings.run.store)
+    before, after = upgrade_store(session.flow().settings.run.store)
     if before == after:
         click.echo(f"the store has revision {after} already")
     else:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from flowstone_core.cli.listing import listing_options, partition_fields, print_rows
+from flowstone_core.cli.listing import listing_options, partition_fields, print_listing
 from flowstone_core.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from flowstone_core.event import StoredEvent
+
+COLUMNS = {
+    "id": "ID",
+    "created_at": "AT",
+    "source": "SOURCE",
+    "asset": "ASSET",
+    "partition_shown": "PARTITION",
+    "materialization_id": "MATERIALIZATION",
+    "key": "KEY",
+}
 
 
 @click.group()
@@ -16,7 +30,7 @@ def events() -> None:
 
 
 @events.command("list")
-@click.option("--source", help="Only of this source, such as sensor:new_orders.")
+@click.option("--source", help="Only of this source: sensor:NAME, asset:NAME or manual.")
 @click.option("--asset", help="Only for this asset.")
 @listing_options
 @pass_session
@@ -35,17 +49,9 @@ def list_events(
     payload, materialization_id, tick_id.
     """
     found = session.flow().events(source=source, asset=asset, limit=limit, before_id=before_id)
-    print_rows(
-        [{**asdict(event), **partition_fields(event.partition)} for event in found],
-        {
-            "id": "ID",
-            "created_at": "AT",
-            "source": "SOURCE",
-            "asset": "ASSET",
-            "partition_shown": "PARTITION",
-            "materialization_id": "MATERIALIZATION",
-            "key": "KEY",
-        },
-        as_json=as_json,
-        empty="no events",
-    )
+    print_listing(map(event_row, found), COLUMNS, as_json=as_json, empty="no events")
+
+
+def event_row(event: StoredEvent) -> dict[str, object]:
+    """Return all that there is to say of an event."""
+    return {**asdict(event), **partition_fields(event.partition)}

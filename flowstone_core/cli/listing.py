@@ -1,7 +1,7 @@
 """Listings: the same rows as a table for people and as JSON for programs.
 
-In JSON, instants are ISO 8601 in UTC with offset, durations seconds, and partitions their text in
-the store (``partition``) beside the form for people (``partition_shown``).
+In JSON, instants are ISO 8601 in UTC with offset, durations are seconds, and a partition is its
+text in the store (``partition``) beside the form for people (``partition_shown``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import click
 
 F = TypeVar("F", bound=Callable[..., object])
 Row: TypeAlias = Mapping[str, object]
+Columns: TypeAlias = Mapping[str, str]
+"""The keys that people are shown, and their headings."""
 
 CELL_LIMIT = 100
 """Most characters of one cell; ``show`` has the whole."""
@@ -25,7 +27,13 @@ CELL_LIMIT = 100
 def listing_options(function: F) -> F:
     """Add ``--json``, ``--limit`` and ``--before`` to a command."""
     for option in (
-        click.option("--before", "before_id", type=int, help="Only those with a smaller id."),
+        click.option(
+            "--before",
+            "before_id",
+            type=click.IntRange(1),
+            metavar="ID",
+            help="Only those with a smaller id: the next page.",
+        ),
         click.option(
             "--limit",
             type=click.IntRange(1, 100_000),
@@ -44,114 +52,134 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(function)
 
 
-def print_rows(
-    rows: Iterable[Row],
-    columns: Mapping[str, str],
-    *,
-    as_json: bool,
-    empty: str,
-    cell_limit: int = CELL_LIMIT,
-) -> None:
+def print_listing(rows: Iterable[Row], columns: Columns, *, as_json: bool, empty: str) -> None:
     """Print a listing.
 
     Args:
         rows: All that there is to say of each; a program gets everything.
-        columns: The keys that people are shown, and their headings.
+        columns: What people are shown.
         as_json: Whether a program reads it.
         empty: What people are told if there are no rows.
-        cell_limit: Most characters of a cell that people are shown.
     """
-    rows = list(rows)
     if as_json:
-        print_json(rows)
-    elif rows:
-        click.echo(
-            _table(
-                [[_cell(row.get(key), cell_limit) for key in columns] for row in rows],
-                list(columns.values()),
-            ),
-            nl=False,
-        )
+        print_json(list(rows))
     else:
-        click.echo(empty)
+        print_table(rows, columns, empty=empty)
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    """Print a value as JSON, in ASCII: it is the same in every locale, and safe for a terminal."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def print_table(
+    rows: Iterable[Row], columns: Columns, *, empty: str, cell_limit: int = CELL_LIMIT
+) -> None:
+    """Print a table for people; in a terminal it is fitted to its width.
+
+    Args:
+        rows: What there is to say of each.
+        columns: What of it is shown.
+        empty: What is printed if there are no rows.
+        cell_limit: Most characters of a cell.
+    """
+    cells = [[_cell(row.get(key), cell_limit) for key in columns] for row in rows]
+    if not cells:
+        click.echo(empty)
+    elif sys.stdout.isatty():
+        _print_fitted(cells, list(columns.values()))
+    else:
+        click.echo(_aligned([list(columns.values()), *cells]))
 
 
 def print_facts(facts: Row) -> None:
     """Print what is known of one thing, a line each; what is None is left out."""
-    from flowstone_core.errors import printable
-
-    width = max(len(key) for key in facts) + 2
+    width = max(map(len, facts)) + 2
     for key, value in facts.items():
         if value is not None:
-            text = printable(str(_shown(value)), 100_000)
-            first, *rest = text.splitlines() or [""]
-            click.echo(f"{key.replace('_', ' ') + ':':<{width}}{first}")
+            first, *rest = _text(value).splitlines() or [""]
+            click.echo(f"{key + ':':<{width}}{first}".rstrip())
             for line in rest:
                 click.echo(" " * width + line)
 
 
 def partition_fields(text: str) -> dict[str, str]:
     """Return a stored partition's fields of a row."""
+    from flowstone_core.errors import ValidationError
     from flowstone_core.partition import decode_partition, format_partition
 
-    return {"partition": text, "partition_shown": format_partition(decode_partition(text))}
+    try:
+        shown = format_partition(decode_partition(text))
+    except ValidationError:  # a store that was written to by something else
+        shown = text
+    return {"partition": text, "partition_shown": shown}
+
+
+def _text(value: object) -> str:
+    """Write a value for people, safe for a terminal; it may have several lines."""
+    from flowstone_core.errors import printable
+
+    return printable(_raw_text(value), sys.maxsize)
+
+
+def _raw_text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%SZ")
+        case timedelta():
+            from flowstone_core.duration import format_duration
+
+            return format_duration(value)
+        case float() if value < 60:
+            return f"{value:.2f}s"
+        case float():
+            return _raw_text(timedelta(seconds=round(value)))
+        case Enum():
+            return str(value.value)
+        case list() | tuple():
+            return ", ".join(map(str, value))
+        case dict():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value)
 
 
 def _cell(value: object, limit: int) -> str:
-    from flowstone_core.errors import printable
-
-    text = printable(" ".join(str(_shown(value)).split()), 10_000)
+    text = " ".join(_text(value).splitlines()).replace("\t", " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _shown(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%SZ")
-    if isinstance(value, timedelta):
-        from flowstone_core.duration import format_duration
-
-        return format_duration(value)
-    if isinstance(value, float):
-        return f"{value:.2f}s"
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value)
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    return value
 
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return str(value)
+    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
-def _table(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
-    from io import StringIO
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Write a table that is as wide as its cells: whoever reads a pipe wants them whole."""
+    from rich.cells import cell_len
 
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _print_fitted(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=not sys.stdout.isatty())
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    out = StringIO()
-    terminal = sys.stdout.isatty()
-    # Piped, a table is as wide as it is: whoever reads it wants whole cells.
-    console = Console(file=out, force_terminal=terminal, width=None if terminal else 10_000)
-    console.print(table)
-    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+    Console().print(table)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from flowstone_core.cli.events import event_row
 from flowstone_core.cli.listing import (
     json_option,
     listing_options,
     partition_fields,
     print_facts,
     print_json,
-    print_rows,
+    print_listing,
+    print_table,
 )
 from flowstone_core.cli.session import Session, pass_session
 
@@ -33,13 +35,28 @@ COLUMNS = {
     "waiting_for": "WAITING FOR",
     "error": "ERROR",
 }
+ATTEMPT_COLUMNS = {
+    "number": "ATTEMPT",
+    "started_at": "STARTED",
+    "finished_at": "ENDED",
+    "outcome": "OUTCOME",
+    "worker": "WORKER",
+    "error": "ERROR",
+}
+EVENT_COLUMNS = {
+    "id": "EVENT",
+    "created_at": "AT",
+    "source": "SOURCE",
+    "key": "KEY",
+    "payload": "PAYLOAD",
+}
 
 
-@click.command()
+@click.command(short_help="Ask for one partition of an asset to be made.")
 @click.argument("asset")
 @click.argument("partition", required=False)
 @click.option("--partition", "-p", "named", help="The partition, if not given after the asset.")
-@click.option("--payload", help="A JSON object for the asset function.")
+@click.option("--payload", metavar="JSON", help="A JSON object for the asset function.")
 @json_option
 @pass_session
 def materialize(
@@ -55,18 +72,20 @@ def materialize(
 
     2025-01-15 is a date, 2025-01-15T02:00Z a datetime, a tagged text such as s:... or d:... the
     value it stands for, and everything else a string.
+
+    With --json an object, as 'materializations list' has it.
     """
     from flowstone_core.partition import parse_partition
 
-    if (partition is None) == (named is None):
+    given = [text for text in (partition, named) if text is not None]
+    if len(given) != 1:
         raise click.UsageError("give one partition, such as: materialize daily_report 2025-01-15")
-    value = parse_partition(partition or named or "")
+    value = parse_partition(given[0])
     made = session.flow().materialize(asset, value, payload=_payload(payload))
     if as_json:
-        print_json(row_of(made))
+        print_json(_row(made))
     else:
-        shown = partition_fields(made.partition)["partition_shown"]
-        click.echo(f"materialization {made.id} of {made.asset} {shown} is {made.state}")
+        click.echo(_said(made))
 
 
 @click.group()
@@ -76,7 +95,7 @@ def materializations() -> None:
 
 @materializations.command("list")
 @click.option("--asset", help="Only of this asset.")
-@click.option("--partition", "-p", help="Only of this partition.")
+@click.option("--partition", "-p", help="Only of this partition; written as for 'materialize'.")
 @click.option("--state", type=click.Choice(STATES), help="Only in this state.")
 @listing_options
 @pass_session
@@ -106,7 +125,7 @@ def list_materializations(
         limit=limit,
         before_id=before_id,
     )
-    print_rows(map(row_of, found), COLUMNS, as_json=as_json, empty="no materializations")
+    print_listing(map(_row, found), COLUMNS, as_json=as_json, empty="no materializations")
 
 
 @materializations.command()
@@ -114,36 +133,25 @@ def list_materializations(
 @json_option
 @pass_session
 def show(session: Session, *, number: int, as_json: bool) -> None:
-    """Show one materialization with its attempts and the events that asked for it."""
+    """Show one materialization with its attempts and the events that asked for it.
+
+    With --json an object: as 'materializations list' has it, and attempts (number, started_at,
+    finished_at, outcome, error, worker) and events (as 'events list' has them).
+    """
     flow = session.flow()
-    found = row_of(flow.materialization(number))
+    found = _row(flow.materialization(number))
     attempts = [asdict(attempt) for attempt in flow.attempts(number)]
-    events = [
-        {**asdict(event), **partition_fields(event.partition)} for event in flow.events_of(number)
-    ]
+    events = [event_row(event) for event in flow.events_of(number)]
     if as_json:
         print_json({**found, "attempts": attempts, "events": events})
         return
-    print_facts(found)
+    shown = {**found, "partition": found["partition_shown"], "partition_shown": None}
+    print_facts({key.replace("_", " "): value for key, value in shown.items()})
     click.echo()
-    print_rows(
-        attempts,
-        {
-            "number": "ATTEMPT",
-            "started_at": "STARTED",
-            "finished_at": "ENDED",
-            "outcome": "OUTCOME",
-            "error": "ERROR",
-        },
-        as_json=False,
-        empty="no attempts yet",
-    )
+    print_table(attempts, ATTEMPT_COLUMNS, empty="no attempts yet")
     click.echo()
-    print_rows(
-        events,
-        {"id": "EVENT", "created_at": "AT", "source": "SOURCE", "payload": "PAYLOAD"},
-        as_json=False,
-        empty="no event asked for it: it was made for an asset that depends on it",
+    print_table(
+        events, EVENT_COLUMNS, empty="no event asked for it, but an asset that depends on it"
     )
 
 
@@ -152,8 +160,7 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
 @pass_session
 def retry(session: Session, *, number: int) -> None:
     """Have one made after all that was discarded or cancelled, or one that waits, at once."""
-    found = session.flow().retry(number)
-    click.echo(f"materialization {found.id} is {found.state}")
+    click.echo(_said(session.flow().retry(number)))
 
 
 @materializations.command()
@@ -161,17 +168,17 @@ def retry(session: Session, *, number: int) -> None:
 @pass_session
 def cancel(session: Session, *, number: int) -> None:
     """Cancel one that has not ended; what a running asset function returns is discarded."""
-    found = session.flow().cancel(number)
-    click.echo(f"materialization {found.id} is {found.state}")
+    click.echo(_said(session.flow().cancel(number)))
 
 
-def row_of(item: Materialization) -> dict[str, object]:
+def _row(item: Materialization) -> dict[str, object]:
     """Return all that there is to say of a materialization."""
-    return {
-        **asdict(item),
-        **partition_fields(item.partition),
-        "duration": item.duration,
-    }
+    return {**asdict(item), **partition_fields(item.partition), "duration": item.duration}
+
+
+def _said(item: Materialization) -> str:
+    partition = partition_fields(item.partition)["partition_shown"]
+    return f"materialization {item.id} of {item.asset} {partition} is {item.state}"
 
 
 def _payload(text: str | None) -> JsonObject | None:

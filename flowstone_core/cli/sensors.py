@@ -7,21 +7,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from click.exceptions import Exit
 
 from flowstone_core.cli.listing import (
+    Row,
     json_option,
     partition_fields,
     print_facts,
     print_json,
-    print_rows,
+    print_listing,
+    print_table,
 )
-from flowstone_core.cli.session import Session, pass_session
+from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.decision import Decision
-    from flowstone_core.declaration import SensorDeclaration
 
-SENSOR_COLUMNS = {
+COLUMNS = {
     "name": "SENSOR",
     "health": "HEALTH",
     "type": "TYPE",
@@ -32,6 +34,25 @@ SENSOR_COLUMNS = {
     "failures": "FAILURES",
     "last_error": "ERROR",
 }
+TICK_COLUMNS = {
+    "id": "TICK",
+    "started_at": "AT",
+    "outcome": "OUTCOME",
+    "events": "EVENTS",
+    "duplicates": "DUPLICATES",
+    "error": "ERROR",
+}
+EVENT_COLUMNS = {
+    "asset": "ASSET",
+    "partition_shown": "PARTITION",
+    "key": "KEY",
+    "payload": "PAYLOAD",
+}
+HEALTHS = [
+    "disabled", "paused", "broken", "quarantined", "failing", "new", "undeclared", "ok"
+]  # fmt: skip
+STATE_LIMIT = 500
+"""Most characters of a state that people are shown."""
 
 
 @click.group()
@@ -40,17 +61,23 @@ def sensors() -> None:
 
 
 @sensors.command("list")
+@click.option("--health", type=click.Choice(HEALTHS), help="Only those that do so.")
+@click.option("--asset", help="Only those for this asset.")
 @json_option
 @pass_session
-def list_sensors(session: Session, *, as_json: bool) -> None:
+def list_sensors(session: Session, *, health: str | None, asset: str | None, as_json: bool) -> None:
     """List sensors, those declared and those that only the store still knows.
 
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
     last_tick_at, last_outcome, last_error, owner. The last tick is the last one that was not
     quiet.
     """
-    rows = [asdict(sensor) for sensor in session.flow().sensors()]
-    print_rows(rows, SENSOR_COLUMNS, as_json=as_json, empty="no sensors")
+    rows = [
+        asdict(sensor)
+        for sensor in session.flow().sensors()
+        if health in {None, sensor.health.value} and asset in {None, sensor.asset}
+    ]
+    print_listing(rows, COLUMNS, as_json=as_json, empty="no sensors")
 
 
 @sensors.command()
@@ -58,72 +85,76 @@ def list_sensors(session: Session, *, as_json: bool) -> None:
 @json_option
 @pass_session
 def show(session: Session, *, name: str, as_json: bool) -> None:
-    """Show one sensor: how it does, its settings, its state and its last ticks."""
+    """Show one sensor: how it does, its settings, its state and its last ticks.
+
+    With --json an object: as 'sensors list' has it, and settings (name to text), state, and
+    ticks (id, source, outcome, started_at, finished_at, events, duplicates, error).
+    """
+    from flowstone_core.cli.settings import given_settings
+
     flow = session.flow()
     status = flow.sensor(name)
     declaration = flow.settings.sensors.get(name)
-    settings = settings_of(declaration) if declaration is not None else {}
+    settings = (
+        given_settings(declaration, flow.settings.redactor, defaults=True) if declaration else {}
+    )
     state = flow.sensor_state(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"sensor:{name}", limit=10)]
     if as_json:
-        parsed = None if state is None else json.loads(state)
-        print_json({**asdict(status), "settings": settings, "state": parsed, "ticks": ticks})
+        extra = {"settings": settings, "state": _parsed(state), "ticks": ticks}
+        print_json({**asdict(status), **extra})
         return
-    print_facts({**asdict(status), **settings, "state": _cut(state)})
+    facts = {key.replace("_", " "): value for key, value in asdict(status).items()}
+    print_facts({**facts, "state": _cut(state)})
+    if settings:
+        click.echo("\nsettings:")
+        print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
-    print_rows(
-        ticks,
-        {
-            "id": "TICK",
-            "started_at": "AT",
-            "outcome": "OUTCOME",
-            "events": "EVENTS",
-            "duplicates": "DUPLICATES",
-            "error": "ERROR",
-        },
-        as_json=False,
-        empty="no tick yet that was not quiet",
-    )
+    print_table(ticks, TICK_COLUMNS, empty="no tick yet that was not quiet")
 
 
 @sensors.command()
 @click.argument("name")
-@click.option("--dry-run", is_flag=True, required=True, help="Commit nothing; it must be given.")
+@click.option("--dry-run", is_flag=True, help="Commit nothing; it must be given.")
 @json_option
 @pass_session
-def poll(session: Session, *, name: str, dry_run: bool, as_json: bool) -> int:
+def poll(session: Session, *, name: str, dry_run: bool, as_json: bool) -> None:
     """Poll a sensor once, from its stored state, and show what a tick would amount to.
 
-    With --json an object: outcome, error, delay, events (asset, partition, partition_shown, key,
-    payload) and state. Exit code 1 if the poll failed.
+    It is not stopped at its deadline, and its runner is not in its way.
+
+    With --json an object: sensor, outcome, error, delay (until the next poll; null for its
+    interval), events (a list of objects: asset, partition, partition_shown, key, payload) and
+    state (the new one).
+
+    Exit code 1: the poll failed.
     """
+    from flowstone_core.tick import TickOutcome
+
     if not dry_run:
-        raise click.UsageError("runners poll for real; here only --dry-run is possible")
-    decision = session.flow().preview_sensor(name)
-    events = [
-        {
-            "asset": event.asset,
-            **partition_fields(event.partition),
-            "key": event.key,
-            "payload": None if event.payload is None else json.loads(event.payload),
-        }
-        for commit in decision.commits
-        for event in commit.events
-    ]
-    state = decision.commits[-1].after.state if decision.commits else None
+        raise click.UsageError(
+            "a sensor is polled for real by 'flowstone run'; to see what it would find, "
+            "add --dry-run"
+        )
+    flow = session.flow()
+    decision = flow.preview_sensor(name)
+    # A quiet tick commits nothing: the state is the one that is stored.
+    state = decision.commits[-1].after.state if decision.commits else flow.sensor_state(name)
     if as_json:
         print_json(
             {
+                "sensor": name,
                 "outcome": decision.outcome,
                 "error": decision.error,
                 "delay": decision.delay,
-                "events": events,
-                "state": None if state is None else json.loads(state),
+                "events": _events(decision),
+                "state": _parsed(state),
             }
         )
     else:
-        _print_decision(decision, events, state)
-    return 0 if decision.outcome.good else 1
+        _print_decision(decision, state)
+    if not decision.outcome.good and decision.outcome is not TickOutcome.RETRY_LATER:
+        raise Exit(FAILED)
 
 
 @sensors.command()
@@ -151,55 +182,45 @@ def resume(session: Session, *, name: str) -> None:
 def reset(session: Session, *, name: str, forget_keys: bool) -> None:
     """Forget a sensor's state, failures and back-off: it begins anew.
 
-    It then finds again whatever its state kept it from finding twice.
+    What it finds again with a key that it has had is not fired for twice, unless --forget-keys
+    is given.
     """
     session.flow().reset_sensor(name, forget_keys=forget_keys)
     click.echo(f"sensor {name} is reset")
 
 
-def settings_of(declaration: SensorDeclaration) -> dict[str, str]:
-    """Return the settings of a sensor that are not the default, as texts without secrets."""
-    from datetime import timedelta
-
-    from flowstone_core.duration import format_duration
-    from flowstone_core.redaction import MASK, Redactor, looks_secret
-
-    redact = Redactor(declaration.secrets)
-    found = {}
-    for model in (declaration.settings, declaration.config):
-        for key, field in type(model).model_fields.items():
-            value: object = getattr(model, key)
-            if value is None or value == field.default:
-                continue
-            if looks_secret(key):
-                found[key] = MASK
-            elif isinstance(value, timedelta):
-                found[key] = format_duration(value)
-            else:
-                found[key] = redact(getattr(value, "__qualname__", None) or str(value))
-    return found
-
-
-def _print_decision(decision: Decision, events: list[dict[str, object]], state: str | None) -> None:
+def _print_decision(decision: Decision, state: str | None) -> None:
     print_facts(
         {
             "outcome": decision.outcome,
             "error": decision.error,
-            "delay": decision.delay,
-            "state": _cut(state) or "as it was",
+            "next poll in": decision.delay,
+            "new state": _cut(state),
         }
     )
-    if decision.outcome.good:
-        click.echo()
-        print_rows(
-            events,
-            {"asset": "ASSET", "partition_shown": "PARTITION", "key": "KEY", "payload": "PAYLOAD"},
-            as_json=False,
-            empty="no events",
-        )
+    click.echo()
+    print_table(_events(decision), EVENT_COLUMNS, empty="no events")
+    click.echo("\nNothing was committed.")
+
+
+def _events(decision: Decision) -> list[Row]:
+    return [
+        {
+            "asset": event.asset,
+            **partition_fields(event.partition),
+            "key": event.key,
+            "payload": _parsed(event.payload),
+        }
+        for commit in decision.commits
+        for event in commit.events
+    ]
+
+
+def _parsed(text: str | None) -> object:
+    return None if text is None else json.loads(text)
 
 
 def _cut(state: str | None) -> str | None:
-    if state is None or len(state) <= 500:
+    if state is None or len(state) <= STATE_LIMIT:
         return state
-    return f"{state[:500]}… ({len(state):,} characters; --json has all)"
+    return f"{state[:STATE_LIMIT]}… ({len(state):,} characters; --json has all)"

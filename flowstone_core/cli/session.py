@@ -12,19 +12,24 @@ import click
 
 if TYPE_CHECKING:
     from flowstone_core.app import Flowstone
-    from flowstone_core.config import Config
-
+    from flowstone_core.plugins import Plugins
 
 LogFormat: TypeAlias = Literal["keyvalue", "json"]
 
+DONE, FAILED, WRONG = 0, 1, 2
+"""Exit codes: done, failed, wrong use or wrong configuration."""
+
 
 class Session:
-    """Made by the root command and handed to every other.
+    """Made by the root command and handed to every other; the main thread's alone.
 
     Args:
         path: The configuration file, if one was named.
-        log_format: ``keyvalue`` or ``json``.
+        log_format: How log lines are written, to standard error.
         log_level: The least level that is logged, if one was named.
+
+    Attributes:
+        redact: Hides secrets, as far as they are known yet.
     """
 
     def __init__(self, path: Path | None, log_format: LogFormat, log_level: str | None) -> None:
@@ -32,20 +37,10 @@ class Session:
         self._log_format = log_format
         self._log_level = log_level
         self._flow: Flowstone | None = None
-        self.redactor: Callable[[str], str] = str
-
-    def config(self) -> Config:
-        """Read the configuration file.
-
-        Raises:
-            ValidationError: If it cannot be read at all.
-        """
-        from flowstone_core.config import load
-
-        return load(self._path, os.environ)
+        self.redact: Callable[[str], str] = str
 
     def flow(self, *, log_level: str = "warning") -> Flowstone:
-        """Return the configured Flowstone, the log set up.
+        """Return the configured Flowstone; its store is opened when it is first used.
 
         Args:
             log_level: The least level that is logged unless the command line names one.
@@ -55,22 +50,57 @@ class Session:
         """
         if self._flow is None:
             from flowstone_core.app import Flowstone
-            from flowstone_core.logs import configure
+            from flowstone_core.config import load
+            from flowstone_core.redaction import Redactor
 
-            self._flow = Flowstone(config=self.config())
-            self.redactor = self._flow.settings.redactor
-            configure(
-                self._log_format,
-                (self._log_level or log_level).upper(),
-                self._flow.settings.redactor,
-                sys.stderr,
-            )
+            self._log(log_level, Redactor())
+            config = load(self._path, os.environ)
+            self._flow = Flowstone(config=config)
+            self._log(log_level, self._flow.settings.redactor)
+            if config.empty:
+                store = self._flow.settings.run.store
+                self.warn(f"nothing is configured here; the store is {store}")
         return self._flow
+
+    def plugins(self) -> Plugins:
+        """Find what is installed; where the configuration cannot be read, all of it."""
+        from flowstone_core.app import installed_plugins
+        from flowstone_core.config import Config, load
+        from flowstone_core.errors import ValidationError
+
+        try:
+            config = load(self._path, os.environ)
+        except ValidationError as error:
+            self.warn(*map(str, error.problems))
+            config = Config()
+        return installed_plugins(config)
+
+    def warn(self, *warnings: str) -> None:
+        """Print warnings, a line each, to standard error."""
+        for warning in warnings:
+            self._complain("warning", warning)
+
+    def fail(self, *errors: str) -> None:
+        """Print errors, a line each, to standard error."""
+        for error in errors:
+            self._complain("error", error)
 
     def close(self) -> None:
         """Close what is open."""
         if self._flow is not None:
             self._flow.close()
+
+    def _log(self, level: str, redact: Callable[[str], str]) -> None:
+        from flowstone_core.logs import configure
+
+        self.redact = redact
+        configure(self._log_format, (self._log_level or level).upper(), redact, sys.stderr)
+
+    def _complain(self, kind: str, text: str) -> None:
+        from flowstone_core.errors import printable
+
+        one_line = " ".join(line.strip() for line in text.splitlines())
+        click.echo(f"{kind}: {printable(self.redact(one_line), 10_000)}", err=True)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
 
-from flowstone_core.cli.listing import json_option, print_json, print_rows
-from flowstone_core.cli.sensors import SENSOR_COLUMNS
+from flowstone_core.cli.listing import json_option, print_json, print_table
+from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
 from flowstone_core.cli.session import Session, pass_session
+
+RUNNER_COLUMNS = {
+    "host": "RUNNER ON",
+    "pid": "PID",
+    "version": "VERSION",
+    "started_at": "SINCE",
+    "lease_until": "LEASE UNTIL",
+}
+
+UNWELL = {"failing", "broken", "quarantined"}
 
 
 @click.command()
@@ -17,27 +29,26 @@ from flowstone_core.cli.session import Session, pass_session
 def status(session: Session, *, as_json: bool) -> None:
     """Show runners, sensors and materializations at a glance.
 
-    With --json an object with "store", "runners", "sensors" and "materializations" (a count for
-    each state).
+    Of the sensors those are listed that need a look; 'sensors list' has all.
+
+    With --json an object: store, runners (id, host, pid, machine, version, started_at,
+    lease_until, stopped_at), sensors (as 'sensors list' has them) and materializations (how many
+    there are in each state).
     """
     found = session.flow().status()
     if as_json:
         print_json(asdict(found))
         return
     click.echo(f"store: {found.store}\n")
-    print_rows(
-        [asdict(runner) for runner in found.runners],
-        {"host": "RUNNER ON", "pid": "PID", "started_at": "SINCE", "lease_until": "LEASE UNTIL"},
-        as_json=False,
-        empty="no runner is alive",
-    )
-    click.echo()
-    print_rows(
-        [asdict(sensor) for sensor in found.sensors],
-        SENSOR_COLUMNS,
-        as_json=False,
-        empty="no sensors",
-    )
-    click.echo()
-    counts = [f"{count} {state}" for state, count in found.materializations.items() if count]
-    click.echo(f"materializations: {', '.join(counts) or 'none'}")
+    print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
+    health = Counter(sensor.health.value for sensor in found.sensors)
+    click.echo(f"\nsensors: {_counted(health)}")
+    unwell = [asdict(sensor) for sensor in found.sensors if sensor.health in UNWELL]
+    if unwell:
+        print_table(unwell, SENSOR_COLUMNS, empty="")
+    made = {state.value: count for state, count in found.materializations.items()}
+    click.echo(f"\nmaterializations: {_counted(made)}")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"

@@ -1,0 +1,140 @@
+"""Settings for people: what a model takes, and what a sensor was given, without its secrets."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from flowstone_core.declaration import SensorDeclaration
+from flowstone_core.duration import format_duration
+from flowstone_core.errors import describe
+from flowstone_core.redaction import MASK, looks_secret
+
+_WORDS: dict[object, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    date: "date",
+    datetime: "datetime",
+    timedelta: "duration",
+    Path: "path",
+    pydantic.SecretStr: "secret",
+    pydantic.SecretBytes: "secret",
+    type(None): "nothing",
+}
+_LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable, AbstractSet)
+_SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def describe_settings(model: type[pydantic.BaseModel]) -> list[dict[str, object]]:
+    """Describe what a model takes.
+
+    Returns:
+        For each setting its name, its type in words, whether it is required, its default as
+        configuration would write it (None if there is none), and its description.
+    """
+    return [
+        {
+            "name": name,
+            "type": _type(field.annotation, field.metadata),
+            "required": field.is_required(),
+            "default": _default(name, field),
+            "description": field.description or "",
+        }
+        for name, field in model.model_fields.items()
+    ]
+
+
+def given_settings(
+    declaration: SensorDeclaration, redact: Callable[[str], str], *, defaults: bool = False
+) -> dict[str, str]:
+    """Return the settings of a sensor as texts, without secrets.
+
+    Args:
+        declaration: The sensor.
+        redact: Hides secrets.
+        defaults: Whether those that have their default are there too.
+    """
+    found = {}
+    for model in (declaration.config, declaration.settings):
+        for key in type(model).model_fields:
+            value: object = getattr(model, key)
+            if (value is not None and key in model.model_fields_set) or defaults:
+                found[key] = redact(_value(key, value))
+    return found
+
+
+def _default(name: str, field: FieldInfo) -> str | None:
+    if field.default_factory is not None:
+        return "(computed)"
+    if field.is_required() or field.default is None:
+        return None
+    return _value(name, field.default)
+
+
+def _value(name: str, value: object) -> str:
+    """Write a value as configuration would; it may be of a foreign type."""
+    if value is None:
+        return ""
+    if looks_secret(name) or isinstance(value, _SECRETS):
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, _LISTS) and not isinstance(value, str | bytes):
+        return ", ".join(_value(name, item) for item in value)
+    if callable(value):
+        return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', '?')}"
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything
+        return f"<it cannot be shown: {describe(error)}>"
+
+
+def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
+    """Say in words what a setting takes."""
+    metadata = list(metadata)
+    if any(
+        each is pydantic.ImportString or type(each) is pydantic.ImportString for each in metadata
+    ):
+        return "module:name"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0], [*arguments[1:], *metadata])
+    if origin in {Union, types.UnionType}:
+        kinds = [_type(each) for each in arguments if each is not type(None)]
+        return " or ".join(dict.fromkeys(kinds))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if (origin or annotation) in _LISTS:
+        items = [each for each in arguments if each is not Ellipsis]
+        return f"list of {_type(items[0])}, one a line" if items else "list, one a line"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(str(each.value) for each in annotation)
+    name = getattr(annotation, "__name__", None) or str(annotation)
+    return " ".join([_WORDS.get(annotation, name), *_bounds(metadata)])
+
+
+def _bounds(metadata: Iterable[object]) -> Iterator[str]:
+    for each in metadata:
+        constraints = getattr(each, "metadata", None) if isinstance(each, FieldInfo) else None
+        if constraints:
+            yield from _bounds(constraints)
+            continue
+        for attribute, sign in _BOUNDS.items():
+            bound: object = getattr(each, attribute, None)
+            if bound is not None:
+                yield f"{sign} {format_duration(bound) if isinstance(bound, timedelta) else bound}"
