@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from flowstone_core.errors import StoreError
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
-_MAGIC = b"SQLite format 3\0"
+_SMALLEST = 512
+"""Bytes of the smallest database there can be: one page."""
 
 
 def inspect(path: Path) -> str | None:
     """Return the schema revision of a file, and leave it and its folder as they are.
+
+    It is opened by SQLite alone: if this process uses the file already, to open and close it in
+    any other way would end SQLite's locks on it.
 
     Returns:
         None if there is no file yet, or an empty one.
@@ -27,41 +33,64 @@ def inspect(path: Path) -> str | None:
     _check_access(path)
     if not path.exists() or path.stat().st_size == 0:
         return None
-    with path.open("rb") as file:
-        # SQLite itself takes a file of a few bytes for an empty database, and overwrites it.
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise StoreError(
-                f"the store {path} is not an SQLite database; it was not touched",
-                hint="give the store another file",
-            )
+    if path.stat().st_size < _SMALLEST:
+        # SQLite itself takes it for an empty database, and overwrites it.
+        raise StoreError(
+            f"the store {path} is not an SQLite database; it was not touched",
+            hint="give the store another file",
+        )
     # As if the file could not change, SQLite makes no files of its own beside it. That holds
     # only as long as nobody is at it; then there is a log, which has to be read too.
-    if not _has_log(path):
+    untouched = _stamp(path)
+    if untouched is not None:
         try:
             return _read(path, "mode=ro&immutable=1")
-        except sqlite3.Error:
-            if not _has_log(path):
+        except (sqlite3.Error, StoreError):
+            if _stamp(path) == untouched:
                 raise
     return _read(path, "mode=ro")
 
 
-def create(path: Path) -> None:
-    """Make an empty file that only its owner can read, if there is none.
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """Hand out where to make a new store before it is published; it goes with the context.
+
+    Only its owner can read it.
 
     Raises:
-        StoreError: If it cannot be made.
+        StoreError: If nothing can be made in the folder.
     """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return
+        folder = TemporaryDirectory(prefix=".flowstone-", dir=path.absolute().parent)
     except OSError as error:
         raise StoreError(f"the store {path} cannot be made: {error.strerror}") from None
+    with folder as name:
+        made = Path(name, path.name)
+        made.touch(mode=0o600)
+        yield made
+
+
+def publish(made: Path, path: Path) -> bool:
+    """Let a draft appear at its path as a whole, so that nobody ever finds it half made.
+
+    Returns:
+        False if it could not: another process was first, or the file system has no hard links;
+        then there is at least an empty file, to be filled in place.
+    """
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        return False
+    except OSError:
+        path.touch(mode=0o600)
+        return False
+    return True
 
 
 def _read(path: Path, options: str) -> str | None:
     uri = f"file:{quote(str(path.absolute()))}?{options}"
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection.execute("BEGIN")  # another process may be making the store just now
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         tables = {name for (name,) in connection.execute(query)}
@@ -78,8 +107,12 @@ def _read(path: Path, options: str) -> str | None:
     return None
 
 
-def _has_log(path: Path) -> bool:
-    return any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is written to; None if SQLite's log is beside it."""
+    if any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal")):
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _check_access(path: Path) -> None:

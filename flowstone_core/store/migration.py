@@ -70,8 +70,17 @@ def _inspect(database: Database) -> str | None:
 
 
 def _migrate(database: Database) -> str | None:
-    if database.file is not None:
-        file.create(database.file)
+    """Make or upgrade a store; return the revision before."""
+    path = database.file
+    if path is not None and not path.exists():
+        with file.draft(path) as draft:
+            made = Database(database.url.set(database=str(draft)))
+            try:
+                made.write(_apply, database.display)
+            finally:
+                made.close()
+            if file.publish(draft, path):
+                return None
     return database.write(_apply, database.display)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -77,6 +78,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -114,6 +116,7 @@ sensors = Table(
     Column("last_outcome", String(20)),
     Column("last_good_at", UtcDateTime),
     Column("last_error", Text),
+    CheckConstraint("NOT paused OR owner IS NULL", "paused"),
     Index("ix_flowstone_sensors_owner", "owner"),
 )
 
@@ -159,6 +162,8 @@ materializations = Table(
     Column("metadata", Text),
     Column("worker", String(64)),
     Column("token", String(32)),
+    CheckConstraint("(state = 'running') = (token IS NOT NULL)", "running"),
+    CheckConstraint("available_at IS NULL OR state IN ('pending', 'retrying')", "available"),
     Index("uq_flowstone_materializations_run_id", "run_id", unique=True),
     # Events for a partition that has not started join the one that is pending; of one partition
     # at most one runs. That both hold is the database's doing.

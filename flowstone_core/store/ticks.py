@@ -99,13 +99,13 @@ _STALE = TickResult(committed=False)
 
 
 def _lock(connection: Connection, owner: str, names: Collection[str]) -> dict[str, int]:
-    """Lock the sensors that are the owner's and not paused; return their versions."""
+    """Lock the sensors that are the owner's, as no paused one is; return their versions."""
     versions: dict[str, int] = {}
     rest = iter(sorted(names))
     while chunk := list(islice(rest, CHUNK)):
         query = (
             select(_sensors.c.name, _sensors.c.version)
-            .where(_sensors.c.name.in_(chunk), _sensors.c.owner == owner, ~_sensors.c.paused)
+            .where(_sensors.c.name.in_(chunk), _sensors.c.owner == owner)
             .order_by(_sensors.c.name)
             .with_for_update()
         )

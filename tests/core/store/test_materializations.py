@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from flowstone_core.asset import AssetGraph
-from flowstone_core.errors import ConflictError, NotFoundError, ValidationError
+from flowstone_core.errors import ConflictError, NotFoundError, StoreError, ValidationError
 from flowstone_core.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.store import schema
 
 
 def test_asking_by_hand_makes_an_event_and_a_materialization(bench):
@@ -204,3 +206,30 @@ def test_one_that_has_ended_cannot_be_cancelled(bench):
     for found in (bench.make("items"), discarded(bench), cancelled(bench)):
         with pytest.raises(ConflictError, match=f"#{found.id} is {found.state} already"):
             bench.store.cancel(found.id, bench.assets, bench.now)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"state": "running"},
+        {"token": "x"},
+        {"state": "completed"},
+    ],
+)
+def test_the_database_itself_refuses_what_cannot_be(bench, wrong):
+    bench.ask("items")
+    with pytest.raises(StoreError, match=r"(?i)check constraint"):
+        bench.store._database.write(
+            lambda connection: connection.execute(update(schema.materializations).values(wrong))
+        )
+
+
+def test_the_database_itself_refuses_two_pending_or_two_started_of_one_partition(bench):
+    bench.ask("items", "p")
+    bench.ask("items", "q")
+    same = update(schema.materializations).values(partition="p")
+    for state in ("pending", "running"):
+        assert {str(item.state) for item in bench.store.materializations()} == {state}
+        with pytest.raises(StoreError, match=r"(?i)unique"):
+            bench.store._database.write(lambda connection: connection.execute(same))
+        bench.claim()

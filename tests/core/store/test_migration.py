@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 import sqlite3
 import stat
@@ -51,7 +53,14 @@ def digests(folder):
 # -- the schema ------------------------------------------------------------------------------------
 
 
-def test_migrating_leads_to_exactly_the_tables_that_the_code_uses(store_url):
+@pytest.fixture
+def migrated(store_url):
+    database = Database(parse_url(store_url))
+    yield database
+    database.close()
+
+
+def test_migrating_leads_to_exactly_the_tables_that_the_code_uses(migrated):
     def difference(connection):
         options = {
             "version_table": schema.VERSION_TABLE,
@@ -61,31 +70,31 @@ def test_migrating_leads_to_exactly_the_tables_that_the_code_uses(store_url):
         context = MigrationContext.configure(connection, opts=options)
         return compare_metadata(context, schema.metadata)
 
-    database = Database(parse_url(store_url))
-    assert database.read(difference) == []
-    database.close()
+    assert migrated.read(difference) == []
 
 
 def conditions(connection):
-    """The conditions of the partial indexes, which Alembic does not compare, by their names."""
-    query = "SELECT indexname, indexdef FROM pg_indexes"
+    """What Alembic does not compare: the conditions of partial indexes, and the checks."""
+    indexes = "SELECT indexname, indexdef FROM pg_indexes"
     if connection.dialect.name == "sqlite":
-        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
-    return {
+        indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index'"
+    found = {
         name: sql.rpartition(" WHERE ")[2]
-        for name, sql in connection.exec_driver_sql(query)
+        for name, sql in connection.exec_driver_sql(indexes)
         if sql and " WHERE " in sql and "flowstone" in name
     }
+    for table in schema.metadata.tables:
+        for check in sa.inspect(connection).get_check_constraints(table):
+            found[check["name"]] = check["sqltext"]
+    return found
 
 
-def test_migrating_leads_to_the_same_partial_indexes(store_url, backend, request, tmp_path):
-    database = Database(parse_url(store_url))
-    migrated = database.read(conditions)
-    database.write(schema.metadata.drop_all)
-    database.write(schema.metadata.create_all)
-    assert database.read(conditions) == migrated
-    assert len(migrated) == 5
-    database.close()
+def test_migrating_leads_to_the_same_partial_indexes_and_checks(migrated):
+    before = migrated.read(conditions)
+    migrated.write(schema.metadata.drop_all)
+    migrated.write(schema.metadata.create_all)
+    assert migrated.read(conditions) == before
+    assert len(before) == 8
 
 
 def test_the_newest_revision_is_alembics_and_they_are_numbered_in_order():
@@ -159,6 +168,31 @@ def test_sqlite_is_made_by_opening_it_and_only_its_owner_can_read_it(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_where_there_are_no_hard_links_a_store_is_made_in_place(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "flowstone.db"
+    assert Store.upgrade(f"sqlite:///{path}") == (None, migration.HEAD)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_that_make_a_store_the_second_takes_that_of_the_first(tmp_path, monkeypatch):
+    path = tmp_path / "flowstone.db"
+    link = os.link
+
+    def link_second(source, target):
+        monkeypatch.setattr(os, "link", link)
+        Store.open(f"sqlite:///{path}").close()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_second)
+    assert Store.upgrade(f"sqlite:///{path}") == (migration.HEAD, migration.HEAD)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_empty_file_is_taken_for_a_new_store_and_keeps_its_mode(tmp_path):
@@ -278,16 +312,17 @@ def test_an_empty_database_of_nobody_is_taken(tmp_path):
     Store.open(f"sqlite:///{path}").close()
 
 
-@pytest.mark.parametrize("content", [b"x", b"hello, world\n" * 1_000])
-def test_what_is_no_database_is_refused(tmp_path, content):
+@pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", b"x" * 511])
+def test_what_is_too_short_to_be_a_database_is_refused(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     refused(path, r"is not an SQLite database; it was not touched")
 
 
-def test_the_mere_beginning_of_a_database_is_refused(tmp_path):
-    path = tmp_path / "flowstone.db"
-    path.write_bytes(b"SQLite format 3\0")
+@pytest.mark.parametrize("content", [b"x" * 512, b"hello, world\n" * 1_000])
+def test_what_is_no_database_is_refused(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
     refused(path, r"file is not a database.*keep the file, and restore a backup")
 
 

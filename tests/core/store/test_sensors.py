@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from flowstone_core.engine import RunnerInfo
-from flowstone_core.errors import NotFoundError
-from flowstone_core.store import SensorRecord
+from flowstone_core.errors import NotFoundError, StoreError
+from flowstone_core.store import SensorRecord, schema
 from flowstone_core.tick import SensorMemory, TickOutcome
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -193,3 +193,10 @@ def test_the_last_tick_shows_in_the_record(bench):
     bench.commit(bench.tick("feed"))
     record = bench.store.sensor("feed")
     assert (record.last_good_at, record.last_error) == (bench.now, None)
+
+
+def test_the_database_itself_refuses_a_paused_sensor_with_an_owner(sensors):
+    sensors.claim_sensors("one", ["a"], NOW)
+    paused = sa.update(schema.sensors).values(paused=True)
+    with pytest.raises(StoreError, match=r"(?i)check constraint"):
+        sensors._database.write(lambda connection: connection.execute(paused))

@@ -69,6 +69,7 @@ def _make_sensors() -> None:
         sa.Column("last_good_at", _MOMENT),
         sa.Column("last_error", sa.Text()),
         sa.PrimaryKeyConstraint("name", name="pk_flowstone_sensors"),
+        sa.CheckConstraint("NOT paused OR owner IS NULL", name=op.f("ck_flowstone_sensors_paused")),
     )
     op.create_index("ix_flowstone_sensors_owner", "flowstone_sensors", ["owner"])
 
@@ -110,6 +111,14 @@ def _make_materializations() -> None:
         sa.Column("worker", sa.String(length=64)),
         sa.Column("token", sa.String(length=32)),
         sa.PrimaryKeyConstraint("id", name="pk_flowstone_materializations"),
+        sa.CheckConstraint(
+            "(state = 'running') = (token IS NOT NULL)",
+            name=op.f("ck_flowstone_materializations_running"),
+        ),
+        sa.CheckConstraint(
+            "available_at IS NULL OR state IN ('pending', 'retrying')",
+            name=op.f("ck_flowstone_materializations_available"),
+        ),
         sqlite_autoincrement=True,
     )
     _index_materializations()
