@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from flowstone_core.attempt import succeed
 from flowstone_core.materialization import MaterializationState
@@ -18,32 +17,20 @@ SLACK = 100
 """Steps by which a call may differ: trees grow deeper, numbers get longer."""
 
 
-@pytest.fixture
-def steps():
-    """A function that counts the steps that SQLite's machine takes for a call."""
-    connections = []
-    count = 0
+def steps(store, call):
+    """Count the steps that SQLite's machine takes for a call."""
+    found = []
 
-    def step():
-        nonlocal count
-        count += 1
+    def watch(step):
+        # The one connection that a store with one caller has.
+        store._database.read(
+            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
+        )
 
-    def connected(connection, _):
-        connections.append(connection)
-
-    def measure(call):
-        nonlocal count
-        count = 0
-        for connection in connections:
-            connection.set_progress_handler(step, 1)
-        call()
-        for connection in connections:
-            connection.set_progress_handler(None, 0)
-        return count
-
-    sa.event.listen(sa.Engine, "connect", connected)
-    yield measure
-    sa.event.remove(sa.Engine, "connect", connected)
+    watch(lambda: found.append(1))
+    call()
+    watch(None)
+    return len(found)
 
 
 def fill(bench):
@@ -100,12 +87,11 @@ def calls(bench):
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_no_call_costs_more_because_of_what_is_in_the_store(backend, steps, tmp_path, request):
-    fresh = request.getfixturevalue("bench")
-    filled = type(fresh)(Store.open(f"sqlite:///{tmp_path / 'filled.db'}"))
-    fill(filled)
-    cost = {name: steps(call) for name, call in calls(fresh).items()}
+def test_no_call_costs_more_because_of_what_is_in_the_store(bench, backend, tmp_path):
+    cost = {name: steps(bench.store, call) for name, call in calls(bench).items()}
     assert min(cost.values()) > 10
-    more = {name: steps(call) - cost[name] for name, call in calls(filled).items()}
+    filled = type(bench)(Store.open(f"sqlite:///{tmp_path / 'filled.db'}"))
+    fill(filled)
+    more = {name: steps(filled.store, call) - cost[name] for name, call in calls(filled).items()}
     filled.store.close()
     assert {name: count for name, count in more.items() if count > SLACK} == {}
