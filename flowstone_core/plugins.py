@@ -1,8 +1,7 @@
 """Plugins: what is installed and registered, what it provides, or why it is broken.
 
-stevedore finds and imports (`entry_point`), pluggy specifies and calls. pluggy lets a misspelt
-hook pass until it is asked, and one hook that raises would end a whole call: so each plugin is
-asked, and called, alone.
+stevedore imports (`entry_point`), pluggy specifies and calls. pluggy lets a misspelt hook pass,
+and one hook that raises would end a whole call: so each plugin is checked, and called, alone.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from flowstone_core.entry_point import (
     normalized,
     refuse_shared_names,
 )
-from flowstone_core.errors import describe
+from flowstone_core.errors import describe, did_you_mean
 from flowstone_core.hookspecs import API_VERSION, PROJECT
 from flowstone_core.provision import Provided, provide, provide_commands
 
@@ -124,11 +123,6 @@ def _registered(found: Installed) -> pluggy.PluginManager:
     by_name = {report.name: report for _, report in found if report.status == "ok"}
     for extension in sorted(Loader(found), key=lambda each: each.name):
         _register(manager, extension.plugin, by_name[extension.name], by_name)
-    # It names one misspelt hook at a time.
-    while (misfit := _pending(manager)) is not None:
-        name = manager.get_name(misfit.plugin) or ""
-        manager.unregister(name=name)
-        by_name[name].fault(f"its hooks do not fit: {_one_line(misfit)}")
     return manager
 
 
@@ -154,40 +148,37 @@ def _register(
             )
             return
         manager.register(plugin, name=report.name)
-        for hook in _unfit(manager, plugin):
-            report.fault(
-                f"its hooks do not fit: {hook} is a generator or an async function, "
-                "which nothing would run"
-            )
+        for misfit in _misfits(manager, plugin):
+            report.fault(f"its hooks do not fit: {misfit}")
         if report.status != "ok":
             manager.unregister(name=report.name)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 - a plugin's attributes are foreign code too
-        report.fault(f"its hooks do not fit: {_one_line(error)}")
+        report.fault(f"its hooks do not fit: {' '.join(describe(error).split())}")
 
 
-def _unfit(manager: pluggy.PluginManager, plugin: object) -> list[str]:
-    """Return the hooks that a plugin implements by what only a loop or pluggy itself runs."""
-    return [
-        caller.name
-        for caller in manager.get_hookcallers(plugin) or ()
-        for each in caller.get_hookimpls()
-        if each.plugin is plugin
-        and (
-            inspect.isgeneratorfunction(each.function)
-            or inspect.iscoroutinefunction(each.function)
-            or inspect.isasyncgenfunction(each.function)
-        )
-    ]
+def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
+    """Say which hooks of a plugin nothing would ever call, or nothing would run when called.
+
+    pluggy's own check names one misspelt hook, and not what it may be meant to be.
+    """
+    callers = {caller.name: caller for caller in manager.get_hookcallers(plugin) or ()}
+    for name, caller in callers.items():
+        own = [each for each in caller.get_hookimpls() if each.plugin is plugin]
+        if not caller.has_spec() and not all(each.optionalhook for each in own):
+            known = (each for each in vars(hookspecs) if each.startswith(f"{PROJECT}_"))
+            yield f"there is no hook {name!r}, {did_you_mean(name, known)}".rstrip(", ")
+        if len(own) > 1:
+            yield f"{name!r} is implemented {len(own)} times"
+        if any(_is_deferred(each.function) for each in own):
+            yield f"{name!r} is a generator or an async function, which nothing would run"
 
 
-def _pending(manager: pluggy.PluginManager) -> pluggy.PluginValidationError | None:
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        return error
-    return None
+def _is_deferred(function: Callable[..., object]) -> bool:
+    return (
+        inspect.isgeneratorfunction(function)
+        or inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
 
 
 def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) -> Plugins:
@@ -253,7 +244,3 @@ def _by_name(implementation: pluggy.HookImpl) -> Callable[..., object]:
         return implementation.function(*(arguments[name] for name in implementation.argnames))
 
     return call
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(describe(error).split())

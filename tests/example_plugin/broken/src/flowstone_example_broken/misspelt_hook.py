@@ -1,0 +1,10 @@
+"""Implements a hook that does not exist."""
+
+from flowstone_core import hookimpl
+
+FLOWSTONE_API = 1
+
+
+@hookimpl
+def flowstone_sensor():
+    return {}

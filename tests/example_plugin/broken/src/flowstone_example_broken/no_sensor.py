@@ -1,0 +1,15 @@
+"""Provides what is no sensor, beside one that is."""
+
+from flowstone_core import NotTriggered, function_sensor, hookimpl
+
+FLOWSTONE_API = 1
+
+
+@function_sensor()
+def silence(state):
+    return NotTriggered(state)
+
+
+@hookimpl
+def flowstone_sensors():
+    return {"silence": silence, "dictionary": dict}

@@ -1,0 +1,10 @@
+"""Raises, but only when something happens: discovery cannot know."""
+
+from flowstone_core import hookimpl
+
+FLOWSTONE_API = 1
+
+
+@hookimpl
+def flowstone_triggered(event):
+    raise RuntimeError("the pager has no battery")

@@ -1,0 +1,3 @@
+"""Is no Python."""
+
+FLOWSTONE_API = = 1

@@ -1,0 +1,30 @@
+"""A FlowStone plugin: a sensor, a watcher and a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowstone_core import hookimpl
+from flowstone_example.countdown import Countdown
+from flowstone_example.diary import flowstone_triggered
+
+if TYPE_CHECKING:
+    import click
+
+__all__ = ["FLOWSTONE_API", "flowstone_commands", "flowstone_sensors", "flowstone_triggered"]
+
+FLOWSTONE_API = 1
+
+
+@hookimpl
+def flowstone_sensors() -> dict[str, type[Countdown]]:
+    """Offer the sensor."""
+    return {"countdown": Countdown}
+
+
+@hookimpl
+def flowstone_commands() -> dict[str, click.Command]:
+    """Offer the command; click is imported only when somebody runs it."""
+    from flowstone_example.greeting import greet
+
+    return {"greet": greet}

@@ -1,0 +1,260 @@
+"""The example plugins, installed by pip for real and seen from a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import TypeAlias
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "example_plugin"
+FLOWSTONE = Path(sys.executable).parent / "flowstone"
+
+Reports: TypeAlias = dict[tuple[str, str], dict[str, object]]
+
+
+@dataclass
+class House:
+    """A folder that plugins are installed into, and processes that see them."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.site = self.folder / "site"
+        self.cache = self.folder / "cache"
+
+    def install(self, project: str | Path) -> None:
+        """Install a project beside what is there."""
+        self.pip("install", "--target", self.site, "--upgrade", EXAMPLES / project)
+
+    def uninstall(self, distribution: str) -> None:
+        """Remove what the distribution's own record lists, as pip does."""
+        (info,) = self.site.glob(f"{distribution.replace('-', '_')}-*.dist-info")
+        for line in (info / "RECORD").read_text().splitlines():
+            (self.site / line.split(",")[0]).unlink(missing_ok=True)
+
+    def pip(self, command: str, *arguments: str | Path) -> None:
+        options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]
+        self.python("-m", "pip", "--disable-pip-version-check", command, *options, *arguments)
+
+    def python(self, *arguments: str | Path) -> str:
+        """Run Python, which must have nothing to complain about, and return what it prints."""
+        ended = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, ""), ended
+        return ended.stdout
+
+    def environment(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if "FLOWSTONE" not in name}
+        return own | {"PYTHONPATH": str(self.site), "XDG_CACHE_HOME": str(self.cache)}
+
+    def flowstone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [FLOWSTONE, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def reports(self) -> Reports:
+        listed = json.loads(self.python(FLOWSTONE, "plugins", "list", "--json"))
+        return {(each["distribution"], each["name"]): each for each in listed}
+
+
+@pytest.fixture(scope="module")
+def make_house(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., House]:
+    """Make a house with a copy of what is installed once."""
+    built: dict[str, Path] = {}
+
+    def make(*projects: str) -> House:
+        house = House(tmp_path_factory.mktemp("house"))
+        house.site.mkdir()
+        for project in projects:
+            if project not in built:
+                once = House(tmp_path_factory.mktemp(project))
+                once.install(project)
+                built[project] = once.site
+            shutil.copytree(built[project], house.site, dirs_exist_ok=True)
+        return house
+
+    return make
+
+
+def test_the_good_plugin_provides_all_it_has(make_house: Callable[..., House]) -> None:
+    house = make_house("good")
+    found = house.reports()["flowstone-example", "example"]
+    assert (found["version"], found["status"], found["error"]) == ("1.2.3", "ok", None)
+    assert found["sensors"] == ["countdown"]
+    assert found["watches"] == ["flowstone_triggered"]
+    greeted = house.flowstone("greet", "world")
+    assert (greeted.stdout, greeted.stderr) == ("Hello, world!\n", "")
+    shown = house.flowstone("plugins", "show", "countdown").stdout
+    assert "Fires once, when its count has reached zero." in shown
+    assert "how many polls until it fires" in shown
+
+
+@pytest.mark.parametrize("projects", [("good",), ("good", "broken")])
+def test_the_sensor_fires_and_the_watcher_is_told(
+    make_house: Callable[..., House], projects: tuple[str, ...]
+) -> None:
+    house = make_house(*projects)
+    program = """
+        import logging
+        from flowstone_core import Flowstone, Pipeline
+        from flowstone_example.countdown import Countdown
+
+        logging.basicConfig(level="INFO", format="%(name)s %(message)s", filename="log")
+        pipeline = Pipeline("rocket")
+        pipeline.asset(name="rocket")(lambda context: print("made", context.partition))
+        pipeline.sensor("clock", Countdown, asset="rocket", start=1)
+        with Flowstone(pipeline, store="sqlite:///flowstone.db") as flow:
+            flow.run(once=True)
+        """
+    assert house.python("-c", dedent(program)) == "made lift-off\n"
+    log = (house.folder / "log").read_text()
+    assert "flowstone_example dear diary, rocket came today\n" in log
+    assert ("a plugin that watches failed" in log) is ("broken" in projects)
+
+
+BROKEN = {
+    "abstract_sensor": (
+        "flowstone_sensors: 'unfinished' is "
+        "<class 'flowstone_example_broken.abstract_sensor.Unfinished'>, no sensor class: "
+        "that derives from Sensor and has init, poll and a Config"
+    ),
+    "asserts": "it cannot be imported: AssertionError: this module needs a GPU",
+    "async_watcher": (
+        "its hooks do not fit: 'flowstone_triggered' is a generator or an async function, "
+        "which nothing would run"
+    ),
+    "exits": "it cannot be imported: SystemExit: no licence",
+    "future_api": "it states API 999, this core has API 1",
+    "list_of_sensors": "flowstone_sensors returned a value of type list; it must return a mapping",
+    "misspelt_hook": (
+        "its hooks do not fit: there is no hook 'flowstone_sensor', "
+        "did you mean 'flowstone_sensors'?"
+    ),
+    "missing_dependency": (
+        "it cannot be imported: ModuleNotFoundError: No module named 'flowstone_example_dependency'"
+    ),
+    "missing_object": (
+        "it cannot be imported: AttributeError: module 'flowstone_example_broken' has no "
+        "attribute 'nothing_of_that_name'"
+    ),
+    "no_api": "it states no FLOWSTONE_API, this core has API 1",
+    "no_sensor": (
+        "flowstone_sensors: 'dictionary' is <class 'dict'>, no sensor class: "
+        "that derives from Sensor and has init, poll and a Config"
+    ),
+    "raising_hook": "flowstone_sensors raised SystemExit: no sensors today",
+    "syntax_error": "it cannot be imported: SyntaxError: invalid syntax (syntax_error.py, line 3)",
+    "wrong_command": ("flowstone_commands: 'shout' is <built-in function print>, no click command"),
+    "wrong_signature": (
+        "its hooks do not fit: PluginValidationError: Plugin 'wrong_signature' for hook "
+        "'flowstone_triggered' hookimpl definition: flowstone_triggered(event, registry) "
+        "Argument(s) {'registry'} are declared in the hookimpl but can not be found in the "
+        "hookspec"
+    ),
+}
+
+
+def test_each_broken_plugin_is_reported_and_harms_no_other(
+    make_house: Callable[..., House],
+) -> None:
+    alone = make_house("good").reports()
+    house = make_house("good", "broken")
+    beside = house.reports()
+    broken = {key: beside.pop(key) for key in list(beside) if "broken" in key[0]}
+    assert beside == alone
+    # That it raises when something happens, discovery cannot know.
+    assert broken.pop(("flowstone-example-broken", "raising_watcher"))["status"] == "ok"
+    assert {name: found["error"] for (_, name), found in broken.items()} == BROKEN
+    assert {(found["version"], found["status"]) for found in broken.values()} == {
+        ("4.5.6", "broken")
+    }
+    sound = {name: found["sensors"] for (_, name), found in broken.items() if found["sensors"]}
+    assert sound == {"no_sensor": ["silence"]}
+    greeted = house.flowstone("greet", "world")
+    assert (greeted.stdout, greeted.stderr) == ("Hello, world!\n", "")
+
+
+def test_a_watcher_that_raises_is_named_and_the_run_goes_on(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house("good", "broken")
+    (house.folder / "rocket.py").write_text(
+        "from flowstone_core import Pipeline\n"
+        "pipeline = Pipeline('rocket')\n"
+        "@pipeline.asset\n"
+        "def rocket(context): return {}\n"
+    )
+    (house.folder / "setup.cfg").write_text(
+        "[flowstone]\npipelines = rocket:pipeline\n"
+        "[flowstone:sensor:clock]\ntype = countdown\nasset = rocket\nstart = 1\n"
+    )
+    ended = house.flowstone("run", "--once")
+    assert ended.returncode == 0, ended
+    assert "the pager has no battery" in ended.stderr
+    assert "raising_watcher" in ended.stderr
+    listed = json.loads(house.flowstone("materializations", "list", "--json").stdout)
+    assert [(each["asset"], each["state"]) for each in listed] == [("rocket", "completed")]
+
+
+def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House]) -> None:
+    house = make_house("good", "rival")
+    found = house.reports()
+    rival = "plugin 'rival' of flowstone-example-rival 7.8.9"
+    example = "plugin 'example' of flowstone-example 1.2.3"
+    countdown = f"the sensor 'countdown' is provided by several: {example} and {rival}"
+    assert found["flowstone-example", "example"]["error"] == countdown
+    s3 = found["flowstone-s3", "s3"]
+    arrival = "the sensor 's3_file_arrival' is provided by several: "
+    arrival += f"{rival} and plugin 's3' of flowstone-s3 {s3['version']}"
+    assert s3["error"] == arrival
+    assert found["flowstone-example-rival", "rival"]["error"] == f"{countdown}; {arrival}"
+    assert found["flowstone-example-rival", "rival"]["sensors"] == ["stillness"]
+    again = found["flowstone-example-rival", "rival_again"]["error"]
+    assert again == f"it names the same module or object as {rival}"
+    core = found["flowstone-core", "builtin"]
+    assert (core["status"], core["engines"]) == ("ok", ["local"])
+    taken = "the name 'builtin' is taken by several plugins, of "
+    taken += f"flowstone-core {core['version']} and flowstone-example-rival 7.8.9"
+    assert found["flowstone-example-rival", "builtin"]["error"] == taken
+
+
+def test_what_was_installed_a_moment_ago_is_seen_and_what_was_uninstalled_is_not(
+    make_house: Callable[..., House], tmp_path: Path
+) -> None:
+    house = make_house()
+    assert ("flowstone-example", "example") not in house.reports()
+    house.install("good")
+    assert ("flowstone-example", "example") in house.reports()
+
+    # The same version again, with another entry point: nothing but the file's content changes.
+    project = shutil.copytree(EXAMPLES / "good", tmp_path / "good")
+    settings = project / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("example = ", "renamed = "))
+    house.install(project)
+    found = house.reports()
+    assert found["flowstone-example", "renamed"]["sensors"] == ["countdown"]
+    assert ("flowstone-example", "example") not in found
+
+    house.uninstall("flowstone-example")
+    assert not [key for key in house.reports() if key[0] == "flowstone-example"]
+    assert not house.cache.exists()
