@@ -81,7 +81,11 @@ def flowstone_tick_finished(tick: Tick) -> None:
 
 @hookspec
 def flowstone_triggered(event: StoredEvent) -> None:
-    """Watch: an event is committed. Called like `flowstone_tick_finished`."""
+    """Watch: an event that a tick found is committed. Called like `flowstone_tick_finished`.
+
+    What an operator asks for, or an asset that follows another, is told by
+    `flowstone_materialization_changed` alone.
+    """
 
 
 @hookspec

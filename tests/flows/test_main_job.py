@@ -88,12 +88,13 @@ class Run:
     def until(self, *words, count=1):
         """Wait until so many lines have all of the words."""
         with self._news:
-            seen = lambda: sum(all(word in line for word in words) for line in self.lines)  # noqa: E731
-            found = self._news.wait_for(
-                lambda: seen() >= count or self.lines[-1:] == [""], PATIENCE
+            self._news.wait_for(
+                lambda: self._seen(words) >= count or self.lines[-1:] == [""], PATIENCE
             )
-            assert found, "".join(self.lines)
-            assert seen() >= count, "".join(self.lines)
+            assert self._seen(words) >= count, "".join(self.lines)
+
+    def _seen(self, words):
+        return sum(all(word in line for word in words) for line in self.lines)
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -214,7 +215,7 @@ def test_a_graceful_stop_gives_back_what_does_not_end_and_the_next_run_makes_it(
 def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket, s3):
     first = Run(folder, "--once")
     assert first.wait() == 1
-    first.until("failed: sensor:files", "there is no such bucket", bucket)
+    first.until("error: sensor:files", "there is no such bucket", bucket)
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv")
     second = Run(folder, "--once")
