@@ -60,7 +60,7 @@ class Supervisor:
         Raises:
             StoreError: If the store cannot be used.
         """
-        with self._started(), self._signals():
+        with self._signals(), self._started():
             self._runner.start()
             self._end.wait(None if duration is None else duration.total_seconds())
             return self._stop()
@@ -74,7 +74,7 @@ class Supervisor:
         Raises:
             StoreError: If the store cannot be used.
         """
-        with self._started(), self._signals():
+        with self._signals(), self._started():
             self._runner.run_once()
             while not self._signalled and not self._engine.drain(timedelta(seconds=0.2)):
                 pass

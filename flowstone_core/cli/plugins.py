@@ -39,6 +39,9 @@ SETTING_COLUMNS = {
 SETTING_LIMIT = 1_000
 """Most characters of a cell of a table of settings: a description is to be read whole."""
 
+DOC_LIMIT = 100_000
+"""Most characters of a sensor's documentation."""
+
 
 @click.group()
 def plugins() -> None:
@@ -56,7 +59,7 @@ def list_plugins(session: Session, *, as_json: bool) -> None:
     With --json a list of objects: name, distribution, version, status (ok, broken, blocked),
     error, hint, sensors, engines, watches, commands.
     """
-    rows = _rows(session)
+    rows = _rows(session.plugins(), session)
     print_listing(
         ({**row, "provides": _provides(row)} if not as_json else row for row in rows),
         COLUMNS,
@@ -82,17 +85,16 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     if name in found.sensors:
         _show_type(found.sensors[name], as_json=as_json)
         return
-    row = next((row for row in _rows(session, found) if row["name"] == name), None)
-    if row is None:
+    if name not in {report.name for report in found.reports}:
         raise _unknown(name, found)
+    row = next(row for row in _rows(found, session) if row["name"] == name)
     if as_json:
         print_json(row)
     else:
         print_facts({key: value or None for key, value in row.items()})
 
 
-def _rows(session: Session, found: Plugins | None = None) -> list[dict[str, object]]:
-    found = found or session.plugins()
+def _rows(found: Plugins, session: Session) -> list[dict[str, object]]:
     commands = _commands(found, session)
     return [
         {**asdict(report), "commands": commands.get(report.name, ())} for report in found.reports
@@ -140,12 +142,14 @@ def _unknown(name: str, found: Plugins) -> Exception:
 def _show_type(provided: Provided, *, as_json: bool) -> None:
     from flowstone_core.cli.settings import describe_settings
     from flowstone_core.declaration import is_sensor_class
+    from flowstone_core.errors import printable
     from flowstone_core.settings import SensorSettings
 
     sensor_class: object = provided.value
     assert is_sensor_class(sensor_class)  # noqa: S101 - discovery has checked it
     own, common = describe_settings(sensor_class.Config), describe_settings(SensorSettings)
-    doc = inspect.getdoc(sensor_class) or ""
+    # Its own: getdoc() would return that of a base class instead of nothing.
+    doc = printable(inspect.cleandoc(sensor_class.__doc__ or ""), DOC_LIMIT)
     if as_json:
         print_json(
             {

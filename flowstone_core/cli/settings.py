@@ -107,9 +107,7 @@ def _value(name: str, value: object) -> str:
 def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
     """Say in words what a setting takes."""
     metadata = list(metadata)
-    if any(
-        each is pydantic.ImportString or type(each) is pydantic.ImportString for each in metadata
-    ):
+    if any(_is_import(each) for each in (annotation, *metadata)):
         return "module:name"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -126,6 +124,10 @@ def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
         return " or ".join(str(each.value) for each in annotation)
     name = getattr(annotation, "__name__", None) or str(annotation)
     return " ".join([_WORDS.get(annotation, name), *_bounds(metadata)])
+
+
+def _is_import(annotation: object) -> bool:
+    return pydantic.ImportString in {annotation, type(annotation)}
 
 
 def _bounds(metadata: Iterable[object]) -> Iterator[str]:

@@ -1,0 +1,95 @@
+"""``flowstone check``."""
+
+from importlib.metadata import version
+
+
+def test_everything_that_would_run_is_shown(shop):
+    shop.write(
+        settings="""store = sqlite:///other.db
+
+[flowstone:sensor:arrivals]
+type = s3_file_arrival
+asset = raw_orders
+every = 90s
+enabled = false
+bucket = shop
+access_key = hunter2
+secret_key = hunter2-secret
+"""
+    )
+    result = shop.run("check")
+    assert result.stderr == ""
+    assert "hunter2" not in result.output
+    head, assets, sensors = result.stdout.split("\n\n")
+    plugins = [f"{name} {version(name)}" for name in ("flowstone-core", "flowstone-s3")]
+    assert head.splitlines() == [
+        "file:    setup.cfg",
+        "store:   sqlite:///other.db",
+        "engine:  local",
+        f"plugins: {', '.join(plugins)}",
+    ]
+    assert assets.splitlines() == [
+        "ASSET         DEPENDS ON            DESCRIPTION",
+        "raw_orders                          Load the orders of one day.",
+        "daily_report  raw_orders (follows)",
+    ]
+    rows = [line.split(maxsplit=5) for line in sensors.splitlines()]
+    assert rows[0] == ["SENSOR", "TYPE", "ASSET", "EVERY", "ENABLED", "SETTINGS"]
+    assert rows[1][:5] == ["feed", "ScriptedSensor", "raw_orders", "1s", "yes"]
+    assert rows[2][:5] == ["arrivals", "S3FileArrival", "raw_orders", "1m30s", "no"]
+    assert rows[2][5].strip() == "bucket=shop access_key=*** secret_key=***"
+
+
+def test_check_touches_no_store_unless_it_is_asked_to(shop):
+    shop.run("check")
+    assert not (shop.folder / "flowstone.db").exists()
+    result = shop.run("check", "--connect")
+    assert "the store sqlite:///flowstone.db can be used; runners alive: 0" in result.stdout
+    assert (shop.folder / "flowstone.db").exists()
+
+
+def test_a_password_in_the_stores_url_is_not_shown(shop):
+    shop.write(settings="store = postgresql://me:hunter2@localhost:1/shop\n")
+    assert "postgresql://me:***@localhost:1/shop" in shop.run("check").stdout
+    refused = shop.run("check", "--connect", code=1)
+    assert "hunter2" not in refused.output
+    assert refused.stderr.startswith("error: ")
+
+
+def test_what_works_but_was_hardly_meant_is_a_warning(shop):
+    shop.write(settings="store = sqlite:///x%y.db\n")
+    assert shop.run("check").stderr.startswith(
+        "warning: setup.cfg:3: [flowstone] store: a lone '%'"
+    )
+
+
+def test_a_broken_plugin_is_a_warning(shop):
+    shop.install("flowstone-broken", "broken", "import nothing_of_this_name\n")
+    result = shop.run("check")
+    assert "warning: plugin 'broken' of flowstone-broken 1.2: it is broken" in result.stderr
+    assert "flowstone-broken" not in result.stdout
+
+
+def test_a_configuration_without_flowstone_has_nothing_to_run(shop):
+    (shop.folder / "setup.cfg").write_text("[metadata]\nname = other\n")
+    for command in (["check"], ["run"], ["run", "--once"]):
+        result = shop.run(*command)
+        assert result.stdout.startswith("nothing to run: setup.cfg names no sensor and no pipeline")
+    (shop.folder / "setup.cfg").unlink()
+    assert "there is no setup.cfg or flowstone.cfg here" in shop.run("check").stdout
+    assert not (shop.folder / "flowstone.db").exists()
+
+
+def test_assets_or_sensors_alone_can_be_there(shop):
+    shop.write(pipeline=PIPELINE_OF_ONE_SENSOR)
+    result = shop.run("check")
+    assert "no assets" in result.stdout
+    assert "(each event's)" in result.stdout
+
+
+PIPELINE_OF_ONE_SENSOR = """
+from flowstone_core import Pipeline
+from flowstone_core.testing import ScriptedSensor
+pipeline = Pipeline("shop")
+pipeline.sensor("feed", ScriptedSensor)
+"""
