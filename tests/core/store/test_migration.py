@@ -170,6 +170,26 @@ def test_sqlite_is_made_by_opening_it_and_only_its_owner_can_read_it(tmp_path):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_a_file_that_changed_while_it_was_looked_at_is_looked_at_again(
+    tmp_path, migrated_file, monkeypatch
+):
+    path, ours = tmp_path / "flowstone.db", tmp_path / "ours.db"
+    shutil.copyfile(migrated_file, ours)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE half_made (id)")
+    connect = sqlite3.connect
+
+    def connect_and_replace(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA application_id").fetchone()  # it opens the file only now
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        ours.replace(path)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_replace)
+    Store.open(f"sqlite:///{path}", migrate=False).close()
+
+
 def test_where_there_are_no_hard_links_a_store_is_made_in_place(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")

@@ -22,7 +22,7 @@ def race(store_url):
         begin = threading.Barrier(len(functions))
 
         def call(function, store):
-            begin.wait(20)
+            begin.wait(60)
             return function(store)
 
         with ExitStack() as stack, ThreadPoolExecutor(len(functions)) as pool:
