@@ -121,7 +121,9 @@ def test_a_signal_ends_it_in_good_order(shop, number):
 def test_what_does_not_end_within_the_grace_time_exits_1(shop):
     body = "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()"
     write(shop, body=body, settings="grace = 0s\n")
-    stdout, stderr = shop.process("run").communicate(timeout=60)
+    process = shop.process("run")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
     assert "warning: not everything ended within the grace time" in stderr
     assert shop.json("materializations", "list")[0]["state"] == "retrying"
     assert stdout == ""
