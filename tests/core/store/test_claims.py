@@ -265,6 +265,31 @@ def test_discarding_goes_down_the_whole_line_at_once(bench):
     assert bench.store.unfinished(bench.assets) == 1  # items goes on
 
 
+def test_one_that_is_looked_at_together_with_what_is_discarded_is_not_forgotten(bench):
+    bench.ask("clean")
+    orders = bench.claimed()["orders"]
+    bench.make("items")
+    bench.claim()  # the chart
+    bench.discard(orders)
+    bench.ask("report")
+    assert {"clean", "report"} <= set(names(bench.claim().changed))
+    assert not [item for item in bench.store.materializations() if item.waiting_for]
+
+
+def test_one_that_waits_for_two_is_discarded_with_the_first_that_fails(bench):
+    report = bench.ask("report")
+    items = bench.discard(bench.claimed()["items"])[0]
+    (gone,) = bench.claim().changed
+    assert (gone.id, gone.waiting_for) == (report.id, None)
+    assert f"items #{items.id}, which it depends on" in gone.error
+    assert bench.states() == [
+        ("report", "discarded"),
+        ("clean", "pending"),
+        ("items", "discarded"),
+        ("orders", "running"),
+    ]
+
+
 def test_asking_again_after_a_failure_tries_the_upstream_again(bench):
     bench.ask("clean")
     bench.discard(bench.claimed()["orders"])
