@@ -346,6 +346,15 @@ def test_engines_that_are_none_are_reported(site: Site) -> None:
     assert list(discover().engines) == ["local"]
 
 
+def test_a_report_keeps_all_that_is_wrong_and_the_first_hint() -> None:
+    found = PluginReport("toy", "toys", "1.0")
+    found.fault("it is blue", "paint it")
+    found.fault("it is small")
+    found.fault("it is loud", "feed it")
+    assert (found.status, found.hint) == ("broken", "paint it")
+    assert found.error == "it is blue; it is small; it is loud"
+
+
 def test_what_is_sound_of_a_broken_plugin_is_provided(site: Site) -> None:
     error = broken(site, SENSORS.format(names="{'good': still, 'bad': 1, 'worse': 2}"))
     assert "'bad'" in error
@@ -438,7 +447,7 @@ def test_the_name_of_the_cores_plugin_cannot_be_taken_away(site: Site) -> None:
 def test_only_distributions_that_are_allowed_are_imported(site: Site) -> None:
     site.install("Big_Toys", toy=SENSORS.format(names="{'a': still}"))
     site.install("neighbours", neighbour="raise SystemExit")
-    plugins = discover(allow=["big-toys"])
+    plugins = discover(allow=["BIG.toys"])
     assert "a" in plugins.sensors
     blocked = report(plugins, "neighbour")
     assert (blocked.status, blocked.error) == (
@@ -486,6 +495,13 @@ def test_a_distribution_without_metadata_is_unknown(site: Site) -> None:
     plugins = discover()
     assert report(plugins, "toys") == PluginReport("toys", "?", "?", sensors=("toys",))
     assert report(plugins, "games") == PluginReport("games", "?", "?", sensors=("games",))
+
+
+def test_a_distribution_whose_metadata_cannot_be_read_is_unknown(site: Site) -> None:
+    site.module("toys", SENSORS.format(names="{'a': still}"))
+    info = site.metadata("toys", "1.0", "[flowstone]\ntoy = toys\n")
+    (info / "METADATA").write_bytes(b"Name: \xff")
+    assert report(discover(), "toy") == PluginReport("toy", "?", "?", sensors=("a",))
 
 
 def test_the_first_of_two_copies_of_a_distribution_counts(
