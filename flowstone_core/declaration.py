@@ -39,6 +39,7 @@ class SensorDeclaration:
         asset: The asset its events are for unless they name their own.
         where: ``file:line`` of the declaration.
         secrets: The secret values among its settings, to be kept out of every text.
+        type: What configuration calls the class; the class's own name in a pipeline.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SensorDeclaration:
     asset: str | None
     where: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    type: str = ""
 
 
 def is_sensor_class(value: object) -> TypeGuard[type[AnySensor]]:
@@ -104,7 +106,8 @@ def declare_sensor(
     if problems or settings is None or config is None:
         return None, problems
     secrets = tuple(_secrets(config))
-    return SensorDeclaration(name, sensor_class, config, settings, asset, where, secrets), []
+    kind = sensor_class.__name__
+    return SensorDeclaration(name, sensor_class, config, settings, asset, where, secrets, kind), []
 
 
 def name_problem(name: object, what: str, where: str) -> Problem | None:

@@ -103,7 +103,9 @@ class SensorSections:
             replace(problem, subject=problem.subject.replace(prefix, section.title, 1))
             for problem in wrong
         )
-        return (None if problems else declaration), problems
+        if problems or declaration is None or kind is None:
+            return None, problems
+        return replace(declaration, type=kind.value), problems
 
     def _asset_problems(self, section: Section) -> Iterator[Problem]:
         asset = section.settings.get("asset")

@@ -38,7 +38,7 @@ class SensorStatus:
     """One sensor, as declared and as the store knows it.
 
     Attributes:
-        type: The name of its class; None when it is declared nowhere any more.
+        type: What configuration calls it; None when it is declared nowhere any more.
         failures: Failed ticks in a row.
         not_before: When it is polled next at the earliest, if it backs off.
         last_tick_at: The last tick that was not quiet.
@@ -92,7 +92,7 @@ def sensor_status(
     return SensorStatus(
         name,
         health,
-        type=declaration.sensor_class.__name__ if declaration else None,
+        type=declaration.type if declaration else None,
         asset=declaration.asset if declaration else None,
         every=declaration.settings.every if declaration else None,
         where=declaration.where if declaration else "",

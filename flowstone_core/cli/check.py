@@ -93,7 +93,7 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
         rows.append(
             {
                 "sensor": sensor.name,
-                "type": sensor.sensor_class.__name__,
+                "type": sensor.type,
                 "asset": sensor.asset or "(each event's)",
                 "every": sensor.settings.every,
                 "enabled": sensor.settings.enabled,

@@ -36,7 +36,7 @@ secret_key = hunter2-secret
     rows = [line.split(maxsplit=5) for line in sensors.splitlines()]
     assert rows[0] == ["SENSOR", "TYPE", "ASSET", "EVERY", "ENABLED", "SETTINGS"]
     assert rows[1][:5] == ["feed", "ScriptedSensor", "raw_orders", "1s", "yes"]
-    assert rows[2][:5] == ["arrivals", "S3FileArrival", "raw_orders", "1m30s", "no"]
+    assert rows[2][:5] == ["arrivals", "s3_file_arrival", "raw_orders", "1m30s", "no"]
     assert rows[2][5].strip() == "bucket=shop access_key=*** secret_key=***"
 
 
