@@ -162,6 +162,7 @@ def test_a_hanging_watcher_holds_up_neither_tell_nor_close(
     observers = Observers(watching(stuck=gate))
     observers.tell("flowstone_triggered", event=1)
     assert gate.reached.acquire(timeout=TIMEOUT)
+    assert not observers.flush(0)
     observers.tell("flowstone_triggered", event=2)
     assert not observers.flush(0)
     assert not observers.close(0.01)
