@@ -96,6 +96,14 @@ class MaterializationQueue(Protocol):
         """
         ...
 
+    def look_again(self, assets: AssetGraph, now: datetime) -> None:
+        """Have all that is held back looked at again.
+
+        An engine calls it once when it begins: what one was held back for may be no dependency
+        any more, and then nothing else would let it go.
+        """
+        ...
+
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:
         """Return those of the tokens that are not current any more."""
         ...

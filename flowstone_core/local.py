@@ -53,6 +53,7 @@ class LocalEngine(Engine):
         self._pool = Pool("flowstone-asset", setup.clock, setup.threads)
         self._claiming = threading.Lock()
         self._running: dict[str, Execution] = {}
+        self._begun = False
         self._stopping = False
         self._recover_at = self._check_at = setup.clock.monotonic()
         self._outage = _Outage()
@@ -213,6 +214,9 @@ class LocalEngine(Engine):
         setup = self.setup
         now = setup.clock.monotonic()
         running = dict(self._running)
+        if not self._begun:
+            setup.queue.look_again(setup.assets, setup.clock.now())
+            self._begun = True
         if now >= self._recover_at:
             for materialization in setup.queue.recover(setup.clock.now(), setup.worker, running):
                 announce(setup, materialization)

@@ -78,6 +78,15 @@ def let_go(
     connection.execute(update(_rows).where(*held).values(available_at=now, waiting_for=None))
 
 
+def look_again(connection: Connection, assets: AssetGraph, now: datetime) -> None:
+    """Have everything that is held back looked at again, by what depends on what now."""
+    connection.execute(
+        update(_rows)
+        .where(schema.PENDING, _rows.c.available_at.is_(None), of_assets(assets))
+        .values(available_at=now, waiting_for=None)
+    )
+
+
 def of_assets(assets: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition that a materialization is of one of the assets.
 

@@ -18,6 +18,7 @@ from flowstone_core.store import (
     events,
     materializations,
     migration,
+    requests,
     runners,
     sensors,
     ticks,
@@ -325,6 +326,10 @@ class Store:
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.recover`."""
         return self._database.write(attempts.recover, now, worker, held)
+
+    def look_again(self, assets: AssetGraph, now: datetime) -> None:
+        """See `MaterializationQueue.look_again`."""
+        self._database.write(requests.look_again, assets, now)
 
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:
         """See `MaterializationQueue.stale_tokens`."""

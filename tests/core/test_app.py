@@ -150,8 +150,14 @@ def test_pause_resume_reset_and_preview(flow):
 def test_what_is_not_there_is_said_with_what_is(flow):
     with pytest.raises(NotFoundError, match="did you mean 'raw_orders'"):
         flow.materialize("raw_order", "x")
-    for call in (flow.pause_sensor, flow.resume_sensor, flow.reset_sensor, flow.sensor,
-                 flow.preview_sensor, flow.sensor_state):
+    for call in (
+        flow.pause_sensor,
+        flow.resume_sensor,
+        flow.reset_sensor,
+        flow.sensor,
+        flow.preview_sensor,
+        flow.sensor_state,
+    ):
         with pytest.raises(NotFoundError, match="did you mean 'days'"):
             call("day")
     with pytest.raises(NotFoundError):

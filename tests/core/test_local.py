@@ -458,6 +458,18 @@ def test_what_depends_on_a_discarded_one_is_discarded_with_the_reason(workshop):
     assert workshop.states(number) == [DISCARDED]
 
 
+def test_what_was_held_back_for_what_is_no_dependency_any_more_is_made_after_a_restart(workshop):
+    workshop.asset(name="raw", max_attempts=2, backoff="1h")(lambda context: 1 / 0)
+    workshop.asset(name="report", depends_on=["raw"])(lambda context: None)
+    number = workshop.ask("report")
+    workshop.run()
+    assert workshop.get(number).waiting_for
+    workshop.pipeline = Pipeline("later")
+    workshop.pipeline.asset(name="report")(lambda context: None)
+    workshop.run()
+    assert workshop.get(number).state is COMPLETED
+
+
 # -- threads
 
 
