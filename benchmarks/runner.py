@@ -65,9 +65,7 @@ def runner_load(sensors: int, every: float, seconds: float) -> tuple[float, floa
         del context
 
     for number in range(sensors):
-        pipeline.sensor(
-            f"sensor-{number}", Quiet, asset="nothing", every=timedelta(seconds=every)
-        )
+        pipeline.sensor(f"sensor-{number}", Quiet, asset="nothing", every=timedelta(seconds=every))
     clock, redact = SystemClock(), Redactor()
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(f"sqlite:///{Path(folder, 'bench.db')}")
