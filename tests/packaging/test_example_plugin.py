@@ -30,6 +30,7 @@ class House:
     def __post_init__(self) -> None:
         self.site = self.folder / "site"
         self.cache = self.folder / "cache"
+        self.variables: dict[str, str] = {}
 
     def install(self, project: str | Path) -> None:
         """Install a project beside what is there."""
@@ -60,7 +61,8 @@ class House:
 
     def environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if "FLOWSTONE" not in name}
-        return own | {"PYTHONPATH": str(self.site), "XDG_CACHE_HOME": str(self.cache)}
+        ways = {"PYTHONPATH": str(self.site), "XDG_CACHE_HOME": str(self.cache)}
+        return own | ways | self.variables
 
     def flowstone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -73,8 +75,27 @@ class House:
         )
 
     def reports(self) -> Reports:
-        listed = json.loads(self.python(FLOWSTONE, "plugins", "list", "--json"))
-        return {(each["distribution"], each["name"]): each for each in listed}
+        """Ask the installed command."""
+        return _reports(self.python(FLOWSTONE, "plugins", "list", "--json"))
+
+    def discover(self, arguments: str = "") -> Reports:
+        """Ask the function, called with these arguments."""
+        program = f"""
+            import json
+            from dataclasses import asdict
+            from flowstone_core.plugins import discover
+
+            print(json.dumps([asdict(each) for each in discover({arguments}).reports]))
+            """
+        return _reports(self.python("-c", dedent(program)))
+
+
+def _reports(listed: str) -> Reports:
+    return {(each["distribution"], each["name"]): each for each in json.loads(listed)}
+
+
+def statuses(reports: Reports, distribution: str) -> set[object]:
+    return {found["status"] for (whose, _), found in reports.items() if whose == distribution}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +122,17 @@ def test_the_good_plugin_provides_all_it_has(make_house: Callable[..., House]) -
     found = house.reports()["flowstone-example", "example"]
     assert (found["version"], found["status"], found["error"]) == ("1.2.3", "ok", None)
     assert found["sensors"] == ["countdown"]
-    assert found["watches"] == ["flowstone_triggered"]
+    watcher = house.reports()["flowstone-example", "diary"]
+    assert (watcher["status"], watcher["watches"]) == (
+        "ok",
+        [
+            "flowstone_materialization_changed",
+            "flowstone_runner_started",
+            "flowstone_runner_stopping",
+            "flowstone_tick_finished",
+            "flowstone_triggered",
+        ],
+    )
     greeted = house.flowstone("greet", "world")
     assert (greeted.stdout, greeted.stderr) == ("Hello, world!\n", "")
     shown = house.flowstone("plugins", "show", "countdown").stdout
@@ -114,8 +145,9 @@ def test_the_sensor_fires_and_the_watcher_is_told(
     make_house: Callable[..., House], projects: tuple[str, ...]
 ) -> None:
     house = make_house(*projects)
+    house.variables["FLOWSTONE_EXAMPLE_DIARY"] = str(house.folder / "diary")
     program = """
-        import logging
+        import logging, os
         from flowstone_core import Flowstone, Pipeline
         from flowstone_example.countdown import Countdown
 
@@ -125,10 +157,18 @@ def test_the_sensor_fires_and_the_watcher_is_told(
         pipeline.sensor("clock", Countdown, asset="rocket", start=1)
         with Flowstone(pipeline, store="sqlite:///flowstone.db") as flow:
             flow.run(once=True)
+        print("by", os.getpid())
         """
-    assert house.python("-c", dedent(program)) == "made lift-off\n"
+    said, pid = house.python("-c", dedent(program)).split("\nby ")
+    assert said == "made lift-off"
+    first, *lines, last = (house.folder / "diary").read_text().splitlines()
+    assert (first, last) == (f"runner {pid.strip()} started", f"runner {pid.strip()} stopping")
+    # Two threads announce, what is committed and what is made: each in its own order.
+    committed = ["tick of sensor:clock", "event for rocket", "rocket is pending"]
+    made = ["rocket is running", "rocket is completed"]
+    assert [line for line in lines if line not in made] == committed
+    assert [line for line in lines if line not in committed] == made
     log = (house.folder / "log").read_text()
-    assert "flowstone_example dear diary, rocket came today\n" in log
     assert ("a plugin that watches failed" in log) is ("broken" in projects)
 
 
@@ -146,6 +186,7 @@ BROKEN = {
     "exits": "it cannot be imported: SystemExit: no licence",
     "future_api": "it states API 999, this core has API 1",
     "list_of_sensors": "flowstone_sensors returned a value of type list; it must return a mapping",
+    "interrupts": "it cannot be imported: Halt: nobody catches this",
     "misspelt_hook": (
         "its hooks do not fit: there is no hook 'flowstone_sensor', "
         "did you mean 'flowstone_sensors'?"
@@ -182,8 +223,13 @@ def test_each_broken_plugin_is_reported_and_harms_no_other(
     beside = house.reports()
     broken = {key: beside.pop(key) for key in list(beside) if "broken" in key[0]}
     assert beside == alone
+    for (whose, name), found in house.discover().items():
+        listed = (beside | broken)[whose, name]
+        # Only the command line asks for commands, and sees what is wrong with them.
+        assert found == {key: listed[key] for key in found} or name == "wrong_command"
     # That it raises when something happens, discovery cannot know.
-    assert broken.pop(("flowstone-example-broken", "raising_watcher"))["status"] == "ok"
+    for sound_so_far in ("raising_watcher", "contested"):
+        assert broken.pop(("flowstone-example-broken", sound_so_far))["status"] == "ok"
     assert {name: found["error"] for (_, name), found in broken.items()} == BROKEN
     assert {(found["version"], found["status"]) for found in broken.values()} == {
         ("4.5.6", "broken")
@@ -226,16 +272,48 @@ def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House
     s3 = found["flowstone-s3", "s3"]
     arrival = "the sensor 's3_file_arrival' is provided by several: "
     arrival += f"{rival} and plugin 's3' of flowstone-s3 {s3['version']}"
+    core = found["flowstone-core", "builtin"]
+    local = "the engine 'local' is provided by several: "
+    local += f"plugin 'builtin' of flowstone-core {core['version']} and {rival}"
     assert s3["error"] == arrival
-    assert found["flowstone-example-rival", "rival"]["error"] == f"{countdown}; {arrival}"
+    assert found["flowstone-example-rival", "rival"]["error"] == f"{countdown}; {arrival}; {local}"
+    assert found["flowstone-example-rival", "rival"]["engines"] == []
     assert found["flowstone-example-rival", "rival"]["sensors"] == ["stillness"]
     again = found["flowstone-example-rival", "rival_again"]["error"]
     assert again == f"it names the same module or object as {rival}"
-    core = found["flowstone-core", "builtin"]
     assert (core["status"], core["engines"]) == ("ok", ["local"])
     taken = "the name 'builtin' is taken by several plugins, of "
     taken += f"flowstone-core {core['version']} and flowstone-example-rival 7.8.9"
     assert found["flowstone-example-rival", "builtin"]["error"] == taken
+
+
+def test_an_entry_point_that_two_distributions_name_is_nobodys(
+    make_house: Callable[..., House],
+) -> None:
+    found = make_house("broken", "rival").discover()
+    said = "the name 'contested' is taken by several plugins, of "
+    said += "flowstone-example-broken 4.5.6 and flowstone-example-rival 7.8.9"
+    for distribution in ("flowstone-example-broken", "flowstone-example-rival"):
+        assert found[distribution, "contested"]["error"] == said
+
+
+def test_what_is_not_to_be_loaded_is_not_even_imported(make_house: Callable[..., House]) -> None:
+    house = make_house("good", "broken")
+    (house.folder / "only.cfg").write_text("[flowstone]\nplugins = flowstone_example\n")
+    listing = ("--config", "only.cfg", "plugins", "list", "--json")
+    for found in (
+        house.discover("allow=['flowstone_example']"),
+        house.discover("disabled=['Flowstone.Example.Broken', 's3']"),
+        _reports(house.python(FLOWSTONE, *listing)),
+    ):
+        assert statuses(found, "flowstone-core") == statuses(found, "flowstone-example") == {"ok"}
+        assert statuses(found, "flowstone-example-broken") == {"blocked"}
+        assert statuses(found, "flowstone-s3") == {"blocked"}
+    house.variables["FLOWSTONE_DISABLE_PLUGINS"] = "flowstone-example-broken, diary"
+    found = house.reports()
+    assert statuses(found, "flowstone-example-broken") == {"blocked"}
+    assert found["flowstone-example", "diary"]["error"] == "it is disabled"
+    assert found["flowstone-example", "example"]["sensors"] == ["countdown"]
 
 
 def test_what_was_installed_a_moment_ago_is_seen_and_what_was_uninstalled_is_not(

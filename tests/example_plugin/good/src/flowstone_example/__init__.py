@@ -1,4 +1,4 @@
-"""A FlowStone plugin: a sensor, a watcher and a command."""
+"""A FlowStone plugin: a sensor and a command; the watcher is a plugin of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 from flowstone_core import hookimpl
 from flowstone_example.countdown import Countdown
-from flowstone_example.diary import flowstone_triggered
 
 if TYPE_CHECKING:
     import click
-
-__all__ = ["FLOWSTONE_API", "flowstone_commands", "flowstone_sensors", "flowstone_triggered"]
 
 FLOWSTONE_API = 1
 

@@ -1,8 +1,25 @@
-"""A plugin that gives its sensors names that others have given theirs."""
+"""A plugin that gives its sensors and its engine names that others have given theirs."""
 
 from flowstone_core import NotTriggered, function_sensor, hookimpl
+from flowstone_core.engine import Engine
 
 FLOWSTONE_API = 1
+
+
+class Idle(Engine):
+    """An engine that never does anything."""
+
+    def start(self):
+        raise NotImplementedError
+
+    def wake(self):
+        raise NotImplementedError
+
+    def drain(self, timeout=None):
+        raise NotImplementedError
+
+    def stop(self, grace):
+        raise NotImplementedError
 
 
 @function_sensor()
@@ -13,3 +30,8 @@ def stillness(state):
 @hookimpl
 def flowstone_sensors():
     return {"countdown": stillness, "s3_file_arrival": stillness, "stillness": stillness}
+
+
+@hookimpl
+def flowstone_engines():
+    return {"local": Idle}
