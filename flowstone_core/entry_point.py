@@ -7,10 +7,11 @@ the process, and skip the rest: hence the listing and the reports.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from typing import Any, Literal, TypeAlias
 
 from stevedore.extension import Extension, ExtensionManager
@@ -64,27 +65,41 @@ Installed: TypeAlias = Sequence[tuple[EntryPoint, PluginReport]]
 
 def normalized(name: str) -> str:
     """Return the one spelling of the name of a distribution or plugin, for comparisons."""
-    return name.strip().lower().replace("_", "-").replace(".", "-")
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def installed() -> Installed:
     """Find the entry points and begin a report for each.
 
     Of a distribution that is there twice, the first on ``sys.path`` counts, as it does for
-    imports.
+    imports; also if that one has no entry points.
     """
     found: list[tuple[EntryPoint, PluginReport]] = []
     seen: set[str] = set()
     for distribution in distributions():
         reports = _reports(distribution)
-        name = normalized(reports[0][1].distribution) if reports else ""
-        if name not in seen or name == _UNKNOWN:
+        if not reports:
+            continue
+        name = normalized(reports[0][1].distribution)
+        if name == _UNKNOWN or (name not in seen and not _hidden(distribution, name)):
             seen.add(name)
             found += reports
     return sorted(found, key=lambda each: (each[1].distribution, each[1].name))
 
 
 _UNKNOWN = "?"
+
+
+def _hidden(distribution: Distribution, name: str) -> bool:
+    """Say whether there is another copy in front of this one.
+
+    Asked only about those with entry points: to read the names of all would take long.
+    """
+    try:
+        first = Distribution.from_name(name)
+    except (PackageNotFoundError, ValueError):  # its folder has another name, or it has none
+        return False
+    return first.locate_file("") != distribution.locate_file("")
 
 
 def _reports(distribution: Distribution) -> Installed:

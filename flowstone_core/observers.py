@@ -97,7 +97,7 @@ class Observers:
         done = self.flush(timeout)
         with self._changed:
             self._closed = True
-            dropped = len(self._waiting)
+            dropped = self._dropped + len(self._waiting)
             self._waiting.clear()
             failures, self._failures = self._failures, Counter()
             self._changed.notify_all()

@@ -99,6 +99,9 @@ def discover(allow: Collection[str] | None = None, disabled: Collection[str] = (
         allow: Distributions that are loaded; all if None. The core's own plugin always is.
         disabled: Entry points or distributions that are not loaded, beside those that the
             environment variable `DISABLE_VARIABLE` names.
+
+    Raises:
+        KeyboardInterrupt: If somebody does not want to wait for a plugin.
     """
     variable = os.environ.get(DISABLE_VARIABLE, "")
     blocked = {normalized(name) for name in (*disabled, *variable.split(","))}
@@ -152,6 +155,8 @@ def _register(
             report.fault(f"its hooks do not fit: {misfit}")
         if report.status != "ok":
             manager.unregister(name=report.name)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # noqa: BLE001 - a plugin's attributes are foreign code too
         report.fault(f"its hooks do not fit: {' '.join(describe(error).split())}")
 

@@ -197,6 +197,24 @@ def test_the_oldest_calls_are_dropped_and_counted(
     assert observers.close(TIMEOUT)
 
 
+def test_all_that_a_hanging_watcher_cost_is_counted_at_the_end(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    observers = Observers(watching(stuck=gate), waiting_limit=2)
+    observers.tell("flowstone_triggered", event="first")
+    assert gate.reached.acquire(timeout=TIMEOUT)
+    for number in range(5):
+        observers.tell("flowstone_triggered", event=number)
+    caplog.clear()
+    assert not observers.close(0)
+    (record,) = caplog.records
+    assert record.getMessage() == "a plugin that watches holds up the end"
+    assert (record.plugin, record.dropped) == ("stuck", 5)
+    gate.open()
+    assert observers.flush(TIMEOUT)
+    assert len(caplog.records) == 1
+
+
 def test_being_too_slow_again_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
     gates: list[Gate] = []
     observers = Observers(watching(slow=lambda number: gates[number](None)), waiting_limit=1)

@@ -283,6 +283,12 @@ def test_a_plugin_that_cannot_be_looked_at_is_reported(site: Site) -> None:
     assert error == "its hooks do not fit: SystemExit: do not look"
 
 
+def test_who_does_not_want_to_wait_for_a_look_at_a_plugin_need_not(site: Site) -> None:
+    site.install("toys", toy="def __getattr__(name): raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
 def test_the_same_module_under_two_names_is_registered_once(site: Site) -> None:
     site.module("shelf", SENSORS.format(names="{'a': still}"))
     site.metadata("toys", "1.0", "[flowstone]\none = shelf\ntwo = shelf\n")
@@ -458,7 +464,7 @@ def test_only_distributions_that_are_allowed_are_imported(site: Site) -> None:
     assert "local" in plugins.engines
 
 
-@pytest.mark.parametrize("name", ["toy", "Big.Toys", " big_toys "])
+@pytest.mark.parametrize("name", ["toy", "Big.Toys", " big_toys ", "big-_-toys"])
 def test_a_plugin_is_disabled_by_its_name_or_its_distributions(
     site: Site, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -512,6 +518,24 @@ def test_the_first_of_two_copies_of_a_distribution_counts(
     site.install("toys", "1.0", toy=SENSORS.format(names="{'a': still}"))
     monkeypatch.setattr(sys, "path", [*sys.path, str(other.folder)])
     assert report(discover(), "toy").version == "1.0"
+
+
+def test_a_copy_without_plugins_hides_a_later_one_that_has_some(
+    site: Site, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("Big-Toys", "1.0", toy=API)
+    first = Site(tmp_path_factory.mktemp("first"))
+    first.metadata("big_toys", "2.0", "")
+    monkeypatch.syspath_prepend(first.folder)
+    assert "toy" not in {each.name for each in discover().reports}
+
+
+def test_a_distribution_in_a_folder_of_another_name_is_found(site: Site) -> None:
+    site.module("toy", API)
+    info = site.metadata("toys", "1.0", "[flowstone]\ntoy = toy\n")
+    info.rename(info.with_name("boxes-1.0.dist-info"))
+    found = report(discover(), "toy")
+    assert (found.distribution, found.status) == ("toys", "ok")
 
 
 def test_what_changes_is_seen_at_once(site: Site) -> None:
