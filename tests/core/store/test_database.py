@@ -21,8 +21,8 @@ QUOTED = "sekret%2Fof%40the%3Astore"
 
 
 @pytest.fixture
-def opened(store_url):
-    opened = Database(parse_url(store_url))
+def opened(own_store_url):
+    opened = Database(parse_url(own_store_url))
     yield opened
     opened.close()
 

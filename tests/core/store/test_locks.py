@@ -86,10 +86,10 @@ def test_what_a_claimer_looks_at_cannot_end_before_its_decision_is_written(bench
     bench.ask("orders")
     claim = bench.claimed()["orders"]
     clean = bench.ask("clean")
-    other.execute(
-        "SELECT 1 FROM flowstone_materializations WHERE id = %s FOR SHARE",
-        [claim.materialization.id],
-    )
+    # As a claimer does it: first what it would start, then what that depends on.
+    look = "SELECT 1 FROM flowstone_materializations WHERE id = %s "
+    other.execute(look + "FOR UPDATE", [clean.id])
+    other.execute(look + "FOR SHARE", [claim.materialization.id])
     with threads(lambda: bench.complete(claim)) as (job,):
         waiting(1)
         other.execute(

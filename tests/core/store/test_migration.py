@@ -54,8 +54,8 @@ def digests(folder):
 
 
 @pytest.fixture
-def migrated(store_url):
-    database = Database(parse_url(store_url))
+def migrated(own_store_url):
+    database = Database(parse_url(own_store_url))
     yield database
     database.close()
 
@@ -246,10 +246,10 @@ def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_is_behind_is_named_with_both_revisions(store_url):
-    run(store_url, "UPDATE flowstone_schema SET version_num = '0000'")
+def test_a_store_that_is_behind_is_named_with_both_revisions(own_store_url):
+    run(own_store_url, "UPDATE flowstone_schema SET version_num = '0000'")
     with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0001"):
-        Store.open(store_url, migrate=False)
+        Store.open(own_store_url, migrate=False)
 
 
 def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
@@ -270,12 +270,12 @@ def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
 # -- refused, and left as it was -------------------------------------------------------------------
 
 
-def test_a_newer_store_is_refused_with_both_revisions(store_url, backend, tmp_path):
-    run(store_url, "UPDATE flowstone_schema SET version_num = '0002'")
+def test_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tmp_path):
+    run(own_store_url, "UPDATE flowstone_schema SET version_num = '0002'")
     before = digests(tmp_path)
     for use in (Store.open, Store.upgrade):
         with pytest.raises(StoreError, match=r"revision 0002; .* knows those up to 0001"):
-            use(store_url)
+            use(own_store_url)
     assert digests(tmp_path) == before
 
 
