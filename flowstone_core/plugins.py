@@ -104,7 +104,7 @@ def discover(allow: Collection[str] | None = None, disabled: Collection[str] = (
         KeyboardInterrupt: If somebody does not want to wait for a plugin.
     """
     variable = os.environ.get(DISABLE_VARIABLE, "")
-    blocked = {normalized(name) for name in (*disabled, *variable.split(","))}
+    blocked = {normalized(name) for name in (*disabled, *variable.split(","))} - {""}
     allowed = None if allow is None else set(map(normalized, allow))
     found = installed()
     reports = [report for _, report in found]

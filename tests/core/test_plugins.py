@@ -530,6 +530,19 @@ def test_a_copy_without_plugins_hides_a_later_one_that_has_some(
     assert "toy" not in {each.name for each in discover().reports}
 
 
+def test_what_an_upgrade_left_behind_in_the_same_folder_is_not_counted_twice(site: Site) -> None:
+    site.install("toys", "1.0", toy=API)
+    site.install("toys", "2.0", toy=API)
+    found = report(discover(), "toy")
+    assert (found.distribution, found.status) == ("toys", "ok")
+
+
+def test_a_distribution_of_no_visible_name_harms_nobody(site: Site) -> None:
+    info = site.metadata("\N{NO-BREAK SPACE}", "1.0", "[flowstone]\nodd = nothing\n")
+    info.rename(info.with_name("boxes-1.0.dist-info"))
+    assert report(discover(), "odd").status == "broken"
+
+
 def test_a_distribution_in_a_folder_of_another_name_is_found(site: Site) -> None:
     site.module("toy", API)
     info = site.metadata("toys", "1.0", "[flowstone]\ntoy = toy\n")
