@@ -87,7 +87,9 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
         return
     if name not in {report.name for report in found.reports}:
         raise _unknown(name, found)
-    row = next(row for row in _rows(found, session) if row["name"] == name)
+    rows = [row for row in _rows(found, session) if row["name"] == name]
+    # Of several with one name, the one that is loaded is meant.
+    row = min(rows, key=lambda row: row["status"] == "blocked")
     if as_json:
         print_json(row)
     else:
@@ -97,7 +99,11 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 def _rows(found: Plugins, session: Session) -> list[dict[str, object]]:
     commands = _commands(found, session)
     return [
-        {**asdict(report), "commands": commands.get(report.name, ())} for report in found.reports
+        {
+            **asdict(report),
+            "commands": commands.get(report.name, ()) if report.status != "blocked" else (),
+        }
+        for report in found.reports
     ]
 
 
@@ -107,7 +113,12 @@ def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
 
     own = click.get_current_context().find_root().command
     taken = own.commands if isinstance(own, click.Group) else {}
-    reports: dict[str, PluginReport] = {report.name: report for report in found.reports}
+    reports: dict[str, PluginReport] = {
+        # At most one of a name is loaded; another of the same name may be blocked.
+        report.name: report
+        for report in found.reports
+        if report.status != "blocked"
+    }
     names = {}
     for plugin, call in found.watchers("flowstone_commands"):
         provision = provide_commands(call, click.Command)

@@ -180,3 +180,19 @@ def test_a_name_that_nothing_has(greeter):
     assert "there are: builtin, greeter, greeting, s3, s3_file_arrival, silent" in (
         greeter.run("plugins", "show", "xyz", code=1).stderr
     )
+
+
+def test_of_two_plugins_with_one_name_the_blocked_one_has_nothing_of_the_other(
+    greeter, monkeypatch
+):
+    greeter.install("flowstone-other", "other", "")
+    points = greeter.folder / "flowstone_other-1.2.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text().replace("other =", "greeter ="))
+    monkeypatch.setenv("FLOWSTONE_DISABLE_PLUGINS", "flowstone-other")
+    rows = {
+        row["distribution"]: (row["status"], row["commands"])
+        for row in greeter.json("plugins", "list")
+        if row["name"] == "greeter"
+    }
+    assert rows == {"flowstone-greeter": ("ok", ["greet"]), "flowstone-other": ("blocked", [])}
+    assert greeter.json("plugins", "show", "greeter")["status"] == "ok"
