@@ -120,6 +120,34 @@ sensors = Table(
     Index("ix_flowstone_sensors_owner", "owner"),
 )
 
+schedules = Table(
+    "flowstone_schedules",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("asset", _NAME, nullable=False),
+    # The settings as they were written, not as they come out: defaults may change.
+    Column("declared", Text),
+    Column("edits", Text),
+    Column("origin", Text, nullable=False),
+    Column("pause_on_failure", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("decided_until", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("paused", Boolean, nullable=False),
+    Column("paused_because", Text),
+    Column("owner", String(64)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("edited_at", UtcDateTime),
+    Column("last_tick_at", UtcDateTime),
+    Column("last_outcome", String(20)),
+    Column("last_good_at", UtcDateTime),
+    Column("last_error", Text),
+    CheckConstraint("NOT paused OR owner IS NULL", "paused"),
+    CheckConstraint("declared IS NOT NULL OR edits IS NOT NULL", "settings"),
+    Index("ix_flowstone_schedules_owner", "owner"),
+)
+
 ticks = Table(
     "flowstone_ticks",
     metadata,
@@ -131,6 +159,7 @@ ticks = Table(
     Column("events", Integer, nullable=False),
     Column("duplicates", Integer, nullable=False),
     Column("error", Text),
+    Column("skipped", Integer, nullable=False, server_default=text("0")),
     Index("ix_flowstone_ticks_source", "source", "id"),
     sqlite_autoincrement=True,
 )
@@ -141,6 +170,8 @@ PENDING = text("state = 'pending'")
 STARTED = text("state IN ('running', 'retrying')")
 CLAIMABLE = text("available_at IS NOT NULL")
 HELD = text("token IS NOT NULL")
+IN_LINE = text("after_id IS NOT NULL")
+UNFINISHED = text("finished_at IS NULL")
 REMEMBERED = text("NOT forgotten")
 
 materializations = Table(
@@ -162,6 +193,8 @@ materializations = Table(
     Column("metadata", Text),
     Column("worker", String(64)),
     Column("token", String(32)),
+    # The materialization of the same schedule that has to end first.
+    Column("after_id", _Id),
     CheckConstraint("(state = 'running') = (token IS NOT NULL)", "running"),
     CheckConstraint("available_at IS NULL OR state IN ('pending', 'retrying')", "available"),
     Index("uq_flowstone_materializations_run_id", "run_id", unique=True),
@@ -207,6 +240,12 @@ materializations = Table(
         "id",
     ),
     Index("ix_flowstone_materializations_state", "state", "id"),
+    Index(
+        "ix_flowstone_materializations_after_id",
+        "after_id",
+        sqlite_where=IN_LINE,
+        postgresql_where=IN_LINE,
+    ),
     Index("ix_flowstone_materializations_asset", "asset", "id"),
     sqlite_autoincrement=True,
 )
@@ -260,4 +299,47 @@ attempts = Table(
     Column("outcome", String(20)),
     Column("error", Text),
     Column("worker", String(64)),
+)
+
+skips = Table(
+    "flowstone_skips",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    # No foreign key: what was skipped stays known when the schedule is removed.
+    Column("schedule", _NAME, nullable=False),
+    Column("tick_id", _Id, ForeignKey(ticks.c.id, name="fk_flowstone_skips_tick"), nullable=False),
+    Column("reason", String(20), nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Index("ix_flowstone_skips_schedule", "schedule", "id"),
+    Index("ix_flowstone_skips_tick_id", "tick_id"),
+    sqlite_autoincrement=True,
+)
+
+backfills = Table(
+    "flowstone_backfills",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("asset", _NAME, nullable=False),
+    Column("first", Text, nullable=False),
+    Column("last", Text, nullable=False),
+    Column("every", String(200), nullable=False),
+    Column("force", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    # The same command again goes on with what it began.
+    Index(
+        "uq_flowstone_backfills_unfinished",
+        "asset",
+        "first",
+        "last",
+        "every",
+        "force",
+        unique=True,
+        sqlite_where=UNFINISHED,
+        postgresql_where=UNFINISHED,
+    ),
+    sqlite_autoincrement=True,
 )

@@ -234,7 +234,7 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
-    with pytest.raises(StoreError, match=r"no schema yet.*needs 0001 \(run: flowstone db upgrade"):
+    with pytest.raises(StoreError, match=r"no schema yet.*needs 0002 \(run: flowstone db upgrade"):
         Store.open(empty_url)
     Store.open(empty_url, migrate=True).close()
     Store.open(empty_url).close()
@@ -248,8 +248,27 @@ def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
 
 def test_a_store_that_is_behind_is_named_with_both_revisions(own_store_url):
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '0000'")
-    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0001"):
+    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0002"):
         Store.open(own_store_url, migrate=False)
+
+
+def test_a_store_of_the_first_version_keeps_what_it_holds(empty_url, monkeypatch):
+    monkeypatch.setattr(migration, "HEAD", "0001")
+    Store.open(empty_url, migrate=True).close()
+    at = "'2025-01-01T00:00:00.000000Z'"
+    run(
+        empty_url,
+        "INSERT INTO flowstone_ticks"
+        " (source, outcome, started_at, finished_at, events, duplicates)"
+        f" VALUES ('sensor:a', 'triggered', {at}, {at}, 1, 0)",
+    )
+    monkeypatch.undo()
+    assert Store.upgrade(empty_url) == ("0001", migration.HEAD)
+    store = Store.open(empty_url)
+    (tick,) = store.ticks()
+    assert (tick.source, tick.events) == ("sensor:a", 1)
+    assert store.counts()
+    store.close()
 
 
 def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
@@ -271,10 +290,10 @@ def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
 
 
 def test_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tmp_path):
-    run(own_store_url, "UPDATE flowstone_schema SET version_num = '0002'")
+    run(own_store_url, "UPDATE flowstone_schema SET version_num = '9999'")
     before = digests(tmp_path)
     for use in (Store.open, Store.upgrade):
-        with pytest.raises(StoreError, match=r"revision 0002; .* knows those up to 0001"):
+        with pytest.raises(StoreError, match=r"revision 9999; .* knows those up to 0002"):
             use(own_store_url)
     assert digests(tmp_path) == before
 
