@@ -1,0 +1,1 @@
+"""The triggers that FlowStone brings along."""
