@@ -27,7 +27,9 @@ space := $(empty) $(empty)
 comma := ,
 PURE := $(subst $(space),$(comma),$(strip \
 	$(addprefix flowstone_core/,errors.py clock.py duration.py document.py partition.py redaction.py \
-	event.py sensor.py asset.py materialization.py retry.py tick.py decision.py attempt.py settings.py worker.py) \
+	event.py sensor.py asset.py materialization.py retry.py tick.py decision.py attempt.py settings.py \
+	zone.py template.py trigger.py triggers/* schedule.py catchup.py firing.py \
+	worker.py sensor_worker.py schedule_worker.py) \
 	plugins/flowstone-s3/src/flowstone_s3/*))
 
 lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter

@@ -54,9 +54,12 @@ class Announcer:
             "events": tick.events,
             "duplicates": tick.duplicates,
         }
+        if tick.skipped:
+            extra["skipped"] = tick.skipped
         if tick.error:
             extra["error"] = tick.error
-        logger.log(logging.INFO if tick.outcome.good else logging.WARNING, "tick", extra=extra)
+        fine = tick.outcome.good and not tick.skipped
+        logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
         self._watch(tick)
         self._observers.tell("flowstone_tick_finished", tick=tick)
 

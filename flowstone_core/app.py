@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowstone_core.status import SensorStatus, Status
     from flowstone_core.store import Store
     from flowstone_core.supervisor import Supervisor
-    from flowstone_core.tick import Tick
+    from flowstone_core.tick import Tick, TickCommit
 
 
 class Flowstone:
@@ -264,13 +264,13 @@ class Flowstone:
         self._declare(name)
         self._store.reset_sensor(name, self._clock.now(), forget_keys=forget_keys)
 
-    def preview_sensor(self, name: str) -> Decision:
+    def preview_sensor(self, name: str) -> Decision[TickCommit]:
         """Poll a sensor now, in the calling thread, and commit nothing.
 
         Returns:
             What the tick would amount to; it begins from the stored state.
         """
-        from flowstone_core.worker import SensorWorker
+        from flowstone_core.sensor_worker import SensorWorker
 
         declaration = self.settings.sensors.get(name)
         if declaration is None:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
-from flowstone_core.decision import Decision
 from flowstone_core.errors import StoreUnavailableError, describe
 from flowstone_core.redaction import Redactor
-from flowstone_core.store import Store, TickResult
-from flowstone_core.tick import TickCommit
-from flowstone_core.worker import SensorWorker
+from flowstone_core.store import Commit, Store, TickResult
+from flowstone_core.worker import AnyDecision, Worker
 
 logger = logging.getLogger("flowstone.committer")
 
@@ -29,11 +27,11 @@ class Verdict:
 
     Attributes:
         committed: Whether all its transactions were made.
-        stale: Whether the sensor is no longer this runner's, or was changed meanwhile.
+        stale: Whether the sensor or schedule is no longer this runner's, or was changed meanwhile.
     """
 
-    worker: SensorWorker
-    decision: Decision
+    worker: Worker
+    decision: AnyDecision
     committed: bool
     stale: bool = False
 
@@ -42,7 +40,7 @@ class Committer:
     """A thread that writes decisions to the store and tells what became of each.
 
     Args:
-        owner: The runner's id, by which the store knows whose the sensors are.
+        owner: The runner's id, by which the store knows what is its own.
         on_result: Called with each transaction's results, after the commit.
         on_verdict: Called once for each decision, last.
     """
@@ -64,7 +62,7 @@ class Committer:
         self._redact = redact
         self._on_result = on_result
         self._on_verdict = on_verdict
-        self._queue: queue.SimpleQueue[tuple[SensorWorker, Decision] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Worker, AnyDecision] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="flowstone-commit", daemon=True)
         self._down = False
 
@@ -72,7 +70,7 @@ class Committer:
         """Begin; call it once."""
         self._thread.start()
 
-    def put(self, worker: SensorWorker, decision: Decision) -> None:
+    def put(self, worker: Worker, decision: AnyDecision) -> None:
         """Have a decision written; any thread, returns at once."""
         self._queue.put((worker, decision))
 
@@ -100,7 +98,7 @@ class Committer:
             if ending:
                 return
 
-    def _write_group(self, group: Sequence[tuple[SensorWorker, Decision]]) -> Iterator[Verdict]:
+    def _write_group(self, group: Sequence[tuple[Worker, AnyDecision]]) -> Iterator[Verdict]:
         if not group:
             return
         try:
@@ -120,7 +118,7 @@ class Committer:
         for (worker, decision), result in zip(group, results, strict=True):
             yield Verdict(worker, decision, result.committed, stale=not result.committed)
 
-    def _write_in_turn(self, worker: SensorWorker, decision: Decision) -> Verdict:
+    def _write_in_turn(self, worker: Worker, decision: AnyDecision) -> Verdict:
         try:
             for commit in decision.commits:
                 (result,) = self._write([commit])
@@ -130,23 +128,23 @@ class Committer:
             self._unavailable(error)
             return Verdict(worker, decision, committed=False)
         except Exception as error:
-            logger.exception("the store refused a tick", extra={"sensor": worker.name})
+            logger.exception("the store refused a tick", extra=worker.labels)
             return self._write_refusal(worker, error)
         return Verdict(worker, decision, committed=True)
 
-    def _write_refusal(self, worker: SensorWorker, error: Exception) -> Verdict:
+    def _write_refusal(self, worker: Worker, error: Exception) -> Verdict:
         failure = worker.refuse(error)
         try:
             (result,) = self._write(failure.commits)
         except Exception as second:  # noqa: BLE001 - whatever it is, the thread must go on
             logger.error(  # noqa: TRY400 - the first one's traceback is in the log already
                 "the store refused the record of a failed tick too",
-                extra={"sensor": worker.name, "error": describe(second, self._redact)},
+                extra={**worker.labels, "error": describe(second, self._redact)},
             )
             return Verdict(worker, failure, committed=False)
         return Verdict(worker, failure, result.committed, stale=not result.committed)
 
-    def _write(self, commits: Sequence[TickCommit]) -> Sequence[TickResult]:
+    def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
         results = self._store.commit_ticks(self._owner, commits, self._assets, self._clock.now())
         if self._down:
             self._down = False

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from flowstone_core.document import PAYLOAD_LIMIT, STATE_LIMIT, dump_document, same_document
 from flowstone_core.errors import (
@@ -23,7 +24,7 @@ from flowstone_core.errors import (
 )
 from flowstone_core.event import Event, NotTriggered, PollFailed, Triggered
 from flowstone_core.partition import encode_partition
-from flowstone_core.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+from flowstone_core.tick import NewEvent, ScheduleCommit, SensorMemory, TickCommit, TickOutcome
 
 QUARANTINE_INTERVAL = timedelta(hours=1)
 """How often a quarantined sensor is tried."""
@@ -74,24 +75,29 @@ class Observation:
     initial: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+C_co = TypeVar("C_co", bound="TickCommit | ScheduleCommit", covariant=True)
+
+
+@dataclass(frozen=True)
+class Decision(Generic[C_co]):
     """What a tick amounts to.
 
     Attributes:
         commits: The transactions to make, in order; none for a quiet tick. If one fails, those
             after it must not be made.
-        delay: How long to wait, from the end of this tick, before the next poll; None means the
-            sensor's own interval.
+        delay: How long to wait, from the end of this tick, before the next one; None means a
+            sensor's own interval, and of a schedule that nothing is to come.
     """
 
     outcome: TickOutcome
-    commits: tuple[TickCommit, ...] = ()
+    commits: tuple[C_co, ...] = ()
     delay: timedelta | None = None
     error: str | None = None
 
 
-def decide(rules: TickRules, memory: SensorMemory, observation: Observation) -> Decision:
+def decide(
+    rules: TickRules, memory: SensorMemory, observation: Observation
+) -> Decision[TickCommit]:
     """Decide what a sensor's tick amounts to.
 
     No event of a good outcome is ever dropped, save for a baseline: each is in exactly one of
@@ -113,7 +119,9 @@ def decide(rules: TickRules, memory: SensorMemory, observation: Observation) -> 
         return _failure(rules, memory, observation, broken, memory.state or observation.initial)
 
 
-def _decide(rules: TickRules, memory: SensorMemory, observation: Observation) -> Decision:
+def _decide(
+    rules: TickRules, memory: SensorMemory, observation: Observation
+) -> Decision[TickCommit]:
     seen = observation.outcome
     if observation.raised and isinstance(seen, BaseException):
         return _failure(rules, memory, observation, seen, memory.state or observation.initial)
@@ -139,7 +147,7 @@ def _quiet_or_commit(
     observation: Observation,
     state: object,
     events: Sequence[NewEvent],
-) -> Decision:
+) -> Decision[TickCommit]:
     settled = memory.polled and not memory.failures and memory.not_before is None
     if not events and settled and memory.state is not None and same_document(state, memory.state):
         return Decision(TickOutcome.NOT_TRIGGERED)
@@ -169,7 +177,7 @@ def _failure(
     observation: Observation,
     error: BaseException,
     state: str | None,
-) -> Decision:
+) -> Decision[TickCommit]:
     text = describe(error, rules.redact)
     after = replace(memory, state=state, not_before=None)
     delay = honoured_delay(error)

@@ -1,7 +1,7 @@
-"""The runner: which sensor is due, poll, decide, commit, tell.
+"""The runner: which sensor or schedule is due, look, decide, commit, tell.
 
 Threads and what they own: the *scheduler* has the heap of due times and nobody else touches it;
-the *pool* polls and decides; the *committer* writes; the *watch* looks once a second at what
+the *pool* ticks and decides; the *committer* writes; the *roster* looks once a second at what
 operators and other runners did. Whatever concerns the heap reaches the scheduler as a message.
 """
 
@@ -11,7 +11,6 @@ import heapq
 import logging
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -21,36 +20,42 @@ from flowstone_core.announcer import Announcer
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
 from flowstone_core.committer import Committer, Verdict
-from flowstone_core.decision import Decision
 from flowstone_core.declaration import SensorDeclaration
 from flowstone_core.pool import Pool
 from flowstone_core.redaction import Redactor
-from flowstone_core.roster import Roster
-from flowstone_core.store import Store, TickResult
+from flowstone_core.roster import AnyShare, Roster
+from flowstone_core.schedule import Schedule
+from flowstone_core.schedule_worker import ScheduleWorker
+from flowstone_core.sensor_worker import SensorWorker
+from flowstone_core.share import ScheduleShare, SensorShare
+from flowstone_core.store import Declared, ScheduleRecord, Store, TickResult
 from flowstone_core.tick import SensorMemory
-from flowstone_core.turn import CleanupCall, PollTurn
-from flowstone_core.worker import SensorWorker
+from flowstone_core.turn import CleanupCall, Turn
+from flowstone_core.worker import AnyDecision, Worker
 
 logger = logging.getLogger("flowstone.runner")
 
-SPREAD = 5.0
-"""Seconds over which first polls are spread, so that many sensors do not start together."""
-
 STORE_RETRY = 5.0
-"""Seconds until a sensor is polled again whose tick could not be written."""
+"""Seconds until what could not be written is found again."""
+
+CLOCK_STEP = 0.5
+"""Seconds by which the wall clock moves against the monotonic one between two steps if it was
+set, or if the machine slept; then every schedule is looked at."""
 
 
 class Runner:
-    """Ticks the sensors that it owns.
+    """Ticks the sensors and schedules that it owns.
 
     Args:
         store: Where ticks are committed.
         runner_id: As registered by the heartbeat.
         sensors: What is declared; only enabled ones are ticked.
+        schedules: What files and pipelines say of schedules; the store has more.
+        make_schedule: Makes a schedule of its record; called in any thread, and may raise.
         assets: All assets.
         announcer: Told after each commit.
         wake_engine: Called after each commit that made something due.
-        poll_threads: Polls that may run at once.
+        poll_threads: Ticks that may run at once.
     """
 
     def __init__(
@@ -65,7 +70,11 @@ class Runner:
         redact: Redactor,
         wake_engine: Callable[[], None],
         poll_threads: int = 32,
+        schedules: Mapping[str, Declared] | None = None,
+        make_schedule: Callable[[ScheduleRecord], Schedule] | None = None,
     ) -> None:
+        self._store = store
+        self._redact = redact
         self._clock = clock
         self._announcer = announcer
         self._wake_engine = wake_engine
@@ -73,15 +82,33 @@ class Runner:
         self._committer = Committer(
             store, runner_id, assets, clock, redact, self._on_result, self._on_verdict
         )
-        self._workers = {
-            name: SensorWorker(declaration, assets, clock, redact)
-            for name, declaration in sensors.items()
+        sensor_workers = [
+            SensorWorker(declaration, assets, clock, redact)
+            for declaration in sensors.values()
             if declaration.settings.enabled
+        ]
+        self._workers: dict[str, Worker] = {worker.source: worker for worker in sensor_workers}
+        self._make_schedule = make_schedule
+        names = [worker.name for worker in sensor_workers]
+        self._shares: dict[str, AnyShare] = {
+            "sensor": SensorShare(
+                store, clock, runner_id, names, self._on_sensor, partial(self._on_lost, "sensor")
+            )
         }
-        self._roster = Roster(
-            store, clock, runner_id, self._workers, self._on_claimed, self._on_lost
-        )
-        self._heap: list[tuple[float, int, SensorWorker]] = []
+        if make_schedule is not None:
+            self._shares["schedule"] = ScheduleShare(
+                store,
+                clock,
+                runner_id,
+                schedules or {},
+                assets,
+                make_schedule,
+                self._on_schedule,
+                partial(self._on_lost, "schedule"),
+            )
+        self._roster = Roster(tuple(self._shares.values()), clock, self._on_look)
+        self._drift = self._measure_drift()
+        self._heap: list[tuple[float, int, Worker]] = []
         self._numbers = count(1)
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waker = clock.waker()
@@ -120,27 +147,19 @@ class Runner:
         self._roster.start()
 
     def run_once(self) -> None:
-        """Poll each sensor once, return when all is committed.
-
-        A sensor that asked to be polled later is left alone until then. One that failed is not:
-        whoever asks for a poll now wants to know whether it works again.
+        """Tick each sensor and schedule once, return when all is committed.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self.open()
-        for name in sorted(self._workers):
-            worker = self._workers[name]
-            if not worker.owned:
-                reason = "it is paused, or another runner polls it"
-            elif worker.memory.broken:
-                reason = "it is broken until it is reset"
-            elif worker.backoff_left() and not worker.memory.failures:
-                reason = f"it asked to be polled after {worker.memory.not_before}"
-            else:
+        for source in sorted(self._workers):
+            worker = self._workers[source]
+            reason = worker.held_back_by
+            if reason is None:
                 self._dispatch(worker)
-                continue
-            logger.warning("not polled: %s", reason, extra={"sensor": name})
+            else:
+                logger.warning("not ticked: %s", reason, extra=worker.labels)
         self.settle()
 
     def step(self) -> float | None:
@@ -150,15 +169,15 @@ class Runner:
             Seconds until there is something to do again; None when nothing is foreseen.
         """
         self._receive()
+        self._notice_clock_step()
         waits = [self._pool.expire()]
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
             due, number, worker = heapq.heappop(self._heap)
-            if number == worker.armed and worker.pollable and self._dispatch(worker):
-                # Start to start, and in step with the first poll; a machine that slept polls
-                # once, not as often as it missed.
-                missed = (now - due) // worker.every
-                self._arm(worker, due + (missed + 1) * worker.every)
+            if number == worker.armed and worker.tickable and self._dispatch(worker):
+                following = worker.following(due, now)
+                if following is not None:
+                    self._arm(worker, following)
                 waits.append(worker.deadline)
         if self._heap:
             waits.append(self._heap[0][0] - now)
@@ -230,25 +249,37 @@ class Runner:
         self._receive()
         return True
 
-    def _dispatch(self, worker: SensorWorker) -> bool:
+    def _dispatch(self, worker: Worker) -> bool:
         turn = worker.begin()
         if turn is None:
             return False
         with self._undecided_lock:
             self._undecided += 1
-        self._pool.submit(PollTurn(worker, turn, self._on_decided, self._on_returned))
+        self._pool.submit(Turn(worker, turn, self._on_decided, self._on_returned))
         return True
 
-    def _arm(self, worker: SensorWorker, due: float) -> None:
+    def _arm(self, worker: Worker, due: float) -> None:
         worker.armed = next(self._numbers)
         heapq.heappush(self._heap, (due, worker.armed, worker))
 
-    def _adopt(self, worker: SensorWorker, memory: SensorMemory) -> None:
-        worker.memory, worker.owned = memory, True
-        if memory.broken:
-            logger.warning("not polled: broken until it is reset", extra={"sensor": worker.name})
-        spread = zlib.crc32(worker.name.encode()) / 2**32 * min(worker.every, SPREAD)
-        self._arm(worker, self._clock.monotonic() + max(spread, worker.backoff_left()))
+    def _adopt(self, worker: Worker) -> None:
+        worker.owned = True
+        reason = worker.held_back_by
+        if reason is not None:
+            logger.warning("not ticked: %s", reason, extra=worker.labels)
+        self._arm(worker, self._clock.monotonic() + worker.first_delay())
+
+    def _notice_clock_step(self) -> None:
+        drift = self._measure_drift()
+        if abs(drift - self._drift) > CLOCK_STEP:
+            logger.warning("the clock was set, or the machine slept: every schedule is looked at")
+            for worker in self._workers.values():
+                if isinstance(worker, ScheduleWorker):
+                    self._arm(worker, self._clock.monotonic())
+        self._drift = drift
+
+    def _measure_drift(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     def _receive(self) -> None:
         while not self._messages.empty():
@@ -256,23 +287,45 @@ class Runner:
 
     # -- called in other threads --------------------------------------------------------------
 
-    def _on_decided(self, worker: SensorWorker, decision: Decision, holds: int) -> None:
+    def _on_decided(self, worker: Worker, decision: AnyDecision, holds: int) -> None:
         if not decision.commits:
-            self._over(worker, holds)
+            self._over(worker, holds, _seconds(decision))
             return
         if holds > 1:
             worker.release(holds - 1)
         self._committer.put(worker, decision)
 
-    def _on_returned(self, worker: SensorWorker) -> None:
+    def _on_returned(self, worker: Worker) -> None:
         if worker.release():
             self._rearm(worker, worker.backoff_left())
 
-    def _on_claimed(self, name: str, memory: SensorMemory) -> None:
-        self._tell_scheduler(partial(self._adopt, self._workers[name], memory))
+    def _on_sensor(self, name: str, memory: SensorMemory) -> None:
+        worker = self._workers[f"sensor:{name}"]
+        self._tell_scheduler(partial(self._adopt_sensor, worker, memory))
 
-    def _on_lost(self, name: str) -> None:
-        self._workers[name].owned = False
+    def _adopt_sensor(self, worker: Worker, memory: SensorMemory) -> None:
+        if isinstance(worker, SensorWorker):
+            worker.memory = memory
+        self._adopt(worker)
+
+    def _on_schedule(self, _: str, record: ScheduleRecord) -> None:
+        assert self._make_schedule is not None  # noqa: S101 - for the type checker
+        make = partial(self._make_schedule, record)
+        worker = ScheduleWorker(record, make, self._store.active_of, self._clock, self._redact)
+        self._tell_scheduler(partial(self._adopt_schedule, worker))
+
+    def _adopt_schedule(self, worker: ScheduleWorker) -> None:
+        self._workers[worker.source] = worker
+        self._adopt(worker)
+
+    def _on_lost(self, kind: str, name: str) -> None:
+        worker = self._workers.get(f"{kind}:{name}")
+        if worker is not None:
+            worker.owned = False
+
+    def _on_look(self) -> None:
+        # The scheduler compares the clocks whenever it is awake.
+        self._waker.set()
 
     def _on_result(self, result: TickResult) -> None:
         self._announcer.result(result)
@@ -283,20 +336,18 @@ class Runner:
         worker, decision = verdict.worker, verdict.decision
         delay: float | None = None
         if verdict.committed:
-            worker.memory = decision.commits[-1].after
-            if decision.delay is not None:
-                delay = decision.delay.total_seconds()
+            worker.remember(decision)
+            delay = _seconds(decision)
         elif verdict.stale:
             logger.warning(
-                "tick discarded: the sensor was changed or taken over meanwhile",
-                extra={"sensor": worker.name},
+                "tick discarded: it was changed or taken over meanwhile", extra=worker.labels
             )
-            self._roster.forget(worker.name)
+            self._shares[worker.kind].forget(worker.name)
         else:
             delay = STORE_RETRY
         self._over(worker, 1, delay)
 
-    def _over(self, worker: SensorWorker, holds: int, delay: float | None = None) -> None:
+    def _over(self, worker: Worker, holds: int, delay: float | None = None) -> None:
         overdue = worker.release(holds)
         if delay is not None:
             self._rearm(worker, delay)
@@ -308,9 +359,13 @@ class Runner:
         if idle:
             self._waker.set()
 
-    def _rearm(self, worker: SensorWorker, delay: float) -> None:
+    def _rearm(self, worker: Worker, delay: float) -> None:
         self._tell_scheduler(partial(self._arm, worker, self._clock.monotonic() + delay))
 
     def _tell_scheduler(self, message: Callable[[], None]) -> None:
         self._messages.put(message)
         self._waker.set()
+
+
+def _seconds(decision: AnyDecision) -> float | None:
+    return None if decision.delay is None else decision.delay.total_seconds()

@@ -1,4 +1,4 @@
-"""Ticks as values: what a sensor remembers between two, and what one writes."""
+"""Ticks as values: what a sensor or a schedule remembers between two, and what one writes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class TickOutcome(StrEnum):
     RETRY_LATER = "retry_later"
     BROKEN = "broken"
     """The sensor said that no retry helps; it waits for a reset."""
+    SKIPPED = "skipped"
+    """A schedule's instants came, and nothing was fired for them; each has its reason."""
 
     @property
     def good(self) -> bool:
@@ -26,7 +28,66 @@ class TickOutcome(StrEnum):
         return self in _GOOD
 
 
-_GOOD = frozenset({TickOutcome.TRIGGERED, TickOutcome.NOT_TRIGGERED, TickOutcome.BASELINE})
+_GOOD = frozenset(
+    {
+        TickOutcome.TRIGGERED,
+        TickOutcome.NOT_TRIGGERED,
+        TickOutcome.BASELINE,
+        TickOutcome.SKIPPED,
+    }
+)
+
+
+class SkipReason(StrEnum):
+    """Why a schedule fired nothing for an instant."""
+
+    CATCHUP = "catchup"
+    """It was missed, and the schedule's ``catchup`` does not want it."""
+    WINDOW = "window"
+    """It was missed longer ago than the schedule's ``catchup_window``."""
+    OVERLAP = "overlap"
+    """The schedule's last materialization had not ended."""
+    PAUSED = "paused"
+    """The schedule was paused."""
+    DISABLED = "disabled"
+    """The schedule was disabled."""
+    EDITED = "edited"
+    """It was missed, and then the schedule's times were changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Instants, one after another, that a schedule fired nothing for, for one reason.
+
+    Attributes:
+        first: The first of them.
+        last: The last of them; where not all were counted, the moment up to which there are more.
+        count: How many; at least so many where not all were counted.
+        complete: Whether all were counted.
+    """
+
+    reason: SkipReason
+    first: datetime
+    last: datetime
+    count: int = 1
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMemory:
+    """What the store knows of a schedule between two ticks.
+
+    Attributes:
+        decided_until: What is due up to here has been decided on: it was fired or skipped.
+        version: Counts the ticks that were not quiet, and the edits; it is never set back.
+        failures: Failed ticks in a row.
+        not_before: When it may be evaluated next; None for any time.
+    """
+
+    decided_until: datetime
+    version: int = 0
+    failures: int = 0
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +115,18 @@ class SensorMemory:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event ready to be committed: all its parts are texts."""
+    """An event ready to be committed: all its parts are texts.
+
+    Attributes:
+        in_line: Whether its materialization starts only when those that its source asked for
+            before have ended.
+    """
 
     key: str
     asset: str
     partition: str
     payload: str | None = None
+    in_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +158,33 @@ class TickCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleCommit:
+    """What one transaction of a schedule's tick writes; see `TickCommit`."""
+
+    schedule: str
+    outcome: TickOutcome
+    started_at: datetime
+    finished_at: datetime
+    before: ScheduleMemory
+    after: ScheduleMemory
+    events: tuple[NewEvent, ...] = ()
+    error: str | None = None
+    skips: tuple[Skip, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The source of its events."""
+        return f"schedule:{self.schedule}"
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A tick as it was committed, for `flowstone_tick_finished` and the listings.
 
     Attributes:
         events: How many events were new.
         duplicates: How many were suppressed because the source had their key already.
+        skipped: How many instants a schedule skipped, as far as they were counted.
     """
 
     id: int
@@ -107,3 +195,4 @@ class Tick:
     events: int = 0
     duplicates: int = 0
     error: str | None = None
+    skipped: int = 0

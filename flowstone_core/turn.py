@@ -1,19 +1,18 @@
-"""The calls that the pool makes for a sensor: one poll, or its clean-up."""
+"""The calls that the pool makes for a worker: one tick, or its clean-up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from flowstone_core.decision import Decision
 from flowstone_core.pool import Call
-from flowstone_core.worker import SensorWorker
+from flowstone_core.worker import AnyDecision, Worker
 
 
-class PollTurn(Call):
+class Turn(Call):
     """One turn of a worker.
 
     Args:
-        turn: The turn's number, from `SensorWorker.begin`.
+        turn: The turn's number, from `Worker.begin`.
         on_decided: Told the decision, and how many of the turn's holds go with it: the
             verdict's, and the thread's unless that has not come back.
         on_returned: Told that a thread that was given up has come back.
@@ -23,10 +22,10 @@ class PollTurn(Call):
 
     def __init__(
         self,
-        worker: SensorWorker,
+        worker: Worker,
         turn: int,
-        on_decided: Callable[[SensorWorker, Decision, int], None],
-        on_returned: Callable[[SensorWorker], None],
+        on_decided: Callable[[Worker, AnyDecision, int], None],
+        on_returned: Callable[[Worker], None],
     ) -> None:
         super().__init__(worker.deadline)
         self._worker = worker
@@ -35,7 +34,7 @@ class PollTurn(Call):
         self._on_returned = on_returned
 
     def run(self) -> None:
-        """Poll and decide."""
+        """Tick and decide."""
         decision = self._worker.tick(self._turn)
         if decision is None:
             self._on_returned(self._worker)
@@ -50,7 +49,7 @@ class PollTurn(Call):
 
 
 class CleanupCall(Call):
-    """The clean-up of a worker's sensor.
+    """The clean-up of a worker.
 
     Args:
         on_done: Called when it is over, one way or the other.
@@ -58,7 +57,7 @@ class CleanupCall(Call):
 
     __slots__ = ("_on_done", "_worker", "done")
 
-    def __init__(self, worker: SensorWorker, on_done: Callable[[], None]) -> None:
+    def __init__(self, worker: Worker, on_done: Callable[[], None]) -> None:
         super().__init__(worker.deadline)
         self._worker = worker
         self._on_done = on_done

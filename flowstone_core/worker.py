@@ -1,29 +1,19 @@
-"""One sensor's life in a runner: its instance, what is known of it, and whose turn it is."""
+"""One sensor's or schedule's life in a runner: whose turn it is, and what every turn has."""
 
 from __future__ import annotations
 
-import inspect
-import logging
 import threading
-from functools import partial
+from abc import ABC, abstractmethod
+from typing import TypeAlias
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.clock import Clock
-from flowstone_core.decision import Decision, Observation, TickRules, decide
-from flowstone_core.declaration import AnySensor, SensorDeclaration
-from flowstone_core.document import STATE_LIMIT, dump_document, load_document
-from flowstone_core.errors import OutcomeError, PollTimeoutError, ValidationError, describe
-from flowstone_core.logger import IdsLogger
-from flowstone_core.redaction import Redactor
-from flowstone_core.retry import backoff_delay
-from flowstone_core.sensor import PollContext
-from flowstone_core.tick import SensorMemory
+from flowstone_core.decision import Decision
+from flowstone_core.tick import ScheduleCommit, TickCommit
 
-logger = logging.getLogger("flowstone.worker")
+AnyDecision: TypeAlias = Decision[TickCommit] | Decision[ScheduleCommit]
 
 
-class SensorWorker:
-    """Polls one sensor, contains whatever it does, and decides what that amounts to.
+class Worker(ABC):
+    """Ticks one thing, contains whatever it does, and decides what that amounts to.
 
     A tick is a turn. It begins with `begin`, in the scheduler; `tick` runs it, in a thread of
     the pool; `expire` ends it early, in the scheduler, and what `tick` still returns is then
@@ -32,44 +22,32 @@ class SensorWorker:
     sensor is never polled twice at once, not even when a thread hangs.
 
     Args:
-        declaration: The sensor.
-        assets: All assets; events must be for one of them.
-        redact: Hides secrets in error texts.
+        kind: ``sensor`` or ``schedule``.
+        name: Unique among its kind.
+        deadline: Seconds after which a turn is ended.
     """
 
-    def __init__(
-        self,
-        declaration: SensorDeclaration,
-        assets: AssetGraph,
-        clock: Clock,
-        redact: Redactor,
-    ) -> None:
-        settings = declaration.settings
-        self.name = declaration.name
-        self.every = settings.every.total_seconds()
-        self.deadline = settings.deadline.total_seconds()
-        self.memory = SensorMemory()
+    def __init__(self, kind: str, name: str, deadline: float) -> None:
+        self.kind = kind
+        self.name = name
+        self.deadline = deadline
         self.owned = False
         self.armed = 0
         """Which of its entries in the scheduler's heap counts; the scheduler's alone."""
-        self._declaration = declaration
-        self._clock = clock
-        self._redact = redact
-        self._rules = TickRules(
-            declaration.name,
-            declaration.asset,
-            assets,
-            settings.max_events,
-            settings.first_poll == "baseline",
-            settings.quarantine_after,
-            partial(backoff_delay, first=settings.backoff, limit=settings.backoff_limit),
-            redact,
-        )
-        self._sensor: AnySensor | None = None
         self._lock = threading.Lock()
         self._turn = 0
         self._holds = 0
         self._overdue = False
+
+    @property
+    def source(self) -> str:
+        """What its ticks and events have as their source."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What log lines about it carry."""
+        return {self.kind: self.name}
 
     @property
     def busy(self) -> bool:
@@ -77,14 +55,57 @@ class SensorWorker:
         return self._holds > 0
 
     @property
-    def pollable(self) -> bool:
-        """Whether it is this runner's and not broken."""
-        return self.owned and not self.memory.broken
+    @abstractmethod
+    def tickable(self) -> bool:
+        """Whether it is this runner's, and nothing says that it must not be ticked."""
 
+    @property
+    @abstractmethod
+    def held_back_by(self) -> str | None:
+        """Why somebody who asks for a tick now is refused; None if he is not."""
+
+    @abstractmethod
+    def first_delay(self) -> float:
+        """Return the seconds until its first tick, from when the runner got it."""
+
+    @abstractmethod
     def backoff_left(self) -> float:
-        """Return the seconds until it may be polled again; zero when it does not back off."""
-        until = self.memory.not_before
-        return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
+        """Return the seconds until it may be ticked again; zero when it does not back off."""
+
+    @abstractmethod
+    def following(self, due: float, now: float) -> float | None:
+        """Return when it is due after a tick that was due, and began, at these moments.
+
+        Returns:
+            Monotonic seconds; None if only the tick's decision can say.
+        """
+
+    @abstractmethod
+    def tick(self, turn: int) -> AnyDecision | None:
+        """Tick; in a thread of the pool, and never raises.
+
+        Returns:
+            The decision, or None if the turn was ended early: the result is discarded.
+        """
+
+    @abstractmethod
+    def expire(self, turn: int) -> AnyDecision | None:
+        """End a turn that is past its deadline; in the scheduler.
+
+        Returns:
+            The decision, or None if it has come back just now after all.
+        """
+
+    @abstractmethod
+    def refuse(self, error: Exception) -> AnyDecision:
+        """Decide what it amounts to that the store refused what a good tick wanted to write."""
+
+    @abstractmethod
+    def remember(self, decision: AnyDecision) -> None:
+        """Know from now on what a committed decision says."""
+
+    def cleanup(self) -> None:  # noqa: B027 - few have anything to close
+        """Close what it holds; in a thread of the pool, and never raises."""
 
     def begin(self) -> int | None:
         """Begin a turn.
@@ -114,92 +135,9 @@ class SensorWorker:
             self._overdue = False
             return True
 
-    def tick(self, turn: int) -> Decision | None:
-        """Poll, and decide what it amounts to; in a thread of the pool, and never raises.
-
-        Returns:
-            The decision, or None if the turn was ended early: the result is discarded.
-        """
-        # Read once: an operator's reset may replace it while the poll runs, and what is decided
-        # on the old one must then be refused by the store.
-        memory = self.memory
-        started_at = self._clock.now()
-        initial: str | None = None
-        raised = False
-        outcome: object
-        try:
-            sensor = self._instance()
-            if memory.state is None:
-                initial = _initial_state(sensor)
-            outcome = sensor.poll(load_document(memory.state or initial or "null"))
-            if inspect.iscoroutine(outcome):
-                outcome.close()
-        except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
-            outcome, raised = error, True
-        if not self._end(turn):
-            text = describe(outcome, self._redact) if isinstance(outcome, BaseException) else ""
-            logger.warning(
-                "late result discarded",
-                extra={"sensor": self.name, "outcome": type(outcome).__name__, "error": text},
-            )
-            return None
-        observation = Observation(outcome, started_at, self._clock.now(), raised, initial)
-        return decide(self._rules, memory, observation)
-
-    def expire(self, turn: int) -> Decision | None:
-        """End a turn that is past its deadline; in the scheduler.
-
-        Returns:
-            The decision, or None if the poll has come back just now after all.
-        """
-        if not self._end(turn):
-            return None
-        seconds = f"{self.deadline:g} s"
-        return self._failed(
-            PollTimeoutError(
-                f"the poll did not come back within its deadline of {seconds}",
-                hint="its late result is discarded, and it is not polled again before it returns",
-            )
-        )
-
-    def refuse(self, error: Exception) -> Decision:
-        """Decide what it amounts to that the store refused what a good tick wanted to write."""
-        return self._failed(error)
-
-    def cleanup(self) -> None:
-        """Have the sensor close what it holds; in a thread of the pool, and never raises."""
-        sensor, self._sensor = self._sensor, None
-        if sensor is None:
-            return
-        try:
-            sensor.cleanup()
-        except BaseException as error:  # noqa: BLE001
-            logger.warning(
-                "cleanup failed",
-                extra={"sensor": self.name, "error": describe(error, self._redact)},
-            )
-
-    def _instance(self) -> AnySensor:
-        if self._sensor is None:
-            log = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": self.name})
-            context = PollContext(self.name, log, self._clock)
-            self._sensor = self._declaration.sensor_class(self._declaration.config, context)
-        return self._sensor
-
     def _end(self, turn: int) -> bool:
         with self._lock:
             if turn != self._turn:
                 return False
             self._turn += 1
             return True
-
-    def _failed(self, error: Exception) -> Decision:
-        now = self._clock.now()
-        return decide(self._rules, self.memory, Observation(error, now, now, raised=True))
-
-
-def _initial_state(sensor: AnySensor) -> str:
-    try:
-        return dump_document(sensor.init(), what="the state from init", limit=STATE_LIMIT)
-    except ValidationError as error:
-        raise OutcomeError(error.message) from None

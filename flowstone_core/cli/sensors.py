@@ -22,6 +22,7 @@ from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.decision import Decision
+    from flowstone_core.tick import TickCommit
 
 COLUMNS = {
     "name": "SENSOR",
@@ -189,7 +190,7 @@ def reset(session: Session, *, name: str, forget_keys: bool) -> None:
     click.echo(f"sensor {name} is reset")
 
 
-def _print_decision(decision: Decision, state: str | None) -> None:
+def _print_decision(decision: Decision[TickCommit], state: str | None) -> None:
     print_facts(
         {
             "outcome": decision.outcome,
@@ -203,7 +204,7 @@ def _print_decision(decision: Decision, state: str | None) -> None:
     click.echo("\nNothing was committed.")
 
 
-def _events(decision: Decision) -> list[Row]:
+def _events(decision: Decision[TickCommit]) -> list[Row]:
     return [
         {
             "asset": event.asset,

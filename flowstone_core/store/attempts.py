@@ -18,7 +18,7 @@ from flowstone_core.materialization import (
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import events, runners, schema
+from flowstone_core.store import events, line, runners, schema
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.requests import let_go, materialization_of
 from flowstone_core.tick import NewEvent
@@ -57,6 +57,7 @@ def finish(
     if finished.state is MaterializationState.COMPLETED:
         followers = _follow(connection, finished, assets, now)
     let_go(connection, partition, waiting, now)
+    line.ended(connection, finished, now)
     return [finished, *followers]
 
 
@@ -225,9 +226,12 @@ def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) 
     claim = Claim(lost, row.token, (), {})
     moved = _move(connection, claim, state, None if exhausted else now, now, {"error": error})
     _close(connection, lost.id, lost.attempt, AttemptOutcome.LOST, error, now)
+    if moved is None:
+        return lost
     if exhausted:
         let_go(connection, lost.partition, None, now)
-    return lost if moved is None else materialization_of(moved)
+        line.ended(connection, materialization_of(moved), now)
+    return materialization_of(moved)
 
 
 def _fate(row: Row[*tuple[object, ...]]) -> str:

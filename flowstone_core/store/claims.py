@@ -16,7 +16,7 @@ from flowstone_core.materialization import (
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import events, schema
+from flowstone_core.store import events, line, schema
 from flowstone_core.store.database import among
 from flowstone_core.store.dependencies import Look, look_at
 from flowstone_core.store.requests import (
@@ -138,7 +138,9 @@ def _discard(
         .returning(_rows)
     ).one()
     let_go(connection, candidate.partition, assets.dependents(candidate.asset), now)
-    return materialization_of(row)
+    discarded = materialization_of(row)
+    line.ended(connection, discarded, now)
+    return discarded
 
 
 def _start(

@@ -16,7 +16,7 @@ from flowstone_core.materialization import (
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import attempts, events, schema
+from flowstone_core.store import attempts, events, line, schema
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.requests import ACTIVE, let_go, materialization_of, of_assets
 from flowstone_core.tick import NewEvent
@@ -168,7 +168,9 @@ def cancel(
         attempts.close_running(connection, number, found.attempt, _CANCELLED, now)
     waiting = (found.asset, *assets.dependents(found.asset))
     let_go(connection, found.partition, waiting, now)
-    return [get(connection, number)]
+    cancelled = get(connection, number)
+    line.ended(connection, cancelled, now)
+    return [cancelled]
 
 
 def _refuse_second_pending(connection: Connection, found: Materialization) -> None:

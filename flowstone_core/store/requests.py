@@ -72,6 +72,7 @@ def let_go(
         _rows.c.partition == partition,
         _rows.c.state == MaterializationState.PENDING,
         _rows.c.available_at.is_(None),
+        _rows.c.after_id.is_(None),
     ]
     if names is not None:
         held.append(_rows.c.asset.in_(names))
@@ -82,7 +83,12 @@ def look_again(connection: Connection, assets: AssetGraph, now: datetime) -> Non
     """Have everything that is held back looked at again, by what depends on what now."""
     connection.execute(
         update(_rows)
-        .where(schema.PENDING, _rows.c.available_at.is_(None), of_assets(assets))
+        .where(
+            schema.PENDING,
+            _rows.c.available_at.is_(None),
+            _rows.c.after_id.is_(None),
+            of_assets(assets),
+        )
         .values(available_at=now, waiting_for=None)
     )
 

@@ -1,4 +1,4 @@
-"""Runners: the processes that own sensors and carry materializations, and whether they live."""
+"""Runners: the processes that own sensors and schedules, and whether they live."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def renew(connection: Connection, runner_id: str, lease_until: datetime) -> bool
 
 
 def stop(connection: Connection, runner_id: str, now: datetime) -> None:
-    """Mark a runner as stopped and free its sensors."""
+    """Mark a runner as stopped and free its sensors and schedules."""
     connection.execute(
         update(_runners)
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-    sensors = schema.sensors
-    connection.execute(update(sensors).where(sensors.c.owner == runner_id).values(owner=None))
+    for owned in (schema.sensors, schema.schedules):
+        connection.execute(update(owned).where(owned.c.owner == runner_id).values(owner=None))
 
 
 def find(

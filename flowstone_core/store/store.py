@@ -12,6 +12,7 @@ from flowstone_core.engine import ClaimRound, RunnerInfo
 from flowstone_core.errors import StaleTickError
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Attempt, Claim, Materialization, MaterializationState
+from flowstone_core.schedule import Given
 from flowstone_core.store import (
     attempts,
     claims,
@@ -20,13 +21,16 @@ from flowstone_core.store import (
     migration,
     requests,
     runners,
+    schedules,
     sensors,
     ticks,
 )
+from flowstone_core.store import line as materialization_line
 from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
-from flowstone_core.store.ticks import TickResult
-from flowstone_core.tick import SensorMemory, Tick, TickCommit
+from flowstone_core.store.ticks import Commit, TickResult
+from flowstone_core.tick import SensorMemory, Skip, Tick, TickCommit
 
 
 class Store:
@@ -100,7 +104,7 @@ class Store:
         return self._database.write(runners.renew, runner_id, lease_until)
 
     def stop_runner(self, runner_id: str, now: datetime) -> None:
-        """Mark a runner as stopped and free its sensors."""
+        """Mark a runner as stopped and free its sensors and schedules."""
         self._database.write(runners.stop, runner_id, now)
 
     def runners(
@@ -186,15 +190,129 @@ class Store:
         """
         return self._database.write(sensors.reset, name, forget_keys=forget_keys)
 
+    # -- schedules -------------------------------------------------------------------------------
+
+    def declare_schedules(
+        self, declared: Collection[Declared], now: datetime
+    ) -> Sequence[Declared]:
+        """Take over what files and pipelines say of schedules; writes nothing if it is known.
+
+        What was said at run time stays over it. A schedule whose times change begins at ``now``.
+
+        Returns:
+            Those that were not known as they are.
+        """
+        changed = self._database.read(schedules.changed, declared)
+        if changed:
+            self._database.write(schedules.declare, changed, now)
+        return changed
+
+    def create_schedule(self, name: str, given: Given, now: datetime) -> ScheduleRecord:
+        """Write a schedule that no file and no pipeline declares; it begins at ``now``.
+
+        Raises:
+            ConflictError: If there is one of this name.
+        """
+        return self._database.write(schedules.create, name, given, now)
+
+    def edit_schedule(
+        self,
+        name: str,
+        version: int,
+        edits: Given | None,
+        skips: Sequence[Skip],
+        now: datetime,
+    ) -> ScheduleRecord | None:
+        """Replace all that was said of a schedule at run time.
+
+        Args:
+            version: As it was when the edit was worked out.
+            edits: None for nothing any more.
+            skips: What is skipped if its times change; it then begins at ``now``.
+
+        Returns:
+            The schedule; None if it has changed since: nothing was written.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        return self._database.write(schedules.edit, name, version, edits, skips, now)
+
+    def remove_schedule(self, name: str) -> None:
+        """Delete a schedule; its ticks, events and skips stay.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        self._database.write(schedules.remove, name)
+
+    def pause_schedule(self, name: str) -> ScheduleRecord:
+        """Have a schedule fire no more; its runner's next commit is refused.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        return self._database.write(schedules.pause, name)
+
+    def resume_schedule(self, name: str, skips: Sequence[Skip], now: datetime) -> ScheduleRecord:
+        """Have a paused schedule fire again, for what comes after ``now``.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        return self._database.write(schedules.resume, name, skips, now)
+
+    def claim_schedules(
+        self, runner_id: str, names: Iterable[str], now: datetime
+    ) -> dict[str, ScheduleRecord]:
+        """Make a runner the owner of those of the schedules that are free, as with sensors."""
+        return self._database.write(schedules.claim, runner_id, names, now)
+
+    def unowned_schedules(
+        self, runner_id: str, taken_over_at: datetime | None = None
+    ) -> dict[str, str | None]:
+        """Return the schedules that no runner owns, paused ones among them.
+
+        Args:
+            runner_id: Who asks.
+            taken_over_at: Also those of runners that are not alive then; None for none of them.
+
+        Returns:
+            By name: the asset of one that is declared nowhere, None for one that is declared.
+        """
+        return self._database.read(schedules.unowned, runner_id, taken_over_at)
+
+    def schedules(self, names: Collection[str] | None = None) -> list[ScheduleRecord]:
+        """List schedules by name; all, or those of the names that there are."""
+        return self._database.read(schedules.find, names)
+
+    def schedule(self, name: str) -> ScheduleRecord:
+        """Return one schedule.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        return self._database.read(schedules.get, name)
+
+    def skips(
+        self, schedule: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[StoredSkip]:
+        """List what schedules skipped, the latest first."""
+        return self._database.read(schedules.skips, schedule, limit, before_id)
+
+    def active_of(self, source: str, limit: int = 2) -> int:
+        """Count what a source asked for lately and has not ended, up to ``limit``."""
+        return self._database.read(materialization_line.active, source, limit)
+
     # -- ticks and events ------------------------------------------------------------------------
 
     def commit_ticks(
-        self, owner: str, commits: Sequence[TickCommit], assets: AssetGraph, now: datetime
+        self, owner: str, commits: Sequence[Commit], assets: AssetGraph, now: datetime
     ) -> list[TickResult]:
         """Commit what ticks amount to, in one transaction: all that are not stale, or none.
 
-        A tick is stale if its sensor is not the owner's any more, is paused, or has another
-        version than when the tick began; nothing of it is written.
+        A tick is stale if its sensor or schedule is not the owner's any more, is paused, or has
+        another version than when the tick began; nothing of it is written.
 
         Returns:
             One result for each commit, in their order.

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization
-from flowstone_core.store import events, schema
+from flowstone_core.store import events, line, schedules, schema
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.sensors import CHUNK
-from flowstone_core.tick import NewEvent, Tick, TickCommit, TickOutcome
+from flowstone_core.tick import NewEvent, ScheduleCommit, Tick, TickCommit, TickOutcome
 
 _ticks = schema.ticks
 _sensors = schema.sensors
 
+Commit: TypeAlias = TickCommit | ScheduleCommit
+
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """What became of one `TickCommit`.
+    """What became of one commit.
 
     Attributes:
-        committed: False if the sensor was changed by somebody else since the tick began; then
-            nothing was written.
+        committed: False if the sensor or schedule was changed by somebody else since the tick
+            began; then nothing was written.
         tick: The tick; None if it was not committed.
         events: Those that were new.
         materializations: Those that were made for the events; events may also have joined some
@@ -44,37 +47,42 @@ class TickResult:
 class _Entry:
     """A commit on its way: not stale, and with its duplicates taken out."""
 
-    commit: TickCommit
+    commit: Commit
     new: list[NewEvent] = field(default_factory=list)
 
     @property
     def duplicates(self) -> int:
         return len(self.commit.events) - len(self.new)
 
+    @property
+    def skipped(self) -> int:
+        skips = self.commit.skips if isinstance(self.commit, ScheduleCommit) else ()
+        return sum(skip.count for skip in skips)
+
 
 def commit(
     connection: Connection,
     owner: str,
-    commits: Sequence[TickCommit],
+    commits: Sequence[Commit],
     assets: AssetGraph,
     now: datetime,
 ) -> list[TickResult]:
     """Write what ticks amount to; those that are stale are left out whole.
 
     Args:
-        owner: The runner whose sensors they are.
-        commits: Of one sensor, the earlier first.
+        owner: The runner whose sensors and schedules they are.
+        commits: Of one source, the earlier first.
         assets: All assets.
         now: When the events and materializations are made.
 
     Returns:
         One result for each commit, in their order.
     """
-    versions = _lock(connection, owner, {item.sensor for item in commits})
+    versions = _lock(connection, owner, commits)
     entries: dict[int, _Entry] = {}
     for position, item in enumerate(commits):
-        if versions.get(item.sensor) == item.before.version:
-            versions[item.sensor] = item.after.version
+        if versions.get(item.source) == item.before.version:
+            versions[item.source] = item.after.version
             entries[position] = _Entry(item)
     if not entries:
         return [TickResult(committed=False) for _ in commits]
@@ -98,10 +106,11 @@ def find(
 _STALE = TickResult(committed=False)
 
 
-def _lock(connection: Connection, owner: str, names: Collection[str]) -> dict[str, int]:
-    """Lock the sensors that are the owner's, as no paused one is; return their versions."""
+def _lock(connection: Connection, owner: str, commits: Iterable[Commit]) -> dict[str, int]:
+    """Lock what is the owner's, as nothing that is paused is; return the versions by source."""
+    sensors = {item.sensor: item.source for item in commits if isinstance(item, TickCommit)}
     versions: dict[str, int] = {}
-    rest = iter(sorted(names))
+    rest = iter(sorted(sensors))
     while chunk := list(islice(rest, CHUNK)):
         query = (
             select(_sensors.c.name, _sensors.c.version)
@@ -109,7 +118,11 @@ def _lock(connection: Connection, owner: str, names: Collection[str]) -> dict[st
             .order_by(_sensors.c.name)
             .with_for_update()
         )
-        versions.update({row.name: row.version for row in connection.execute(query)})
+        versions.update({sensors[row.name]: row.version for row in connection.execute(query)})
+    named = {item.schedule: item.source for item in commits if isinstance(item, ScheduleCommit)}
+    if named:
+        owned = schedules.lock(connection, owner, named)
+        versions.update({named[name]: version for name, version in owned.items()})
     return versions
 
 
@@ -124,9 +137,21 @@ def _write(
         for event in entry.new
     ]
     stored, created = events.commit(connection, found, assets, now)
-    _remember(connection, [entry.commit for entry in entries])
+    unclaimed = {item.id: item for item in line.up(connection, found, stored, created)}
+    kept = [entry.commit for entry in entries]
+    _remember(connection, [item for item in kept if isinstance(item, TickCommit)])
+    fired = [item for item in kept if isinstance(item, ScheduleCommit)]
+    if fired:
+        schedules.remember(connection, fired)
+        schedules.record_skips(
+            connection,
+            (
+                (entry.commit.schedule, tick.id, entry.commit.skips)
+                for entry, tick in zip(entries, ticks, strict=True)
+                if isinstance(entry.commit, ScheduleCommit)
+            ),
+        )
     rest = iter(stored)
-    unclaimed = {item.id: item for item in created}
     results = []
     for entry, tick in zip(entries, ticks, strict=True):
         own = tuple(islice(rest, len(entry.new)))
@@ -159,6 +184,7 @@ def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
             "events": len(entry.new),
             "duplicates": entry.duplicates,
             "error": entry.commit.error,
+            "skipped": entry.skipped,
         }
         for entry in entries
     ]
@@ -166,7 +192,9 @@ def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
     return [_tick_of(row) for row in connection.execute(statement, rows)]
 
 
-def _remember(connection: Connection, commits: Iterable[TickCommit]) -> None:
+def _remember(connection: Connection, commits: Sequence[TickCommit]) -> None:
+    if not commits:
+        return
     statement = (
         update(_sensors)
         .where(_sensors.c.name == bindparam("sensor"))
@@ -214,4 +242,5 @@ def _tick_of(row: Row[*tuple[object, ...]]) -> Tick:
         events=row.events,
         duplicates=row.duplicates,
         error=row.error,
+        skipped=row.skipped,
     )

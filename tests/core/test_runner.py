@@ -355,9 +355,9 @@ def test_c_a_hanging_sensor_harms_only_itself(house):
     for _ in range(30):
         house.clock.advance(1)
         runner.step()
-        if runner._workers["hanging"].busy:
+        if runner._workers["sensor:hanging"].busy:
             assert running.wait(PATIENCE)
-        while runner._workers["healthy"].busy:
+        while runner._workers["sensor:healthy"].busy:
             pass
     assert runner.settle(timedelta(seconds=PATIENCE))
     assert runner.stuck == 1

@@ -14,7 +14,7 @@ from flowstone_core.redaction import Redactor
 from flowstone_core.sensor import Sensor, SensorConfig
 from flowstone_core.testing import FakeClock
 from flowstone_core.tick import SensorMemory, TickOutcome
-from flowstone_core.worker import SensorWorker
+from flowstone_core.sensor_worker import SensorWorker
 
 ASSETS = AssetGraph([Asset("orders", lambda context: None)])
 
@@ -266,13 +266,13 @@ def test_backoff_left_counts_down_on_the_wall_clock(fake_clock):
     assert worker.backoff_left() == 0.0
 
 
-def test_only_an_owned_sensor_that_is_not_broken_is_pollable(fake_clock):
+def test_only_an_owned_sensor_that_is_not_broken_is_tickable(fake_clock):
     worker, _ = worker_of(fake_clock)
-    assert not worker.pollable
+    assert not worker.tickable
     worker.owned = True
-    assert worker.pollable
+    assert worker.tickable
     worker.memory = SensorMemory(broken=True)
-    assert not worker.pollable
+    assert not worker.tickable
 
 
 def test_cleanup_is_called_once_and_contained(fake_clock, caplog):

@@ -60,9 +60,12 @@ def _make_schedules() -> None:
         sa.Column("last_outcome", sa.String(length=20)),
         sa.Column("last_good_at", _MOMENT),
         sa.Column("last_error", sa.Text()),
-        sa.CheckConstraint("NOT paused OR owner IS NULL", name=op.f("ck_flowstone_schedules_paused")),
         sa.CheckConstraint(
-            "declared IS NOT NULL OR edits IS NOT NULL", name=op.f("ck_flowstone_schedules_settings")
+            "NOT paused OR owner IS NULL", name=op.f("ck_flowstone_schedules_paused")
+        ),
+        sa.CheckConstraint(
+            "declared IS NOT NULL OR edits IS NOT NULL",
+            name=op.f("ck_flowstone_schedules_settings"),
         ),
         sa.PrimaryKeyConstraint("name", name="pk_flowstone_schedules"),
     )

@@ -1,0 +1,191 @@
+"""One sensor's life in a runner: its instance, and what is known of it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import zlib
+from functools import partial
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.clock import Clock
+from flowstone_core.decision import Decision, Observation, TickRules, decide
+from flowstone_core.declaration import AnySensor, SensorDeclaration
+from flowstone_core.document import STATE_LIMIT, dump_document, load_document
+from flowstone_core.errors import OutcomeError, PollTimeoutError, ValidationError, describe
+from flowstone_core.logger import IdsLogger
+from flowstone_core.redaction import Redactor
+from flowstone_core.retry import backoff_delay
+from flowstone_core.sensor import PollContext
+from flowstone_core.tick import SensorMemory, TickCommit
+from flowstone_core.worker import AnyDecision, Worker
+
+logger = logging.getLogger("flowstone.worker")
+
+
+SPREAD = 5.0
+"""Seconds over which first polls are spread, so that many sensors do not start together."""
+
+
+class SensorWorker(Worker):
+    """Polls one sensor.
+
+    Args:
+        declaration: The sensor.
+        assets: All assets; events must be for one of them.
+        redact: Hides secrets in error texts.
+    """
+
+    def __init__(
+        self,
+        declaration: SensorDeclaration,
+        assets: AssetGraph,
+        clock: Clock,
+        redact: Redactor,
+    ) -> None:
+        settings = declaration.settings
+        super().__init__("sensor", declaration.name, settings.deadline.total_seconds())
+        self.every = settings.every.total_seconds()
+        self.memory = SensorMemory()
+        self._declaration = declaration
+        self._clock = clock
+        self._redact = redact
+        self._rules = TickRules(
+            declaration.name,
+            declaration.asset,
+            assets,
+            settings.max_events,
+            settings.first_poll == "baseline",
+            settings.quarantine_after,
+            partial(backoff_delay, first=settings.backoff, limit=settings.backoff_limit),
+            redact,
+        )
+        self._sensor: AnySensor | None = None
+
+    @property
+    def tickable(self) -> bool:
+        """Whether it is this runner's and not broken."""
+        return self.owned and not self.memory.broken
+
+    @property
+    def held_back_by(self) -> str | None:
+        """See `Worker.held_back_by`.
+
+        A sensor that asked to be polled later is left alone until then. One that failed is not:
+        whoever asks for a poll now wants to know whether it works again.
+        """
+        if not self.owned:
+            return "it is paused, or another runner polls it"
+        if self.memory.broken:
+            return "it is broken until it is reset"
+        if self.backoff_left() and not self.memory.failures:
+            return f"it asked to be polled after {self.memory.not_before}"
+        return None
+
+    def first_delay(self) -> float:
+        """See `Worker.first_delay`."""
+        spread = zlib.crc32(self.name.encode()) / 2**32 * min(self.every, SPREAD)
+        return max(spread, self.backoff_left())
+
+    def backoff_left(self) -> float:
+        """See `Worker.backoff_left`."""
+        until = self.memory.not_before
+        return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
+
+    def following(self, due: float, now: float) -> float:
+        """See `Worker.following`.
+
+        Start to start, and in step with the first poll; a machine that slept polls once, not as
+        often as it missed.
+        """
+        missed = (now - due) // self.every
+        return due + (missed + 1) * self.every
+
+    def tick(self, turn: int) -> Decision[TickCommit] | None:
+        """Poll, and decide what it amounts to; in a thread of the pool, and never raises.
+
+        Returns:
+            The decision, or None if the turn was ended early: the result is discarded.
+        """
+        # Read once: an operator's reset may replace it while the poll runs, and what is decided
+        # on the old one must then be refused by the store.
+        memory = self.memory
+        started_at = self._clock.now()
+        initial: str | None = None
+        raised = False
+        outcome: object
+        try:
+            sensor = self._instance()
+            if memory.state is None:
+                initial = _initial_state(sensor)
+            outcome = sensor.poll(load_document(memory.state or initial or "null"))
+            if inspect.iscoroutine(outcome):
+                outcome.close()
+        except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
+            outcome, raised = error, True
+        if not self._end(turn):
+            text = describe(outcome, self._redact) if isinstance(outcome, BaseException) else ""
+            logger.warning(
+                "late result discarded",
+                extra={"sensor": self.name, "outcome": type(outcome).__name__, "error": text},
+            )
+            return None
+        observation = Observation(outcome, started_at, self._clock.now(), raised, initial)
+        return decide(self._rules, memory, observation)
+
+    def expire(self, turn: int) -> Decision[TickCommit] | None:
+        """End a turn that is past its deadline; in the scheduler.
+
+        Returns:
+            The decision, or None if the poll has come back just now after all.
+        """
+        if not self._end(turn):
+            return None
+        seconds = f"{self.deadline:g} s"
+        return self._failed(
+            PollTimeoutError(
+                f"the poll did not come back within its deadline of {seconds}",
+                hint="its late result is discarded, and it is not polled again before it returns",
+            )
+        )
+
+    def refuse(self, error: Exception) -> Decision[TickCommit]:
+        """Decide what it amounts to that the store refused what a good tick wanted to write."""
+        return self._failed(error)
+
+    def remember(self, decision: AnyDecision) -> None:
+        """See `Worker.remember`."""
+        commit = decision.commits[-1]
+        if isinstance(commit, TickCommit):
+            self.memory = commit.after
+
+    def cleanup(self) -> None:
+        """Have the sensor close what it holds; in a thread of the pool, and never raises."""
+        sensor, self._sensor = self._sensor, None
+        if sensor is None:
+            return
+        try:
+            sensor.cleanup()
+        except BaseException as error:  # noqa: BLE001
+            logger.warning(
+                "cleanup failed",
+                extra={"sensor": self.name, "error": describe(error, self._redact)},
+            )
+
+    def _instance(self) -> AnySensor:
+        if self._sensor is None:
+            log = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": self.name})
+            context = PollContext(self.name, log, self._clock)
+            self._sensor = self._declaration.sensor_class(self._declaration.config, context)
+        return self._sensor
+
+    def _failed(self, error: Exception) -> Decision[TickCommit]:
+        now = self._clock.now()
+        return decide(self._rules, self.memory, Observation(error, now, now, raised=True))
+
+
+def _initial_state(sensor: AnySensor) -> str:
+    try:
+        return dump_document(sensor.init(), what="the state from init", limit=STATE_LIMIT)
+    except ValidationError as error:
+        raise OutcomeError(error.message) from None
