@@ -30,12 +30,17 @@ if TYPE_CHECKING:
     from flowstone_core.sensor import SensorConfig as SensorConfig
     from flowstone_core.sensor import function_sensor as function_sensor
     from flowstone_core.settings import Duration as Duration
+    from flowstone_core.trigger import Trigger as Trigger
+    from flowstone_core.triggers.cron import CronTrigger as CronTrigger
+    from flowstone_core.triggers.every import EveryTrigger as EveryTrigger
 
 _HOMES = {
     "Context": "asset",
+    "CronTrigger": "triggers.cron",
     "Discard": "errors",
     "Duration": "settings",
     "Event": "event",
+    "EveryTrigger": "triggers.every",
     "Flowstone": "app",
     "FlowstoneError": "errors",
     "NotTriggered": "event",
@@ -48,6 +53,7 @@ _HOMES = {
     "Sensor": "sensor",
     "SensorBroken": "errors",
     "SensorConfig": "sensor",
+    "Trigger": "trigger",
     "Triggered": "event",
     "ValidationError": "errors",
     "decode_partition": "partition",

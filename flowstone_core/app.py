@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from flowstone_core.event import StoredEvent
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.plugins import Plugins
-    from flowstone_core.status import SensorStatus, Status
-    from flowstone_core.store import Store
+    from flowstone_core.preview import Fire
+    from flowstone_core.status import ScheduleStatus, SensorStatus, Status
+    from flowstone_core.store import Store, StoredSkip
     from flowstone_core.supervisor import Supervisor
     from flowstone_core.tick import Tick, TickCommit
+    from flowstone_core.timetable import Timetable
 
 
 class Flowstone:
@@ -72,6 +74,7 @@ class Flowstone:
         self._clock = clock or SystemClock()
         self._opened: Store | None = None
         self._supervisor: Supervisor | None = None
+        self._schedules: Timetable | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -92,9 +95,17 @@ class Flowstone:
             self._opened = Store.open(self.settings.run.store)
         return self._opened
 
+    @property
+    def _timetable(self) -> Timetable:
+        if self._schedules is None:
+            from flowstone_core.timetable import Timetable
+
+            self._schedules = Timetable(self._store, self.settings, self._clock)
+        return self._schedules
+
     def close(self) -> None:
         """Close the store, if it was opened. It may be used again afterwards."""
-        opened, self._opened = self._opened, None
+        opened, self._opened, self._schedules = self._opened, None, None
         if opened is not None:
             opened.close()
 
@@ -137,6 +148,7 @@ class Flowstone:
             self._store.url,
             tuple(self._store.runners(alive_at=self._clock.now())),
             tuple(self.sensors()),
+            tuple(self.list_schedules()),
             self._store.counts(),
         )
 
@@ -215,7 +227,7 @@ class Flowstone:
         """
         return self._store.cancel(number, self.settings.assets, self._clock.now())[0]
 
-    # -- sensors, events, ticks -----------------------------------------------------------------
+    # -- sensors ----------------------------------------------------------------------------------
 
     def sensors(self) -> list[SensorStatus]:
         """List the sensors that are declared or stored, by name."""
@@ -287,6 +299,107 @@ class Flowstone:
             raise ConflictError(f"sensor {name!r} was polled by somebody else meanwhile")
         return decision
 
+    # -- schedules ------------------------------------------------------------------------------
+
+    def schedule(self, asset: str, *, name: str | None = None, **options: object) -> ScheduleStatus:
+        """Add a schedule; it stays in the store, and a runner notices within two seconds.
+
+        Args:
+            asset: The asset whose partitions it asks for.
+            name: Unique among all schedules; the asset's name by default.
+            **options: As for `Pipeline.schedule`. A ``partition_fn`` is known to this object
+                alone: another process cannot fire for the schedule.
+
+        Raises:
+            ValidationError: If anything is wrong with it; lists everything that is.
+            ConflictError: If there is a schedule of this name.
+        """
+        return self._timetable.add(asset, name, options)
+
+    def update_schedule(self, name: str, **options: object) -> ScheduleStatus:
+        """Change some settings of a schedule; the others stay. Nothing of the past is replayed.
+
+        Args:
+            name: The schedule.
+            **options: As for `Pipeline.schedule`; None for ``partition``, ``start`` or ``end``
+                takes it away.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+            ValidationError: If anything is wrong with it then; nothing was changed.
+        """
+        return self._timetable.update(name, options)
+
+    def revert_schedule(self, name: str) -> ScheduleStatus:
+        """Take back what was changed at run time of a schedule that a file or pipeline declares.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+            ConflictError: If it is declared nowhere.
+        """
+        return self._timetable.revert(name)
+
+    def unschedule(self, name: str) -> None:
+        """Remove a schedule that was added; its history stays.
+
+        Args:
+            name: The schedule's name: the asset's, unless it has one of its own.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+            ConflictError: If a file or a pipeline declares it.
+        """
+        self._timetable.remove(name)
+
+    def list_schedules(self) -> list[ScheduleStatus]:
+        """List the schedules that are declared or stored, by name."""
+        return self._timetable.all()
+
+    def get_schedule(self, name: str) -> ScheduleStatus:
+        """Return one schedule.
+
+        Raises:
+            NotFoundError: If none of this name is declared or stored.
+        """
+        return self._timetable.get(name)
+
+    def pause_schedule(self, name: str) -> None:
+        """Have a schedule fire no more until it is resumed.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        self._timetable.pause(name)
+
+    def resume_schedule(self, name: str) -> None:
+        """Have a paused schedule fire again, for what is to come.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        self._timetable.resume(name)
+
+    def next_fires(self, name: str, count: int = 10, after: datetime | None = None) -> list[Fire]:
+        """Return the next instants of a schedule, with the partition that each makes.
+
+        Args:
+            name: The schedule.
+            count: At most so many.
+            after: Aware; now by default.
+
+        Raises:
+            NotFoundError: If there is none of this name.
+        """
+        return self._timetable.fires(name, count, after)
+
+    def skips(
+        self, *, schedule: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[StoredSkip]:
+        """List what schedules skipped, with the reasons, the latest first."""
+        return self._store.skips(schedule, limit, before_id)
+
+    # -- events and ticks ------------------------------------------------------------------------
+
     def events(
         self,
         *,
@@ -356,6 +469,8 @@ class Flowstone:
             redact=settings.redactor,
             wake_engine=engine.wake,
             poll_threads=settings.run.poll_threads,
+            schedules=self._timetable.declared,
+            make_schedule=self._timetable.make,
         )
         return Supervisor(runner, engine, heartbeat, observers, clock, settings.run.grace)
 

@@ -8,8 +8,17 @@ from flowstone_core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from flowstone_core.engine import Engine
+    from flowstone_core.trigger import Trigger
 
 FLOWSTONE_API = 1
+
+
+@hookimpl
+def flowstone_triggers() -> dict[str, type[Trigger]]:
+    """Provide ``cron`` and ``every``."""
+    from flowstone_core.schedule_declaration import BUILT_IN
+
+    return dict(BUILT_IN)
 
 
 @hookimpl

@@ -27,7 +27,7 @@ from flowstone_core.section import (
     title,
     without_value,
 )
-from flowstone_core.settings import RunSettings, SensorSettings
+from flowstone_core.settings import RunSettings, ScheduleSettings, SensorSettings
 from flowstone_core.textfile import read_text, shown_path
 
 SHARED_FILE = "setup.cfg"
@@ -56,6 +56,7 @@ class Config:
         file: The file; None if there is none.
         run: The ``[flowstone]`` section, if there is one.
         sensors: Each sensor's name and its section.
+        schedules: Each schedule's name and its section.
         problems: What is wrong; `flowstone_core.validation.validate` raises it.
         warnings: What works, but hardly as it was meant.
     """
@@ -63,13 +64,14 @@ class Config:
     file: Path | None = None
     run: Section | None = None
     sensors: tuple[tuple[str, Section], ...] = ()
+    schedules: tuple[tuple[str, Section], ...] = ()
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether the file says nothing about FlowStone, neither right nor wrong."""
-        return self.run is None and not self.sensors and not self.problems
+        return self.run is None and not (self.sensors or self.schedules or self.problems)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -144,8 +146,19 @@ class _Reading:
         for block in blocks:
             self._block(block)
         run = self.sections.pop(("flowstone",), None)
-        sensors = tuple((name[-1], section) for name, section in self.sections.items())
-        return Config(self.path, run, sensors, tuple(self.problems), tuple(self.warnings))
+        return Config(
+            self.path,
+            run,
+            self._named("sensor"),
+            self._named("schedule"),
+            tuple(self.problems),
+            tuple(self.warnings),
+        )
+
+    def _named(self, kind: str) -> tuple[tuple[str, Section], ...]:
+        return tuple(
+            (name[-1], section) for name, section in self.sections.items() if name[1] == kind
+        )
 
     def _problem(self, line: int, subject: str, message: str, hint: str = "") -> None:
         self.problems.append(Problem(message, f"{self.file}:{line}", subject, hint))
@@ -182,7 +195,8 @@ class _Reading:
             self.sections[name] = Section(block.header, block.line, settings, self.file)
 
     def _default_section(self, block: ini.Block) -> None:
-        known = {*RunSettings.model_fields, *SensorSettings.model_fields, "type", "asset"}
+        models = (RunSettings, SensorSettings, ScheduleSettings)
+        known = {key for model in models for key in model.model_fields} | {"type", "asset", "cron"}
         ours = known & {line.partition("=")[0].strip() for _, line in block.numbered()}
         if ours:
             message = f"{', '.join(sorted(ours))} here changes nothing in FlowStone"

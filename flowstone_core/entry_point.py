@@ -44,6 +44,7 @@ class PluginReport:
     error: str | None = None
     hint: str | None = None
     sensors: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     watches: tuple[str, ...] = ()
 

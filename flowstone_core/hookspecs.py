@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowstone_core.materialization import Materialization
     from flowstone_core.sensor import Sensor
     from flowstone_core.tick import Tick
+    from flowstone_core.trigger import Trigger
 
 PROJECT = "flowstone"
 """The name of the pluggy project and of the entry-point group."""
@@ -50,6 +51,16 @@ def flowstone_sensors() -> Mapping[str, type[Sensor[Any, Any]]]:  # type: ignore
 
     Called once, in the main thread, after all plugins are loaded. Import heavy packages inside
     the sensor, not at the top of the plugin: every command pays for what is imported here.
+    """
+
+
+@hookspec
+def flowstone_triggers() -> Mapping[str, type[Trigger]]:  # type: ignore[empty-body]
+    """Return trigger classes by the name that configuration writes as the setting of a schedule.
+
+    ``{"business_days": BusinessDays}`` lets a schedule say ``business_days = 08:00``, which makes
+    ``BusinessDays("08:00", timezone)``. Called once, in the main thread, after all plugins are
+    loaded.
     """
 
 

@@ -1,4 +1,4 @@
-"""A pipeline: assets and sensors declared in Python.
+"""A pipeline: assets, sensors and schedules declared in Python.
 
 Whatever is wrong is said where it is declared, with the line that declared it.
 """
@@ -26,6 +26,12 @@ from flowstone_core.declaration import (
     pydantic_problems,
 )
 from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.schedule_declaration import (
+    BUILT_IN,
+    Spoken,
+    declare_schedule,
+    unknown_kind,
+)
 from flowstone_core.settings import PositiveDuration
 
 F = TypeVar("F", bound=AssetFunction)
@@ -34,7 +40,7 @@ _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class Pipeline:
-    """A named set of assets and sensors.
+    """A named set of assets, sensors and schedules.
 
     Args:
         name: For people; letters, digits, ``_``, ``.`` and ``-``.
@@ -62,6 +68,7 @@ class Pipeline:
         self.name = name
         self._assets: dict[str, Asset] = {}
         self._sensors: dict[str, SensorDeclaration] = {}
+        self._schedules: dict[str, Spoken] = {}
 
     @property
     def assets(self) -> AssetGraph:
@@ -72,6 +79,11 @@ class Pipeline:
     def sensors(self) -> Mapping[str, SensorDeclaration]:
         """The sensors by name."""
         return dict(self._sensors)
+
+    @property
+    def schedules(self) -> Mapping[str, Spoken]:
+        """What was said of schedules, by name."""
+        return dict(self._schedules)
 
     @overload
     def asset(self, function: F) -> F: ...
@@ -138,6 +150,36 @@ class Pipeline:
         if problems or declaration is None:
             raise ValidationError(problems)
         self._sensors[name] = declaration
+
+    def schedule(self, asset: str, *, name: str | None = None, **options: Any) -> None:
+        """Declare a schedule.
+
+        Args:
+            asset: The asset whose partitions it asks for.
+            name: Unique among all schedules; the asset's name by default.
+            **options: When it fires: exactly one of ``cron``, ``every``, the name of a trigger
+                that a plugin provides, or ``trigger`` with a `Trigger` object. How its partition
+                is named: ``partition`` (a template), or ``partition_fn``, a function of the
+                instant (aware, in the schedule's time zone) or of nothing. And ``timezone``,
+                ``catchup``, ``catchup_window``, ``overlap``, ``jitter``, ``start``, ``end``,
+                ``pause_on_failure``, ``enabled``, ``metadata``.
+
+        Raises:
+            ValidationError: If anything is wrong with it; lists everything that is.
+        """
+        where = _caller()
+        spoken = Spoken(asset if name is None else name, {"asset": asset, **options}, where)
+        problems: list[Problem] = []
+        if {"trigger", *BUILT_IN} & options.keys() or unknown_kind(options) is None:
+            problems = declare_schedule(spoken, BUILT_IN, self._assets)[1]
+        first = self._schedules.get(spoken.name) if isinstance(spoken.name, str) else None
+        if first is not None:
+            what = f"there is already a schedule {spoken.name!r}"
+            hint = f"the other is at {first.where}; give this one a name of its own: name=..."
+            problems.append(Problem(what, where, hint=hint))
+        if problems:
+            raise ValidationError(problems)
+        self._schedules[spoken.name] = spoken
 
     def _declare_asset(self, function: object, options: dict[str, Any], where: str) -> None:
         wrong = _function_problem(function, where)

@@ -33,7 +33,9 @@ from flowstone_core.provision import Provided, provide, provide_commands
 if TYPE_CHECKING:
     import click
 
-_PROVIDING = ("flowstone_sensors", "flowstone_engines", "flowstone_commands")
+_PROVIDING = frozenset(
+    {"flowstone_sensors", "flowstone_triggers", "flowstone_engines", "flowstone_commands"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Plugins:
     Attributes:
         reports: Every entry point, sorted by distribution and name.
         sensors: Sensor classes by the name that configuration writes as ``type``.
+        triggers: Trigger classes by the name that configuration writes as a schedule's setting.
         engines: Engine classes by the name that configuration writes as ``engine``.
     """
 
     reports: Sequence[PluginReport] = ()
     sensors: Mapping[str, Provided] = field(default_factory=dict)
+    triggers: Mapping[str, Provided] = field(default_factory=dict)
     engines: Mapping[str, Provided] = field(default_factory=dict)
     _manager: pluggy.PluginManager | None = field(default=None, repr=False)
 
@@ -188,6 +192,7 @@ def _is_deferred(function: Callable[..., object]) -> bool:
 
 def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) -> Plugins:
     sensors: defaultdict[str, list[Provided]] = defaultdict(list)
+    triggers: defaultdict[str, list[Provided]] = defaultdict(list)
     engines: defaultdict[str, list[Provided]] = defaultdict(list)
     by_name = {report.name: report for report in reports if report.status == "ok"}
     for name, report in by_name.items():
@@ -200,24 +205,30 @@ def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) ->
         provision = provide(hooks)
         for problem in provision.problems:
             report.fault(problem)
-        report.watches = tuple(sorted(hooks.keys() - set(_PROVIDING)))
-        for offered, found in ((provision.sensors, sensors), (provision.engines, engines)):
+        report.watches = tuple(sorted(hooks.keys() - _PROVIDING))
+        for offered, found in (
+            (provision.sensors, sensors),
+            (provision.triggers, triggers),
+            (provision.engines, engines),
+        ):
             for what, value in offered.items():
                 found[what].append(Provided(what, value, name, report.distribution, report.version))
     plugins = Plugins(
         tuple(reports),
         _unshared("sensor", sensors, by_name),
+        _unshared("trigger", triggers, by_name),
         _unshared("engine", engines, by_name),
         manager,
     )
     for name, report in by_name.items():
-        report.sensors = tuple(
-            sorted(each.name for each in plugins.sensors.values() if each.plugin == name)
-        )
-        report.engines = tuple(
-            sorted(each.name for each in plugins.engines.values() if each.plugin == name)
-        )
+        report.sensors = _of(name, plugins.sensors)
+        report.triggers = _of(name, plugins.triggers)
+        report.engines = _of(name, plugins.engines)
     return plugins
+
+
+def _of(plugin: str, provided: Mapping[str, Provided]) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in provided.values() if each.plugin == plugin))
 
 
 def _unshared(

@@ -11,6 +11,8 @@ from flowstone_core.asset import NAME
 from flowstone_core.declaration import AnySensor, is_sensor_class
 from flowstone_core.engine import Engine
 from flowstone_core.errors import describe, printable
+from flowstone_core.schedule_declaration import RESERVED
+from flowstone_core.trigger import Trigger
 
 if TYPE_CHECKING:
     import click
@@ -20,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Provided:
-    """A sensor or engine class, and whose it is.
+    """A sensor, trigger or engine class, and whose it is.
 
     Attributes:
         name: What configuration writes.
@@ -44,6 +46,7 @@ class Provision:
     """What one plugin provides, and everything that is wrong with it."""
 
     sensors: dict[str, type[AnySensor]] = field(default_factory=dict)
+    triggers: dict[str, type[Trigger]] = field(default_factory=dict)
     engines: dict[str, type[Engine]] = field(default_factory=dict)
     commands: dict[str, click.Command] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -62,6 +65,15 @@ def provide(hooks: Mapping[str, Callable[[], object]]) -> Provision:
     if hook := hooks.get("flowstone_sensors"):
         provision.sensors, problems = _ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
         provision.problems += problems
+    if hook := hooks.get("flowstone_triggers"):
+        found, problems = _ask("flowstone_triggers", hook, is_trigger_class, _NO_TRIGGER)
+        provision.problems += problems
+        for name in sorted(found.keys() & RESERVED):
+            del found[name]
+            provision.problems.append(
+                f"flowstone_triggers: every schedule has a setting {name!r}; choose another name"
+            )
+        provision.triggers = found
     if hook := hooks.get("flowstone_engines"):
         provision.engines, problems = _ask("flowstone_engines", hook, is_engine_class, _NO_ENGINE)
         provision.problems += problems
@@ -88,7 +100,13 @@ def provide_commands(hook: Callable[[], object], kind: type[click.Command]) -> P
 
 _NAME_RULE = "letters, digits and _.- as in 's3_file_arrival'"
 _NO_SENSOR = "no sensor class: that derives from Sensor and has init, poll and a Config"
+_NO_TRIGGER = "no trigger class: that derives from Trigger and has next_fire"
 _NO_ENGINE = "no engine class: that derives from Engine and has all its methods"
+
+
+def is_trigger_class(value: object) -> TypeGuard[type[Trigger]]:
+    """Say whether ``value`` is a concrete trigger class."""
+    return isinstance(value, type) and issubclass(value, Trigger) and not inspect.isabstract(value)
 
 
 def is_engine_class(value: object) -> TypeGuard[type[Engine]]:

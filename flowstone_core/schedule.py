@@ -16,7 +16,7 @@ from typing import TypeAlias
 from flowstone_core.document import JsonObject
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.partition import Partition
-from flowstone_core.settings import Catchup, Overlap, ScheduleSettings
+from flowstone_core.settings import ScheduleSettings
 from flowstone_core.template import PartitionTemplate
 from flowstone_core.trigger import Trigger, next_fire
 
@@ -97,14 +97,19 @@ class Schedule:
 
 
 def build(
-    name: str, given: Given, triggers: Triggers, partition_of: PartitionOf | None = None
+    name: str,
+    given: Given,
+    triggers: Triggers,
+    partition_of: PartitionOf | None = None,
+    own_trigger: Trigger | None = None,
 ) -> Schedule:
-    """Make a schedule of what was said of it.
+    """Make a schedule of what was said of it, with what only this process has of it.
 
     Args:
         given: As `ScheduleSettings` dumps it, with ``asset``, ``trigger`` and ``text``.
         triggers: The trigger classes there are.
-        partition_of: The ``partition_fn``, where one was given.
+        partition_of: The function that ``given["partition_fn"]`` stands for, if there is one here.
+        own_trigger: A trigger that no plugin provides, for which ``given["trigger"]`` may stand.
 
     Raises:
         ValidationError: If the trigger is not installed or refuses its text, if the function is
@@ -112,24 +117,29 @@ def build(
     """
     own = {key: value for key, value in given.items() if key in ScheduleSettings.model_fields}
     settings = ScheduleSettings.model_validate(own)
-    kind = str(given.get("trigger"))
-    trigger_class = triggers.get(kind)
-    if trigger_class is None:
-        known = ", ".join(sorted(triggers))
-        hint = did_you_mean(kind, triggers) or f"known: {known}"
-        message = f"no installed plugin provides a trigger {kind!r:.80}"
-        raise ValidationError(Problem(message, hint=hint))
-    trigger = trigger_class(str(given.get("text")), settings.timezone)
-    if partition_of is None:
-        function = given.get("partition_fn")
-        if function is not None:
-            raise ValidationError(
-                Problem(
-                    f"its partition_fn {function!s:.80} was given in a process that is gone",
-                    hint="declare the schedule in a pipeline, or give it a template",
-                )
-            )
+    kind, text = str(given.get("trigger")), str(given.get("text"))
+    trigger: Trigger
+    if own_trigger is not None and (type(own_trigger).__qualname__, own_trigger.text) == (
+        kind,
+        text,
+    ):
+        trigger = own_trigger
+    elif kind in triggers:
+        trigger = triggers[kind](text, settings.timezone)
+    else:
+        hint = did_you_mean(kind, triggers) or f"known: {', '.join(sorted(triggers))}"
+        raise ValidationError(
+            Problem(f"no installed plugin provides a trigger {kind!r:.80}", hint=hint)
+        )
+    if "partition_fn" not in given:
         partition_of = _naming(settings)
+    elif partition_of is None:
+        raise ValidationError(
+            Problem(
+                f"its partition_fn {given['partition_fn']!s:.80} was given in another process",
+                hint="declare the schedule in a pipeline or a file, or give it a template",
+            )
+        )
     return Schedule(name, str(given["asset"]), kind, trigger, partition_of, settings)
 
 
@@ -160,16 +170,3 @@ def _naming(settings: ScheduleSettings) -> PartitionOf:
     if settings.partition is None:
         return datetime.date
     return PartitionTemplate(settings.partition).partition
-
-
-__all__ = [
-    "Catchup",
-    "Given",
-    "Overlap",
-    "PartitionOf",
-    "Schedule",
-    "Triggers",
-    "build",
-    "merged",
-    "timing",
-]

@@ -9,7 +9,12 @@ from difflib import SequenceMatcher
 
 from flowstone_core.errors import printable
 
-ALLOWED = "FlowStone's sections are [flowstone] and [flowstone:sensor:NAME]"
+KINDS = ("sensor", "schedule")
+"""What a section with a name may be for."""
+
+ALLOWED = (
+    "FlowStone's sections are [flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
+)
 
 _SEPARATOR = re.compile(r"[:.\s]+")
 
@@ -101,7 +106,9 @@ def split_name(header: str) -> tuple[str, ...]:
 
 def is_known(name: tuple[str, ...]) -> bool:
     """Say whether a split name is one of FlowStone's."""
-    return name == ("flowstone",) or (len(name) == 3 and name[:2] == ("flowstone", "sensor"))
+    return name == ("flowstone",) or (
+        len(name) == 3 and name[0] == "flowstone" and name[1] in KINDS
+    )
 
 
 def is_near(header: str) -> bool:
@@ -114,9 +121,10 @@ def nearest(header: str) -> str:
     _, *rest = _words(header)
     if not rest:
         return f"did you mean [flowstone]? {ALLOWED}"
-    if _resembles(rest[0].lower(), "sensor"):
-        name = ":".join(rest[1:]) or "NAME"
-        return f"did you mean {title(f'flowstone:sensor:{name}')}? {ALLOWED}"
+    for kind in KINDS:
+        if _resembles(rest[0].lower(), kind):
+            name = ":".join(rest[1:]) or "NAME"
+            return f"did you mean {title(f'flowstone:{kind}:{name}')}? {ALLOWED}"
     return ALLOWED
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from flowstone_core.document import PAYLOAD_LIMIT, JsonObject, dump_document
 from flowstone_core.duration import format_duration, parse_duration
+from flowstone_core.redaction import looks_secret
 from flowstone_core.template import PartitionTemplate
 from flowstone_core.zone import load_zone
 
@@ -123,6 +124,9 @@ def _read_metadata(value: object) -> object:
 
 def _check_metadata(value: Mapping[str, Any]) -> JsonObject:
     document: JsonObject = dict(value)
+    for key in document:
+        if looks_secret(str(key)):
+            raise ValueError(f"{key!r:.80} looks like a secret; metadata is stored and shown")
     dump_document(document, what="the metadata", limit=PAYLOAD_LIMIT)
     return document
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from flowstone_core.declaration import SensorDeclaration
+from flowstone_core.document import JsonObject
 from flowstone_core.engine import RunnerInfo
+from flowstone_core.errors import describe
 from flowstone_core.materialization import MaterializationState
-from flowstone_core.store import SensorRecord
+from flowstone_core.schedule import Schedule
+from flowstone_core.store import ScheduleRecord, SensorRecord
 from flowstone_core.tick import TickOutcome
 
 
@@ -59,6 +62,62 @@ class SensorStatus:
     owner: str | None = None
 
 
+class ScheduleHealth(StrEnum):
+    """How a schedule does, in one word; the first that applies."""
+
+    UNDECLARED = "undeclared"
+    """A file or a pipeline declared it once, and does not any more."""
+    DISABLED = "disabled"
+    """Switched off by its setting."""
+    PAUSED = "paused"
+    """Stopped by an operator, or by a failure."""
+    BROKEN = "broken"
+    """It cannot be made here: its trigger is not installed, say."""
+    FAILING = "failing"
+    """Its trigger, or its ``partition_fn``, does not do what it should."""
+    ENDED = "ended"
+    """Nothing is to come."""
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStatus:
+    """One schedule, as it was said and as the store knows it.
+
+    Attributes:
+        trigger: Its name, as configuration writes it.
+        text: What the trigger is made of.
+        words: The same in plain words.
+        origin: ``file:line`` of its declaration, or ``command``.
+        edited: The settings that were changed at run time and lie over the declaration.
+        settings: All that was said of it, by the names that configuration uses.
+        next_at: The next instant; None if there is none, or it does not fire.
+        paused_because: Why it is paused, if no operator did it.
+        error: Why it cannot be made, or why its last tick failed.
+        failures: Failed ticks in a row.
+        last_tick_at: The last tick that was not quiet.
+        owner: The id of the runner that ticks it.
+    """
+
+    name: str
+    health: ScheduleHealth
+    asset: str
+    trigger: str
+    text: str
+    words: str
+    timezone: str
+    origin: str
+    edited: tuple[str, ...]
+    settings: JsonObject
+    next_at: datetime | None = None
+    paused_because: str | None = None
+    error: str | None = None
+    failures: int = 0
+    last_tick_at: datetime | None = None
+    last_outcome: TickOutcome | None = None
+    owner: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """Everything at a glance.
@@ -71,6 +130,7 @@ class Status:
     store: str
     runners: tuple[RunnerInfo, ...]
     sensors: tuple[SensorStatus, ...]
+    schedules: tuple[ScheduleStatus, ...]
     materializations: Mapping[MaterializationState, int]
 
 
@@ -121,3 +181,67 @@ def _health(declaration: SensorDeclaration | None, record: SensorRecord | None) 
     if record.memory.failures:
         return SensorHealth.FAILING
     return SensorHealth.OK if record.memory.polled else SensorHealth.NEW
+
+
+def schedule_status(
+    record: ScheduleRecord,
+    make: Callable[[ScheduleRecord], Schedule],
+    *,
+    declared: bool,
+    now: datetime,
+) -> ScheduleStatus:
+    """Say how one schedule stands.
+
+    Args:
+        make: Makes the schedule of its record; may raise.
+        declared: Whether it is declared, or needs no declaration.
+        now: From when on the next instant is looked for.
+    """
+    given = record.given
+    words, following, wrong = str(given.get("text")), None, None
+    try:
+        schedule = make(record)
+        words = schedule.trigger.describe()
+        following = schedule.next_instant(max(now, record.memory.decided_until))
+    except Exception as error:  # noqa: BLE001 - a plugin's trigger may raise anything
+        wrong = describe(error)
+    health = _schedule_health(record, following, wrong, declared=declared)
+    fires = health in {ScheduleHealth.OK, ScheduleHealth.FAILING}
+    kind, text = str(given.get("trigger")), str(given.get("text"))
+    settings = {key: value for key, value in given.items() if key not in {"trigger", "text"}}
+    edited = () if record.declared is None else sorted((record.edits or {}).keys() - {"text"})
+    return ScheduleStatus(
+        record.name,
+        health,
+        record.asset,
+        kind,
+        text,
+        words,
+        str(given.get("timezone", "UTC")),
+        record.origin,
+        tuple(kind if key == "trigger" else key for key in edited),
+        {kind: text, **settings},
+        next_at=following if fires else None,
+        paused_because=record.paused_because,
+        error=wrong or record.last_error,
+        failures=record.memory.failures,
+        last_tick_at=record.last_tick_at,
+        last_outcome=record.last_outcome,
+        owner=record.owner,
+    )
+
+
+def _schedule_health(
+    record: ScheduleRecord, following: datetime | None, wrong: str | None, *, declared: bool
+) -> ScheduleHealth:
+    if not declared:
+        return ScheduleHealth.UNDECLARED
+    if not record.given.get("enabled", True):
+        return ScheduleHealth.DISABLED
+    if record.paused:
+        return ScheduleHealth.PAUSED
+    if wrong is not None:
+        return ScheduleHealth.BROKEN
+    if record.memory.failures:
+        return ScheduleHealth.FAILING
+    return ScheduleHealth.ENDED if following is None else ScheduleHealth.OK

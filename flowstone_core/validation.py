@@ -18,8 +18,12 @@ from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.fields import conceal, field_values, places, strays, swallowed
 from flowstone_core.pipeline import Pipeline
 from flowstone_core.plugins import Plugins, discover
+from flowstone_core.provision import is_trigger_class
 from flowstone_core.redaction import Redactor
 from flowstone_core.reference import load_reference
+from flowstone_core.schedule import Triggers
+from flowstone_core.schedule_declaration import ScheduleDeclaration, Spoken, declare_schedule
+from flowstone_core.schedule_section import ScheduleSections
 from flowstone_core.section import Section
 from flowstone_core.sensor_section import SensorSections
 from flowstone_core.settings import RunSettings
@@ -37,6 +41,8 @@ class Settings:
         run: The settings of the ``[flowstone]`` section.
         assets: All assets, each after those it depends on.
         sensors: All sensors by name.
+        schedules: All schedules that files and pipelines declare, by name.
+        triggers: Trigger classes by the name that configuration writes.
         plugins: What is installed.
         redactor: Hides every secret of the configuration.
         warnings: What works, but hardly as it was meant.
@@ -47,6 +53,8 @@ class Settings:
     run: RunSettings
     assets: AssetGraph
     sensors: Mapping[str, SensorDeclaration]
+    schedules: Mapping[str, ScheduleDeclaration]
+    triggers: Triggers
     plugins: Plugins
     redactor: Redactor
     warnings: tuple[Problem, ...]
@@ -86,11 +94,33 @@ def validate(
     found = checks.pipelines(run, pipelines)
     assets = checks.assets(found)
     sensors = checks.sensors(SensorSections(plugins, assets, checks.declared(found)))
+    triggers = installed_triggers(plugins)
+    schedules = checks.schedules(found, triggers, assets)
     redactor = checks.redactor(run, sensors.values())
     if checks.problems or engine is None:
         raise ValidationError([_redacted(problem, redactor) for problem in checks.in_order()])
     warnings = tuple(_redacted(problem, redactor) for problem in checks.warnings)
-    return Settings(config.file, run, assets, sensors, plugins, redactor, warnings, engine)
+    return Settings(
+        config.file,
+        run,
+        assets,
+        sensors,
+        schedules,
+        triggers,
+        plugins,
+        redactor,
+        warnings,
+        engine,
+    )
+
+
+def installed_triggers(plugins: Plugins) -> Triggers:
+    """Return the trigger classes that plugins provide, by name."""
+    return {
+        name: provided.value
+        for name, provided in plugins.triggers.items()
+        if is_trigger_class(provided.value)
+    }
 
 
 def _anchored(store: str, folder: Path) -> str:
@@ -134,6 +164,11 @@ class _Checks:
 
     def _subject(self, key: str) -> str:
         return f"{self.section.title} {key}" if key in self.section.settings else key
+
+    @property
+    def folder(self) -> Path:
+        """Where the user's own modules are imported from first."""
+        return (self.config.file or Path("setup.cfg")).absolute().parent
 
     def run_settings(self, given: Mapping[str, object]) -> RunSettings:
         """Return the settings that are sound, the defaults for the others."""
@@ -187,7 +222,7 @@ class _Checks:
     def pipelines(self, run: RunSettings, given: Sequence[Pipeline]) -> list[Pipeline]:
         """Import the pipelines of the configuration; those given come first."""
         found: list[Pipeline] = []
-        folder = (self.config.file or Path("setup.cfg")).absolute().parent
+        folder = self.folder
         where, subject = self._where("pipelines"), self._subject("pipelines")
         named: list[tuple[str, object]] = [("an argument", pipeline) for pipeline in given]
         for text in run.pipelines:
@@ -237,6 +272,33 @@ class _Checks:
                 found[name] = declaration
         return found
 
+    def schedules(
+        self, pipelines: Iterable[Pipeline], triggers: Triggers, assets: AssetGraph
+    ) -> dict[str, ScheduleDeclaration]:
+        """Return all schedules, those of the file in its order after those of pipelines."""
+        spoken: dict[str, Spoken] = {}
+        for pipeline in pipelines:
+            for name, other in pipeline.schedules.items():
+                first = spoken.setdefault(name, other)
+                if first is not other:
+                    message = f"there is already a schedule {name!r}"
+                    hint = f"the other one is at {first.where}"
+                    self._add([Problem(message, other.where, hint=hint)])
+        sections = ScheduleSections(triggers, assets, spoken, self.folder)
+        in_file = dict(self.config.schedules)
+        results = [
+            declare_schedule(each, triggers, assets)
+            for name, each in spoken.items()
+            if name not in in_file
+        ]
+        results += [sections.declare(name, section) for name, section in in_file.items()]
+        found: dict[str, ScheduleDeclaration] = {}
+        for declaration, problems in results:
+            self._add(problems)
+            if declaration is not None:
+                found[declaration.name] = declaration
+        return found
+
     def redactor(self, run: RunSettings, sensors: Iterable[SensorDeclaration]) -> Redactor:
         """Return what hides every secret that the configuration holds."""
         return Redactor(
@@ -248,7 +310,8 @@ class _Checks:
         )
 
     def _secrets(self) -> Iterator[str]:
-        for section in (self.section, *(section for _, section in self.config.sensors)):
+        named = (*self.config.sensors, *self.config.schedules)
+        for section in (self.section, *(section for _, section in named)):
             for setting in section.settings.values():
                 yield from setting.secrets
 

@@ -13,6 +13,7 @@ from flowstone_core.cli.materializations import materializations, materialize
 from flowstone_core.cli.plugins import plugins
 from flowstone_core.cli.root import root
 from flowstone_core.cli.run import run
+from flowstone_core.cli.schedules import schedules
 from flowstone_core.cli.sensors import sensors
 from flowstone_core.cli.status import status
 
@@ -22,6 +23,7 @@ for _command in (
     status,
     plugins,
     sensors,
+    schedules,
     events,
     materialize,
     materializations,

@@ -22,6 +22,15 @@ SENSOR_COLUMNS = {
     "enabled": "ENABLED",
     "settings": "SETTINGS",
 }
+SCHEDULE_COLUMNS = {
+    "schedule": "SCHEDULE",
+    "asset": "ASSET",
+    "fires": "FIRES",
+    "words": "IN WORDS",
+    "timezone": "TIME ZONE",
+    "enabled": "ENABLED",
+    "settings": "SETTINGS",
+}
 SETTINGS_LIMIT = 1_000
 """Most characters of a sensor's settings that are shown."""
 
@@ -38,7 +47,7 @@ def check(session: Session, *, connect: bool) -> None:
     flow = session.flow()
     settings = flow.settings
     session.warn(*map(str, settings.warnings))
-    if not settings.sensors and not settings.assets:
+    if not (settings.sensors or settings.schedules or settings.assets):
         click.echo(nothing_to_run(settings))
     else:
         _print_settings(settings)
@@ -51,8 +60,9 @@ def nothing_to_run(settings: Settings) -> str:
     if settings.file is None:
         return "nothing to run: there is no setup.cfg or flowstone.cfg here; name one with --config"
     return (
-        f"nothing to run: {settings.file} names no sensor and no pipeline "
-        "(in a section [flowstone:sensor:NAME], or as 'pipelines' in [flowstone])"
+        f"nothing to run: {settings.file} names no sensor, no schedule and no pipeline (in a "
+        "section [flowstone:sensor:NAME] or [flowstone:schedule:NAME], or as 'pipelines' in "
+        "[flowstone])"
     )
 
 
@@ -70,6 +80,10 @@ def _print_settings(settings: Settings) -> None:
     print_table(_assets(settings), ASSET_COLUMNS, empty="no assets")
     click.echo()
     print_table(_sensors(settings), SENSOR_COLUMNS, empty="no sensors", cell_limit=SETTINGS_LIMIT)
+    click.echo()
+    print_table(
+        _schedules(settings), SCHEDULE_COLUMNS, empty="no schedules", cell_limit=SETTINGS_LIMIT
+    )
 
 
 def _assets(settings: Settings) -> list[dict[str, object]]:
@@ -101,6 +115,26 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _schedules(settings: Settings) -> list[dict[str, object]]:
+    shown_elsewhere = {"asset", "trigger", "text", "timezone", "enabled"}
+    return [
+        {
+            "schedule": declaration.name,
+            "asset": declaration.schedule.asset,
+            "fires": f"{declaration.schedule.kind} {declaration.schedule.trigger.text}",
+            "words": declaration.schedule.trigger.describe(),
+            "timezone": declaration.schedule.trigger.timezone,
+            "enabled": declaration.schedule.settings.enabled,
+            "settings": " ".join(
+                f"{key}={value}"
+                for key, value in declaration.given.items()
+                if key not in shown_elsewhere
+            ),
+        }
+        for declaration in settings.schedules.values()
+    ]
 
 
 def _connect(flow: Flowstone) -> None:

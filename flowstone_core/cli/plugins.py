@@ -57,7 +57,7 @@ def list_plugins(session: Session, *, as_json: bool) -> None:
     It works without a configuration, and with one that is wrong.
 
     With --json a list of objects: name, distribution, version, status (ok, broken, blocked),
-    error, hint, sensors, engines, watches, commands.
+    error, hint, sensors, triggers, engines, watches, commands.
     """
     rows = _rows(session.plugins(), session)
     print_listing(
@@ -133,7 +133,7 @@ def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
 def _provides(row: dict[str, object]) -> str:
     """Say in one cell what a plugin provides."""
     parts = []
-    for key in ("sensors", "engines", "commands", "watches"):
+    for key in ("sensors", "triggers", "engines", "commands", "watches"):
         names = row[key]
         if isinstance(names, tuple) and names:
             parts.append(f"{key}: {', '.join(names)}")

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from flowstone_core.cli.listing import json_option, print_json, print_table
+from flowstone_core.cli.schedules import COLUMNS as SCHEDULE_COLUMNS
+from flowstone_core.cli.schedules import row as schedule_row
 from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
 from flowstone_core.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from flowstone_core.status import ScheduleStatus
 
 RUNNER_COLUMNS = {
     "host": "RUNNER ON",
@@ -27,13 +33,14 @@ UNWELL = {"failing", "broken", "quarantined"}
 @json_option
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
-    """Show runners, sensors and materializations at a glance.
+    """Show runners, sensors, schedules and materializations at a glance.
 
-    Of the sensors those are listed that need a look; 'sensors list' has all.
+    Of the sensors and schedules those are listed that need a look; 'sensors list' and 'schedules
+    list' have all.
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
-    lease_until, stopped_at), sensors (as 'sensors list' has them) and materializations (how many
-    there are in each state).
+    lease_until, stopped_at), sensors (as 'sensors list' has them), schedules (as 'schedules list'
+    has them) and materializations (how many there are in each state).
     """
     found = session.flow().status()
     if as_json:
@@ -46,8 +53,17 @@ def status(session: Session, *, as_json: bool) -> None:
     unwell = [asdict(sensor) for sensor in found.sensors if sensor.health in UNWELL]
     if unwell:
         print_table(unwell, SENSOR_COLUMNS, empty="")
+    health = Counter(schedule.health.value for schedule in found.schedules)
+    click.echo(f"\nschedules: {_counted(health)}")
+    rows = [schedule_row(each) for each in found.schedules if _needs_a_look(each)]
+    if rows:
+        print_table(rows, SCHEDULE_COLUMNS, empty="")
     made = {state.value: count for state, count in found.materializations.items()}
     click.echo(f"\nmaterializations: {_counted(made)}")
+
+
+def _needs_a_look(schedule: ScheduleStatus) -> bool:
+    return schedule.health.value in UNWELL or schedule.paused_because is not None
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -63,6 +63,13 @@ class ScheduleRecord:
     last_good_at: datetime | None = None
     last_error: str | None = None
 
+    @classmethod
+    def unborn(cls, name: str, given: Given, where: str, now: datetime) -> ScheduleRecord:
+        """Return what the store would know of a declared schedule if it had heard of it now."""
+        memory = ScheduleMemory(now)
+        asset = str(given["asset"])
+        return cls(name, asset, where, given, None, memory, False, None, None, now, None)  # noqa: FBT003
+
     @property
     def given(self) -> Given:
         """All that was said of it."""

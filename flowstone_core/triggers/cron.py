@@ -85,7 +85,7 @@ class CronTrigger(Trigger):
         days = (
             [(day.text, weekday.text)]
             if self._both_days
-            else [(day.text, "*"), ("*", weekday.text)]
+            else [(day.text, cron_field.ANY_WEEKDAY), ("*", weekday.text)]
         )
         head = f"{second.text} {minute.text} {hour.text}"
         candidates = [_iterator(f"{head} {a} {month.text} {b}") for a, b in days]

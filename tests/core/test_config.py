@@ -109,8 +109,8 @@ def test_all_problems_in_one_run(read, tmp_path):
         "flowstone.cfg:11: [flowstone]: this section is there twice (the other is on line 2)",
         (
             "flowstone.cfg:12: [flowstone:sensors:b]: there is no such section (did you "
-            "mean [flowstone:sensor:b]? FlowStone's sections are [flowstone] and "
-            "[flowstone:sensor:NAME])"
+            "mean [flowstone:sensor:b]? FlowStone's sections are [flowstone], "
+            "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
         ),
     ]
 
@@ -141,8 +141,9 @@ def test_sections_that_are_near_are_named(read, header, meant):
 
 
 def test_a_kind_that_is_not_known_says_which_are(read):
-    (problem,) = read("[flowstone:schedule:daily]\ncron = 0 2 * * *\n").problems
-    assert problem.hint == "FlowStone's sections are [flowstone] and [flowstone:sensor:NAME]"
+    (problem,) = read("[flowstone:job:daily]\ncron = 0 2 * * *\n").problems
+    allowed = "[flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
+    assert problem.hint == f"FlowStone's sections are {allowed}"
 
 
 @pytest.mark.parametrize(

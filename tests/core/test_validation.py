@@ -232,8 +232,8 @@ def test_every_problem_in_one_run(problems, module):
         ),
         (
             "flowstone.cfg:11: [flowston:sensor:x]: there is no such section (did you mean "
-            "[flowstone:sensor:x]? FlowStone's sections are [flowstone] and "
-            "[flowstone:sensor:NAME])"
+            "[flowstone:sensor:x]? FlowStone's sections are [flowstone], "
+            "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
         ),
         (
             "flowstone.cfg:13: [flowstone:sensor:a] type: no installed plugin provides a sensor "

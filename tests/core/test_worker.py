@@ -12,9 +12,9 @@ from flowstone_core.errors import RetryLater, SensorBroken
 from flowstone_core.event import NotTriggered, Triggered
 from flowstone_core.redaction import Redactor
 from flowstone_core.sensor import Sensor, SensorConfig
+from flowstone_core.sensor_worker import SensorWorker
 from flowstone_core.testing import FakeClock
 from flowstone_core.tick import SensorMemory, TickOutcome
-from flowstone_core.sensor_worker import SensorWorker
 
 ASSETS = AssetGraph([Asset("orders", lambda context: None)])
 

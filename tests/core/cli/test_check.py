@@ -20,7 +20,7 @@ secret_key = hunter2-secret
     result = shop.run("check")
     assert result.stderr == ""
     assert "hunter2" not in result.output
-    head, assets, sensors = result.stdout.split("\n\n")
+    head, assets, sensors, schedules = result.stdout.split("\n\n")
     plugins = [f"{name} {version(name)}" for name in ("flowstone-core", "flowstone-s3")]
     assert head.splitlines() == [
         "file:    setup.cfg",
@@ -38,6 +38,7 @@ secret_key = hunter2-secret
     assert rows[1][:5] == ["feed", "ScriptedSensor", "raw_orders", "1s", "yes"]
     assert rows[2][:5] == ["arrivals", "s3_file_arrival", "raw_orders", "1m30s", "no"]
     assert rows[2][5].strip() == "bucket=shop access_key=*** secret_key=***"
+    assert schedules == "no schedules\n"
 
 
 def test_check_touches_no_store_unless_it_is_asked_to(shop):
@@ -74,7 +75,9 @@ def test_a_configuration_without_flowstone_has_nothing_to_run(shop):
     (shop.folder / "setup.cfg").write_text("[metadata]\nname = other\n")
     for command in (["check"], ["run"], ["run", "--once"]):
         result = shop.run(*command)
-        assert result.stdout.startswith("nothing to run: setup.cfg names no sensor and no pipeline")
+        assert result.stdout.startswith(
+            "nothing to run: setup.cfg names no sensor, no schedule and no"
+        )
     (shop.folder / "setup.cfg").unlink()
     assert "there is no setup.cfg or flowstone.cfg here" in shop.run("check").stdout
     assert not (shop.folder / "flowstone.db").exists()

@@ -57,6 +57,7 @@ def test_what_plugins_provide_is_listed(greeter, documented):
         "error": None,
         "hint": None,
         "sensors": ["greeting", "silent"],
+        "triggers": [],
         "engines": [],
         "watches": ["flowstone_triggered"],
         "commands": ["greet"],

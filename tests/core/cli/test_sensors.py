@@ -192,22 +192,26 @@ def test_a_sensor_that_is_not_there(shop, command):
 def test_status_at_a_glance(sensors):
     sensors.run("run", "--once", code=1)
     text = sensors.run("status").stdout
-    head, runners, health, made = text.split("\n\n")
+    head, runners, health, schedules, made = text.split("\n\n")
     assert head == "store: sqlite:///flowstone.db"
     assert runners == "no runner is alive"
     counts, _, *unwell = health.splitlines()
     assert counts == "sensors: 2 failing, 1 ok, 1 new, 1 disabled"
     assert [line.split()[0] for line in unwell] == ["down", "elsewhere"]
+    assert schedules == "schedules: none"
     assert made == "materializations: 4 completed\n"
 
 
 def test_status_where_all_is_well_lists_no_sensor(made):
-    assert "sensors: 1 ok\n\nmaterializations: 4 completed\n" in made.run("status").stdout
+    assert (
+        "sensors: 1 ok\n\nschedules: none\n\nmaterializations: 4 completed\n"
+        in made.run("status").stdout
+    )
 
 
 def test_status_of_an_empty_store(empty_folder):
     text = empty_folder.run("status").stdout
-    assert "sensors: none\n\nmaterializations: none\n" in text
+    assert "sensors: none\n\nschedules: none\n\nmaterializations: none\n" in text
 
 
 def test_status_shows_who_runs(shop):
@@ -222,7 +226,7 @@ def test_status_shows_who_runs(shop):
     assert table[0].split()[:2] == ["RUNNER", "ON"]
     assert str(process.pid) in table[1].split()
     assert [runner["pid"] for runner in shown["runners"]] == [process.pid]
-    assert set(shown) == {"store", "runners", "sensors", "materializations"}
+    assert set(shown) == {"store", "runners", "sensors", "schedules", "materializations"}
     assert set(shown["materializations"]) == {
         "pending", "running", "retrying", "completed", "discarded", "cancelled"
     }  # fmt: skip
