@@ -62,6 +62,15 @@ def load_zone(name: str) -> ZoneInfo:
         ) from None
 
 
+def to_utc(after: datetime) -> datetime:
+    """Return an aware datetime in UTC, or the earliest that every zone can show if it is earlier.
+
+    Raises:
+        OverflowError: If it is later than what a datetime can hold in UTC.
+    """
+    return max(after, _EARLIEST).astimezone(UTC)
+
+
 def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
     """Return the next instant of a job at fixed times, each of which has one instant.
 
@@ -78,7 +87,7 @@ def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | 
         a datetime can hold.
     """
     try:
-        start = _utc(after)
+        start = to_utc(after)
         local = start.astimezone(zone)
         wall = _naive(local)
         if local.fold:  # every time of the overlap has had its instant
@@ -106,7 +115,7 @@ def next_elapsed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime 
         a datetime can hold, or if clocks show none of the times of the next `HORIZON` years.
     """
     try:
-        start = _utc(after)
+        start = to_utc(after)
         found = (_next_shown(matches, zone, start), _next_repeated(matches, zone, start))
         first = min((instant for instant in found if instant is not None), default=None)
         return first and first.astimezone(zone)
@@ -171,10 +180,6 @@ def _change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime:
 
     last = (end - start) // _SECOND
     return start + bisect_left(range(last), True, key=changed) * _SECOND  # noqa: FBT003
-
-
-def _utc(after: datetime) -> datetime:
-    return max(after, _EARLIEST).astimezone(UTC)
 
 
 def _instant(wall: datetime, offset: timedelta) -> datetime:

@@ -80,15 +80,14 @@ class CronTrigger(Trigger):
         self._fields = _expand(self.text)
         second, minute, hour, day, month, weekday = _parse(self._fields)
         self._fixed = not (minute.starred or hour.starred)
-        self._both_days = day.starred or weekday.starred
         # croniter mixes up the two day fields where either will do: one iterator for each.
-        days = (
-            [(day.text, weekday.text)]
-            if self._both_days
-            else [(day.text, cron_field.ANY_WEEKDAY), ("*", weekday.text)]
-        )
+        either = [(day.text, cron_field.ANY_WEEKDAY), ("*", weekday.text)]
+        both = day.starred or weekday.starred
         head = f"{second.text} {minute.text} {hour.text}"
-        candidates = [_iterator(f"{head} {a} {month.text} {b}") for a, b in days]
+        candidates = [
+            _iterator(f"{head} {day_text} {month.text} {weekday_text}")
+            for day_text, weekday_text in ([(day.text, weekday.text)] if both else either)
+        ]
         self._iterators = [one for one in candidates if _next(one, _ANCHOR) is not None]
         if not self._iterators:
             raise ValidationError(
@@ -103,7 +102,8 @@ class CronTrigger(Trigger):
             after: Aware.
 
         Returns:
-            In the trigger's zone; None if there is none within 50 years.
+            In the trigger's zone; None if there is none within 50 years, as for a job that
+            follows elapsed time and is only ever meant for an hour that clocks skip.
 
         Raises:
             ValidationError: If ``after`` is naive.
@@ -117,13 +117,14 @@ class CronTrigger(Trigger):
         from cron_descriptor import FormatException, Options, get_description
 
         *_, day, _, weekday = self._fields
-        if self._both_days and "*" not in (day, weekday):
-            return self.text  # it says "or" where both must match
         try:
             options = Options(locale_code="en_US", use_24hour_time_format=True)
-            return str(get_description(" ".join(self._fields), options))
+            words = str(get_description(" ".join(self._fields).upper(), options))
         except FormatException:
             return self.text
+        either = not (day.startswith("*") or weekday.startswith("*"))
+        right = either == (", or on " in words) and _wordable(self._fields)
+        return words if right else self.text
 
     def _match(self, local: datetime) -> datetime | None:
         # croniter is asked in UTC whatever the zone is: the zone is ours.
@@ -135,7 +136,11 @@ class CronTrigger(Trigger):
 
 
 def _expand(text: str) -> list[str]:
-    """Split an expression into its fields, six of them, in small letters."""
+    """Split an expression into its six fields, in small letters.
+
+    Raises:
+        ValidationError: If it has another number of fields.
+    """
     shown = printable(repr(text), 80)
     if len(text) > TEXT_LIMIT:
         raise ValidationError(
@@ -179,6 +184,16 @@ def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
     if problems:
         raise ValidationError(problems)
     return parsed
+
+
+def _wordable(fields: list[str]) -> bool:
+    """Say whether cron-descriptor has right words for each field.
+
+    It has none for a step in the day of week, nor in a list for anything but numbers, names and
+    ranges.
+    """
+    lists = [field.replace("jul", "") for field in fields if "," in field]
+    return "/" not in fields[-1] and not any(set("*/#l") & set(field) for field in lists)
 
 
 def _iterator(expression: str) -> croniter[datetime]:

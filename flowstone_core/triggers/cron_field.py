@@ -53,9 +53,8 @@ class Field:
         name: What the field is called.
         low: The smallest number.
         high: The largest.
-        allowed: Both in words, for messages.
+        allowed: What may stand there, for messages.
         names: What may stand for the numbers, beginning with ``low``.
-        last: The number that stands for ``low`` again, at the end of a range only: Sunday.
     """
 
     name: str
@@ -129,12 +128,13 @@ class Field:
             high = self.high
         if high < low:
             split = "" if match["step"] else self._split(match["low"], match["high"])
-            raise self._refusal(item, "runs backwards", split)
+            why = f"runs backwards; allowed are {self.allowed}"
+            raise self._refusal(item, why, split)
         return iter(range(low, high + 1, step))
 
     def _step(self, item: str, text: str | None) -> int:
         step = 1 if text is None else int(text)
-        span = self.high - self.low + 1
+        span = len(self.names) or self.high - self.low + 1  # Sunday counts once
         if not 1 <= step <= span:
             raise self._refusal(item, f"has the step {step}; allowed are 1-{span}")
         return step

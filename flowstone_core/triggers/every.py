@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowstone_core.duration import format_duration, parse_duration
 from flowstone_core.errors import Problem, ValidationError, did_you_mean, printable
 from flowstone_core.trigger import Trigger, require_aware
-from flowstone_core.zone import next_elapsed, next_fixed
+from flowstone_core.zone import next_elapsed, next_fixed, to_utc
 
 if TYPE_CHECKING:
     from schedule import Job
@@ -121,7 +121,7 @@ class EveryTrigger(Trigger):
             return next_elapsed(self._match, self.zone, after)
         try:
             anchor = _ANCHOR.replace(tzinfo=self.zone).astimezone(UTC)
-            return _next(anchor, self._interval.step, after).astimezone(self.zone)
+            return _next(anchor, self._interval.step, to_utc(after)).astimezone(self.zone)
         except OverflowError:
             return None
 
