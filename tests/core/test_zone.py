@@ -201,7 +201,7 @@ def test_times_that_no_clock_shows_are_looked_for_during_fifty_years():
         asked.append(wall)
         return only(*in_gaps)(wall)
 
-    after = datetime(2026, 1, 1, tzinfo=UTC)
+    after = datetime(2026, 1, 2, tzinfo=UTC)
     assert next_elapsed(matches, zone, after) is None
     assert asked[-1].year == 2076
     assert next_fixed(matches, zone, after).isoformat() == "2026-03-08T03:00:00-04:00"
