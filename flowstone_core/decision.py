@@ -86,13 +86,15 @@ class Decision(Generic[C_co]):
         commits: The transactions to make, in order; none for a quiet tick. If one fails, those
             after it must not be made.
         delay: How long to wait, from the end of this tick, before the next one; None means a
-            sensor's own interval, and of a schedule that nothing is to come.
+            sensor's own interval.
+        next_at: When to look at a schedule again; None means that nothing is to come.
     """
 
     outcome: TickOutcome
     commits: tuple[C_co, ...] = ()
     delay: timedelta | None = None
     error: str | None = None
+    next_at: datetime | None = None
 
 
 def decide(

@@ -65,9 +65,11 @@ def decide_firing(
     due = look.due
     events, overlapping = _judge(schedule, due, look.partitions, look.active)
     skips = (*due.skips, *overlapping)
-    delay = _delay(due, look.finished_at)
+    next_at = due.next_at
+    if next_at is not None:
+        next_at = min(next_at, look.finished_at + LOOK_INTERVAL)
     if due.decided_until == memory.decided_until and not memory.failures:
-        return Decision(TickOutcome.NOT_TRIGGERED, delay=delay)
+        return Decision(TickOutcome.NOT_TRIGGERED, next_at=next_at)
     outcome = TickOutcome.NOT_TRIGGERED
     if events or skips:
         outcome = TickOutcome.TRIGGERED if events else TickOutcome.SKIPPED
@@ -81,7 +83,7 @@ def decide_firing(
         events,
         skips=skips,
     )
-    return Decision(outcome, (commit,), delay)
+    return Decision(outcome, (commit,), next_at=next_at)
 
 
 def decide_failure(
@@ -99,16 +101,12 @@ def decide_failure(
     late = isinstance(error, PollTimeoutError)
     outcome = TickOutcome.TIMED_OUT if late else TickOutcome.FAILED
     text = describe(error, redact)
-    after = replace(
-        memory,
-        version=memory.version + 1,
-        failures=failures,
-        not_before=look.finished_at + delay,
-    )
+    next_at = look.finished_at + delay
+    after = replace(memory, version=memory.version + 1, failures=failures, not_before=next_at)
     commit = ScheduleCommit(
         name, outcome, look.started_at, look.finished_at, memory, after, error=text
     )
-    return Decision(outcome, (commit,), delay, text)
+    return Decision(outcome, (commit,), error=text, next_at=next_at)
 
 
 def instant_text(instant: datetime) -> str:
@@ -143,9 +141,3 @@ def _judge(
         in_line = overlap is not Overlap.ALLOW
         events.append(NewEvent(key, schedule.asset, partition, payload, in_line))
     return tuple(events), ()
-
-
-def _delay(due: Due, now: datetime) -> timedelta | None:
-    if due.next_at is None:
-        return None
-    return max(timedelta(0), min(due.next_at - now, LOOK_INTERVAL))

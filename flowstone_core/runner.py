@@ -289,7 +289,7 @@ class Runner:
 
     def _on_decided(self, worker: Worker, decision: AnyDecision, holds: int) -> None:
         if not decision.commits:
-            self._over(worker, holds, _seconds(decision))
+            self._over(worker, holds, self._wait(decision))
             return
         if holds > 1:
             worker.release(holds - 1)
@@ -337,7 +337,7 @@ class Runner:
         delay: float | None = None
         if verdict.committed:
             worker.remember(decision)
-            delay = _seconds(decision)
+            delay = self._wait(decision)
         elif verdict.stale:
             logger.warning(
                 "tick discarded: it was changed or taken over meanwhile", extra=worker.labels
@@ -359,13 +359,14 @@ class Runner:
         if idle:
             self._waker.set()
 
+    def _wait(self, decision: AnyDecision) -> float | None:
+        if decision.next_at is not None:
+            return max(0.0, (decision.next_at - self._clock.now()).total_seconds())
+        return None if decision.delay is None else decision.delay.total_seconds()
+
     def _rearm(self, worker: Worker, delay: float) -> None:
         self._tell_scheduler(partial(self._arm, worker, self._clock.monotonic() + delay))
 
     def _tell_scheduler(self, message: Callable[[], None]) -> None:
         self._messages.put(message)
         self._waker.set()
-
-
-def _seconds(decision: AnyDecision) -> float | None:
-    return None if decision.delay is None else decision.delay.total_seconds()

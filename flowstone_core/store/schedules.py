@@ -123,11 +123,10 @@ def declare(connection: Connection, declared: Collection[Declared], now: datetim
 
     A schedule whose times change by that begins at ``now``.
     """
-    statement = insert(connection, _schedules).on_conflict_do_nothing(index_elements=["name"])
     for item in declared:
         text = _dump(item.given)
         row = {**_new(item.name, item.given, now), "declared": text, "origin": item.where}
-        if connection.execute(statement.values(row)).rowcount:
+        if _insert(connection, row):
             continue
         before = get(connection, item.name, lock=True)
         values: dict[str, object] = {"declared": text, "origin": item.where}
@@ -145,9 +144,8 @@ def create(connection: Connection, name: str, given: Given, now: datetime) -> Sc
     Raises:
         ConflictError: If there is one of this name.
     """
-    statement = insert(connection, _schedules).on_conflict_do_nothing(index_elements=["name"])
     row = {**_new(name, given, now), "edits": _dump(given), "edited_at": now, "origin": COMMAND}
-    if not connection.execute(statement.values(row)).rowcount:
+    if not _insert(connection, row):
         other = get(connection, name)
         raise ConflictError(
             f"there is already a schedule {name!r}, for asset {other.asset} ({other.origin})",
@@ -409,6 +407,14 @@ def skips(
         )
         for row in connection.execute(query).mappings()
     ]
+
+
+def _insert(connection: Connection, row: Mapping[str, object]) -> bool:
+    """Write a schedule; False if there is one of its name."""
+    statement = insert(connection, _schedules).values(row)
+    # Not by the row count: psycopg has none for a statement with ON CONFLICT.
+    statement = statement.on_conflict_do_nothing(index_elements=["name"])
+    return connection.scalar(statement.returning(_schedules.c.name)) is not None
 
 
 def _new(name: str, given: Given, now: datetime) -> dict[str, object]:
