@@ -514,7 +514,7 @@ def test_a_partition_fn_that_fails_loses_nothing(desk):
             raise OSError("no connection")
         return f"{instant:%H}"
 
-    desk.schedule(partition=None, partition_fn=name, catchup="all")
+    desk.schedule(partition=None, partition_fn=name, catchup="all", overlap="buffer_all")
     desk.schedule(name="healthy")
     runner = desk.opened()
     desk.until(runner, at("14:10"), step=timedelta(minutes=5))
