@@ -114,13 +114,13 @@ class CronTrigger(Trigger):
 
     def describe(self) -> str:
         """Say in plain English when it fires; the text itself where words would be wrong."""
-        from cron_descriptor import FormatException, Options, get_description
+        from cron_descriptor import Options, get_description
 
         *_, day, _, weekday = self._fields
         try:
             options = Options(locale_code="en_US", use_24hour_time_format=True)
             words = str(get_description(" ".join(self._fields).upper(), options))
-        except FormatException:
+        except Exception:  # noqa: BLE001 - to have no words for an expression is no failure
             return self.text
         either = not (day.startswith("*") or weekday.startswith("*"))
         right = either == (", or on " in words) and _wordable(self._fields)
@@ -136,7 +136,7 @@ class CronTrigger(Trigger):
 
 
 def _expand(text: str) -> list[str]:
-    """Split an expression into its six fields, in small letters.
+    """Split an expression into its six fields.
 
     Raises:
         ValidationError: If it has another number of fields.
@@ -146,8 +146,8 @@ def _expand(text: str) -> list[str]:
         raise ValidationError(
             f"{shown} has {len(text):,} characters; a cron expression has at most {TEXT_LIMIT:,}"
         )
-    text = text.lower()
     if text.startswith("@"):
+        text = text.lower()
         if text not in _ALIASES:
             raise ValidationError(
                 Problem(
@@ -192,8 +192,8 @@ def _wordable(fields: list[str]) -> bool:
     It has none for a step in the day of week, nor in a list for anything but numbers, names and
     ranges.
     """
-    lists = [field.replace("jul", "") for field in fields if "," in field]
-    return "/" not in fields[-1] and not any(set("*/#l") & set(field) for field in lists)
+    lists = [field.upper().replace("JUL", "") for field in fields if "," in field]
+    return "/" not in fields[-1] and not any(set("*/#L") & set(field) for field in lists)
 
 
 def _iterator(expression: str) -> croniter[datetime]:

@@ -66,9 +66,6 @@ class Field:
     def parse(self, text: str) -> ParsedField:
         """Read the field.
 
-        Args:
-            text: In small letters.
-
         Raises:
             ValidationError: If it is wrong; the message names the field, the value, and what is
                 allowed.
@@ -98,20 +95,21 @@ class Field:
 
     def _special(self, item: str) -> str | None:
         """Read an item that is no set of numbers, as croniter writes it; None if it is one."""
-        if self is DAY and item == "l":
+        small = item.lower()
+        if self is DAY and small == "l":
             return "l"
-        if self is not WEEKDAY or item in self.names:
+        if self is not WEEKDAY or small in self.names:
             return None
-        if (match := _LAST_WEEKDAY.fullmatch(item)) and item.count("l") == 1:
+        if (match := _LAST_WEEKDAY.fullmatch(small)) and small.count("l") == 1:
             return f"l{self._number(match['day'], item) % 7}"
-        if match := _NTH_WEEKDAY.fullmatch(item):
+        if match := _NTH_WEEKDAY.fullmatch(small):
             if int(match["nth"]) not in _EVERY_OCCURRENCE:
                 raise self._refusal(item, "after # a number from 1 to 5 is allowed")
             return f"{self._number(match['day'], item) % 7}#{int(match['nth'])}"
         return None
 
     def _numbers(self, item: str) -> Iterator[int]:
-        match = _ITEM.fullmatch(item)
+        match = _ITEM.fullmatch(item.lower())
         if not match:
             what = "is not understood" if item else "is an empty item of a list"
             raise self._refusal(item, f"{what}; allowed are {self.allowed}", _foreign(item))
@@ -168,7 +166,7 @@ class Field:
 
 
 def _foreign(item: str) -> str:
-    return next((hint for pattern, hint in _FOREIGN if pattern.fullmatch(item)), "")
+    return next((hint for pattern, hint in _FOREIGN if pattern.fullmatch(item.lower())), "")
 
 
 SECOND = Field("second", 0, 59, "0-59")
