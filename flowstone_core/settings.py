@@ -11,7 +11,14 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 
 from flowstone_core.document import PAYLOAD_LIMIT, JsonObject, dump_document
 from flowstone_core.duration import format_duration, parse_duration
@@ -28,7 +35,10 @@ def _read_duration(value: object) -> object:
     raise ValueError("a duration is a text such as '30s', or a timedelta")
 
 
-Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration)]
+# pydantic's own text for 366 days is P1Y1D, which is no duration here.
+_written = PlainSerializer(format_duration, return_type=str, when_used="json")
+
+Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration), _written]
 """A timedelta that configuration writes as ``30s``, ``1h30m`` or ISO 8601."""
 
 
@@ -104,10 +114,14 @@ def _read_template(value: str) -> str:
 
 def _read_moment(value: object) -> object:
     if isinstance(value, datetime | date):
-        return value.isoformat()
+        value = value.isoformat()
     if not isinstance(value, str):
         raise ValueError("a moment is a text such as '2026-01-31' or '2026-01-31T08:00', or a date")
-    return datetime.fromisoformat(value.strip()).isoformat()
+    try:
+        return datetime.fromisoformat(value.strip()).isoformat()
+    except ValueError:
+        allowed = "use ISO 8601, such as 2026-01-31 or 2026-01-31T08:00+01:00"
+        raise ValueError(f"{value!r:.80} is no moment: {allowed}") from None
 
 
 def _read_metadata(value: object) -> object:

@@ -1,9 +1,9 @@
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pydantic
 import pytest
 
-from flowstone_core.settings import RunSettings, SensorSettings
+from flowstone_core.settings import RunSettings, ScheduleSettings, SensorSettings
 
 
 def test_the_defaults_of_a_sensor():
@@ -32,13 +32,13 @@ def test_the_defaults_of_a_run():
     }
 
 
-@pytest.mark.parametrize("model", [SensorSettings, RunSettings])
+@pytest.mark.parametrize("model", [SensorSettings, ScheduleSettings, RunSettings])
 def test_every_setting_says_what_it_is(model):
     for name, field in model.model_fields.items():
         assert field.description, name
 
 
-@pytest.mark.parametrize("model", [SensorSettings, RunSettings])
+@pytest.mark.parametrize("model", [SensorSettings, ScheduleSettings, RunSettings])
 def test_settings_do_not_change_and_know_their_names(model):
     with pytest.raises(pydantic.ValidationError, match="Extra inputs are not permitted"):
         model(evry="5s")
@@ -112,3 +112,37 @@ def test_a_setting_may_be_at_its_bounds():
         assert settings.poll_threads == settings.asset_threads == threads
     assert RunSettings(lease="1s", grace="1d").lease == timedelta(seconds=1)
     assert RunSettings(lease="1h").lease == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("window", ["1m", "36h", "364d", "365d", "366d"])
+def test_what_is_written_of_a_schedule_can_be_read_again(window):
+    settings = ScheduleSettings(catchup_window=window, jitter="90s")
+    written = settings.model_dump(mode="json", exclude_unset=True)
+    assert written["jitter"] == "1m30s"
+    assert ScheduleSettings.model_validate(written) == settings
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00"),
+        (" 2026-01-31T08:00+01:00 ", "2026-01-31T08:00:00+01:00"),
+        (date(2026, 1, 31), "2026-01-31T00:00:00"),
+        (datetime(2026, 1, 31, 8, tzinfo=UTC), "2026-01-31T08:00:00+00:00"),
+    ],
+)
+def test_a_moment_is_a_date_or_a_datetime(value, written):
+    assert ScheduleSettings(start=value).start == written
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("soon", "'soon' is no moment: use ISO 8601, such as 2026-01-31 or"),
+        (5, "a moment is a text such as '2026-01-31' or '2026-01-31T08:00', or a date"),
+    ],
+)
+def test_what_is_no_moment_is_said_in_our_words(value, reason):
+    with pytest.raises(pydantic.ValidationError) as caught:
+        ScheduleSettings(end=value)
+    assert reason in str(caught.value)
