@@ -31,8 +31,11 @@ SCHEDULE_COLUMNS = {
     "enabled": "ENABLED",
     "settings": "SETTINGS",
 }
+SHOWN_BESIDE = {"asset", "trigger", "text", "timezone", "enabled"}
+"""What of a schedule's settings has a column of its own."""
+
 SETTINGS_LIMIT = 1_000
-"""Most characters of a sensor's settings that are shown."""
+"""Most characters of the settings of a sensor or a schedule that are shown."""
 
 
 @click.command(short_help="Check the configuration, and print what would run.")
@@ -118,23 +121,27 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
 
 
 def _schedules(settings: Settings) -> list[dict[str, object]]:
-    shown_elsewhere = {"asset", "trigger", "text", "timezone", "enabled"}
-    return [
-        {
-            "schedule": declaration.name,
-            "asset": declaration.schedule.asset,
-            "fires": f"{declaration.schedule.kind} {declaration.schedule.trigger.text}",
-            "words": declaration.schedule.trigger.describe(),
-            "timezone": declaration.schedule.trigger.timezone,
-            "enabled": declaration.schedule.settings.enabled,
-            "settings": " ".join(
-                f"{key}={value}"
-                for key, value in declaration.given.items()
-                if key not in shown_elsewhere
-            ),
-        }
-        for declaration in settings.schedules.values()
-    ]
+    from flowstone_core.cli.settings import schedule_settings
+
+    redact = settings.redactor
+    rows = []
+    for declaration in settings.schedules.values():
+        schedule = declaration.schedule
+        shown = schedule_settings(declaration.given, redact)
+        rows.append(
+            {
+                "schedule": schedule.name,
+                "asset": schedule.asset,
+                "fires": f"{schedule.kind} {shown['text']}",
+                "words": redact(schedule.trigger.describe()),
+                "timezone": schedule.trigger.timezone,
+                "enabled": schedule.settings.enabled,
+                "settings": " ".join(
+                    f"{key}={value}" for key, value in shown.items() if key not in SHOWN_BESIDE
+                ),
+            }
+        )
+    return rows
 
 
 def _connect(flow: Flowstone) -> None:

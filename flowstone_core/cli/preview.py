@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,6 +13,8 @@ from flowstone_core.cli.listing import partition_fields, print_json, print_table
 if TYPE_CHECKING:
     from flowstone_core.preview import Fire
     from flowstone_core.trigger import Trigger
+
+T = TypeVar("T")
 
 COLUMNS = {
     "local": "AT",
@@ -54,19 +56,12 @@ def print_instants(
     """Print the instants of an expression.
 
     Raises:
-        ValidationError: If the expression, the time zone or the moment is wrong.
+        ValidationError: If the expression, the time zone or the moment is wrong; lists everything
+            that is.
     """
-    from flowstone_core.clock import SystemClock
     from flowstone_core.preview import instants
-    from flowstone_core.triggers.cron import CronTrigger
-    from flowstone_core.triggers.every import EveryTrigger
 
-    trigger: Trigger
-    if cron is not None:
-        trigger = CronTrigger(cron, timezone)
-    else:
-        trigger = EveryTrigger(every or "", timezone)
-    moment = SystemClock().now() if after is None else read_moment(after, timezone)
+    trigger, moment = _read(cron, every, timezone, after)
     found = instants(trigger, moment, count)
     if as_json:
         print_json([instant.isoformat() for instant in found])
@@ -74,6 +69,37 @@ def print_instants(
     click.echo(f"{trigger.describe()} ({trigger.timezone})")
     for instant in found:
         click.echo(str(instant))
+
+
+def _read(
+    cron: str | None, every: str | None, timezone: str, after: str | None
+) -> tuple[Trigger, datetime]:
+    from flowstone_core.clock import SystemClock
+    from flowstone_core.errors import Problem, ValidationError
+    from flowstone_core.triggers.cron import CronTrigger
+    from flowstone_core.triggers.every import EveryTrigger
+    from flowstone_core.zone import load_zone
+
+    problems: list[Problem] = []
+
+    def attempt(read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except ValidationError as error:
+            problems.extend(error.problems)
+        return None
+
+    # What else is wrong is said of a wrong time zone too.
+    known = timezone if attempt(lambda: load_zone(timezone)) else "UTC"
+    trigger: Trigger | None
+    if cron is not None:
+        trigger = attempt(lambda: CronTrigger(cron, known))
+    else:
+        trigger = attempt(lambda: EveryTrigger(every or "", known))
+    moment = SystemClock().now() if after is None else attempt(lambda: read_moment(after, known))
+    if problems or trigger is None or moment is None:
+        raise ValidationError(problems)
+    return trigger, moment
 
 
 def read_moment(text: str, timezone: str) -> datetime:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
 
 import click
+from click.exceptions import Exit
 
 from flowstone_core.cli.listing import (
     json_option,
@@ -17,26 +16,19 @@ from flowstone_core.cli.listing import (
     print_table,
 )
 from flowstone_core.cli.preview import print_fires, print_instants, read_moment
-from flowstone_core.cli.session import Session, pass_session
+from flowstone_core.cli.schedule_options import given_settings, setting_options
+from flowstone_core.cli.schedule_rows import (
+    COLUMNS,
+    SKIP_COLUMNS,
+    local_next,
+    next_in_words,
+    schedule_fields,
+    schedule_row,
+    skip_fields,
+    skip_row,
+)
+from flowstone_core.cli.session import FAILED, Session, pass_session
 
-if TYPE_CHECKING:
-    from flowstone_core.status import ScheduleStatus
-    from flowstone_core.store import StoredSkip
-
-F = TypeVar("F", bound=Callable[..., object])
-
-COLUMNS = {
-    "name": "SCHEDULE",
-    "health": "HEALTH",
-    "asset": "ASSET",
-    "fires": "FIRES",
-    "words": "IN WORDS",
-    "timezone": "TIME ZONE",
-    "next": "NEXT",
-    "last_outcome": "LAST",
-    "origin": "ORIGIN",
-    "error": "ERROR",
-}
 TICK_COLUMNS = {
     "id": "TICK",
     "started_at": "AT",
@@ -46,58 +38,9 @@ TICK_COLUMNS = {
     "skipped": "SKIPPED",
     "error": "ERROR",
 }
-SKIP_COLUMNS = {
-    "id": "ID",
-    "schedule": "SCHEDULE",
-    "reason": "REASON",
-    "skipped": "SKIPPED",
-    "first_at": "FIRST",
-    "last_at": "LAST",
-}
 HEALTHS = ["undeclared", "disabled", "paused", "broken", "failing", "ended", "ok"]
-
-
-def setting_options(function: F) -> F:
-    """Add an option for each setting of a schedule to a command."""
-    catchup = click.Choice(["none", "latest", "all"])
-    overlap = click.Choice(["skip", "buffer_one", "buffer_all", "allow"])
-    options = [
-        click.option("--cron", metavar="EXPR", help="When it fires, as in crontab(5)."),
-        click.option("--every", metavar="TEXT", help="Or: '10 minutes', 'day at 10:30', '30s'."),
-        click.option(
-            "--trigger",
-            nargs=2,
-            metavar="NAME TEXT",
-            help="Or: a trigger that a plugin provides, and what it is made of.",
-        ),
-        click.option("--timezone", metavar="TZ", help="An IANA name; UTC by default."),
-        click.option(
-            "--partition",
-            metavar="TEMPLATE",
-            help="Such as '${year}-${month}'; the instant's date by default.",
-        ),
-        click.option("--catchup", type=catchup, help="Which missed instants are caught up."),
-        click.option("--catchup-window", metavar="DURATION", help="How long ago at most."),
-        click.option("--overlap", type=overlap, help="What to do while the last one runs."),
-        click.option("--jitter", metavar="DURATION", help="Fire at most so long after."),
-        click.option("--start", metavar="ISO", help="Do not fire before."),
-        click.option("--end", metavar="ISO", help="Do not fire after."),
-        click.option(
-            "--pause-on-failure/--no-pause-on-failure",
-            default=None,
-            help="Pause it when a materialization is discarded.",
-        ),
-        click.option("--enabled/--disabled", default=None, help="Whether it fires at all."),
-        click.option(
-            "--metadata",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Your own notes on it; may be given several times.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+SILENT = {"undeclared", "disabled", "paused"}
+"""How schedules do that fire nothing, whatever their instants are."""
 
 
 @click.group()
@@ -121,9 +64,11 @@ def list_schedules(
     With --json a list of objects: name, health, asset, trigger, text, words, timezone, origin,
     edited, settings, next_at, paused_because, error, failures, last_tick_at, last_outcome, owner.
     """
+    flow = session.flow()
+    fields = schedule_fields if as_json else schedule_row
     rows = [
-        asdict(schedule) if as_json else row(schedule)
-        for schedule in session.flow().list_schedules()
+        fields(schedule, flow.settings.redactor)
+        for schedule in flow.list_schedules()
         if health in {None, schedule.health.value} and asset in {None, schedule.asset}
     ]
     print_listing(rows, COLUMNS, as_json=as_json, empty="no schedules")
@@ -139,23 +84,28 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json an object: as 'schedules list' has it, and ticks (id, source, outcome, started_at,
     finished_at, events, duplicates, error, skipped) and skips (as 'schedules skipped' has them).
     """
+    from flowstone_core.cli.settings import schedule_settings
+
     flow = session.flow()
+    redact = flow.settings.redactor
     schedule = flow.get_schedule(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"schedule:{name}", limit=10)]
     skips = flow.skips(schedule=name, limit=10)
+    fields = schedule_fields(schedule, redact)
     if as_json:
-        print_json({**asdict(schedule), "ticks": ticks, "skips": [_skip(each) for each in skips]})
+        print_json({**fields, "ticks": ticks, "skips": [skip_fields(skip) for skip in skips]})
         return
-    facts = {key.replace("_", " "): value for key, value in asdict(schedule).items()}
-    settings = facts.pop("settings")
-    print_facts({**facts, "edited": ", ".join(schedule.edited) or None})
+    facts = {key.replace("_", " "): value for key, value in fields.items() if key != "settings"}
+    edited = ", ".join(schedule.edited) or None
+    print_facts({**facts, "edited": edited, "next at": local_next(schedule)})
     click.echo("\nsettings:")
-    print_facts({f"  {key}": value for key, value in dict(settings).items()})
+    settings = schedule_settings(schedule.settings, redact, defaults=True)
+    print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
     print_table(ticks, TICK_COLUMNS, empty="no tick yet that was not quiet")
     if skips:
         click.echo()
-        print_table([_skip(each) for each in skips], SKIP_COLUMNS, empty="")
+        print_table(map(skip_row, skips), SKIP_COLUMNS, empty="")
 
 
 @schedules.command()
@@ -175,10 +125,11 @@ def skipped(
     complete (false: count is the least number, and last_at the moment up to which there are more).
     """
     flow = session.flow()
-    if name is not None:
-        flow.get_schedule(name)
-    rows = [_skip(each) for each in flow.skips(schedule=name, limit=limit, before_id=before_id)]
-    print_listing(rows, SKIP_COLUMNS, as_json=as_json, empty="nothing was skipped")
+    skips = flow.skips(schedule=name, limit=limit, before_id=before_id)
+    if name is not None and not skips:
+        flow.get_schedule(name)  # one that was removed still has its history
+    fields = skip_fields if as_json else skip_row
+    print_listing(map(fields, skips), SKIP_COLUMNS, as_json=as_json, empty="nothing was skipped")
 
 
 @schedules.command()
@@ -188,8 +139,11 @@ def skipped(
 @pass_session
 def add(session: Session, /, *, asset: str, name: str | None, **options: object) -> None:
     """Add a schedule for ASSET; it stays in the store, and a runner notices within two seconds."""
-    schedule = session.flow().schedule(asset, name=name, **_given(options))
-    click.echo(f"schedule {schedule.name} is added: {_when(schedule)}")
+    flow = session.flow()
+    given = given_settings(options, flow.settings.triggers)
+    schedule = flow.schedule(asset, name=name, **given)
+    fires = next_in_words(schedule, flow.settings.redactor)
+    click.echo(f"schedule {schedule.name} is added: {fires}")
 
 
 @schedules.command()
@@ -204,17 +158,18 @@ def update(
     """Change settings of a schedule; those not given stay. Nothing of the past is replayed.
 
     What is changed of a schedule that a file or a pipeline declares lies over the declaration,
-    also when that changes, until --revert takes it back. An empty text takes --partition, --start
-    or --end away.
+    also when that changes, until --revert takes it back. An empty text takes --partition, --start,
+    --end or --metadata away.
     """
     flow = session.flow()
-    given = _given(options)
+    given = given_settings(options, flow.settings.triggers)
     if asset is not None:
         given["asset"] = asset
     if revert == bool(given):
         raise click.UsageError("give settings to change, or --revert, and not both")
     schedule = flow.revert_schedule(name) if revert else flow.update_schedule(name, **given)
-    click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {_when(schedule)}")
+    fires = next_in_words(schedule, flow.settings.redactor)
+    click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {fires}")
 
 
 @schedules.command()
@@ -242,7 +197,8 @@ def resume(session: Session, *, name: str) -> None:
     """Have a paused schedule fire again; what came while it was paused is skipped."""
     flow = session.flow()
     flow.resume_schedule(name)
-    click.echo(f"schedule {name} is resumed: {_when(flow.get_schedule(name))}")
+    fires = next_in_words(flow.get_schedule(name), flow.settings.redactor)
+    click.echo(f"schedule {name} is resumed: {fires}")
 
 
 @schedules.command("next")
@@ -282,63 +238,24 @@ def next_fires(
         return
     if timezone is not None:
         raise click.UsageError("--timezone goes with --cron or --every; a schedule has its own")
+    _print_fires(session, name, after, count, as_json=as_json)
+
+
+def _print_fires(
+    session: Session, name: str, after: str | None, count: int, *, as_json: bool
+) -> None:
+    from flowstone_core.errors import FlowstoneError, describe
+
     flow = session.flow()
-    moment = None if after is None else read_moment(after, flow.get_schedule(name).timezone)
-    print_fires(flow.next_fires(name, count, moment), as_json=as_json)
-
-
-def _given(options: dict[str, object]) -> dict[str, object]:
-    """Return the settings that a command line names, as the API takes them."""
-    given = {key: value for key, value in options.items() if value is not None}
-    trigger = given.pop("trigger", None)
-    if isinstance(trigger, tuple):
-        kind, text = trigger
-        given[kind] = text
-    metadata = given.pop("metadata", ())
-    if isinstance(metadata, tuple) and metadata:
-        given["metadata"] = "\n".join(metadata)
-    for key in ("partition", "start", "end"):
-        if given.get(key) == "":
-            given[key] = None
-    return given
-
-
-def row(schedule: ScheduleStatus) -> dict[str, object]:
-    """Return what people are shown of a schedule in a table."""
-    edited = f" (edited: {', '.join(schedule.edited)})" if schedule.edited else ""
-    return {
-        **asdict(schedule),
-        "fires": f"{schedule.trigger} {schedule.text}",
-        "next": _next(schedule),
-        "origin": schedule.origin + edited,
-        "error": schedule.error or schedule.paused_because,
-    }
-
-
-def _next(schedule: ScheduleStatus) -> str | None:
-    if schedule.next_at is None:
-        return None
-    from flowstone_core.zone import load_zone
-
-    return str(schedule.next_at.astimezone(load_zone(schedule.timezone)))
-
-
-def _when(schedule: ScheduleStatus) -> str:
-    following = _next(schedule)
-    state = f"{schedule.words} ({schedule.timezone})"
-    return f"{state}, next at {following}" if following else f"{state}, {schedule.health.value}"
-
-
-def _skip(stored: StoredSkip) -> dict[str, object]:
-    skip = stored.skip
-    return {
-        "id": stored.id,
-        "schedule": stored.schedule,
-        "tick_id": stored.tick_id,
-        "reason": skip.reason.value,
-        "first_at": skip.first,
-        "last_at": skip.last,
-        "count": skip.count,
-        "complete": skip.complete,
-        "skipped": skip.count if skip.complete else f"at least {skip.count}",
-    }
+    schedule = flow.get_schedule(name)
+    moment = None if after is None else read_moment(after, schedule.timezone)
+    try:
+        fires = flow.next_fires(name, count, moment)
+    except FlowstoneError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a trigger or a partition_fn may raise anything
+        session.fail(f"schedule {name!r}: its trigger or its partition_fn raised {describe(error)}")
+        raise Exit(FAILED) from None
+    if schedule.health.value in SILENT:
+        session.warn(f"schedule {name} is {schedule.health.value}: it fires for none of these")
+    print_fires(fires, as_json=as_json)

@@ -1,9 +1,9 @@
-"""Settings for people: what a model takes, and what a sensor was given, without its secrets."""
+"""Settings for people: what a model takes, and what somebody gave, without secrets."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -17,6 +17,7 @@ from flowstone_core.declaration import SensorDeclaration
 from flowstone_core.duration import format_duration
 from flowstone_core.errors import describe
 from flowstone_core.redaction import MASK, looks_secret
+from flowstone_core.settings import ScheduleSettings
 
 _WORDS: dict[object, str] = {
     str: "text",
@@ -74,6 +75,23 @@ def given_settings(
     return found
 
 
+def schedule_settings(
+    given: Mapping[str, object], redact: Callable[[str], str], *, defaults: bool = False
+) -> dict[str, str]:
+    """Return what was said of a schedule as texts, without secrets.
+
+    Args:
+        given: By the names that configuration uses.
+        redact: Hides secrets.
+        defaults: Whether settings that have their default are there too.
+    """
+    found = dict(given)
+    if defaults:
+        for name, field in ScheduleSettings.model_fields.items():
+            found.setdefault(name, field.default)
+    return {key: redact(_value(key, value)) for key, value in found.items()}
+
+
 def _default(name: str, field: FieldInfo) -> str | None:
     if field.default_factory is not None:
         return "(computed)"
@@ -94,6 +112,8 @@ def _value(name: str, value: object) -> str:
         return format_duration(value)
     if isinstance(value, Enum):
         return str(value.value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_value(str(key), item)}" for key, item in value.items())
     if isinstance(value, _LISTS) and not isinstance(value, str | bytes):
         return ", ".join(_value(name, item) for item in value)
     if callable(value):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from flowstone_core.cli.listing import json_option, print_json, print_table
-from flowstone_core.cli.schedules import COLUMNS as SCHEDULE_COLUMNS
-from flowstone_core.cli.schedules import row as schedule_row
+from flowstone_core.cli.schedule_rows import COLUMNS as SCHEDULE_COLUMNS
+from flowstone_core.cli.schedule_rows import schedule_fields, schedule_row
 from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
 from flowstone_core.cli.session import Session, pass_session
 
@@ -42,9 +42,12 @@ def status(session: Session, *, as_json: bool) -> None:
     lease_until, stopped_at), sensors (as 'sensors list' has them), schedules (as 'schedules list'
     has them) and materializations (how many there are in each state).
     """
-    found = session.flow().status()
+    flow = session.flow()
+    redact = flow.settings.redactor
+    found = flow.status()
     if as_json:
-        print_json(asdict(found))
+        schedules = [schedule_fields(each, redact) for each in found.schedules]
+        print_json({**asdict(found), "schedules": schedules})
         return
     click.echo(f"store: {found.store}\n")
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
@@ -55,7 +58,7 @@ def status(session: Session, *, as_json: bool) -> None:
         print_table(unwell, SENSOR_COLUMNS, empty="")
     health = Counter(schedule.health.value for schedule in found.schedules)
     click.echo(f"\nschedules: {_counted(health)}")
-    rows = [schedule_row(each) for each in found.schedules if _needs_a_look(each)]
+    rows = [schedule_row(each, redact) for each in found.schedules if _needs_a_look(each)]
     if rows:
         print_table(rows, SCHEDULE_COLUMNS, empty="")
     made = {state.value: count for state, count in found.materializations.items()}
