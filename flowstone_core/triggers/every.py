@@ -31,10 +31,11 @@ _SIZES = {
 }
 _UNITS = (*_SIZES, *(unit.removesuffix("s") for unit in _SIZES), *_WEEKDAYS)
 _TIMES = {
-    "minutes": ":30, a second of the minute",
-    "hours": ":15, a minute of the hour, or 15:30 with the second",
+    "minutes": ":30 (second)",
+    "hours": ":15 (minute) or 15:30 (minute and second)",
     "days": "10:30 or 10:30:15",
 }
+_RANGE = "is no interval from one second to ten years"
 _ALLOWED = (
     "write an interval such as 30 seconds, 10 minutes, 2 hours, hour at :15, day at 10:30, "
     "monday at 08:00, 2 weeks, or a duration such as 1h30m or PT15M"
@@ -100,7 +101,7 @@ class EveryTrigger(Trigger):
             self._described = format_duration(duration)
             self._interval = _Interval(duration)
         if not timedelta(seconds=1) <= self._interval.step <= LONGEST:
-            raise _refusal(self.text, "is no interval from one second to ten years")
+            raise _refusal(self.text, _RANGE)
 
     def next_fire(self, after: datetime) -> datetime | None:
         """Return the first instant of the interval that is strictly later than ``after``.
@@ -145,10 +146,8 @@ def _in_words(text: str, match: re.Match[str]) -> _Interval:
         raise _refusal(text, f"counts a weekday {count} times", hint)
     if unit not in _UNITS:
         raise _refusal(text, f"has the unknown unit {unit!r:.40}", did_you_mean(unit, _UNITS))
-    if count < 1:
-        raise _refusal(text, "has no length")
-    if count > LONGEST // _SIZES["seconds"]:
-        raise _refusal(text, "is longer than ten years")
+    if not 1 <= count <= LONGEST // _SIZES["seconds"]:  # schedule would hang on 0
+        raise _refusal(text, _RANGE)
     job = _job(text, count, unit, at)
     offset = timedelta(0)
     if job.start_day:
