@@ -1,5 +1,7 @@
 """The demo: order files arrive in a bucket, and each day's report is made and kept up to date.
 
+Beside it a schedule fires every two seconds for a board that sums up the reports.
+
 ``make demo`` runs it. It starts an S3 server of its own (moto) on this machine, uploads order
 files, runs ``flowstone run`` beside it, uploads some more, and looks at what became of them with
 the same commands that you would use. Everything is left in ``examples/shop/.run``.
@@ -36,8 +38,12 @@ except ModuleNotFoundError as missing:
     )
 
 
+BOARD = "sales_board"
+"""The asset that the schedule is for."""
+
+
 class Report(TypedDict):
-    """What `daily_report` returns, as far as it matters here."""
+    """What `daily_report` and `sales_board` return, as far as it matters here."""
 
     orders: int
 
@@ -67,16 +73,29 @@ def main() -> int:
             say("Now, while it runs: a late file for 14 January, and the orders of 15 January.")
             upload(ARRIVING_LATER)
             wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
-            say("Every order is in its report. FlowStone is asked to stop (SIGTERM).")
+            say("Every order is in its report; now the schedule's next sum has to have them all.")
+            wait_until(process, lambda: is_on_board(THERE_AT_FIRST + ARRIVING_LATER))
+            flowstone("schedules", "pause", "sales_board")
+            wait_until(process, lambda: all(each["state"] == "completed" for each in made()))
+            say("FlowStone is asked to stop (SIGTERM).")
     say("What was made, newest first (flowstone materializations list):")
-    subprocess.run([FLOWSTONE, "materializations", "list"], cwd=HERE, check=True)
-    ended = materializations()
+    flowstone("materializations", "list")
+    say("When the schedule would fire next (flowstone schedules next sales_board --count 3):")
+    flowstone("schedules", "next", "sales_board", "--count", "3")
+    ended = made()
     if any(each["state"] != "completed" for each in ended):
         say("Not all of them are completed: that is a bug.")
         return 1
     say(f"All {len(ended)} are completed. To look around:")
     print(f"    cd {os.path.relpath(HERE)}")
-    for command in ("sensors list", "events list", "materializations show 1", "status"):
+    commands = (
+        "sensors list",
+        "schedules list",
+        "events list",
+        "materializations show 1",
+        "status",
+    )
+    for command in commands:
         print(f"    {FLOWSTONE} {command}")
     return 0
 
@@ -138,20 +157,39 @@ def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> No
 
 def is_reported(files: Iterable[OrderFile]) -> bool:
     """Say whether the newest report of each day has all orders of its files, and nothing runs."""
-    expected: dict[str, int] = {}
-    for file in files:
-        orders = len(list(clean(file.content.decode())))
-        expected[str(file.day)] = expected.get(str(file.day), 0) + orders
     reported: dict[str, int] = {}
-    for each in reversed(materializations()):
+    for each in reversed(made()):
+        if each["asset"] == BOARD:
+            continue
         if each["state"] != "completed":
             return False
         if each["asset"] == "daily_report":
             reported[each["partition_shown"]] = each["metadata"]["orders"]
-    return reported == expected
+    return reported == orders_by_day(files)
 
 
-def materializations() -> list[Materialization]:
+def is_on_board(files: Iterable[OrderFile]) -> bool:
+    """Say whether a board that the schedule asked for has all orders of the files."""
+    boards = [each for each in made() if (each["asset"], each["state"]) == (BOARD, "completed")]
+    total = sum(orders_by_day(files).values())
+    return any(each["metadata"]["orders"] == total for each in boards)
+
+
+def orders_by_day(files: Iterable[OrderFile]) -> dict[str, int]:
+    """Count the orders of files that count, for each day."""
+    found: dict[str, int] = {}
+    for file in files:
+        orders = len(list(clean(file.content.decode())))
+        found[str(file.day)] = found.get(str(file.day), 0) + orders
+    return found
+
+
+def flowstone(*arguments: str) -> None:
+    """Run a command of FlowStone's, as you would."""
+    subprocess.run([FLOWSTONE, *arguments], cwd=HERE, check=True)
+
+
+def made() -> list[Materialization]:
     """Return all materializations, newest first."""
     command = [str(FLOWSTONE), "materializations", "list", "--limit", "1000", "--json"]
     ended = subprocess.run(command, cwd=HERE, check=False, stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""What is made of the order files: cleaned orders, and from them a report, for each day."""
+"""What is made of the order files: for each day cleaned orders and a report, and a board."""
 
 from __future__ import annotations
 
@@ -73,6 +73,18 @@ def daily_report(context: Context) -> dict[str, int | str]:
     report["best_seller"] = max(sold, key=sold.__getitem__, default="")
     write_json(OUTPUT / "reports" / f"{context.partition}.json", report)
     return report
+
+
+@pipeline.asset
+def sales_board(context: Context) -> dict[str, int | str]:
+    """Sum up what the reports say, for the board in the office, at points in time."""
+    days, orders = 0, 0
+    for path in (OUTPUT / "reports").glob("*.json"):
+        report: dict[str, int | str] = json.loads(path.read_text("utf-8"))
+        days, orders = days + 1, orders + int(report["orders"])
+    board: dict[str, int | str] = {"as_of": f"{context.partition}", "days": days, "orders": orders}
+    write_json(OUTPUT / "board.json", board)
+    return board
 
 
 def new_keys(context: Context) -> set[str]:
