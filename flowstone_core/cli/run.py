@@ -61,9 +61,11 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
         raise click.BadParameter(error.message) from None
 
 
-@click.command(short_help="Tick the sensors and carry the materializations.")
+@click.command(short_help="Tick sensors and schedules, and carry the materializations.")
 @click.option(
-    "--once", is_flag=True, help="Poll each sensor once, carry what is due to its end, and exit."
+    "--once",
+    is_flag=True,
+    help="Poll each sensor once, fire what is due, carry it to its end, and exit.",
 )
 @click.option(
     "--for",
@@ -74,7 +76,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
 )
 @pass_session
 def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
-    """Tick the sensors and carry the materializations until a signal comes.
+    """Tick sensors and schedules, and carry the materializations, until a signal comes.
 
     Ctrl-C, or SIGTERM, lets what runs finish within the grace time; a second one ends it at
     once. Nothing is lost either way: the next run takes it up.

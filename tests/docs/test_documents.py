@@ -18,19 +18,29 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import boto3
 import click
 import pydantic
 import pytest
 
-from flowstone_core import Pipeline
+from flowstone_core import CronTrigger, EveryTrigger, Pipeline, Trigger
 from flowstone_core.cli import main
 from flowstone_core.config import load
 from flowstone_core.duration import format_duration
-from flowstone_core.settings import RunSettings, SensorSettings
+from flowstone_core.settings import (
+    Catchup,
+    Overlap,
+    RunSettings,
+    ScheduleSettings,
+    SensorSettings,
+)
+from flowstone_core.template import TOKENS
+from flowstone_core.tick import SkipReason
 from flowstone_core.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,9 +124,11 @@ class Scratch:
             self.unchecked = block.where
             return
         pipeline = Pipeline("stands-in")
-        for asset in {section.settings["asset"].value for _, section in config.sensors}:
+        sections = (*config.sensors, *config.schedules)
+        for asset in {section.settings["asset"].value for _, section in sections}:
             pipeline.asset(name=asset)(lambda context: None)
-        assert len(validate(config, pipelines=[pipeline]).sensors) == len(config.sensors)
+        checked = validate(config, pipelines=[pipeline])
+        assert len(checked.sensors) + len(checked.schedules) == len(sections)
 
     def install(self, block: Block) -> None:
         """Leave in the folder what an installer leaves of a distribution."""
@@ -277,7 +289,11 @@ def commands_under(command: click.Command, name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("`[flowstone]`", RunSettings), ("`[flowstone:sensor:NAME]`", SensorSettings)],
+    [
+        ("`[flowstone]`", RunSettings),
+        ("`[flowstone:sensor:NAME]`", SensorSettings),
+        ("`[flowstone:schedule:NAME]`", ScheduleSettings),
+    ],
 )
 def test_every_setting_is_described_with_its_default(
     heading: str, model: type[pydantic.BaseModel]
@@ -290,5 +306,56 @@ def test_every_setting_is_described_with_its_default(
         default = model.model_fields[name].default
         if isinstance(default, timedelta):
             default = format_duration(default)
-        if default not in {None, ()}:
+        if default not in (None, (), {}):
             assert shown == f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def section_of(document: str, heading: str) -> str:
+    source = (ROOT / document).read_text("utf-8")
+    return source.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_instants_around_changes_of_clocks_are_those_of_the_table() -> None:
+    triggers: dict[str, type[Trigger]] = {"cron": CronTrigger, "every": EveryTrigger}
+    section = section_of("docs/schedules.md", "When clocks change")
+    rows = re.findall(r"^\| `(\w+) = (.*?)` \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+    assert {kind for kind, *_ in rows} == set(triggers)
+    for kind, text, *shown in rows:
+        trigger = triggers[kind](text, "America/New_York")
+        days = (date(2026, 3, 8), date(2026, 11, 1))
+        assert [", ".join(before_four(trigger, day)) for day in days] == shown, text
+
+
+def before_four(trigger: Trigger, day: date) -> Iterator[str]:
+    """Yield the instants of a day before four o'clock, as the documentation writes them."""
+    midnight, end = (datetime.combine(day, time(hour), trigger.zone) for hour in (0, 4))
+    instant = trigger.next_fire(midnight - timedelta(seconds=1))
+    # In UTC: which pass of an hour that comes twice it is counts.
+    while instant is not None and instant.astimezone(UTC) < end.astimezone(UTC):
+        yield f"{instant:%H:%M}{instant.isoformat()[-6:-3]}"
+        instant = trigger.next_fire(instant)
+
+
+def test_every_token_is_described_with_its_value() -> None:
+    section = section_of("docs/schedules.md", "Which partition")
+    at = datetime(2026, 3, 8, 3, tzinfo=ZoneInfo("America/New_York"))
+    shown: dict[str, str] = {}
+    for tokens, values in re.findall(r"^\| (`\$.*?`) \| (.*?) \|$", section, re.MULTILINE):
+        names = re.findall(r"\$\{(\w+)\}", tokens)
+        shown |= zip(names, values.split(), strict=True)
+    assert shown == {name: token(at) for name, token in TOKENS.items()}
+
+
+@pytest.mark.parametrize(
+    ("heading", "words"),
+    [
+        ("What was missed", Catchup),
+        ("While the last one runs", Overlap),
+        ("What was skipped", SkipReason),
+    ],
+)
+def test_every_word_for_what_becomes_of_an_instant_is_described(
+    heading: str, words: type[StrEnum]
+) -> None:
+    section = section_of("docs/schedules.md", heading)
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(words)
