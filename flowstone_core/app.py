@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,8 @@ from flowstone_core.validation import Settings, validate
 if TYPE_CHECKING:
     from flowstone_core.announcer import Watch
     from flowstone_core.asset import Asset
+    from flowstone_core.backfill import Plan, Progress
+    from flowstone_core.carrier import Carrier, Equipment
     from flowstone_core.decision import Decision
     from flowstone_core.event import StoredEvent
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
@@ -74,6 +76,7 @@ class Flowstone:
         self._clock = clock or SystemClock()
         self._opened: Store | None = None
         self._supervisor: Supervisor | None = None
+        self._carrier: Carrier | None = None
         self._schedules: Timetable | None = None
 
     def __enter__(self) -> Self:
@@ -136,9 +139,10 @@ class Flowstone:
         return self._supervisor.run_once() if once else self._supervisor.run(duration)
 
     def stop(self) -> None:
-        """Have `run` stop gracefully; any thread."""
-        if self._supervisor is not None:
-            self._supervisor.stop()
+        """Have `run` and `backfill` stop gracefully; any thread."""
+        for running in (self._supervisor, self._carrier):
+            if running is not None:
+                running.stop()
 
     def status(self) -> Status:
         """Say how everything stands."""
@@ -226,6 +230,73 @@ class Flowstone:
             ConflictError: If it has ended.
         """
         return self._store.cancel(number, self.settings.assets, self._clock.now())[0]
+
+    def backfill(
+        self,
+        asset: str,
+        first: Partition,
+        last: Partition,
+        *,
+        every: str | timedelta | None = None,
+        force: bool = False,
+        limit: int = 4,
+        watch: Callable[[Progress], None] = lambda _: None,
+    ) -> Progress:
+        """Make the partitions of an asset from one date or datetime to another.
+
+        What is completed is skipped, and what is on its way is waited for. The runners that are
+        alive make the rest; while there is none this process does. If it is interrupted, the same
+        call goes on where it was; each partition is asked for once.
+
+        Args:
+            asset: The asset.
+            first: The first partition.
+            last: The last one, included.
+            every: The step between two: ``day`` by default for dates, ``hour`` for datetimes;
+                ``minute``, ``week``, ``month``, ``year`` or a duration.
+            force: Whether to make again what is completed.
+            limit: Most of its materializations that are unfinished at once.
+            watch: Called with each new progress.
+
+        Returns:
+            The last progress; not finished if a signal or `stop` came first.
+
+        Raises:
+            NotFoundError: If there is no such asset.
+            ValidationError: If there is no such range, step or limit.
+            StoreError: If the store cannot be used.
+        """
+        from flowstone_core.backfill import Backfill, Order
+        from flowstone_core.carrier import Carrier
+        from flowstone_core.span import partitions
+
+        span = partitions(first, last, every)
+        order = Order(self._asset(asset).name, span, force, limit)
+        backfill = Backfill(order, self._store.backfills, self._clock, self.settings.assets)
+        grace = self.settings.run.grace
+        self._carrier = Carrier(backfill, self._store, self._clock, self._equip, grace)
+        return self._carrier.run(watch)
+
+    def plan_backfill(
+        self,
+        asset: str,
+        first: Partition,
+        last: Partition,
+        *,
+        every: str | timedelta | None = None,
+        force: bool = False,
+    ) -> Plan:
+        """Say what `backfill` would do now with each partition; nothing is written.
+
+        Raises:
+            NotFoundError: If there is no such asset.
+            ValidationError: If there is no such range or step.
+        """
+        from flowstone_core.backfill import Order, plan
+        from flowstone_core.span import partitions
+
+        order = Order(self._asset(asset).name, partitions(first, last, every), force)
+        return plan(order, self._store.backfills)
 
     # -- sensors ----------------------------------------------------------------------------------
 
@@ -437,42 +508,56 @@ class Flowstone:
         return _not_found("sensor", name, known)
 
     def _wire(self, watch: Watch) -> Supervisor:
-        from flowstone_core.announcer import Announcer
-        from flowstone_core.engine import EngineSetup
-        from flowstone_core.heartbeat import Heartbeat
-        from flowstone_core.observers import Observers
         from flowstone_core.runner import Runner
         from flowstone_core.supervisor import Supervisor
 
         settings, clock = self.settings, self._clock
+        equipment = self._equip(watch)
+        runner = Runner(
+            store=self._store,
+            runner_id=equipment.heartbeat.runner.id,
+            sensors=settings.sensors,
+            assets=settings.assets,
+            clock=clock,
+            announcer=equipment.announcer,
+            redact=settings.redactor,
+            wake_engine=equipment.engine.wake,
+            poll_threads=settings.run.poll_threads,
+            schedules=self._timetable.declared,
+            make_schedule=self._timetable.make,
+        )
+        return Supervisor(
+            runner,
+            equipment.engine,
+            equipment.heartbeat,
+            equipment.observers,
+            clock,
+            settings.run.grace,
+        )
+
+    def _equip(self, watch: Watch) -> Equipment:
+        from flowstone_core.announcer import Announcer
+        from flowstone_core.carrier import Equipment
+        from flowstone_core.engine import EngineSetup
+        from flowstone_core.heartbeat import Heartbeat
+        from flowstone_core.observers import Observers
+
+        settings = self.settings
         observers = Observers(settings.plugins, settings.redactor)
         announcer = Announcer(observers, watch)
-        heartbeat = Heartbeat(self._store, clock, settings.run.lease)
+        heartbeat = Heartbeat(self._store, self._clock, settings.run.lease)
         engine = settings.engine(
             EngineSetup(
                 queue=self._store,
                 assets=settings.assets,
-                clock=clock,
+                clock=self._clock,
                 worker=heartbeat.runner.id,
                 threads=settings.run.asset_threads,
                 announce=announcer.materialization,
                 redact=settings.redactor,
             )
         )
-        runner = Runner(
-            store=self._store,
-            runner_id=heartbeat.runner.id,
-            sensors=settings.sensors,
-            assets=settings.assets,
-            clock=clock,
-            announcer=announcer,
-            redact=settings.redactor,
-            wake_engine=engine.wake,
-            poll_threads=settings.run.poll_threads,
-            schedules=self._timetable.declared,
-            make_schedule=self._timetable.make,
-        )
-        return Supervisor(runner, engine, heartbeat, observers, clock, settings.run.grace)
+        return Equipment(engine, heartbeat, observers, announcer)
 
 
 def upgrade_store(url: str) -> tuple[str | None, str]:

@@ -26,6 +26,7 @@ from flowstone_core.store import (
     ticks,
 )
 from flowstone_core.store import line as materialization_line
+from flowstone_core.store.backfills import Backfills
 from flowstone_core.store.database import Database, parse_url
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
@@ -422,6 +423,11 @@ class Store:
     def counts(self) -> dict[MaterializationState, int]:
         """Count materializations by state; each state is there, if only with zero."""
         return self._database.read(materializations.counts)
+
+    @property
+    def backfills(self) -> Backfills:
+        """What is remembered of backfills."""
+        return Backfills(self._database)
 
     # -- what engines call: see `MaterializationQueue` -------------------------------------------
 

@@ -1,0 +1,283 @@
+"""Backfills: which are not finished, what they asked for, and how their partitions stand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import Column, Connection, Row, Text, exists, select, update, values
+
+from flowstone_core.asset import AssetGraph
+from flowstone_core.document import dump_document
+from flowstone_core.materialization import MaterializationState
+from flowstone_core.store import events, schema
+from flowstone_core.store.database import Database, among, insert
+from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.requests import ACTIVE, SLOT
+from flowstone_core.tick import NewEvent
+
+T = TypeVar("T")
+
+CHUNK = 500
+"""Partitions, or materializations, in one statement."""
+
+_rows = schema.backfills
+_materializations = schema.materializations
+_events = schema.events
+
+_PAYLOAD_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRecord:
+    """A backfill as the store has it.
+
+    Attributes:
+        first: The text of its first partition.
+        last: The text of the last one at the latest.
+        every: The step between two, as a `Span` writes it.
+        force: Whether it makes again what is completed.
+    """
+
+    id: int
+    asset: str
+    first: str
+    last: str
+    every: str
+    force: bool
+    created_at: datetime
+    finished_at: datetime | None = None
+
+    @property
+    def source(self) -> str:
+        """The source of its events."""
+        return f"backfill:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one partition stands, as far as a backfill needs to know.
+
+    Attributes:
+        asked: The materialization that the backfill asked for.
+        state: The state of that.
+        completed: Whether the partition is completed; not looked at if it is made by force.
+        active: The newest materialization of it that has not ended; not looked at either.
+    """
+
+    asked: int | None = None
+    state: MaterializationState | None = None
+    completed: bool = False
+    active: int | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is to be asked for."""
+        return self.asked is None and not self.completed and self.active is None
+
+
+class Backfills:
+    """What the store remembers of backfills; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(
+        self, asset: str, first: str, last: str, every: str, *, force: bool, now: datetime
+    ) -> tuple[BackfillRecord, bool]:
+        """Begin a backfill, or go on with the same one that is not finished.
+
+        Returns:
+            The backfill, and whether it had begun before.
+        """
+        return self._database.write(_begin, (asset, first, last, every, force), now)
+
+    def unfinished(
+        self, asset: str, first: str, last: str, every: str, *, force: bool
+    ) -> BackfillRecord | None:
+        """Return the backfill that `begin` would go on with."""
+        return self._database.read(_unfinished, (asset, first, last, every, force))
+
+    def standings(
+        self,
+        asset: str,
+        partitions: Collection[str],
+        *,
+        force: bool,
+        backfill: BackfillRecord | None,
+    ) -> dict[str, Standing]:
+        """Say how partitions stand, in the order given.
+
+        Args:
+            asset: Whose partitions.
+            partitions: Their texts.
+            force: Whether what is completed, or being made, is no matter.
+            backfill: Whose requests count as asked for; None for no backfill's.
+        """
+        return self._database.read(_standings, asset, partitions, force, backfill)
+
+    def ask(
+        self,
+        backfill: BackfillRecord,
+        partitions: Collection[str],
+        assets: AssetGraph,
+        now: datetime,
+    ) -> dict[str, Standing]:
+        """Ask for those partitions that are still missing; for none a second time.
+
+        Returns:
+            How each stands then, in the order given.
+        """
+        return self._database.write(_ask, backfill, partitions, assets, now)
+
+    def states(self, numbers: Iterable[int]) -> dict[int, MaterializationState]:
+        """Return the states of materializations, by their numbers; at most `CHUNK` of them."""
+        return self._database.read(_states, numbers)
+
+    def finish(self, number: int, now: datetime) -> None:
+        """Mark a backfill as finished: the same one would be a new one from here on."""
+        self._database.write(_finish, number, now)
+
+
+_Identity = tuple[str, str, str, str, bool]
+_IDENTITY = (_rows.c.asset, _rows.c.first, _rows.c.last, _rows.c.every, _rows.c.force)
+
+
+def _begin(
+    connection: Connection, identity: _Identity, now: datetime
+) -> tuple[BackfillRecord, bool]:
+    names = [column.name for column in _IDENTITY]
+    statement = (
+        insert(connection, _rows)
+        .values({**dict(zip(names, identity, strict=True)), "created_at": now})
+        .on_conflict_do_nothing(index_elements=names, index_where=schema.UNFINISHED)
+        .returning(_rows)
+    )
+    while True:
+        row = connection.execute(statement).one_or_none()
+        if row is not None:
+            return _record_of(row), False
+        # On PostgreSQL it may be finished between the two: then a new one is due.
+        found = _unfinished(connection, identity)
+        if found is not None:
+            return found, True
+
+
+def _unfinished(connection: Connection, identity: _Identity) -> BackfillRecord | None:
+    same = [column == value for column, value in zip(_IDENTITY, identity, strict=True)]
+    row = connection.execute(select(_rows).where(schema.UNFINISHED, *same)).one_or_none()
+    return None if row is None else _record_of(row)
+
+
+def _standings(
+    connection: Connection,
+    asset: str,
+    partitions: Collection[str],
+    force: bool,  # noqa: FBT001 - handed on as it came
+    backfill: BackfillRecord | None,
+) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
+    for chunk in chunks(partitions):
+        asked = {} if backfill is None else _asked(connection, backfill, chunk)
+        completed = set() if force else _completed(connection, asset, chunk)
+        active = {} if force else _active(connection, asset, chunk)
+        for partition in chunk:
+            number, state = asked.get(partition, (None, None))
+            found[partition] = Standing(
+                number, state, partition in completed, active.get(partition)
+            )
+    return found
+
+
+def _ask(
+    connection: Connection,
+    backfill: BackfillRecord,
+    partitions: Collection[str],
+    assets: AssetGraph,
+    now: datetime,
+) -> dict[str, Standing]:
+    # Locked: another process that carries the same backfill asks before or after, not meanwhile.
+    connection.execute(select(_rows.c.id).where(_rows.c.id == backfill.id).with_for_update()).one()
+    found = _standings(connection, backfill.asset, partitions, backfill.force, backfill)
+    missing = [partition for partition, standing in found.items() if standing.missing]
+    payload = dump_document({"backfill": backfill.id}, what="the payload", limit=_PAYLOAD_LIMIT)
+    wanted = [
+        FoundEvent(backfill.source, NewEvent(partition, backfill.asset, partition, payload))
+        for partition in missing
+    ]
+    stored, _ = events.commit(connection, wanted, assets, now)
+    for event in stored:
+        found[event.partition] = replace(
+            found[event.partition],
+            asked=event.materialization_id,
+            state=MaterializationState.PENDING,
+        )
+    return found
+
+
+def _asked(
+    connection: Connection, backfill: BackfillRecord, partitions: Iterable[str]
+) -> dict[str, tuple[int, MaterializationState]]:
+    query = (
+        select(_events.c.key, _materializations.c.id, _materializations.c.state)
+        .join(_materializations, _materializations.c.id == _events.c.materialization_id)
+        .where(schema.REMEMBERED)
+    )
+    keys = [(backfill.source, partition) for partition in partitions]
+    query = among(query, (_events.c.source, _events.c.key), keys)
+    return {row.key: (row.id, MaterializationState(row.state)) for row in connection.execute(query)}
+
+
+def _completed(connection: Connection, asset: str, partitions: Iterable[str]) -> set[str]:
+    # Asked whether there is one: how often each was completed costs nothing.
+    listed = values(Column("partition", Text), name="wanted")
+    wanted = listed.data([(partition,) for partition in partitions]).cte()
+    there = exists().where(
+        _materializations.c.asset == asset,
+        _materializations.c.partition == wanted.c.partition,
+        _materializations.c.state == MaterializationState.COMPLETED,
+    )
+    return set(connection.scalars(select(wanted.c.partition).where(there)))
+
+
+def _active(connection: Connection, asset: str, partitions: Iterable[str]) -> dict[str, int]:
+    query = (
+        select(_materializations.c.partition, _materializations.c.id)
+        .where(_materializations.c.state.in_(ACTIVE))
+        .order_by(_materializations.c.id)
+    )
+    query = among(query, SLOT, [(asset, partition) for partition in partitions])
+    return {row.partition: row.id for row in connection.execute(query)}
+
+
+def _states(connection: Connection, numbers: Iterable[int]) -> dict[int, MaterializationState]:
+    query = select(_materializations.c.id, _materializations.c.state).where(
+        _materializations.c.id.in_(list(numbers))
+    )
+    return {row.id: MaterializationState(row.state) for row in connection.execute(query)}
+
+
+def _finish(connection: Connection, number: int, now: datetime) -> None:
+    connection.execute(
+        update(_rows)
+        .where(_rows.c.id == number, _rows.c.finished_at.is_(None))
+        .values(finished_at=now)
+    )
+
+
+def _record_of(row: Row[*tuple[object, ...]]) -> BackfillRecord:
+    return BackfillRecord(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the items in lists of at most `CHUNK`."""
+    rest = iter(items)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
