@@ -227,7 +227,9 @@ class Timetable:
         declaration, problems = declare_schedule(spoken, settings.triggers, settings.assets)
         if problems or declaration is None:
             raise ValidationError(problems)
-        if declaration.own_trigger is not None:
+        declared = settings.schedules.get(spoken.name)
+        kept = declared is not None and declared.own_trigger is declaration.own_trigger
+        if declaration.own_trigger is not None and not kept:
             known = ", ".join(sorted(settings.triggers))
             raise ValidationError(
                 f"schedule {spoken.name!r}: its trigger must be one that a plugin provides "

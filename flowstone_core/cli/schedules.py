@@ -119,7 +119,7 @@ def skipped(
 
     The reasons: catchup (missed, and not wanted by 'catchup'), window (missed longer ago than
     'catchup_window'), overlap (the last one had not ended), paused, disabled, edited (missed, and
-    then the times were changed). Instants that follow one another are one row.
+    then the times were changed). What one look passes over for one reason is one row.
 
     With --json a list of objects: id, schedule, tick_id, reason, first_at, last_at, count,
     complete (false: count is the least number, and last_at the moment up to which there are more).

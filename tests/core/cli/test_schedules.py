@@ -210,7 +210,7 @@ def test_what_was_skipped_comes_in_pages(timed, runs):
 
 def test_every_reason_is_described():
     text = main.commands["schedules"].commands["skipped"].help
-    reasons = text.split("The reasons: ")[1].split("Instants that")[0]
+    reasons = text.split("The reasons: ")[1].split("What one look")[0]
     for reason in SkipReason:
         assert f"{reason}" in reasons
 
@@ -485,6 +485,10 @@ def test_a_trigger_of_a_plugin_is_named_and_missed_when_it_is_gone(shop):
     broken = schedule(shop, "raw_orders")
     assert broken["health"] == "broken"
     assert "no installed plugin provides a trigger 'ticking'" in broken["error"]
+    refused = shop.run("schedules", "next", "raw_orders", code=2)
+    assert refused.stderr == (
+        "error: no installed plugin provides a trigger 'ticking' (known: cron, every)\n"
+    )
     status = shop.run("status").stdout
     assert "\nschedules: 1 broken\nSCHEDULE " in status
     assert "\nraw_orders  broken  raw_orders  ticking 12 " in status
@@ -497,6 +501,38 @@ def test_a_function_of_another_process_is_missed(timed):
     assert "partition_fn" in schedule(timed, "till")["error"]
     timed.run("schedules", "update", "till", "--partition", "${date}")
     assert schedule(timed, "till")["health"] == "ok"
+
+
+def test_a_trigger_that_only_the_pipeline_has_is_shown_and_its_other_settings_are_changed(timed):
+    source = (timed.folder / f"{timed.module}.py").read_text()
+    own = TRIGGER + 'pipeline.schedule("till", trigger=Ticking("36", "Europe/Warsaw"))\n'
+    timed.write(pipeline=source + own)
+    timed.run("schedules", "update", "till", "--jitter", "5m")
+    shown = schedule(timed, "till")
+    assert (shown["trigger"], shown["text"], shown["timezone"]) == (
+        "Ticking", "36", "Europe/Warsaw"
+    )  # fmt: skip
+    assert (shown["health"], shown["edited"]) == ("ok", ["jitter"])
+    refused = timed.run("schedules", "update", "till", "--timezone", "UTC", code=2)
+    assert "the trigger has its own time zone" in refused.stderr
+    timed.run("schedules", "update", "till", "--every", "day")
+    assert schedule(timed, "till")["settings"]["every"] == "day"
+    timed.run("schedules", "update", "till", "--revert")
+    assert schedule(timed, "till")["trigger"] == "Ticking"
+
+
+def test_a_schedule_that_fails_says_why(timed, runs):
+    section = f"[flowstone:schedule:till]\nevery = hour\npartition_fn = {timed.module}:boom\n"
+    declare(timed, section)
+    runs(timed)
+    runs(timed, hours=1)
+    failing = schedule(timed, "till")
+    assert (failing["health"], failing["failures"]) == ("failing", 1)
+    assert failing["error"] == "ValueError: no such day"
+    status = timed.run("status").stdout
+    assert "\nschedules: 1 ok, 1 failing\n" in status or "1 failing, 1 ok\n" in status
+    assert "ValueError: no such day" in status
+    assert timed.json("events", "list", "--source", "schedule:till") == []
 
 
 def test_a_schedule_that_a_failure_paused_says_why(timed, runs):
@@ -523,6 +559,9 @@ def test_the_environment_is_not_shown(timed, monkeypatch):
         assert "17 3" not in said
         assert "kim@" not in said
     assert schedule(timed, "till")["settings"]["metadata"] == {"owner": "***"}
+    with Flowstone(config="setup.cfg") as flow:
+        flow.update_schedule("till", metadata={"owners": ["kim@example.org"], "count": 1})
+    assert schedule(timed, "till")["settings"]["metadata"] == {"owners": ["***"], "count": 1}
     for command in (["status"], ["schedules", "list"], ["schedules", "show", "till"]):
         said = json.dumps(timed.json(*command))
         assert "17 3" not in said
