@@ -81,7 +81,7 @@ class CronTrigger(Trigger):
         second, minute, hour, day, month, weekday = _parse(self._fields)
         self._fixed = not (minute.starred or hour.starred)
         # croniter mixes up the two day fields where either will do: one iterator for each.
-        either = [(day.text, cron_field.ANY_WEEKDAY), ("*", weekday.text)]
+        either = [(day.text, "0-6"), ("1-31", weekday.text)]
         both = day.starred or weekday.starred
         head = f"{second.text} {minute.text} {hour.text}"
         candidates = [

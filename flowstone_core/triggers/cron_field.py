@@ -12,9 +12,6 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _EVERY_OCCURRENCE = range(1, 6)
 
-ANY_WEEKDAY = "0-6"
-"""Every day of the week, for croniter: beside a ``*`` it takes 1-29,31,L for every day too."""
-
 _ITEM = re.compile(
     r"(?:(?P<star>\*)|(?P<low>[0-9]+|[a-z]+)(?:-(?P<high>[0-9]+|[a-z]+))?)(?:/(?P<step>[0-9]+))?"
 )
@@ -36,7 +33,8 @@ class ParsedField:
     """A field that was understood.
 
     Attributes:
-        text: The same values for croniter: all of them, or a list without steps and names.
+        text: The same values for croniter: a list of each of them. It has no ``*``, beside which
+            croniter takes ``1-29,31,L`` for every day.
         starred: Whether it started with ``*``: cron takes such a field for one that restricts
             nothing, even ``*/2``.
     """
@@ -84,13 +82,9 @@ class Field:
     def _canonical(self, numbers: set[int], special: set[str]) -> str:
         if self is WEEKDAY:
             numbers = {number % 7 for number in numbers}
-            if len(numbers) == 7:
-                return ANY_WEEKDAY
             if special:  # croniter takes no number beside a # or an L
                 special |= {f"{day}#{nth}" for day in numbers for nth in _EVERY_OCCURRENCE}
                 numbers = set()
-        elif len(numbers) == self.high - self.low + 1:
-            return "*"
         return ",".join([*map(str, sorted(numbers)), *sorted(special)])
 
     def _special(self, item: str) -> str | None:
