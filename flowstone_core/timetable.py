@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from flowstone_core.clock import Clock
-from flowstone_core.errors import ConflictError, NotFoundError, ValidationError, did_you_mean
+from flowstone_core.errors import (
+    ConflictError,
+    NotFoundError,
+    Problem,
+    ValidationError,
+    did_you_mean,
+)
 from flowstone_core.preview import Fire, fires
 from flowstone_core.schedule import Given, PartitionOf, Schedule, build, merged, timing
 from flowstone_core.schedule_declaration import ScheduleDeclaration, Spoken, declare_schedule
@@ -54,8 +60,13 @@ class Timetable:
         """Make a schedule of what the store knows of it.
 
         Raises:
-            ValidationError: If it cannot be made here: its trigger is not installed, say.
+            ValidationError: If it cannot be made here: its trigger is not installed, say, or no
+                pipeline has its asset.
         """
+        if record.asset not in self._settings.assets:
+            hint = did_you_mean(record.asset, self._settings.assets)
+            message = f"no pipeline has its asset {record.asset!r}"
+            raise ValidationError(Problem(message, hint=hint))
         declaration = self._settings.schedules.get(record.name)
         return build(
             record.name,

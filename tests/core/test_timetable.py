@@ -118,6 +118,15 @@ def test_what_is_declared_no_more_shows_so_and_can_be_removed(flowing, pipeline)
     assert later.list_schedules() == []
 
 
+def test_one_whose_asset_is_gone_says_so(flowing, pipeline):
+    flowing(pipeline).schedule("report", every="10 minutes")
+    later = Pipeline("shop")
+    later.asset(name="reports")(lambda context: None)
+    status = flowing(later).get_schedule("report")
+    assert status.health == "broken"
+    assert "no pipeline has its asset 'report' (did you mean 'reports'?)" in status.error
+
+
 def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", catchup="all", jitter="5m")
     flow = flowing(pipeline)
