@@ -161,13 +161,13 @@ def _begin(
         .returning(_rows)
     )
     while True:
-        row = connection.execute(statement).one_or_none()
-        if row is not None:
-            return _record_of(row), False
-        # On PostgreSQL it may be finished between the two: then a new one is due.
+        # Looked for first: an insert that is refused uses up a number.
         found = _unfinished(connection, identity)
         if found is not None:
             return found, True
+        row = connection.execute(statement).one_or_none()
+        if row is not None:
+            return _record_of(row), False
 
 
 def _unfinished(connection: Connection, identity: _Identity) -> BackfillRecord | None:
@@ -185,9 +185,11 @@ def _standings(
 ) -> dict[str, Standing]:
     found: dict[str, Standing] = {}
     for chunk in chunks(partitions):
-        asked = {} if backfill is None else _asked(connection, backfill, chunk)
-        completed = set() if force else _completed(connection, asset, chunk)
+        # In this order: on PostgreSQL each statement sees what was committed before it, and what
+        # is active may be completed by the next; what is asked for meanwhile is no one else's.
         active = {} if force else _active(connection, asset, chunk)
+        completed = set() if force else _completed(connection, asset, chunk)
+        asked = {} if backfill is None else _asked(connection, backfill, chunk)
         for partition in chunk:
             number, state = asked.get(partition, (None, None))
             found[partition] = Standing(

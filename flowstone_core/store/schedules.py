@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import islice
 from typing import cast
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
@@ -15,17 +14,15 @@ from sqlalchemy.sql.elements import ColumnElement
 from flowstone_core.document import dump_document, load_document
 from flowstone_core.errors import ConflictError, NotFoundError, did_you_mean
 from flowstone_core.schedule import Given, merged, timing
-from flowstone_core.store import runners, schema
+from flowstone_core.store import ownership, runners, schema
 from flowstone_core.store.database import insert
+from flowstone_core.store.ownership import chunks
 from flowstone_core.tick import ScheduleCommit, ScheduleMemory, Skip, SkipReason, TickOutcome
 
 _schedules = schema.schedules
 _skips = schema.skips
 _ticks = schema.ticks
 _MEMORY = tuple(field.name for field in fields(ScheduleMemory))
-
-CHUNK = 500
-"""Names in one statement."""
 
 COMMAND = "command"
 """The origin of a schedule that no file and no pipeline declares."""
@@ -236,21 +233,8 @@ def claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, ScheduleRecord]:
     """Make a runner the owner of those of the schedules that are free."""
-    taken: dict[str, ScheduleRecord] = {}
-    rest = iter(names)
-    while chunk := list(islice(rest, CHUNK)):
-        free = (
-            select(_schedules)
-            .where(_schedules.c.name.in_(chunk), _is_free(runner_id, now))
-            .order_by(_schedules.c.name)
-            .with_for_update(skip_locked=True)
-        )
-        found = {row.name: _record_of(row) for row in connection.execute(free)}
-        connection.execute(
-            update(_schedules).where(_schedules.c.name.in_(list(found))).values(owner=runner_id)
-        )
-        taken.update(found)
-    return taken
+    rows = ownership.claim(connection, _schedules, runner_id, names, now)
+    return {row.name: _record_of(row) for row in rows}
 
 
 def unowned(
@@ -281,12 +265,11 @@ def find(connection: Connection, names: Collection[str] | None = None) -> list[S
     query = select(_schedules).order_by(_schedules.c.name)
     if names is None:
         return [_record_of(row) for row in connection.execute(query)]
-    found = []
-    rest = iter(sorted(names))
-    while chunk := list(islice(rest, CHUNK)):
-        rows = connection.execute(query.where(_schedules.c.name.in_(chunk)))
-        found += [_record_of(row) for row in rows]
-    return found
+    return [
+        _record_of(row)
+        for chunk in chunks(sorted(names))
+        for row in connection.execute(query.where(_schedules.c.name.in_(chunk)))
+    ]
 
 
 def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRecord:
@@ -300,21 +283,6 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
     if row is None:
         raise _unknown(connection, name)
     return _record_of(row)
-
-
-def lock(connection: Connection, owner: str, names: Iterable[str]) -> dict[str, int]:
-    """Lock those of the schedules that are the owner's; return their versions by name."""
-    versions: dict[str, int] = {}
-    rest = iter(sorted(names))
-    while chunk := list(islice(rest, CHUNK)):
-        query = (
-            select(_schedules.c.name, _schedules.c.version)
-            .where(_schedules.c.name.in_(chunk), _schedules.c.owner == owner)
-            .order_by(_schedules.c.name)
-            .with_for_update()
-        )
-        versions.update({row.name: row.version for row in connection.execute(query)})
-    return versions
 
 
 def remember(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
@@ -470,15 +438,6 @@ def _unknown(connection: Connection, name: str) -> NotFoundError:
     known = connection.scalars(select(_schedules.c.name)).all()
     hint = did_you_mean(name, known) or "flowstone schedules list shows those there are"
     return NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
-
-
-def _is_free(runner_id: str, now: datetime) -> ColumnElement[bool]:
-    # A runner may claim again what is its own, as with sensors.
-    return ~_schedules.c.paused & or_(
-        _schedules.c.owner.is_(None),
-        _schedules.c.owner == runner_id,
-        ~runners.alive(_schedules.c.owner, now),
-    )
 
 
 def _record_of(row: Row[*tuple[object, ...]]) -> ScheduleRecord:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import islice
 
-from sqlalchemy import Connection, Row, or_, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, Row, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
-from flowstone_core.store import events, runners, schema
+from flowstone_core.store import events, ownership, schema
 from flowstone_core.store.database import insert
+from flowstone_core.store.ownership import chunks
 from flowstone_core.tick import SensorMemory, TickOutcome
 
 _sensors = schema.sensors
 _MEMORY = tuple(field.name for field in fields(SensorMemory))
-
-CHUNK = 500
-"""Names in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class SensorRecord:
 def missing(connection: Connection, names: Iterable[str]) -> list[str]:
     """Return those of the names that the store has not heard of."""
     wanted = dict.fromkeys(names)
-    for chunk in _chunks(list(wanted)):
+    for chunk in chunks(list(wanted)):
         query = select(_sensors.c.name).where(_sensors.c.name.in_(chunk))
         for name in connection.scalars(query):
             del wanted[name]
@@ -78,9 +74,11 @@ def claimable(
     """Return those of the names that a runner could claim."""
     return [
         name
-        for chunk in _chunks(names)
+        for chunk in chunks(names)
         for name in connection.scalars(
-            select(_sensors.c.name).where(_sensors.c.name.in_(chunk), _is_free(runner_id, now))
+            select(_sensors.c.name).where(
+                _sensors.c.name.in_(chunk), ownership.is_free(_sensors, runner_id, now)
+            )
         )
     ]
 
@@ -89,20 +87,8 @@ def claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, SensorMemory]:
     """Make a runner the owner of those of the sensors that are free."""
-    taken: dict[str, SensorMemory] = {}
-    for chunk in _chunks(names):
-        free = (
-            select(_sensors)
-            .where(_sensors.c.name.in_(chunk), _is_free(runner_id, now))
-            .order_by(_sensors.c.name)
-            .with_for_update(skip_locked=True)
-        )
-        found = {row.name: memory_of(row) for row in connection.execute(free)}
-        connection.execute(
-            update(_sensors).where(_sensors.c.name.in_(list(found))).values(owner=runner_id)
-        )
-        taken.update(found)
-    return taken
+    rows = ownership.claim(connection, _sensors, runner_id, names, now)
+    return {row.name: memory_of(row) for row in rows}
 
 
 def unowned(connection: Connection) -> set[str]:
@@ -117,7 +103,7 @@ def find(connection: Connection, names: Collection[str] | None) -> list[SensorRe
         return [_record_of(row) for row in connection.execute(query)]
     return [
         _record_of(row)
-        for chunk in _chunks(sorted(set(names)))
+        for chunk in chunks(sorted(set(names)))
         for row in connection.execute(query.where(_sensors.c.name.in_(chunk)))
     ]
 
@@ -177,16 +163,6 @@ def _unknown(connection: Connection, name: str) -> NotFoundError:
     return NotFoundError(f"the store knows no sensor {name!r}", hint=hint, sensor=name)
 
 
-def _is_free(runner_id: str, now: datetime) -> ColumnElement[bool]:
-    # A runner may claim again what is its own: after a commit of which nobody knows whether it
-    # was done, that is how it learns what the sensor remembers.
-    return ~_sensors.c.paused & or_(
-        _sensors.c.owner.is_(None),
-        _sensors.c.owner == runner_id,
-        ~runners.alive(_sensors.c.owner, now),
-    )
-
-
 def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
     return SensorRecord(
         name=row.name,
@@ -199,9 +175,3 @@ def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
         last_good_at=row.last_good_at,
         last_error=row.last_error,
     )
-
-
-def _chunks(names: Iterable[str]) -> Iterator[Sequence[str]]:
-    rest = iter(names)
-    while chunk := list(islice(rest, CHUNK)):
-        yield chunk

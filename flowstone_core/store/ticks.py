@@ -13,9 +13,8 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from flowstone_core.asset import AssetGraph
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization
-from flowstone_core.store import events, line, schedules, schema
+from flowstone_core.store import events, line, ownership, schedules, schema
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.sensors import CHUNK
 from flowstone_core.tick import NewEvent, ScheduleCommit, Tick, TickCommit, TickOutcome
 
 _ticks = schema.ticks
@@ -106,24 +105,15 @@ def find(
 _STALE = TickResult(committed=False)
 
 
-def _lock(connection: Connection, owner: str, commits: Iterable[Commit]) -> dict[str, int]:
+def _lock(connection: Connection, owner: str, commits: Sequence[Commit]) -> dict[str, int]:
     """Lock what is the owner's, as nothing that is paused is; return the versions by source."""
     sensors = {item.sensor: item.source for item in commits if isinstance(item, TickCommit)}
-    versions: dict[str, int] = {}
-    rest = iter(sorted(sensors))
-    while chunk := list(islice(rest, CHUNK)):
-        query = (
-            select(_sensors.c.name, _sensors.c.version)
-            .where(_sensors.c.name.in_(chunk), _sensors.c.owner == owner)
-            .order_by(_sensors.c.name)
-            .with_for_update()
-        )
-        versions.update({sensors[row.name]: row.version for row in connection.execute(query)})
     named = {item.schedule: item.source for item in commits if isinstance(item, ScheduleCommit)}
-    if named:
-        owned = schedules.lock(connection, owner, named)
-        versions.update({named[name]: version for name, version in owned.items()})
-    return versions
+    return {
+        sources[name]: version
+        for owned, sources in ((_sensors, sensors), (schema.schedules, named))
+        for name, version in ownership.lock(connection, owned, owner, sources).items()
+    }
 
 
 def _write(
