@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import islice
 
 from flowstone_core.asset import AssetGraph
@@ -88,21 +89,32 @@ class Progress:
         return self.completed + self.skipped + self.failed
 
 
+class Move(StrEnum):
+    """What a backfill does with a partition."""
+
+    MAKE = "make"
+    """It asks for it."""
+    WAIT = "wait"
+    """It waits for what is on its way already."""
+    SKIP = "skip"
+    """It is completed, or this backfill asked for it before and it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill would do with each of its partitions, by their texts.
+    """What a backfill would do.
 
     Attributes:
         resumes: The number of the unfinished backfill that it would go on with.
-        skipped: Completed already, or asked for by that backfill and ended.
-        waited_for: On their way already.
-        made: To be asked for.
+        moves: What it would do with each partition, by their texts, in the order of the span.
     """
 
     resumes: int | None
-    skipped: tuple[str, ...]
-    waited_for: tuple[str, ...]
-    made: tuple[str, ...]
+    moves: dict[str, Move]
+
+    def count(self, move: Move) -> int:
+        """Return with how many partitions it would do this."""
+        return sum(each is move for each in self.moves.values())
 
 
 def plan(order: Order, store: Backfills) -> Plan:
@@ -112,18 +124,11 @@ def plan(order: Order, store: Backfills) -> Plan:
         StoreError: If the store cannot be used.
     """
     record = store.unfinished(*order.identity, force=order.force)
-    skipped, waited_for, made = [], [], []
+    moves: dict[str, Move] = {}
     for chunk in chunks(_texts(order)):
         found = store.standings(order.asset, chunk, force=order.force, backfill=record)
-        for text, standing in found.items():
-            if standing.missing:
-                made.append(text)
-            elif _is_over(standing):
-                skipped.append(text)
-            else:
-                waited_for.append(text)
-    number = None if record is None else record.id
-    return Plan(number, tuple(skipped), tuple(waited_for), tuple(made))
+        moves |= {text: _move(standing) for text, standing in found.items()}
+    return Plan(None if record is None else record.id, moves)
 
 
 class Backfill:
@@ -271,5 +276,10 @@ def _texts(order: Order) -> Iterator[str]:
     return map(encode_partition, order.span)
 
 
-def _is_over(standing: Standing) -> bool:
-    return standing.completed or (standing.state is not None and standing.state.ended)
+def _move(standing: Standing) -> Move:
+    if standing.missing:
+        return Move.MAKE
+    state = standing.state
+    if state is None:
+        return Move.SKIP if standing.completed else Move.WAIT
+    return Move.SKIP if state.ended else Move.WAIT

@@ -120,9 +120,9 @@ class Carrier:
         return progress
 
     def _step(self) -> Progress:
-        if not self._stopping and self._equipment is None:
-            self._take_up()
         progress = self._backfill.step(ask=not self._stopping)
+        if self._equipment is None and not progress.finished and not self._stopping:
+            self._take_up()
         if self._equipment is None:
             return progress
         self._equipment.engine.wake()

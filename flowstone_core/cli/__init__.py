@@ -6,6 +6,7 @@ Nothing heavy is imported here or at the top of a command's module, so that ``--
 
 from __future__ import annotations
 
+from flowstone_core.cli.backfill import backfill
 from flowstone_core.cli.check import check
 from flowstone_core.cli.database import db
 from flowstone_core.cli.events import events
@@ -26,6 +27,7 @@ for _command in (
     schedules,
     events,
     materialize,
+    backfill,
     materializations,
     db,
 ):

@@ -1,8 +1,7 @@
-# ruff: noqa: DTZ001 - naive datetimes are partitions too
 """Spans: the partitions between two, by days, months and hours."""
 
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -154,5 +153,5 @@ def test_all_lie_in_the_range_and_the_next_one_does_not(first, length, every):
     assert days[-1] <= last
     longest = {"day": 1, "week": 7, "month": 31, "year": 366, "3d": 3}[every]
     assert (last - days[-1]).days < longest
-    for before, after in zip(days, days[1:], strict=False):
+    for before, after in pairwise(days):
         assert (after - before).days <= longest

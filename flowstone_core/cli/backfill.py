@@ -1,0 +1,233 @@
+"""``flowstone backfill``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+from click.exceptions import Exit
+
+from flowstone_core.cli.listing import json_option, partition_fields, print_json, print_table
+from flowstone_core.cli.session import FAILED, Session, pass_session
+
+if TYPE_CHECKING:
+    from flowstone_core.backfill import Plan, Progress
+    from flowstone_core.materialization import Materialization
+    from flowstone_core.partition import Partition
+
+LISTED = 50
+"""Partitions that people are shown of a plan."""
+
+PLAN_COLUMNS = {"partition_shown": "PARTITION", "move": "WOULD"}
+
+
+def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
+    from flowstone_core.errors import ValidationError
+    from flowstone_core.partition import parse_partition
+
+    try:
+        return parse_partition(text)
+    except ValidationError as error:
+        raise click.BadParameter(error.message) from None
+
+
+@click.command(short_help="Make a range of an asset's partitions.")
+@click.argument("asset")
+@click.option(
+    "--from", "first", metavar="PARTITION", required=True, callback=_partition, help="The first."
+)
+@click.option(
+    "--to",
+    "last",
+    metavar="PARTITION",
+    required=True,
+    callback=_partition,
+    help="The last, included.",
+)
+@click.option(
+    "--every",
+    metavar="STEP",
+    help="day, week, month or year for dates; minute, hour, day, week or a duration for "
+    "datetimes. By default day for dates, hour for datetimes.",
+)
+@click.option("--force", is_flag=True, help="Make again what is completed.")
+@click.option("--dry-run", is_flag=True, help="Show what would be made, and make nothing.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=4,
+    show_default=True,
+    help="At most so many unfinished at once.",
+)
+@json_option
+@pass_session
+def backfill(
+    session: Session,
+    *,
+    asset: str,
+    first: Partition,
+    last: Partition,
+    every: str | None,
+    force: bool,
+    dry_run: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Make the partitions of an ASSET from one date or datetime to another.
+
+    What is completed is skipped, and what is on its way is waited for. A runner makes the rest;
+    while none is alive this command does. If it is interrupted, the same command goes on where
+    it was, and nothing is made twice, with --force neither.
+
+    With --json an object: backfill (its number), resumed, total, completed, skipped, failed,
+    unfinished, left, finished, here (whether this command made them), failures (of what failed
+    the first 20: materialization, partition, partition_shown, state, error). With --dry-run:
+    resumes (a number, or null), total, make, wait, skip, partitions (partition, partition_shown,
+    move).
+
+    Exit code 1: something could not be made, or the backfill is not finished.
+    """
+    flow = session.flow()
+    if dry_run:
+        plan = flow.plan_backfill(asset, first, last, every=every, force=force)
+        _print_plan(plan, as_json=as_json)
+        return
+    with _watch(asset, as_json=as_json) as watch:
+        progress = flow.backfill(
+            asset, first, last, every=every, force=force, limit=limit, watch=watch
+        )
+    failures = [_failure(flow.materialization(number)) for number in progress.failures]
+    if as_json:
+        print_json({**asdict(progress), "failures": failures})
+    else:
+        _print_end(session, progress, failures)
+    if progress.failed or not progress.finished:
+        raise Exit(FAILED)
+
+
+class Lines:
+    """Says how a backfill goes on.
+
+    Args:
+        asset: Whose partitions it makes.
+        say: Prints a line that stays.
+        show: Prints a line that the next one takes the place of, if it can.
+        sparing: Whether to show one only where the number of those done has moved by a hundredth.
+    """
+
+    def __init__(
+        self,
+        asset: str,
+        say: Callable[[str], object],
+        show: Callable[[str], object],
+        *,
+        sparing: bool,
+    ) -> None:
+        self._asset = asset
+        self._say = say
+        self._show = show
+        self._sparing = sparing
+        self._begun = self._here = False
+        self._shown: int | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Hear of a progress."""
+        if not self._begun:
+            self._begun = True
+            verb = "resuming backfill" if progress.resumed else "backfill"
+            what = f"{verb} {progress.backfill} of {self._asset}"
+            self._say(f"{what}: {_counted(progress.total, 'partition')}")
+        if progress.here and not self._here:
+            self._here = True
+            self._say("no runner is alive: this command makes them itself")
+        hundredth = progress.done * 100 // progress.total
+        if not self._sparing or hundredth != self._shown:
+            self._shown = hundredth
+            self._show(_line(progress))
+
+
+@contextmanager
+def _watch(asset: str, *, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+    if as_json:
+        yield lambda _: None
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console(highlight=False, markup=False)
+        with console.status("") as status:
+            yield Lines(asset, console.print, status.update, sparing=False)
+    else:
+        yield Lines(asset, click.echo, click.echo, sparing=True)
+
+
+def _line(progress: Progress) -> str:
+    parts = [f"{progress.done:,} of {progress.total:,} done"]
+    for number, what in (
+        (progress.skipped, "skipped"),
+        (progress.failed, "failed"),
+        (progress.unfinished, "unfinished"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    return ", ".join(parts)
+
+
+def _print_end(
+    session: Session, progress: Progress, failures: Sequence[Mapping[str, object]]
+) -> None:
+    for failure in failures:
+        number = failure["materialization"]
+        session.fail(
+            f"materialization {number}, {failure['partition_shown']}, ended {failure['state']}: "
+            f"{failure['error'] or 'without an error'} (flowstone materializations show {number})"
+        )
+    if progress.failed > len(failures):
+        session.fail(f"{progress.failed - len(failures):,} more failed")
+    if progress.finished:
+        click.echo(
+            f"backfill {progress.backfill} is finished: {progress.completed:,} made, "
+            f"{progress.skipped:,} skipped, {progress.failed:,} failed"
+        )
+    else:
+        session.warn(
+            f"backfill {progress.backfill} is not finished: {_line(progress)}; "
+            "the same command goes on with it"
+        )
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from flowstone_core.backfill import Move
+
+    rows = ({**partition_fields(text), "move": move} for text, move in plan.moves.items())
+    counts: dict[str, int] = {str(move): plan.count(move) for move in Move}
+    if as_json:
+        total = len(plan.moves)
+        head = {"resumes": plan.resumes, "total": total, **counts}
+        print_json({**head, "partitions": list(rows)})
+        return
+    if plan.resumes is not None:
+        click.echo(f"it would go on with backfill {plan.resumes}")
+    print_table(islice(rows, LISTED), PLAN_COLUMNS, empty="")
+    if len(plan.moves) > LISTED:
+        click.echo(f"... and {len(plan.moves) - LISTED:,} more")
+    words = {Move.MAKE: "to make", Move.WAIT: "to wait for", Move.SKIP: "to skip"}
+    said = ", ".join(f"{plan.count(move):,} {what}" for move, what in words.items())
+    click.echo(f"\n{_counted(len(plan.moves), 'partition')}: {said}")
+
+
+def _failure(item: Materialization) -> dict[str, object]:
+    return {
+        "materialization": item.id,
+        **partition_fields(item.partition),
+        "state": item.state,
+        "error": item.error,
+    }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
