@@ -1,11 +1,12 @@
 """``flowstone schedules``, and what ``check`` and ``status`` say of schedules."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowstone_core import Flowstone
+from flowstone_core import Flowstone, Trigger, ValidationError
 from flowstone_core.cli import main
 from flowstone_core.cli.schedules import HEALTHS, SILENT
 from flowstone_core.settings import Catchup, Overlap, ScheduleSettings
@@ -163,6 +164,7 @@ def test_one_schedule_is_shown(timed, runs):
 def test_a_schedule_that_has_not_fired_is_shown(timed):
     text = timed.run("schedules", "show", "nightly").stdout
     assert "\n  jitter:           1m30s\n" in text
+    assert re.search(r"\nnext at:        [-0-9]{10} 02:30:00-0[45]:00\n", text)
     assert text.endswith("\nno tick yet that was not quiet\n")
     assert timed.json("schedules", "show", "nightly")["skips"] == []
 
@@ -235,6 +237,7 @@ def test_a_schedule_is_added_where_none_is_declared(shop):
     )
     added = schedule(shop, "daily_report")
     assert (added["origin"], added["health"]) == ("command", "ok")
+    assert added["edited"] == [], "nothing lies under it"
     assert shop.run("check").stdout.endswith("no schedules\n"), "none is declared"
 
 
@@ -521,6 +524,24 @@ def test_a_trigger_that_only_the_pipeline_has_is_shown_and_its_other_settings_ar
     assert schedule(timed, "till")["trigger"] == "Ticking"
 
 
+def test_a_trigger_that_no_plugin_provides_cannot_be_kept(timed):
+    own = type("Never", (Trigger,), {"next_fire": lambda self, after: None})
+    with (
+        Flowstone(config="setup.cfg") as flow,
+        pytest.raises(ValidationError, match="must be one that a plugin provides"),
+    ):
+        flow.schedule("till", trigger=own("x"))
+    assert len(timed.json("schedules", "list")) == 2
+
+
+def test_the_next_instant_is_to_come_however_long_nobody_looked(timed, runs, clock):
+    runs(timed)
+    clock.advance(timedelta(days=3))
+    with Flowstone(config="setup.cfg", clock=clock) as flow:
+        found = flow.get_schedule("raw_orders").next_at
+    assert found == datetime(2026, 1, 18, 12, 45, tzinfo=UTC)
+
+
 def test_a_schedule_that_fails_says_why(timed, runs):
     section = f"[flowstone:schedule:till]\nevery = hour\npartition_fn = {timed.module}:boom\n"
     declare(timed, section)
@@ -549,14 +570,24 @@ def test_a_schedule_that_a_failure_paused_says_why(timed, runs):
 
 def test_the_environment_is_not_shown(timed, monkeypatch):
     monkeypatch.setenv("REPORT_CRON", "17 3 * * *")
+    monkeypatch.setenv("REPORT_EVERY", "17 minutes")
     monkeypatch.setenv("REPORT_OWNER", "kim@example.org")
     declare(
         timed,
-        "[flowstone:schedule:till]\ncron = ${REPORT_CRON}\nmetadata =\n  owner = ${REPORT_OWNER}\n",
+        "[flowstone:schedule:till]\ncron = ${REPORT_CRON}\nmetadata =\n  owner = ${REPORT_OWNER}\n"
+        "[flowstone:schedule:often]\nevery = ${REPORT_EVERY}\nasset = till\n",
     )
-    for command in (["check"], ["status"], ["schedules", "list"], ["schedules", "show", "till"]):
+    for command in (
+        ["check"],
+        ["status"],
+        ["schedules", "list"],
+        ["schedules", "show", "till"],
+        ["schedules", "show", "often"],
+        ["schedules", "resume", "often"],
+    ):
         said = timed.run(*command).output
         assert "17 3" not in said
+        assert "17 minutes" not in said
         assert "kim@" not in said
     assert schedule(timed, "till")["settings"]["metadata"] == {"owner": "***"}
     with Flowstone(config="setup.cfg") as flow:
@@ -565,6 +596,7 @@ def test_the_environment_is_not_shown(timed, monkeypatch):
     for command in (["status"], ["schedules", "list"], ["schedules", "show", "till"]):
         said = json.dumps(timed.json(*command))
         assert "17 3" not in said
+        assert "17 minutes" not in said
         assert "kim@" not in said
 
 
