@@ -13,12 +13,12 @@ import pytest
 from flowstone_core.hookspecs import API_VERSION
 
 HEAVY = {
-    "alembic", "boto3", "botocore", "pluggy", "pydantic", "rich", "sqlalchemy", "stevedore",
-    "structlog", "tenacity",
+    "alembic", "boto3", "botocore", "cron_descriptor", "croniter", "pluggy", "pydantic", "rich",
+    "schedule", "sqlalchemy", "stevedore", "structlog", "tenacity",
 }  # fmt: skip
 OURS = [
-    "check", "db", "events", "materializations", "materialize", "plugins", "run", "sensors",
-    "status",
+    "backfill", "check", "db", "events", "materializations", "materialize", "plugins", "run",
+    "schedules", "sensors", "status",
 ]  # fmt: skip
 SAY_WHAT_IS_IMPORTED = """
 import atexit, sys
@@ -42,6 +42,8 @@ def imported_by(folder, *arguments):
         ["run", "--help"],
         ["sensors", "--help"],
         ["materializations", "list", "--help"],
+        ["schedules", "add", "--help"],
+        ["schedules", "next", "--help"],
     ],
     ids=" ".join,
 )
