@@ -65,7 +65,9 @@ def due(schedule: Schedule, decided_until: datetime, now: datetime) -> Due:
         decided_until = now
     skips: list[Skip] = []
     begin = decided_until
-    oldest = now - schedule.settings.catchup_window - timedelta(microseconds=1)
+    # What its jitter still holds back is not missed, however short the window is.
+    window = schedule.settings.catchup_window + schedule.settings.jitter
+    oldest = now - window - timedelta(microseconds=1)
     if begin < oldest:
         skips += skipped(schedule, begin, oldest, SkipReason.WINDOW)
         begin = oldest

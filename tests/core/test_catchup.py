@@ -47,7 +47,7 @@ def test_each_instant_is_fired_for_or_skipped_once(text, gap, window, jitter, ca
     now = START + gap
     found = due(of, START, now)
     every = all_due(of, START, now)
-    oldest = now - of.settings.catchup_window
+    oldest = now - of.settings.catchup_window - of.settings.jitter
     old = [instant for instant in every if instant < oldest]
     recent = [instant for instant in every if instant >= oldest]
     late = bool(recent) and now - of.due_at(recent[-1]) > GRACE
@@ -127,6 +127,14 @@ def test_a_jitter_may_hold_back_the_newest_alone():
     assert one < before
     assert due(of, START, before).instants == ()
     assert due(of, START, before).next_at == of.due_at(one)
+    assert due(of, START, of.due_at(one)).instants == (one,)
+
+
+def test_what_jitter_still_holds_back_is_not_out_of_a_shorter_window():
+    of = schedule("0 * * * *", jitter="10m", catchup_window="1m")
+    one = START.replace(minute=0) + timedelta(hours=1)
+    assert of.due_at(one) > one + 2 * MINUTE
+    assert due(of, START, one + 2 * MINUTE).skips == ()
     assert due(of, START, of.due_at(one)).instants == (one,)
 
 
