@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from flowstone_core.event import StoredEvent
@@ -11,7 +11,7 @@ from flowstone_core.materialization import Materialization, MaterializationState
 from flowstone_core.observers import Observers
 from flowstone_core.partition import decode_partition, format_partition
 from flowstone_core.store import TickResult
-from flowstone_core.tick import Tick
+from flowstone_core.tick import Skip, Tick
 
 logger = logging.getLogger("flowstone")
 
@@ -39,14 +39,14 @@ class Announcer:
     def result(self, result: TickResult) -> None:
         """Say what a tick's transaction wrote."""
         if result.tick is not None:
-            self.tick(result.tick)
+            self.tick(result.tick, result.skips)
         for event in result.events:
             self.event(event)
         for materialization in result.materializations:
             self.materialization(materialization)
 
-    def tick(self, tick: Tick) -> None:
-        """Say that a tick was committed."""
+    def tick(self, tick: Tick, skips: Sequence[Skip] = ()) -> None:
+        """Say that a tick was committed, and what it skipped."""
         extra: dict[str, object] = {
             "source": tick.source,
             "tick": tick.id,
@@ -56,6 +56,7 @@ class Announcer:
         }
         if tick.skipped:
             extra["skipped"] = tick.skipped
+            extra["reasons"] = ", ".join(skip.reason.value for skip in skips)
         if tick.error:
             extra["error"] = tick.error
         fine = tick.outcome.good and not tick.skipped

@@ -8,6 +8,7 @@ is taken back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from flowstone_core.clock import Clock
@@ -78,7 +79,7 @@ class Timetable:
 
     def all(self) -> list[ScheduleStatus]:
         """List the schedules that are declared or stored, by name."""
-        records = {record.name: record for record in self._store.schedules()}
+        records = {record.name: self._as_declared(record) for record in self._store.schedules()}
         for name in self._settings.schedules.keys() - records.keys():
             records[name] = self._unborn(name)
         return [self._status(records[name]) for name in sorted(records)]
@@ -102,6 +103,13 @@ class Timetable:
         checked = self._checked(Spoken(name, {"asset": asset, **options}))
         if name in self._settings.schedules:
             self._declare(name)
+        for left in self._store.schedules([name]):
+            if left.declared is not None and name not in self._settings.schedules:
+                raise ConflictError(
+                    f"there is still a schedule {name!r}, which was declared at {left.origin}",
+                    hint=f"to remove it: flowstone schedules remove {name}",
+                    schedule=name,
+                )
         record = self._store.create_schedule(name, checked.given, self._clock.now())
         self._keep(checked)
         return self._status(record)
@@ -201,21 +209,28 @@ class Timetable:
 
     def _record(self, name: str) -> ScheduleRecord:
         for record in self._store.schedules([name]):
-            return record
+            return self._as_declared(record)
         if name in self._settings.schedules:
             return self._unborn(name)
         known = {*self._settings.schedules, *(each.name for each in self._store.schedules())}
         hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
         raise NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
 
+    def _as_declared(self, record: ScheduleRecord) -> ScheduleRecord:
+        """Return a schedule by what the file or the pipeline says now, as the next runner will."""
+        declaration = self._settings.schedules.get(record.name)
+        if declaration is None:
+            return record
+        return replace(record, declared=declaration.given, origin=declaration.where)
+
     def _unborn(self, name: str) -> ScheduleRecord:
         declaration = self._settings.schedules[name]
         return ScheduleRecord.unborn(name, declaration.given, declaration.where, self._clock.now())
 
     def _declare(self, name: str) -> None:
-        """Make a declared schedule known to a store that has not seen it yet."""
+        """Make known what a file or a pipeline says of a schedule, before more is said of it."""
         self._record(name)
-        if not self._store.schedules([name]):
+        if name in self._settings.schedules:
             declare_schedules(self._store, [self.declared[name]], self.make, self._clock)
 
     def _edit(self, name: str, edits: Callable[[ScheduleRecord], Given | None]) -> ScheduleStatus:

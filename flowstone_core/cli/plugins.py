@@ -73,17 +73,22 @@ def list_plugins(session: Session, *, as_json: bool) -> None:
 @json_option
 @pass_session
 def show(session: Session, *, name: str, as_json: bool) -> None:
-    """Show a sensor type, with its documentation and settings, or a plugin.
+    """Show a sensor type, with its documentation and settings, a trigger, or a plugin.
 
-    NAME is what configuration writes as 'type', or the name of a plugin.
+    NAME is what configuration writes as 'type' of a sensor, the name of a trigger such as 'cron',
+    or the name of a plugin.
 
     With --json an object; for a sensor type: type, plugin, distribution, version, doc, settings
     and common_settings, each of these a list of objects: name, type, required, default,
-    description. For a plugin: as 'plugins list' has it.
+    description. For a trigger: trigger, plugin, distribution, version, doc. For a plugin: as
+    'plugins list' has it.
     """
     found = session.plugins()
     if name in found.sensors:
         _show_type(found.sensors[name], as_json=as_json)
+        return
+    if name in found.triggers:
+        _show_trigger(found.triggers[name], as_json=as_json)
         return
     if name not in {report.name for report in found.reports}:
         raise _unknown(name, found)
@@ -143,11 +148,31 @@ def _provides(row: dict[str, object]) -> str:
 def _unknown(name: str, found: Plugins) -> Exception:
     from flowstone_core.errors import NotFoundError, did_you_mean
 
-    known = sorted({*found.sensors, *(report.name for report in found.reports)})
+    known = sorted({*found.sensors, *found.triggers, *(report.name for report in found.reports)})
     hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
     return NotFoundError(
-        f"no plugin is called {name!r}, and none provides a sensor {name!r}", hint=hint
+        f"no plugin is called {name!r}, and none provides a sensor or a trigger {name!r}",
+        hint=hint,
     )
+
+
+def _show_trigger(provided: Provided, *, as_json: bool) -> None:
+    from flowstone_core.errors import printable
+
+    doc = printable(inspect.cleandoc(provided.value.__doc__ or ""), DOC_LIMIT)
+    if as_json:
+        print_json(
+            {
+                "trigger": provided.name,
+                "plugin": provided.plugin,
+                "distribution": provided.distribution,
+                "version": provided.version,
+                "doc": doc,
+            }
+        )
+        return
+    click.echo(f"{provided.name}, {provided.owner}\n")
+    click.echo(doc or "It has no documentation.")
 
 
 def _show_type(provided: Provided, *, as_json: bool) -> None:

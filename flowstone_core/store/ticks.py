@@ -15,7 +15,7 @@ from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization
 from flowstone_core.store import events, line, ownership, schedules, schema
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.tick import NewEvent, ScheduleCommit, Tick, TickCommit, TickOutcome
+from flowstone_core.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 
 _ticks = schema.ticks
 _sensors = schema.sensors
@@ -34,12 +34,14 @@ class TickResult:
         events: Those that were new.
         materializations: Those that were made for the events; events may also have joined some
             that were pending.
+        skips: What a schedule skipped.
     """
 
     committed: bool
     tick: Tick | None = None
     events: tuple[StoredEvent, ...] = ()
     materializations: tuple[Materialization, ...] = ()
+    skips: tuple[Skip, ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,9 +56,8 @@ class _Entry:
         return len(self.commit.events) - len(self.new)
 
     @property
-    def skipped(self) -> int:
-        skips = self.commit.skips if isinstance(self.commit, ScheduleCommit) else ()
-        return sum(skip.count for skip in skips)
+    def skips(self) -> tuple[Skip, ...]:
+        return self.commit.skips if isinstance(self.commit, ScheduleCommit) else ()
 
 
 def commit(
@@ -147,7 +148,7 @@ def _write(
         own = tuple(islice(rest, len(entry.new)))
         numbers = dict.fromkeys(event.materialization_id for event in own)
         made = tuple(unclaimed.pop(number) for number in numbers if number in unclaimed)
-        results.append(TickResult(True, tick, own, made))  # noqa: FBT003 - the field's name is near
+        results.append(TickResult(True, tick, own, made, entry.skips))  # noqa: FBT003
     return results
 
 
@@ -174,7 +175,7 @@ def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
             "events": len(entry.new),
             "duplicates": entry.duplicates,
             "error": entry.commit.error,
-            "skipped": entry.skipped,
+            "skipped": sum(skip.count for skip in entry.skips),
         }
         for entry in entries
     ]

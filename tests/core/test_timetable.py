@@ -114,6 +114,9 @@ def test_what_is_declared_no_more_shows_so_and_can_be_removed(flowing, pipeline)
     later = flowing(assets())
     (status,) = later.list_schedules()
     assert (status.health, status.next_at) == ("undeclared", None)
+    with pytest.raises(ConflictError, match="still a schedule 'report', which was declared") as e:
+        later.schedule("report", every="5 minutes")
+    assert e.value.hint.endswith("flowstone schedules remove report")
     later.unschedule("report")
     assert later.list_schedules() == []
 
@@ -139,10 +142,12 @@ def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipel
     changed = assets()
     changed.schedule("report", cron="0 4 * * *", catchup="none", timezone="Europe/Warsaw")
     later = flowing(changed)
+    # What is shown is what the next runner makes of it.
+    shown = later.get_schedule("report")
     later.pause_schedule("report")
-    # The store learns of the changed declaration when a runner starts with it.
     later.run(once=True)
     status = later.get_schedule("report")
+    assert (shown.settings, shown.origin) == (status.settings, status.origin)
     assert (status.text, status.settings["catchup"]) == ("0 3 * * *", "none")
     assert status.edited == ("overlap", "cron")
     reverted = later.revert_schedule("report")

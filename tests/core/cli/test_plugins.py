@@ -178,7 +178,7 @@ def test_a_name_that_nothing_has(greeter):
     wrong = greeter.run("plugins", "show", "greting", code=1)
     assert wrong.stderr.startswith("error: no plugin is called 'greting'")
     assert "did you mean 'greeting'?" in wrong.stderr
-    assert "there are: builtin, greeter, greeting, s3, s3_file_arrival, silent" in (
+    assert "there are: builtin, cron, every, greeter, greeting, s3, s3_file_arrival, silent" in (
         greeter.run("plugins", "show", "xyz", code=1).stderr
     )
 
@@ -197,3 +197,13 @@ def test_of_two_plugins_with_one_name_the_blocked_one_has_nothing_of_the_other(
     }
     assert rows == {"flowstone-greeter": ("ok", ["greet"]), "flowstone-other": ("blocked", [])}
     assert greeter.json("plugins", "show", "greeter")["status"] == "ok"
+
+
+def test_a_trigger_is_shown_with_its_documentation(greeter):
+    shown = greeter.json("plugins", "show", "cron")
+    assert set(shown) == {"trigger", "plugin", "distribution", "version", "doc"}
+    assert (shown["trigger"], shown["plugin"]) == ("cron", "builtin")
+    assert "Five fields" in shown["doc"]
+    text = greeter.run("plugins", "show", "every").stdout
+    assert text.startswith("every, plugin 'builtin' of flowstone-core")
+    assert "15 minutes" in text or "10 minutes" in text
