@@ -304,8 +304,8 @@ class Runner:
         self._tell_scheduler(partial(self._adopt_sensor, worker, memory))
 
     def _adopt_sensor(self, worker: Worker, memory: SensorMemory) -> None:
-        if isinstance(worker, SensorWorker):
-            worker.memory = memory
+        assert isinstance(worker, SensorWorker)  # noqa: S101 - for the type checker
+        worker.memory = memory
         self._adopt(worker)
 
     def _on_schedule(self, _: str, record: ScheduleRecord) -> None:

@@ -125,8 +125,8 @@ class ScheduleWorker(Worker):
     def remember(self, decision: AnyDecision) -> None:
         """See `Worker.remember`."""
         commit = decision.commits[-1]
-        if isinstance(commit, ScheduleCommit):
-            self.memory = commit.after
+        assert isinstance(commit, ScheduleCommit)  # noqa: S101 - for the type checker
+        self.memory = commit.after
 
     def _failed(self, error: Exception) -> Decision[ScheduleCommit]:
         now = self._clock.now()

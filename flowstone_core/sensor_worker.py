@@ -156,8 +156,8 @@ class SensorWorker(Worker):
     def remember(self, decision: AnyDecision) -> None:
         """See `Worker.remember`."""
         commit = decision.commits[-1]
-        if isinstance(commit, TickCommit):
-            self.memory = commit.after
+        assert isinstance(commit, TickCommit)  # noqa: S101 - for the type checker
+        self.memory = commit.after
 
     def cleanup(self) -> None:
         """Have the sensor close what it holds; in a thread of the pool, and never raises."""

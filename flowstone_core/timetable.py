@@ -127,7 +127,9 @@ class Timetable:
 
         def edits(record: ScheduleRecord) -> Given:
             spoken = Spoken(name, self._options(record))
-            spoken = spoken.overlaid(Spoken(name, options), self._settings.triggers)
+            # Its own kind too: the plugin that provided it may be gone.
+            kinds = {*self._settings.triggers, str(record.given["trigger"])}
+            spoken = spoken.overlaid(Spoken(name, options), kinds)
             checked = self._checked(spoken)
             self._keep(checked)
             keys = {*options}

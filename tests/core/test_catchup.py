@@ -12,6 +12,7 @@ from flowstone_core.catchup import CHUNK, COUNT_LIMIT, GRACE, due, skipped
 from flowstone_core.schedule import build
 from flowstone_core.schedule_declaration import BUILT_IN
 from flowstone_core.tick import Skip, SkipReason
+from flowstone_core.trigger import Trigger
 
 START = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -101,6 +102,23 @@ def test_instants_that_come_in_bursts_are_found_without_walking_through_them():
     assert (skip.count, skip.complete, skip.first) == (COUNT_LIMIT, False, since)
 
 
+class Quick(Trigger):
+    """Four times a second."""
+
+    def next_fire(self, after):
+        step = timedelta(milliseconds=250)
+        return START + ((after - START) // step + 1) * step
+
+
+def test_instants_within_one_second_are_found_too():
+    given_settings = {"asset": "report", "trigger": "quick", "text": ""}
+    of = build("report", given_settings, {"quick": Quick})
+    now = START + timedelta(seconds=10, milliseconds=600)
+    found = due(of, START, now)
+    assert found.instants == (START + timedelta(seconds=10, milliseconds=500),)
+    assert [skip.count for skip in found.skips] == [41]
+
+
 def test_a_chunk_is_followed_by_the_next_at_once():
     of = schedule(catchup="all")
     now = START + (CHUNK + 10) * MINUTE
@@ -136,6 +154,16 @@ def test_what_jitter_still_holds_back_is_not_out_of_a_shorter_window():
     assert of.due_at(one) > one + 2 * MINUTE
     assert due(of, START, one + 2 * MINUTE).skips == ()
     assert due(of, START, of.due_at(one)).instants == (one,)
+
+
+def test_the_last_instant_of_all_has_its_whole_jitter():
+    class Last(Quick):
+        def next_fire(self, after):
+            return START if after < START else None
+
+    given_settings = {"asset": "report", "trigger": "last", "text": "", "jitter": "1h"}
+    of = build("report", given_settings, {"last": Last})
+    assert START < of.due_at(START) < START + timedelta(hours=1)
 
 
 def test_counting_ends_at_its_limit():

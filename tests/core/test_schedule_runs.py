@@ -727,3 +727,192 @@ def test_run_once_fires_for_what_is_due(desk):
     again = desk.runner()
     again.run_once()
     assert desk.fired() == [at("13:00")]
+
+
+# -- in line ---------------------------------------------------------------------------------------
+
+
+def lined_up(desk, count):
+    """A schedule that has fired so often, the first running, the others behind it in line."""
+    desk.schedule(catchup="all", overlap="buffer_all")
+    runner = desk.opened()
+    desk.sleep_until(at("12:30") + timedelta(hours=count))
+    desk.look(runner)
+    assets, now = desk.settings.assets, desk.clock.now()
+    (claim,) = desk.store.claim("worker", 1_000, assets, now).claims
+    assert desk.waiting() == list(range(2, count + 1))
+    return runner, claim
+
+
+def end(desk, claim, state=MaterializationState.COMPLETED):
+    desk.store.finish(
+        claim, AttemptEnd(AttemptOutcome.COMPLETED, state), desk.settings.assets, desk.clock.now()
+    )
+
+
+def started(desk):
+    found = desk.store.claim("worker", 1_000, desk.settings.assets, desk.clock.now())
+    return [claim.materialization.id for claim in found.claims], found.claims
+
+
+@pytest.mark.parametrize("state", [MaterializationState.COMPLETED, MaterializationState.DISCARDED])
+def test_the_next_in_line_starts_when_the_one_before_has_ended(desk, state):
+    _, claim = lined_up(desk, 4)
+    for number in (2, 3, 4):
+        assert started(desk)[0] == []
+        end(desk, claim, state)
+        numbers, (claim,) = started(desk)
+        assert numbers == [number]
+    end(desk, claim, state)
+    assert desk.waiting() == []
+
+
+def test_one_that_is_retried_has_not_ended(desk):
+    _, claim = lined_up(desk, 2)
+    later = desk.clock.now() + timedelta(minutes=1)
+    retry = AttemptEnd(AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later)
+    desk.store.finish(claim, retry, desk.settings.assets, desk.clock.now())
+    assert started(desk)[0] == []
+    desk.clock.advance(60)
+    assert started(desk)[0] == [1]
+
+
+def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
+    _, claim = lined_up(desk, 3)
+    desk.store.cancel(2, desk.settings.assets, desk.clock.now())
+    assert started(desk)[0] == []
+    assert desk.store.materialization(3).waiting_for == "the schedule's run before it, #1"
+    end(desk, claim)
+    assert started(desk)[0] == [3]
+
+
+def test_cancelled_at_its_head_the_line_moves_up(desk):
+    lined_up(desk, 3)
+    desk.store.cancel(1, desk.settings.assets, desk.clock.now())
+    assert started(desk)[0] == [2]
+
+
+def test_what_waits_in_line_is_not_let_go_for_other_reasons(desk):
+    _, claim = lined_up(desk, 3)
+    desk.store.look_again(desk.settings.assets, desk.clock.now())
+    assert started(desk)[0] == []
+    desk.store.materialize(
+        desk.settings.assets["report"],
+        "elsewhere",
+        desk.settings.assets,
+        desk.clock.now(),
+    )
+    # Asked for by hand: it is none of the schedule's own, and waits for nothing.
+    assert started(desk)[0] == [4]
+    end(desk, claim)
+    assert started(desk)[0] == [2]
+
+
+def test_what_was_asked_for_by_hand_before_is_not_put_in_line(desk):
+    desk.schedule(overlap="buffer_all", partition="p")
+    runner = desk.opened()
+    desk.until(runner, at("13:00"), step=timedelta(minutes=30))
+    (claim,) = started(desk)[1]
+    by_hand = desk.store.materialize(
+        desk.settings.assets["report"], "p", desk.settings.assets, desk.clock.now()
+    )[1]
+    desk.until(runner, at("14:00"), step=timedelta(minutes=30))
+    (_, joined) = desk.events()[-2:]
+    assert joined.materialization_id == by_hand.id
+    end(desk, claim)
+    assert started(desk)[0] == [by_hand.id]
+
+
+def test_a_lost_run_that_has_used_its_attempts_lets_the_next_one_start(desk):
+    desk.schedule(catchup="all", overlap="buffer_all", pause_on_failure=True)
+    runner = desk.opened()
+    desk.sleep_until(at("14:30"))
+    desk.look(runner)
+    for _ in range(5):
+        desk.store.claim("nobody", 1, desk.settings.assets, desk.clock.now())
+        desk.store.recover(desk.clock.now())
+    assert desk.store.materialization(1).state is MaterializationState.DISCARDED
+    assert started(desk)[0] == [2]
+    assert desk.timetable.get("report").paused_because == "materialization #1 was discarded"
+
+
+# -- the threads -----------------------------------------------------------------------------------
+
+
+class Stumbling(Flaky):
+    """A store that cannot be looked at for a while, for one reason and then for another."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.looks = 0
+        self.looked = threading.Event()
+
+    def unowned_schedules(self, *arguments, **named):
+        self.looks += 1
+        if self.looks in {2, 3}:
+            raise StoreUnavailableError("away")
+        if self.looks == 4:
+            raise RuntimeError("a fault of ours")
+        if self.looks > 5:
+            self.looked.set()
+        return self._store.unowned_schedules(*arguments, **named)
+
+
+def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
+    stumbling = Stumbling(desk.store)
+    runner = desk.runner(stumbling)
+    runner.start()
+    while not stumbling.looked.is_set():
+        desk.clock.wait_for_sleepers(2)
+        desk.clock.advance(1)
+    assert runner.stop(PATIENCE)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert messages == [
+        "the store cannot be looked at",
+        "the look at the store failed; the next one follows",
+    ]
+
+
+def test_a_runner_in_threads_fires_on_time(desk):
+    desk.schedule(cron="* * * * *", overlap="allow")
+    runner = desk.runner()
+    runner.start()
+    while len(desk.fired()) < 3:
+        desk.clock.wait_for_sleepers(2)
+        desk.clock.advance(1)
+    assert runner.stop(PATIENCE)
+    assert desk.fired()[:3] == [at("12:31"), at("12:32"), at("12:33")]
+    assert {tick.skipped for tick in desk.store.ticks()} == {0}
+
+
+def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
+    given = {"asset": "report", "trigger": "gone", "text": "x"}
+    desk.store.create_schedule("odd", given, desk.clock.now())
+    desk.clock.advance(timedelta(hours=3))
+    desk.timetable.update("odd", {"cron": "* * * * *"})
+    assert desk.store.skips() == []
+    assert "what was skipped cannot be counted" in caplog.text
+
+
+def test_a_tick_that_the_store_refuses_is_a_failed_one(desk, monkeypatch):
+    desk.schedule(overlap="allow")
+    runner = desk.runner()
+    runner.open()
+    desk.look(runner)
+    commit = runner._committer._store.commit_ticks
+    refused = []
+
+    def refuse(owner, commits, assets, now):
+        if not refused or len(refused) < 2:
+            refused.append(commits)
+            raise ValueError("the store has its reasons")
+        return commit(owner, commits, assets, now)
+
+    monkeypatch.setattr(desk.store, "commit_ticks", refuse)
+    desk.sleep_until(at("13:00"))
+    desk.look(runner)
+    (tick,) = desk.store.ticks()
+    assert (tick.outcome, tick.events) == (TickOutcome.FAILED, 0)
+    assert "the store has its reasons" in tick.error
+    desk.until(runner, at("13:10"))
+    assert desk.fired() == [at("13:00")]
