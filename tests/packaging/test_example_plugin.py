@@ -122,6 +122,7 @@ def test_the_good_plugin_provides_all_it_has(make_house: Callable[..., House]) -
     found = house.reports()["flowstone-example", "example"]
     assert (found["version"], found["status"], found["error"]) == ("1.2.3", "ok", None)
     assert found["sensors"] == ["countdown"]
+    assert found["triggers"] == ["business_days"]
     watcher = house.reports()["flowstone-example", "diary"]
     assert (watcher["status"], watcher["watches"]) == (
         "ok",
@@ -138,6 +139,7 @@ def test_the_good_plugin_provides_all_it_has(make_house: Callable[..., House]) -
     shown = house.flowstone("plugins", "show", "countdown").stdout
     assert "Fires once, when its count has reached zero." in shown
     assert "how many polls until it fires" in shown
+    assert "no holiday" in house.flowstone("plugins", "show", "business_days").stdout
 
 
 @pytest.mark.parametrize("projects", [("good",), ("good", "broken")])
@@ -203,6 +205,14 @@ BROKEN = {
         "flowstone_sensors: 'dictionary' is <class 'dict'>, no sensor class: "
         "that derives from Sensor and has init, poll and a Config"
     ),
+    "no_trigger": (
+        "flowstone_triggers: 'unfinished' is "
+        "<class 'flowstone_example_broken.no_trigger.Unfinished'>, no trigger class: "
+        "that derives from Trigger and has next_fire; "
+        "flowstone_triggers: 'text' is '* * * * *', no trigger class: "
+        "that derives from Trigger and has next_fire; "
+        "flowstone_triggers: every schedule has a setting 'timezone'; choose another name"
+    ),
     "raising_hook": "flowstone_sensors raised SystemExit: no sensors today",
     "syntax_error": "it cannot be imported: SyntaxError: invalid syntax (syntax_error.py, line 3)",
     "wrong_command": ("flowstone_commands: 'shout' is <built-in function print>, no click command"),
@@ -236,8 +246,90 @@ def test_each_broken_plugin_is_reported_and_harms_no_other(
     }
     sound = {name: found["sensors"] for (_, name), found in broken.items() if found["sensors"]}
     assert sound == {"no_sensor": ["silence"]}
+    assert broken["flowstone-example-broken", "no_trigger"]["triggers"] == ["elapsed"]
     greeted = house.flowstone("greet", "world")
     assert (greeted.stdout, greeted.stderr) == ("Hello, world!\n", "")
+
+
+OFFICE = """
+from flowstone_core import Pipeline
+pipeline = Pipeline("office")
+@pipeline.asset
+def mail(context): return {}
+"""
+
+
+def test_the_trigger_can_be_used_in_a_file_and_in_a_pipeline(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house("good")
+    by_pipeline = 'pipeline.schedule("mail", business_days="17:30", timezone="Asia/Tokyo")\n'
+    (house.folder / "office.py").write_text(OFFICE + by_pipeline)
+    (house.folder / "setup.cfg").write_text(
+        "[flowstone]\npipelines = office:pipeline\n"
+        "[flowstone:schedule:early]\nasset = mail\nbusiness_days = 08:00\n"
+        "timezone = Europe/Warsaw\n"
+    )
+    listed = json.loads(house.flowstone("schedules", "list", "--json").stdout)
+    assert [(each["name"], each["trigger"], each["words"]) for each in listed] == [
+        ("early", "business_days", "At 08:00 on business days"),
+        ("mail", "business_days", "At 17:30 on business days"),
+    ]
+    # Good Friday is none of its holidays; a Saturday, a Sunday, and clocks that go forward between.
+    coming = ("schedules", "next", "early", "--after", "2026-03-27T12:00", "--count", "2", "--json")
+    assert [each["at"] for each in json.loads(house.flowstone(*coming).stdout)] == [
+        "2026-03-30T08:00:00+02:00",
+        "2026-03-31T08:00:00+02:00",
+    ]
+    added = house.flowstone(
+        "schedules", "add", "mail", "--name", "x", "--trigger", "business_days", "09:15"
+    )
+    assert (added.returncode, added.stderr) == (0, "")
+    assert "At 09:15 on business days (UTC)" in added.stdout
+
+
+def test_what_is_wrong_with_a_plugins_trigger_is_said_with_its_line(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house("good")
+    (house.folder / "office.py").write_text(
+        OFFICE + 'pipeline.schedule("mail", business_days="8 o\'clock")\n'
+        'pipeline.schedule("mail", name="b", busines_days="08:00")\n'
+    )
+    (house.folder / "setup.cfg").write_text(
+        "[flowstone]\npipelines = office:pipeline\n"
+        "[flowstone:schedule:early]\nasset = mail\nbusiness_days = 25:00\n"
+    )
+    ended = house.flowstone("check")
+    assert ended.returncode == 2
+    first, *others = ended.stderr.splitlines()
+    assert first == (
+        "error: setup.cfg:5: [flowstone:schedule:early] business_days: "
+        "'25:00' is no time of a day; write it as 08:00"
+    )
+    text = "\n".join(others)
+    assert "office.py:6: schedule 'mail' business_days: \"8 o'clock\" is no time of a day" in text
+    assert "office.py:7: schedule 'b'" in text
+    assert "did you mean 'business_days'?" in text
+
+
+def test_a_schedule_whose_plugin_is_gone_is_kept_and_says_so(
+    make_house: Callable[..., House],
+) -> None:
+    house = make_house("good")
+    (house.folder / "office.py").write_text(OFFICE)
+    (house.folder / "setup.cfg").write_text("[flowstone]\npipelines = office:pipeline\n")
+    add = ("schedules", "add", "mail", "--trigger", "business_days", "09:15")
+    assert house.flowstone(*add).returncode == 0
+    house.uninstall("flowstone-example")
+    (listed,) = json.loads(house.flowstone("schedules", "list", "--json").stdout)
+    assert (listed["health"], listed["next_at"]) == ("broken", None)
+    assert "no installed plugin provides a trigger 'business_days'" in listed["error"]
+    mended = house.flowstone("schedules", "update", "mail", "--cron", "15 9 * * 1-5")
+    assert mended.returncode == 0
+    assert "what was skipped cannot be counted" in mended.stderr
+    (listed,) = json.loads(house.flowstone("schedules", "list", "--json").stdout)
+    assert (listed["health"], listed["trigger"]) == ("ok", "cron")
 
 
 def test_a_watcher_that_raises_is_named_and_the_run_goes_on(
@@ -268,7 +360,6 @@ def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House
     rival = "plugin 'rival' of flowstone-example-rival 7.8.9"
     example = "plugin 'example' of flowstone-example 1.2.3"
     countdown = f"the sensor 'countdown' is provided by several: {example} and {rival}"
-    assert found["flowstone-example", "example"]["error"] == countdown
     s3 = found["flowstone-s3", "s3"]
     arrival = "the sensor 's3_file_arrival' is provided by several: "
     arrival += f"{rival} and plugin 's3' of flowstone-s3 {s3['version']}"
@@ -276,12 +367,19 @@ def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House
     local = "the engine 'local' is provided by several: "
     local += f"plugin 'builtin' of flowstone-core {core['version']} and {rival}"
     assert s3["error"] == arrival
-    assert found["flowstone-example-rival", "rival"]["error"] == f"{countdown}; {arrival}; {local}"
+    days = f"the trigger 'business_days' is provided by several: {example} and {rival}"
+    cron = "the trigger 'cron' is provided by several: "
+    cron += f"plugin 'builtin' of flowstone-core {core['version']} and {rival}"
+    assert found["flowstone-example", "example"]["error"] == f"{countdown}; {days}"
+    errors = [countdown, arrival, days, cron, local]
+    assert found["flowstone-example-rival", "rival"]["error"] == "; ".join(errors)
+    assert found["flowstone-example-rival", "rival"]["triggers"] == []
     assert found["flowstone-example-rival", "rival"]["engines"] == []
     assert found["flowstone-example-rival", "rival"]["sensors"] == ["stillness"]
     again = found["flowstone-example-rival", "rival_again"]["error"]
     assert again == f"it names the same module or object as {rival}"
     assert (core["status"], core["engines"]) == ("ok", ["local"])
+    assert core["triggers"] == ["cron", "every"]
     taken = "the name 'builtin' is taken by several plugins, of "
     taken += f"flowstone-core {core['version']} and flowstone-example-rival 7.8.9"
     assert found["flowstone-example-rival", "builtin"]["error"] == taken

@@ -1,10 +1,11 @@
-"""A FlowStone plugin: a sensor and a command; the watcher is a plugin of its own."""
+"""A FlowStone plugin: a sensor, a trigger and a command; the watcher is a plugin of its own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from flowstone_core import hookimpl
+from flowstone_example.business_days import BusinessDays
 from flowstone_example.countdown import Countdown
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ FLOWSTONE_API = 1
 def flowstone_sensors() -> dict[str, type[Countdown]]:
     """Offer the sensor."""
     return {"countdown": Countdown}
+
+
+@hookimpl
+def flowstone_triggers() -> dict[str, type[BusinessDays]]:
+    """Offer the trigger."""
+    return {"business_days": BusinessDays}
 
 
 @hookimpl

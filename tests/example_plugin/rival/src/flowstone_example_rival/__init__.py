@@ -1,6 +1,6 @@
-"""A plugin that gives its sensors and its engine names that others have given theirs."""
+"""A plugin that gives its sensors, triggers and engine names that others have given theirs."""
 
-from flowstone_core import NotTriggered, function_sensor, hookimpl
+from flowstone_core import CronTrigger, NotTriggered, function_sensor, hookimpl
 from flowstone_core.engine import Engine
 
 FLOWSTONE_API = 1
@@ -30,6 +30,11 @@ def stillness(state):
 @hookimpl
 def flowstone_sensors():
     return {"countdown": stillness, "s3_file_arrival": stillness, "stillness": stillness}
+
+
+@hookimpl
+def flowstone_triggers():
+    return {"cron": CronTrigger, "business_days": CronTrigger}
 
 
 @hookimpl
