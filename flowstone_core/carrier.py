@@ -68,7 +68,7 @@ class Carrier:
         # Never started: it knows which runners of this machine are gone.
         self._outlook = Heartbeat(store, clock, timedelta(0))
         self._equipment: Equipment | None = None
-        self._stopping = False
+        self._stopping = self._signalled = False
         self._down = False
 
     def run(self, watch: Callable[[Progress], None]) -> Progress:
@@ -165,8 +165,10 @@ class Carrier:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._stopping:
+        if self._signalled:
+            # Nothing may hold this up: not a hung thread, not a lock, not an exit handler.
             os.write(2, b"flowstone: stopped at once by a second signal\n")
             os._exit(128 + number)
+        self._signalled = True
         os.write(2, b"flowstone: stopping; a second signal stops at once\n")
         self.stop()
