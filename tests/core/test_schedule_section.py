@@ -102,7 +102,7 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_line(checked):
         f":6: {nightly} partition_fn: ",
         f":7: {nightly} crn: unknown setting (did you mean 'cron'?)",
         ":8: [flowstone:schedule:orders]: cron and every both say when it fires",
-        ":11: [flowstone:schedule:re port]: 're port' is no name for a schedule",
+        ":11: 're port' is no name for a schedule",
         ":11: [flowstone:schedule:re port]: nothing says when it fires",
         ":13: [flowstone:schedules:x]: there is no such section (did you mean [flowstone:schedule",
     ]
