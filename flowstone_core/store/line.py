@@ -1,16 +1,21 @@
-"""Materializations of one schedule in line: one starts when the one before it has ended.
+"""Materializations of one schedule in line: one starts when those before it have ended.
 
-``after_id`` of a pending materialization is the one that has to end first. It is smaller than its
-own number, so a line has no cycles, and rows are locked in the order of their numbers.
+``after_id`` of a pending materialization is the last one before it that its schedule asked for.
+Whoever ends that one looks who else is before it then: others may have been asked for without a
+line, or be made again.
+
+What one stands behind has a smaller number, so a line has no cycles, and rows are locked in the
+order of their numbers. It is of the same asset, lest one stand behind what depends on it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization, MaterializationState
@@ -58,24 +63,27 @@ def up(
         ``created``, as they are now.
     """
     made = {item.id: item for item in created}
-    before: dict[str, int | None] = {}
-    own: dict[str, set[int]] = {}
+    lines: dict[tuple[str, str], dict[int, int]] = {}
     for item, event in zip(found, stored, strict=True):
         if item.event.in_line and event.materialization_id is not None:
-            own.setdefault(item.source, set()).add(event.materialization_id)
-    for item, event in zip(found, stored, strict=True):
-        number = event.materialization_id
-        if not item.event.in_line or number is None:
+            own = lines.setdefault((event.source, event.asset), {})
+            own.setdefault(event.materialization_id, event.id)
+    behind: dict[int, int] = {}
+    for (source, asset), own in lines.items():
+        new = sorted(own.keys() & made.keys())
+        if not new:
             continue
-        if item.source not in before:
-            query = _active(item.source).where(_rows.c.id.not_in(own[item.source]))
-            # Shared: whoever ends it waits, and then sees who stands behind it.
-            query = query.with_for_update(read=True, of=_rows)
-            before[item.source] = max(connection.scalars(query).all(), default=None)
-        ahead = before[item.source]
-        if ahead is not None and number in made and ahead < number:
-            made[number] = _stand_behind(connection, made[number], ahead)
-        before[item.source] = number
+        # Shared: whoever ends it waits, and then sees who stands behind it.
+        query = _before(source, asset, min(own.values()), new[0])
+        before = list(connection.scalars(query.with_for_update(read=True, of=_rows)))
+        for number in own:
+            place = bisect(before, number)
+            if place and number in made:
+                behind[number] = max(before[place - 1], behind.get(number, 0))
+            before.insert(place, number)
+    _stand_behind(connection, behind)
+    for number, ahead in behind.items():
+        made[number] = replace(made[number], available_at=None, waiting_for=_waiting_for(ahead))
     return list(made.values())
 
 
@@ -87,19 +95,44 @@ def ended(connection: Connection, item: Materialization, now: datetime) -> None:
 
 
 def _move_up(connection: Connection, number: int, now: datetime) -> None:
-    """Have what stands behind a materialization take its place; or start, if that was the first."""
-    ahead = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
-    if ahead is not None:
-        # Shared: if it is just ending, whoever ends it would not see who stands behind it now.
-        still = select(_rows.c.id).where(_rows.c.id == ahead, _rows.c.state.in_(ACTIVE))
-        ahead = connection.scalar(still.with_for_update(read=True))
-        own = update(_rows).where(_rows.c.id == number)
-        connection.execute(own.values(after_id=None))
-    behind = update(_rows).where(schema.IN_LINE, _rows.c.after_id == number)
-    if ahead is None:
-        connection.execute(behind.values(after_id=None, available_at=now, waiting_for=None))
-    else:
-        connection.execute(behind.values(after_id=ahead, waiting_for=_waiting_for(ahead)))
+    """Have those behind a materialization stand behind who is still before them, or start."""
+    own = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
+    if own is not None:
+        connection.execute(update(_rows).where(_rows.c.id == number).values(after_id=None))
+    query = select(_rows.c.id).where(schema.IN_LINE, _rows.c.after_id == number)
+    # Asked again: who was cancelled meanwhile has left the one behind it here.
+    while behind := connection.scalars(query.order_by(_rows.c.id)).all():
+        for each in behind:
+            ahead = _still_before(connection, each, own)
+            values: dict[str, object] = {"after_id": None, "available_at": now, "waiting_for": None}
+            if ahead is not None:
+                values = {"after_id": ahead, "waiting_for": _waiting_for(ahead)}
+            # Still there: it may have been cancelled meanwhile.
+            there = _rows.c.id == each, _rows.c.after_id == number
+            connection.execute(update(_rows).where(*there).values(values))
+
+
+def _still_before(connection: Connection, number: int, own: int | None) -> int | None:
+    """Return the last materialization that those who asked for one asked for before it.
+
+    Args:
+        own: What the one that ends stood behind itself. It needs no lock: who ends it waits for
+            this transaction before it moves up who stands there.
+    """
+    asked = (
+        select(_events.c.source, _events.c.asset, func.min(_events.c.id))
+        .where(_events.c.materialization_id == number)
+        .group_by(_events.c.source, _events.c.asset)
+    )
+    found = []
+    for source, asset, event in connection.execute(asked):
+        if source.startswith(PREFIX):
+            query = _before(source, asset, event, number)
+            ahead = connection.scalar(query)
+            if ahead not in {None, own}:
+                ahead = connection.scalar(query.with_for_update(read=True, of=_rows))
+            found.append(ahead or 0)
+    return max(found, default=0) or None
 
 
 def _pause_schedules(connection: Connection, number: int) -> None:
@@ -121,29 +154,42 @@ def _pause_schedules(connection: Connection, number: int) -> None:
         )
 
 
-def _active(source: str) -> Select[int]:
+def _before(source: str, asset: str, event: int, number: int) -> Select[int]:
+    """Select the last that a source asked for before an event, of a smaller number."""
+    query = _active(source, event).where(_rows.c.asset == asset, _rows.c.id < number)
+    return query.limit(1)
+
+
+def _active(source: str, before: int | None = None) -> Select[int]:
     newest = (
         select(_events.c.materialization_id)
         .where(_events.c.source == source)
         .order_by(_events.c.id.desc())
         .limit(LOOK_BACK)
-        .subquery()
     )
+    if before is not None:
+        newest = newest.where(_events.c.id < before)
+    numbers = select(newest.subquery().c.materialization_id)
     return (
         select(_rows.c.id)
-        .where(_rows.c.id.in_(select(newest.c.materialization_id)), _rows.c.state.in_(ACTIVE))
+        .where(_rows.c.id.in_(numbers), _rows.c.state.in_(ACTIVE))
         .order_by(_rows.c.id.desc())
     )
 
 
-def _stand_behind(connection: Connection, item: Materialization, ahead: int) -> Materialization:
-    waiting_for = _waiting_for(ahead)
-    connection.execute(
+def _stand_behind(connection: Connection, behind: dict[int, int]) -> None:
+    if not behind:
+        return
+    statement = (
         update(_rows)
-        .where(_rows.c.id == item.id)
-        .values(after_id=ahead, available_at=None, waiting_for=waiting_for)
+        .where(_rows.c.id == bindparam("number"))
+        .values(after_id=bindparam("ahead"), available_at=None, waiting_for=bindparam("who"))
     )
-    return replace(item, available_at=None, waiting_for=waiting_for)
+    rows = [
+        {"number": number, "ahead": ahead, "who": _waiting_for(ahead)}
+        for number, ahead in behind.items()
+    ]
+    connection.execute(statement, rows)
 
 
 def _waiting_for(ahead: int) -> str:
