@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import cast
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
@@ -120,7 +121,8 @@ def declare(connection: Connection, declared: Collection[Declared], now: datetim
 
     A schedule whose times change by that begins at ``now``.
     """
-    for item in declared:
+    # In one order, whoever declares: two at once would wait for each other.
+    for item in sorted(declared, key=attrgetter("name")):
         text = _dump(item.given)
         row = {**_new(item.name, item.given, now), "declared": text, "origin": item.where}
         if _insert(connection, row):
