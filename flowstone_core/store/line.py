@@ -21,7 +21,7 @@ from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import ACTIVE
+from flowstone_core.store.requests import ACTIVE, of_assets
 
 _rows = schema.materializations
 _events = schema.events
@@ -156,7 +156,7 @@ def _pause_schedules(connection: Connection, number: int) -> None:
 
 def _before(source: str, asset: str, event: int, number: int) -> Select[int]:
     """Select the last that a source asked for before an event, of a smaller number."""
-    query = _active(source, event).where(_rows.c.asset == asset, _rows.c.id < number)
+    query = _active(source, event).where(of_assets([asset]), _rows.c.id < number)
     return query.limit(1)
 
 
@@ -172,7 +172,8 @@ def _active(source: str, before: int | None = None) -> Select[int]:
     numbers = select(newest.subquery().c.materialization_id)
     return (
         select(_rows.c.id)
-        .where(_rows.c.id.in_(numbers), _rows.c.state.in_(ACTIVE))
+        # No plain comparison, lest SQLite look for all that has not ended by index.
+        .where(_rows.c.id.in_(numbers), _rows.c.state.concat("").in_(ACTIVE))
         .order_by(_rows.c.id.desc())
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,8 @@ import sqlalchemy as sa
 
 from flowstone_core.asset import Asset, AssetGraph
 from flowstone_core.materialization import MaterializationState
+from flowstone_core.store import Store, schema
 from flowstone_core.store import line as materialization_line
-from flowstone_core.store import schema
 from flowstone_core.tick import NewEvent, ScheduleCommit, ScheduleMemory, TickOutcome
 
 ASSETS = AssetGraph(
@@ -612,3 +613,63 @@ def test_the_failure_of_what_a_removed_schedule_asked_for_is_only_that(strict):
     strict.store.remove_schedule("strict")
     strict.bench.discard(strict.claims[number])
     assert strict.bench.get(number).state == "discarded"
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def steps(store, call):
+    """Count the steps that SQLite's machine takes for a call."""
+    found = []
+
+    def watch(step):
+        # The one connection that a store with one caller has.
+        store._database.read(
+            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
+        )
+
+    watch(lambda: found.append(1))
+    call()
+    watch(None)
+    return len(found)
+
+
+def fill(line, count):
+    """Leave a history of the schedule behind, much that others asked for, and a line of three."""
+    ended = sa.update(schema.materializations).values(
+        state="completed", available_at=None, finished_at=line.bench.now
+    )
+    for name in ("a", "b"):
+        partitions = [f"{name}{number}" for number in range(count)]
+        line.fire(*partitions, name=name, in_line=False)
+        line.store._database.write(lambda connection: connection.execute(ended))
+    # Many that run, and as many that wait for them.
+    assets = [(asset, f"{number}") for number in range(count) for asset in ("clean", "orders")]
+    line.bench.fire(*(line.bench.event(f"{asset} {p}", asset, p) for asset, p in assets))
+    assert len(line.bench.claim(10 * count).claims) == count
+    return line.fire("first", "second", "third")
+
+
+def costs(line, count):
+    first, second, _ = fill(line, count)
+    calls = {
+        "count": lambda: line.store.active_of("schedule:a"),
+        "line up": lambda: line.fire("fourth"),
+        "start": line.start,
+        "cancel in the middle": lambda: line.cancel(second),
+        "end": lambda: line.complete(first),
+        "start the next": line.start,
+        "fail": lambda: line.bench.discard(line.claims.popitem()[1]),
+    }
+    return {name: steps(line.store, call) for name, call in calls.items()}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_line_costs_the_same_however_often_its_schedule_has_fired(line, tmp_path):
+    with closing(Store.open(f"sqlite:///{tmp_path / 'filled.db'}")) as store:
+        filled = Line(type(line.bench)(store))
+        filled.schedule("a", "b")
+        # As many as are looked back for: a look costs no more from there on.
+        cost, more = costs(line, materialization_line.LOOK_BACK), costs(filled, 3_000)
+    assert min(cost.values()) > 10
+    assert {name: count for name, count in more.items() if count > cost[name] + 200} == {}
