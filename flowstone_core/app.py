@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,7 @@ class Flowstone:
             config = Config() if config is None else load(Path(config), os.environ)
         self.settings: Settings = validate(config, pipelines=pipelines, overrides=settings)
         self._clock = clock or SystemClock()
+        self._opening = threading.Lock()
         self._opened: Store | None = None
         self._supervisor: Supervisor | None = None
         self._carrier: Carrier | None = None
@@ -92,19 +94,23 @@ class Flowstone:
 
     @property
     def _store(self) -> Store:
-        if self._opened is None:
-            from flowstone_core.store import Store
+        # By one thread: a second store would stay open, and in memory be another one.
+        with self._opening:
+            if self._opened is None:
+                from flowstone_core.store import Store
 
-            self._opened = Store.open(self.settings.run.store)
-        return self._opened
+                self._opened = Store.open(self.settings.run.store)
+            return self._opened
 
     @property
     def _timetable(self) -> Timetable:
-        if self._schedules is None:
-            from flowstone_core.timetable import Timetable
+        store = self._store
+        with self._opening:
+            if self._schedules is None:
+                from flowstone_core.timetable import Timetable
 
-            self._schedules = Timetable(self._store, self.settings, self._clock)
-        return self._schedules
+                self._schedules = Timetable(store, self.settings, self._clock)
+            return self._schedules
 
     def close(self) -> None:
         """Close the store, if it was opened. It may be used again afterwards."""

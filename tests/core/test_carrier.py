@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +30,7 @@ from flowstone_core.heartbeat import machine_id
 from flowstone_core.materialization import MaterializationState
 from flowstone_core.plugins import Plugins
 from flowstone_core.span import partitions
+from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 
 PATIENCE = 60
@@ -127,11 +129,27 @@ def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
     assert len(store.runners()) == 1
 
 
+def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
+    opened = []
+    original = Store.open
+    monkeypatch.setattr(Store, "open", lambda url: opened.append(url) or original(url))
+    begin = threading.Barrier(8)
+
+    def look():
+        begin.wait(PATIENCE)
+        return flow.status()
+
+    with ThreadPoolExecutor(8) as threads:
+        for job in [threads.submit(look) for _ in range(8)]:
+            assert job.result().runners == ()
+    assert len(opened) == 1
+
+
 def test_a_runner_that_is_alive_makes_them(make, store, pool):
     running = make()
     job = pool.submit(running.run)
     while not running.status().runners:
-        assert not job.done()
+        assert not job.done() or job.result()
     seen = []
     progress = make().backfill("orders", *RANGE, force=True, watch=seen.append)
     assert progress.completed == 10
