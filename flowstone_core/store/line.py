@@ -10,7 +10,6 @@ order of their numbers. It is of the same asset, lest one stand behind what depe
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -75,12 +74,11 @@ def up(
             continue
         # Shared: whoever ends it waits, and then sees who stands behind it.
         query = _before(source, asset, min(own.values()), new[0])
-        before = list(connection.scalars(query.with_for_update(read=True, of=_rows)))
-        for number in own:
-            place = bisect(before, number)
-            if place and number in made:
-                behind[number] = max(before[place - 1], behind.get(number, 0))
-            before.insert(place, number)
+        ahead = connection.scalar(query.with_for_update(read=True, of=_rows))
+        for number in sorted(own):
+            if ahead is not None and number in made:
+                behind[number] = ahead
+            ahead = number
     _stand_behind(connection, behind)
     for number, ahead in behind.items():
         made[number] = replace(made[number], available_at=None, waiting_for=_waiting_for(ahead))

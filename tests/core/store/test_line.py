@@ -190,14 +190,16 @@ def test_what_comes_after_one_that_joined_waits_for_what_runs_as_well(line):
 
 
 def test_who_joins_in_the_middle_breaks_no_line(line):
+    (running,) = line.fire("p")
+    line.start()
     by_hand = line.bench.ask("alone", "p2").id
     first, joined, third = line.fire("p1", "p2", "p3")
     assert joined == by_hand
-    assert line.start() == [by_hand, first]
-    line.complete(by_hand)
+    assert line.start() == [by_hand]
+    line.complete(running)
     assert line.start() == []
-    line.complete(first)
-    assert line.start() == [third]
+    line.complete(by_hand)
+    assert line.drain() == [first, third]
 
 
 def test_other_sources_do_not_matter(line):
@@ -263,6 +265,13 @@ def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last
     assert line.start() == [first]
     (last,) = line.fire("q")
     assert line.standing()[last] == numbers[-1]
+
+
+def test_however_often_one_tick_asks_for_the_same_it_stands_behind_the_last_one(line):
+    (first,) = line.fire("p")
+    line.start()
+    numbers = line.fire(*["q"] * (materialization_line.LOOK_BACK + 50))
+    assert line.standing() == {numbers[0]: first}
 
 
 # -- moving up -------------------------------------------------------------------------------------
@@ -389,6 +398,15 @@ def test_all_that_stand_behind_one_move_up(line):
     assert line.start() == [by_hand]
     line.complete(by_hand)
     assert line.start() == behind
+
+
+def test_what_a_sensor_asked_for_too_waits_for_nothing_of_the_sensors(line):
+    (sensed,) = line.bench.fire(line.bench.event("k1", "alone", "p0")).materializations
+    first, second = line.fire("p1", "p2")
+    line.bench.fire(line.bench.event("k2", "alone", "p2"))
+    assert line.start() == [sensed.id, first]
+    line.complete(first)
+    assert line.start() == [second]
 
 
 def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
