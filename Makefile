@@ -21,7 +21,7 @@ test: $(VENV)/.dev ## install with the test tools, then run every test and measu
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
 
-# What must be covered to the last branch: the pure floors, the sensor worker, the S3 sensor.
+# What must be covered to the last branch: the pure floors, the sensor worker, the plugins.
 empty :=
 space := $(empty) $(empty)
 comma := ,
@@ -30,7 +30,7 @@ PURE := $(subst $(space),$(comma),$(strip \
 	event.py sensor.py asset.py materialization.py retry.py tick.py decision.py attempt.py settings.py \
 	zone.py template.py trigger.py triggers/* schedule.py catchup.py firing.py \
 	worker.py sensor_worker.py schedule_worker.py) \
-	plugins/flowstone-s3/src/flowstone_s3/*))
+	plugins/flowstone-db/src/flowstone_db/* plugins/flowstone-s3/src/flowstone_s3/*))
 
 lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check .

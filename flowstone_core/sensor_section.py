@@ -23,7 +23,10 @@ from flowstone_core.plugins import Plugins
 from flowstone_core.section import Section, Setting
 from flowstone_core.settings import SensorSettings
 
-USUAL_DISTRIBUTIONS = {"s3_file_arrival": "flowstone-s3"}
+USUAL_DISTRIBUTIONS = {
+    "database_change": "flowstone-db",
+    "s3_file_arrival": "flowstone-s3",
+}
 """The distributions that provide the sensor types people will ask for."""
 
 _COMMON = frozenset(SensorSettings.model_fields)

@@ -119,6 +119,7 @@ def test_plugins_that_the_configuration_leaves_out_are_blocked(greeter):
     found = by_name(greeter.json("plugins", "list"))
     assert {name: row["status"] for name, row in found.items()} == {
         "builtin": "ok",
+        "db": "blocked",
         "greeter": "ok",
         "s3": "blocked",
     }
@@ -178,7 +179,8 @@ def test_a_name_that_nothing_has(greeter):
     wrong = greeter.run("plugins", "show", "greting", code=1)
     assert wrong.stderr.startswith("error: no plugin is called 'greting'")
     assert "did you mean 'greeting'?" in wrong.stderr
-    assert "there are: builtin, cron, every, greeter, greeting, s3, s3_file_arrival, silent" in (
+    known = "builtin, cron, database_change, db, every, greeter, greeting, s3, s3_file_arrival"
+    assert f"there are: {known}, silent" in (
         greeter.run("plugins", "show", "xyz", code=1).stderr
     )
 

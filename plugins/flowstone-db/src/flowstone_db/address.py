@@ -1,0 +1,98 @@
+"""Where a database is: its URL, made ready for SQLAlchemy, and how it is named in texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+_KNOWN = {**_DRIVERS, **{driver: driver for driver in _DRIVERS.values()}}
+_ALLOWED = (
+    "use sqlite:///path/to/file.db, postgresql://user@host/database or mysql://user@host/database"
+)
+_MASK = "***"
+_SHORTEST_SECRET = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A database that can be read without being changed.
+
+    Attributes:
+        url: For SQLAlchemy; with the password in it.
+        backend: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``.
+    """
+
+    url: URL
+    backend: str
+
+    def __str__(self) -> str:
+        shown = self.url.set(drivername=self.backend, password=None, query={})
+        return shown.render_as_string()
+
+    def mask(self, text: str) -> str:
+        """Return a text of the driver with every secret of the URL in it replaced."""
+        values = [self.url.password, *map(str, self.url.query.values())]
+        for secret in values:
+            if secret is not None and len(secret) >= _SHORTEST_SECRET:
+                for form in (secret, repr(secret)[1:-1], quote(secret, safe="")):
+                    text = text.replace(form, _MASK)
+        return text
+
+    def connect_url(self) -> URL:
+        """Return the URL that is connected to: an SQLite file is opened by a URI, read-only."""
+        if self.backend != "sqlite":
+            return self.url
+        path = Path(str(self.url.database)).absolute()
+        return self.url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+
+
+def read_address(text: str, password: str | None = None) -> Address:
+    """Read a database's URL.
+
+    Args:
+        text: SQLAlchemy's form of it.
+        password: Set into it.
+
+    Raises:
+        ValueError: If it is none, or of a database or driver that cannot be read here in a
+            transaction that is sure to change nothing. No part of the text is quoted.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            f"it is no URL: {_ALLOWED}; in a user or password, write @ : / % as %40 %3A %2F %25"
+        ) from None
+    driver = _KNOWN.get(url.drivername)
+    if driver is None:
+        raise ValueError(
+            f"a database or driver {url.drivername!r:.40} is not supported: {_ALLOWED}"
+        )
+    if password is not None and url.password is not None:
+        raise ValueError("the password is set twice: in url, and by password")
+    backend = driver.partition("+")[0]
+    if backend == "sqlite":
+        _check_file(url, password)
+    return Address(url.set(drivername=driver, password=password or url.password), backend)
+
+
+def _check_file(url: URL, password: str | None) -> None:
+    if not url.database or url.database == ":memory:":
+        raise ValueError("a database in memory is new for whoever opens it: name a file")
+    if url.host or url.query or url.database.startswith("file:") or password is not None:
+        raise ValueError("a URL of SQLite is sqlite:/// and a path, and has no password")

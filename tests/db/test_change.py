@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import entry_points
+from typing import Any
+
+import flowstone_db
+import pytest
+from flowstone_db import DatabaseChange
+from flowstone_db.errors import PartitionError, QueryError
+
+from flowstone_core import NotTriggered, RetryLater, SensorBroken, Triggered
+from flowstone_core.decision import Observation, TickRules, decide
+from flowstone_core.declaration import is_sensor_class
+from flowstone_core.hookspecs import API_VERSION
+from flowstone_core.tick import SensorMemory
+
+Make = Callable[..., DatabaseChange]
+DAY = date(2025, 1, 15)
+NO_ROW = {"no_row": True}
+
+
+@pytest.fixture
+def make(make_sensor: Callable[..., Any], database: Any) -> Make:
+    """Make sensors on an empty table, ``price(item, cents)``, of each kind of database."""
+    database.execute("CREATE TABLE price (item TEXT, cents INTEGER)")
+
+    def made(query: str, **options: Any) -> DatabaseChange:
+        sensor = make_sensor(DatabaseChange, url=database.url, query=query, **options)
+        assert isinstance(sensor, DatabaseChange)
+        return sensor
+
+    return made
+
+
+def stored(state: Any) -> Any:
+    """What a restart leaves of a state."""
+    return json.loads(json.dumps(state))
+
+
+def payload(outcome: Any) -> Any:
+    """The payload of an outcome's one event."""
+    assert isinstance(outcome, Triggered)
+    (event,) = outcome.events
+    return event.payload
+
+
+def test_the_main_job(make: Make, database: Any) -> None:
+    sensor = make("SELECT max(cents) FROM price")
+    nothing = sensor.poll(sensor.init())
+    assert isinstance(nothing, NotTriggered)
+    database.execute("INSERT INTO price VALUES ('tea', 250)")
+    first = sensor.poll(stored(nothing.state))
+    assert payload(first) == {"value": 250, "previous": None}
+    assert first.events[0].partition == DAY
+    quiet = sensor.poll(first.state)
+    assert isinstance(quiet, NotTriggered)
+    assert quiet.state is first.state
+    database.execute("UPDATE price SET cents = 240")
+    fallen = sensor.poll(stored(first.state))
+    assert payload(fallen) == {"value": 240, "previous": 250}
+    database.execute("DELETE FROM price")
+    assert payload(sensor.poll(fallen.state)) == {"value": None, "previous": 240}
+
+
+def test_q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
+    sensor = make("SELECT item, cents FROM price")
+    state = sensor.init()
+    assert sensor.poll(state).state is state
+    database.execute("INSERT INTO price VALUES (NULL, NULL)")
+    nulls = sensor.poll(state)
+    assert isinstance(nulls, NotTriggered)
+    assert nulls.state["value"] == {"item": None, "cents": None}
+    database.execute("UPDATE price SET cents = 0")
+    some = sensor.poll(nulls.state)
+    assert payload(some)["value"] == {"item": None, "cents": 0}
+    database.execute("DELETE FROM price")
+    gone = sensor.poll(some.state)
+    assert payload(gone) == {"value": NO_ROW, "previous": {"item": None, "cents": 0}}
+    assert isinstance(sensor.poll(gone.state), NotTriggered)
+
+
+def test_q3_a_change_of_type_is_a_change(make: Make) -> None:
+    numbers, texts = make("SELECT 1 AS n"), make("SELECT '1' AS n")
+    state = numbers.poll(numbers.init()).state
+    assert payload(texts.poll(state)) == {"value": "1", "previous": 1}
+
+
+def test_q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+    query = """SELECT 1.50 AS d, 'NaN'::float8 AS f, true AS b, '2025-01-15'::date AS day,
+        '2025-01-15 10:00+02'::timestamptz AS t, '2025-01-15 10:00'::timestamp AS naive,
+        'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS u, '\\x00'::bytea AS raw,
+        ARRAY[1, NULL] AS list, '{"a": 1}'::jsonb AS doc, interval '1 s' AS i, time '10:00' AS c"""
+    sensor = make_sensor(DatabaseChange, url=postgresql_database.url, query=query)
+    first = sensor.poll(sensor.init())
+    assert payload(first)["value"] == {
+        "d": {"decimal": "1.5"},
+        "f": {"float": "nan"},
+        "b": True,
+        "day": {"date": "2025-01-15"},
+        "t": {"datetime": "2025-01-15T08:00:00+00:00"},
+        "naive": {"datetime": "2025-01-15T10:00:00"},
+        "u": {"uuid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
+        "raw": {"bytes": "AA=="},
+        "list": [1, None],
+        "doc": {"json": {"a": 1}},
+        "i": {"microseconds": "1000000"},
+        "c": {"time": "10:00:00"},
+    }
+    assert isinstance(sensor.poll(stored(first.state)), NotTriggered)
+    postgresql_database.execute("ALTER ROLE postgres SET TimeZone = 'Asia/Tokyo'")
+    again = make_sensor(DatabaseChange, url=postgresql_database.url, query=query)
+    assert isinstance(again.poll(first.state), NotTriggered)
+    postgresql_database.execute("ALTER ROLE postgres RESET TimeZone")
+    odd = make_sensor(DatabaseChange, url=postgresql_database.url, query="SELECT '::1'::inet AS ip")
+    with pytest.raises(QueryError, match="column 'ip': a value of type IPv6Address"):
+        odd.poll(odd.init())
+
+
+def test_q3_bytes_of_sqlite(make_sensor: Callable[..., Any], sqlite_file: Any) -> None:
+    sensor = make_sensor(DatabaseChange, url=sqlite_file.url, query="SELECT x'00' AS raw, 1.0 AS f")
+    value = payload(sensor.poll(sensor.init()))["value"]
+    assert json.dumps(value) == '{"raw": {"bytes": "AA=="}, "f": 1.0}'
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("SELECT 1 AS n UNION ALL SELECT 2", "more than one row"),
+        ("SELECT 1 AS n, 2 AS n", "2 columns named 'n'"),
+        ("SELECT replace(hex(zeroblob(40000)), '0', 'x')", "the value has 80,002 bytes"),
+        ("SELECT nothing FROM price", "the query failed: .*nothing"),
+        ("SELECT (SELECT 1", "the query failed"),
+    ],
+)
+def test_queries_that_cannot_be_used(
+    make_sensor: Callable[..., Any], sqlite_file: Any, query: str, complaint: str
+) -> None:
+    sqlite_file.execute("CREATE TABLE price (item TEXT)")
+    sensor = make_sensor(DatabaseChange, url=sqlite_file.url, query=query)
+    with pytest.raises(QueryError, match=complaint):
+        sensor.poll(sensor.init())
+
+
+def test_signs_in_a_query_are_no_placeholders(make: Make) -> None:
+    sensor = make("SELECT '%s :x %(y)s ? %' AS n -- :z %d ?")
+    assert payload(sensor.poll(sensor.init()))["value"] == "%s :x %(y)s ? %"
+
+
+def test_the_default_partition_is_the_date_in_utc(make: Make, clock: Any) -> None:
+    sensor = make("SELECT 1 AS n")
+    clock.time = datetime.fromisoformat("2025-01-16T01:00:00+02:00")
+    assert sensor.poll(sensor.init()).events[0].partition == DAY  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("column", "partition"), [("item", "tea"), ("cents", "250")])
+def test_a_column_says_which_partition(
+    make: Make, database: Any, column: str, partition: str
+) -> None:
+    database.execute("INSERT INTO price VALUES ('tea', 250)")
+    sensor = make("SELECT item, cents FROM price", partition=column)
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, Triggered)
+    assert first.events[0].partition == partition
+    database.execute("DELETE FROM price")
+    gone = sensor.poll(first.state)
+    assert isinstance(gone, NotTriggered)
+    assert gone.state["value"] == NO_ROW
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"partition": "day"}, "there is no column 'day', but 'item', 'cents'"),
+        ({"partition": "cents"}, "column 'cents' is NULL"),
+        ({"partition_fn": lambda row: row["day"]}, "KeyError: 'day'"),
+        ({"partition_fn": lambda row: 7}, "a value of type int is no partition"),
+    ],
+)
+def test_a_value_without_a_partition_fails_the_poll(
+    make: Make, database: Any, options: Any, complaint: str
+) -> None:
+    database.execute("INSERT INTO price VALUES ('tea', NULL)")
+    sensor = make("SELECT item, cents FROM price", **options)
+    with pytest.raises(PartitionError, match=f"no partition for the new value: {complaint}"):
+        sensor.poll(sensor.init())
+
+
+def test_a_boolean_is_no_partition(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    url = postgresql_database.url
+    sensor = make_sensor(DatabaseChange, url=url, query="SELECT true AS b", partition="b")
+    with pytest.raises(PartitionError, match="column 'b' is of type bool; a partition is a date"):
+        sensor.poll(sensor.init())
+
+
+def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> None:
+    database.execute("INSERT INTO price VALUES ('tea', 250)")
+    query = "SELECT item, cents FROM price"
+    sensor = make(query, partition_fn=lambda row: (row["item"], str(row["cents"])))
+    assert sensor.poll(sensor.init()).events[0].partition == ("tea", "250")  # type: ignore[union-attr]
+    silent = make(query, partition_fn=lambda row: None)
+    outcome = silent.poll(silent.init())
+    assert isinstance(outcome, NotTriggered)
+    assert outcome.state["value"] == {"item": "tea", "cents": 250}
+
+
+def test_what_a_function_intends_is_obeyed(make: Make) -> None:
+    def later(row: Any) -> None:
+        raise RetryLater(timedelta(hours=1))
+
+    sensor = make("SELECT 1 AS n", partition_fn=later)
+    with pytest.raises(RetryLater):
+        sensor.poll(sensor.init())
+
+
+def test_a_value_that_comes_back_is_another_event_and_a_replay_is_not(
+    make: Make, database: Any
+) -> None:
+    sensor = make("SELECT max(cents) FROM price")
+    rules = TickRules("prices", "report", {"report"})
+    memory = SensorMemory(state=json.dumps(sensor.init()))
+
+    def key() -> str:
+        nonlocal memory
+        outcome = sensor.poll(json.loads(memory.state or ""))
+        now = datetime(2025, 1, 15, tzinfo=UTC)
+        (commit,) = decide(rules, memory, Observation(outcome, now, now)).commits
+        memory = commit.after
+        (event,) = commit.events
+        return event.key
+
+    database.execute("INSERT INTO price VALUES ('tea', 250)")
+    before, first = memory, key()
+    memory = before
+    assert key() == first
+    database.execute("UPDATE price SET cents = 240")
+    second = key()
+    database.execute("UPDATE price SET cents = 250")
+    third = key()
+    database.execute("UPDATE price SET cents = 240")
+    assert len({first, second, third, key()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [({"version": 2}, "version 2"), ({}, "KeyError"), (None, "TypeError"), ({"version": 1}, "Key")],
+)
+def test_a_state_that_cannot_be_read_breaks_the_sensor(
+    make: Make, state: Any, complaint: str
+) -> None:
+    with pytest.raises(SensorBroken, match=complaint):
+        make("SELECT 1").poll(state)
+
+
+def test_the_plugin_offers_its_sensors() -> None:
+    assert flowstone_db.FLOWSTONE_API == API_VERSION
+    sensors = flowstone_db.flowstone_sensors()
+    assert sensors["database_change"] is DatabaseChange
+    assert all(map(is_sensor_class, sensors.values()))
+    (entry,) = entry_points(group="flowstone", name="db")
+    assert entry.load() is flowstone_db
+
+
+def test_looking_at_the_plugin_does_not_import_sqlalchemy() -> None:
+    code = (
+        "import sys, flowstone_db\n"
+        "for sensor in flowstone_db.flowstone_sensors().values():\n"
+        "    sensor.Config.model_json_schema(mode='serialization')\n"
+        "assert not {'sqlalchemy', 'psycopg'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

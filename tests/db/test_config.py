@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pydantic
+import pytest
+from flowstone_db.address import read_address
+from flowstone_db.config import DatabaseChangeConfig
+from flowstone_db.partitioning import as_partition
+
+CANARY = "c4n4ry/p@ss"
+
+
+def make(**options: Any) -> DatabaseChangeConfig:
+    usual = {"url": "sqlite:///shop.db", "query": "SELECT 1"}
+    return DatabaseChangeConfig.model_validate(usual | options)
+
+
+def test_a_url_and_a_query_are_enough() -> None:
+    config = make()
+    assert config.timeout == timedelta(seconds=30)
+    assert config.model_fields_set == {"url", "query"}
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "shown"),
+    [
+        ("sqlite:///shop.db", "sqlite+pysqlite", "sqlite:///shop.db"),
+        ("postgres://me@host/shop", "postgresql+psycopg", "postgresql://me@host/shop"),
+        ("postgresql://me:x@host:5/shop?sslmode=require", "postgresql+psycopg", None),
+        ("postgresql+psycopg://host/shop", "postgresql+psycopg", "postgresql://host/shop"),
+        ("mysql://host/shop", "mysql+pymysql", "mysql://host/shop"),
+        ("mariadb+pymysql://host/shop", "mariadb+pymysql", "mariadb://host/shop"),
+    ],
+)
+def test_a_driver_is_chosen(url: str, driver: str, shown: str | None) -> None:
+    address = read_address(url)
+    assert address.url.drivername == driver
+    assert str(address) == (shown or "postgresql://me:***@host:5/shop")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"url": "shop.db"}, "it is no URL: use sqlite:///path"),
+        ({"url": "postgresql://me:p@ss:word@host:port/x"}, "it is no URL"),
+        ({"url": "oracle://host/shop"}, "'oracle' is not supported: use sqlite"),
+        ({"url": "postgresql+asyncpg://host/shop"}, "'postgresql.asyncpg' is not supported"),
+        ({"url": "sqlite://"}, "name a file"),
+        ({"url": "sqlite:///:memory:"}, "name a file"),
+        ({"url": "sqlite:///file:x.db"}, "is sqlite:/// and a path"),
+        ({"url": "sqlite:///x.db?mode=rwc"}, "is sqlite:/// and a path"),
+        ({"url": "sqlite://host/x.db"}, "is sqlite:/// and a path"),
+        ({"password": "secret"}, "has no password"),
+        ({"url": "postgresql://a:b@host/x", "password": "c"}, "the password is set twice"),
+        ({"url": ""}, "at least 1"),
+        ({"timeout": "0s"}, "greater than"),
+        ({"query": ""}, "begins with SELECT"),
+        ({"query": "DELETE FROM t"}, "begins with SELECT"),
+        ({"query": "/* SELECT */ DROP TABLE t"}, "begins with SELECT"),
+        ({"query": "/*! DROP TABLE t */ SELECT 1"}, "begins with SELECT"),
+        ({"partition": "day", "partition_fn": as_partition}, "exclude each other"),
+        ({"partition_fn": "no.such:function"}, "No module named"),
+        ({"qery": "x"}, "Extra inputs"),
+    ],
+)
+def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        make(**options)
+    (problem,) = caught.value.errors()
+    with pytest.raises(ValueError, match=complaint):
+        raise ValueError(problem["msg"])
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("  select 1 ;\n", "select 1"),
+        ("-- the newest\n/* of all */ SELECT 1", "-- the newest\n/* of all */ SELECT 1"),
+        ("WITH n AS (SELECT 1) SELECT * FROM n", "WITH n AS (SELECT 1) SELECT * FROM n"),
+        ("(SELECT 1) UNION (SELECT 2)", "(SELECT 1) UNION (SELECT 2)"),
+    ],
+)
+def test_queries(given: str, kept: str) -> None:
+    assert make(query=given).query == kept
+
+
+def test_a_password_is_taken_as_it_is() -> None:
+    config = make(url="postgresql://me@host/shop", password=CANARY)
+    assert config.address().url.password == CANARY
+    escaped = make(url="postgresql://me:c4n4ry%2Fp%40ss@host/shop")
+    assert escaped.address().url.password == CANARY
+
+
+def test_no_text_of_a_config_holds_its_secrets() -> None:
+    config = make(url="postgresql://me:c4n4ry1@host/shop?sslpassword=c4n4ry2")
+    other = make(url="postgresql://me@host/shop", password=CANARY)
+    for found in (config, other):
+        texts = (repr(found), str(found), found.model_dump_json(), str(found.address()))
+        assert not [text for text in texts if "c4n4ry" in text]
+    # What a driver says may quote a secret, in whatever form.
+    said = f"no entry for me:c4n4ry1 with c4n4ry2, {CANARY}, c4n4ry%2Fp%40ss"
+    assert other.address().mask(config.address().mask(said)) == (
+        "no entry for me:*** with ***, ***, ***"
+    )
+
+
+def test_no_complaint_about_a_config_holds_its_secrets() -> None:
+    for url in ("oracle://me:c4n4ry@host/x", "postgresql://me:c4n4ry@x:c4n4ry/x", "c4n4ry"):
+        with pytest.raises(pydantic.ValidationError) as caught:
+            make(url=url, password="c4n4ry2")
+        assert "c4n4ry" not in str(caught.value)
+
+
+def test_a_short_password_does_not_blot_out_the_text() -> None:
+    assert read_address("postgresql://a:a@host/x").mask("a table") == "a table"
+
+
+def test_a_partition_function_is_named_or_given() -> None:
+    named = make(partition_fn="flowstone_db.partitioning:as_partition")
+    assert named.partition_fn is as_partition
+    assert make(partition_fn=as_partition).partition_fn is as_partition
+
+
+def test_every_setting_says_what_it_is() -> None:
+    fields = DatabaseChangeConfig.model_fields.items()
+    assert [name for name, field in fields if not field.description] == []

@@ -1,0 +1,313 @@
+"""The connection: what it refuses, what becomes of it when something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flowstone_db.config import DatabaseConfig
+from flowstone_db.database import Database, opening
+from flowstone_db.errors import (
+    AccessError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    QueryError,
+    QueryTimeoutError,
+    explain,
+)
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+def ask(reader: Database, query: str) -> list[Any]:
+    with reader.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def stream(reader: Database, query: str) -> list[Any]:
+    """Ask as the sensors ask."""
+    options = {"stream_results": True, "no_parameters": True}
+    with reader.reading() as connection:
+        return list(connection.execution_options(**options).exec_driver_sql(query))
+
+
+@pytest.fixture
+def open_database(clock: Any) -> Any:
+    made: list[Database] = []
+
+    def make(url: str, **options: Any) -> Database:
+        config = DatabaseConfig.model_validate({"url": url} | options)
+        made.append(Database(config, clock.monotonic))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.close()
+
+
+Open = Callable[..., Database]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t VALUES (2)",
+        "DELETE FROM t",
+        "WITH a AS (SELECT 1) DELETE FROM t",
+        "CREATE TABLE u (n INTEGER)",
+        "CREATE TEMP TABLE u (n INTEGER)",
+        "ATTACH DATABASE '{other}' AS other",
+        "SELECT load_extension('{other}')",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA writable_schema = ON",
+        "SELECT * FROM pragma_journal_mode",
+        "VACUUM INTO '{other}'",
+        "SAVEPOINT s",
+        "SELECT 1; DELETE FROM t",
+    ],
+)
+def test_q7_sqlite_does_nothing_but_read(
+    open_database: Open, sqlite_file: Any, tmp_path: Any, statement: str
+) -> None:
+    sqlite_file.execute("CREATE TABLE t (n INTEGER)")
+    sqlite_file.execute("INSERT INTO t VALUES (1)")
+    reader = open_database(sqlite_file.url)
+    other = tmp_path / "other"
+    with pytest.raises(QueryError):
+        ask(reader, statement.format(other=other))
+    assert not other.exists()
+    assert ask(reader, "SELECT n FROM t") == [(1,)]
+    assert sqlite_file.execute("SELECT name FROM sqlite_schema") == [("t",)]
+
+
+def test_q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
+    sqlite_file.execute("CREATE TABLE t (n INTEGER)")
+    reader = open_database(sqlite_file.url)
+    with reader.reading() as connection:
+        raw: Any = connection.connection.driver_connection
+        raw.set_authorizer(None)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            raw.execute("INSERT INTO t VALUES (2)")
+
+
+def test_a_file_that_is_not_there_is_not_made(open_database: Open, tmp_path: Any) -> None:
+    path = tmp_path / "later.db"
+    reader = open_database(f"sqlite:///{path}")
+    with pytest.raises(DatabaseUnavailableError, match="cannot be opened for reading"):
+        ask(reader, "SELECT 1")
+    assert not path.exists()
+    sqlite3.connect(path).close()
+    assert ask(reader, "SELECT 1") == [(1,)]
+
+
+def test_a_path_is_relative_to_the_folder(
+    open_database: Open, sqlite_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sqlite_file.path.parent)
+    sqlite_file.execute("CREATE TABLE t (n INTEGER)")
+    shutil.copy(sqlite_file.path, "50% of #1.db")
+    reader = open_database("sqlite:///50% of #1.db")
+    assert ask(reader, "SELECT count(*) FROM t") == [(0,)]
+
+
+def test_a_file_that_is_no_database_is_named(open_database: Open, tmp_path: Any) -> None:
+    (tmp_path / "x.db").write_text("no database at all" * 100)
+    with pytest.raises(DatabaseError, match="is no SQLite database"):
+        ask(open_database(f"sqlite:///{tmp_path}/x.db"), "SELECT * FROM t")
+
+
+def test_a_locked_file_is_a_passing_failure(open_database: Open, sqlite_file: Any) -> None:
+    sqlite_file.execute("CREATE TABLE t (n INTEGER)")
+    sqlite_file.execute("BEGIN EXCLUSIVE")
+    reader = open_database(sqlite_file.url, timeout=timedelta(milliseconds=1))
+    with pytest.raises(DatabaseUnavailableError, match="locked") as caught:
+        ask(reader, "SELECT * FROM t")
+    assert caught.value.retryable
+    sqlite_file.execute("ROLLBACK")
+    assert ask(reader, "SELECT * FROM t") == []
+
+
+def test_q6_sqlite_stops_a_query_that_never_returns(
+    open_database: Open, sqlite_file: Any, clock: Any
+) -> None:
+    reader = open_database(sqlite_file.url, timeout="5s")
+    assert ask(reader, "SELECT 1") == [(1,)]
+    clock.step = 1.0
+    with pytest.raises(QueryTimeoutError, match="took too long"):
+        ask(reader, ENDLESS)
+    clock.step = 0.0
+    assert ask(reader, "SELECT 1") == [(1,)]
+
+
+def test_q6_postgresql_stops_a_query_that_never_returns(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    reader = open_database(postgresql_database.url, timeout=timedelta(milliseconds=50))
+    (first,) = ask(reader, "SELECT pg_backend_pid()")
+    assert ask(reader, "SELECT pg_backend_pid()") == [first]
+    with pytest.raises(QueryTimeoutError, match="statement timeout"):
+        ask(reader, ENDLESS)
+    assert ask(reader, "SELECT pg_backend_pid()") != [first]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t VALUES (2)",
+        "WITH gone AS (DELETE FROM t RETURNING n) SELECT n FROM gone",
+        "SELECT write_it()",
+        "CREATE TABLE u (n INTEGER)",
+        "SELECT n INTO u FROM t",
+        "SELECT set_config('transaction_read_only', 'off', false)",
+        "SELECT nextval('s')",
+        "COPY t TO PROGRAM 'cat'",
+        "SELECT n FROM t; DELETE FROM t",
+        "SELECT n FROM t; COMMIT; DELETE FROM t",
+        "COMMIT",
+    ],
+)
+def test_q7_postgresql_does_nothing_but_read(
+    open_database: Open, postgresql_database: Any, statement: str
+) -> None:
+    postgresql_database.execute("CREATE TABLE t AS SELECT 1 AS n")
+    postgresql_database.execute("CREATE SEQUENCE s")
+    postgresql_database.execute(
+        "CREATE FUNCTION write_it() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (2);SELECT 1'"
+    )
+    reader = open_database(postgresql_database.url)
+    with pytest.raises(DatabaseError):
+        stream(reader, statement)
+    assert postgresql_database.execute("SELECT n FROM t") == [(1,)]
+
+
+def test_q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_database: Any) -> None:
+    reader = open_database(postgresql_database.url)
+    with reader.reading() as connection:
+        connection.exec_driver_sql("SELECT set_config('statement_timeout', '0', false)")
+        assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
+    query = "SELECT state FROM pg_stat_activity WHERE application_name = 'flowstone'"
+    assert postgresql_database.execute(query) == [("idle",)]
+    assert ask(reader, "SHOW statement_timeout") == [("30s",)]
+
+
+def test_q8_a_connection_that_went_stale_is_replaced(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    reader = open_database(postgresql_database.url)
+    ((pid,),) = ask(reader, "SELECT pg_backend_pid()")
+    postgresql_database.execute("SELECT pg_terminate_backend(%s)", pid)
+    assert ask(reader, "SELECT pg_backend_pid()") != [(pid,)]
+
+
+def test_q8_there_is_one_connection_and_it_is_closed(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone'"
+    reader = open_database(postgresql_database.url, timeout=timedelta(milliseconds=10))
+    with reader.reading():
+        with pytest.raises(DatabaseUnavailableError, match="not available"):
+            ask(reader, "SELECT 1")
+        assert postgresql_database.execute(query) == [(1,)]
+    assert ask(reader, "SELECT 1") == [(1,)]
+    reader.close()
+    reader.close()
+
+
+def test_a_connection_that_breaks_in_the_middle_is_replaced(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    reader = open_database(postgresql_database.url)
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(DatabaseUnavailableError))
+        connection = stack.enter_context(reader.reading())
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        postgresql_database.execute("SELECT pg_terminate_backend(%s)", pid)
+        connection.exec_driver_sql("SELECT 1")
+    assert ask(reader, "SELECT 1") == [(1,)]
+
+
+def test_what_else_goes_wrong_is_not_blamed_on_the_database(
+    open_database: Open, sqlite_file: Any
+) -> None:
+    reader = open_database(sqlite_file.url)
+    with pytest.raises(ZeroDivisionError), reader.reading():
+        raise ZeroDivisionError
+    assert ask(reader, "SELECT 1") == [(1,)]
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(open_database: Open) -> None:
+    reader = open_database("postgresql://me:c4n4ry@127.0.0.1:1/shop?sslpassword=c4n4ry2")
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        ask(reader, "SELECT 1")
+    text = str(caught.value)
+    assert "cannot be reached" in text
+    assert "postgresql://me:***@127.0.0.1:1/shop" in text
+    assert "c4n4ry" not in text
+    assert "c4n4ry" not in repr(caught.value.__cause__)
+
+
+def test_missing_rights_and_databases_are_told_apart(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    postgresql_database.execute("CREATE ROLE nobody LOGIN")
+    postgresql_database.execute("CREATE TABLE t (n INTEGER)")
+    url = postgresql_database.url.replace("postgres:@", "nobody@")
+    with pytest.raises(AccessError, match="may not read this: permission denied for table t"):
+        ask(open_database(url), "SELECT * FROM t")
+    postgresql_database.execute("DROP ROLE nobody")
+    with pytest.raises(DatabaseUnavailableError, match='"nobody" does not exist'):
+        ask(open_database(url), "SELECT 1")
+
+
+@pytest.mark.parametrize(("backend", "module"), [("mysql", "pymysql"), ("postgresql", "psycopg")])
+def test_a_driver_that_is_not_installed_is_named(
+    open_database: Open, monkeypatch: pytest.MonkeyPatch, backend: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DatabaseError, match=rf"pip install 'flowstone-db\[{backend}\]'"):
+        ask(open_database(f"{backend}://host/shop"), "SELECT 1")
+
+
+def test_q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
+    half = timedelta(milliseconds=500)
+    assert "SET SESSION max_execution_time = 500" in opening("mysql", half)
+    assert "SET SESSION max_statement_time = 0.5" in opening("mariadb", half)
+    assert opening("mysql", half)[-1] == "START TRANSACTION READ ONLY"
+    assert opening("mariadb", half)[-1] == "START TRANSACTION READ ONLY"
+    assert "SET LOCAL statement_timeout = 1" in opening("postgresql", timedelta(microseconds=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(1045, "Access denied for user 'me' (c4n4ry)"), AccessError),
+        (OSError(1792, "READ ONLY"), QueryError),
+        (OSError(1969, "max_statement_time"), QueryTimeoutError),
+        (OSError(3024, "max_execution_time"), QueryTimeoutError),
+        (OSError(2013, "Lost connection"), DatabaseUnavailableError),
+        (OSError(1064, "syntax"), QueryError),
+        (OSError("no number"), QueryError),
+        (OSError(), QueryError),
+    ],
+)
+def test_errors_of_mysql_are_told_apart_by_number(
+    open_database: Open, error: Exception, kind: type[DatabaseError]
+) -> None:
+    found = explain(error, open_database("mysql://me:c4n4ry@host/shop").address)
+    assert type(found) is kind
+    assert "mysql://me:***@host/shop" in str(found)
+    assert "c4n4ry" not in str(found)
+
+
+def test_a_value_that_a_driver_cannot_read_is_the_querys_fault(
+    open_database: Open, postgresql_database: Any
+) -> None:
+    reader = open_database(postgresql_database.url)
+    with pytest.raises(QueryError, match="the query failed: timestamp too large"):
+        ask(reader, "SELECT 'infinity'::timestamp")
