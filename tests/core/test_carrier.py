@@ -148,13 +148,15 @@ def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
 def test_a_runner_that_is_alive_makes_them(make, store, pool):
     running = make()
     job = pool.submit(running.run)
-    while not running.status().runners:
-        assert not job.done() or job.result()
-    seen = []
-    progress = make().backfill("orders", *RANGE, force=True, watch=seen.append)
+    try:
+        while not running.status().runners:
+            assert not job.done() or job.result()
+        seen = []
+        progress = make().backfill("orders", *RANGE, force=True, watch=seen.append)
+    finally:
+        running.stop()
     assert progress.completed == 10
     assert not any(item.here for item in seen)
-    running.stop()
     assert job.result(PATIENCE)
     assert len(store.runners()) == 1
 
