@@ -97,17 +97,15 @@ def _move_up(connection: Connection, number: int, now: datetime) -> None:
     own = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
     if own is not None:
         connection.execute(update(_rows).where(_rows.c.id == number).values(after_id=None))
-    query = select(_rows.c.id).where(schema.IN_LINE, _rows.c.after_id == number)
-    # Asked again: who was cancelled meanwhile has left the one behind it here.
-    while behind := connection.scalars(query.order_by(_rows.c.id)).all():
-        for each in behind:
-            ahead = _still_before(connection, each, own)
-            values: dict[str, object] = {"after_id": None, "available_at": now, "waiting_for": None}
-            if ahead is not None:
-                values = {"after_id": ahead, "waiting_for": _waiting_for(ahead)}
-            # Still there: it may have been cancelled meanwhile.
-            there = _rows.c.id == each, _rows.c.after_id == number
-            connection.execute(update(_rows).where(*there).values(values))
+    there = schema.IN_LINE, _rows.c.after_id == number
+    behind = select(_rows.c.id).where(*there).order_by(_rows.c.id).limit(1)
+    # Until there is none: who is cancelled meanwhile leaves the one behind it here.
+    while each := connection.scalar(behind):
+        ahead = _still_before(connection, each, own)
+        values: dict[str, object] = {"after_id": None, "available_at": now, "waiting_for": None}
+        if ahead is not None:
+            values = {"after_id": ahead, "waiting_for": _waiting_for(ahead)}
+        connection.execute(update(_rows).where(_rows.c.id == each, *there).values(values))
 
 
 def _still_before(connection: Connection, number: int, own: int | None) -> int | None:

@@ -409,6 +409,26 @@ def test_what_a_sensor_asked_for_too_waits_for_nothing_of_the_sensors(line):
     assert line.start() == [second]
 
 
+def test_what_another_schedule_asked_for_too_waits_for_nothing_that_is_newer(line):
+    first, second = line.fire("p1", "p2")
+    (newer,) = line.fire("q", name="b")
+    line.fire("p2", name="b")
+    assert line.start() == [first, newer]
+    line.complete(first)
+    assert line.start() == [second]
+
+
+def test_however_often_it_was_asked_for_it_waits_for_those_before_it(line):
+    first, second = line.fire("p1", "p2", in_line=False)
+    (third,) = line.fire("p3")
+    line.fire(*["p3"] * (materialization_line.LOOK_BACK + 50))
+    assert line.start() == [first, second]
+    line.complete(second)
+    assert line.start() == []
+    line.complete(first)
+    assert line.start() == [third]
+
+
 def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
     first, second = line.fire("p1", "p2", asset="clean")
     by_hand = line.bench.ask("orders", "p2").id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -319,4 +320,20 @@ def test_a_tick_waits_for_who_ends_the_last_in_line_and_then_starts(line, other,
         waiting(1)
         other.commit()
         (event,) = job.result(60).events
+    assert line.start() == [event.materialization_id]
+
+
+@only_postgresql
+def test_who_moves_up_waits_for_who_ends_another_one_before_it(line, other, waiting):
+    free = [NewEvent(name, "orders", name) for name in ("a", "b")]
+    line.commit(replace(line.tick(), events=tuple(free)))
+    first, second = line.store.claim("one", 9, ASSETS, line.now).claims
+    (event,) = line.commit(line.tick("c")).events
+    end = "UPDATE flowstone_materializations SET state = 'completed', token = NULL WHERE id = %s"
+    other.execute(end, [first.materialization.id])
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(line.finish(second), line.store)
+        waiting(1)
+        other.commit()
+        job.result(60)
     assert line.start() == [event.materialization_id]
