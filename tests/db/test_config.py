@@ -6,7 +6,7 @@ from typing import Any
 import pydantic
 import pytest
 from flowstone_db.address import read_address
-from flowstone_db.config import DatabaseChangeConfig
+from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig
 from flowstone_db.partitioning import as_partition
 
 CANARY = "c4n4ry/p@ss"
@@ -124,5 +124,71 @@ def test_a_partition_function_is_named_or_given() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    fields = DatabaseChangeConfig.model_fields.items()
+    fields = [*DatabaseChangeConfig.model_fields.items(), *DatabaseRowsConfig.model_fields.items()]
     assert [name for name, field in fields if not field.description] == []
+
+
+def make_rows(**options: Any) -> DatabaseRowsConfig:
+    usual = {"url": "postgresql://host/shop", "mode": "timestamp", "timestamp_column": "at"}
+    return DatabaseRowsConfig.model_validate(usual | {"table": "orders"} | options)
+
+
+def test_rows_are_watched_by_few_settings() -> None:
+    config = make_rows()
+    assert config.keys == ("at",)
+    assert (config.lag, config.row_limit) == (timedelta(seconds=5), 10_000)
+    both = make_rows(mode="timestamp_incrementing", id_column="id", timezone="Europe/Warsaw")
+    assert both.keys == ("at", "id")
+
+
+@pytest.mark.parametrize(
+    ("options", "waits"),
+    [
+        ({}, False),
+        ({"horizon": "snapshot"}, True),
+        ({"mode": "incrementing"}, True),
+        ({"mode": "incrementing", "horizon": "clock"}, False),
+        ({"mode": "incrementing", "url": "mysql://host/shop"}, False),
+        ({"mode": "incrementing", "url": "sqlite:///shop.db"}, False),
+    ],
+)
+def test_open_transactions_are_waited_for_where_ids_alone_tell_what_is_new(
+    options: dict[str, Any], waits: bool
+) -> None:
+    if options.get("mode") == "incrementing":
+        options |= {"timestamp_column": None, "id_column": "id", "partition_column": "day"}
+    assert make_rows(**options).by_snapshot == waits
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"query": "SELECT 1"}, "set table or query, one of the two$"),
+        ({"table": None}, "set table or query, one of the two$"),
+        ({"id_column": "id"}, "id_column has no place in mode timestamp$"),
+        ({"timestamp_column": None}, "timestamp_column is needed in mode timestamp$"),
+        ({"mode": "timestamp_incrementing"}, "id_column is needed in mode timestamp_incrementing$"),
+        (
+            {"mode": "incrementing"},
+            "id_column is needed in mode incrementing; timestamp_column has no place in mode .*; "  # noqa: ISC004
+            "partition_column or partition_fn is needed in mode incrementing$",
+        ),
+        ({"partition_column": "day", "partition_fn": as_partition}, "exclude each other$"),
+        (
+            {"horizon": "snapshot", "url": "sqlite:///shop.db"},
+            "horizon = snapshot is for PostgreSQL only$",
+        ),
+        ({"timezone": "Mars/Base"}, "there is no time zone 'Mars/Base': use an IANA name"),
+        ({"timezone": "../UTC"}, "there is no time zone"),
+        ({"lag": "8d"}, "less than or equal"),
+        ({"row_limit": 0}, "greater than or equal"),
+        ({"mode": "bulk"}, "'incrementing', 'timestamp'"),
+        ({"query": "DELETE FROM t", "table": None}, "begins with SELECT"),
+    ],
+)
+def test_what_is_wrong_with_rows_is_said(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        make_rows(**options)
+    (problem,) = caught.value.errors()
+    with pytest.raises(ValueError, match=complaint):
+        raise ValueError(problem["msg"])

@@ -16,7 +16,7 @@ SECTIONS = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
 
 
 def test_there_are_examples() -> None:
-    assert len(SECTIONS) == 2
+    assert len(SECTIONS) == 3
 
 
 @pytest.mark.parametrize("text", SECTIONS)
@@ -33,7 +33,8 @@ def test_every_example_is_valid(text: str) -> None:
 
 
 def test_every_setting_is_described_and_no_other() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
+    tables = re.findall(r"^\| setting \|.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|", "".join(tables), re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     models = [sensor.Config.model_fields for sensor in flowstone_sensors().values()]
     assert described == {name for fields in models for name in fields}

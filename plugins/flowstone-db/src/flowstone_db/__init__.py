@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from flowstone_core import hookimpl
 from flowstone_db.change import DatabaseChange
+from flowstone_db.rows import DatabaseRows
 
-__all__ = ["FLOWSTONE_API", "DatabaseChange", "flowstone_sensors"]
+__all__ = ["FLOWSTONE_API", "DatabaseChange", "DatabaseRows", "flowstone_sensors"]
 
 FLOWSTONE_API = 1
 """The version of the plugin contract that this plugin was written for."""
 
 
 @hookimpl
-def flowstone_sensors() -> dict[str, type[DatabaseChange]]:
+def flowstone_sensors() -> dict[str, type[DatabaseChange | DatabaseRows]]:
     """Offer the sensors of this plugin; see the hook's contract in FlowStone."""
-    return {"database_change": DatabaseChange}
+    return {"database_change": DatabaseChange, "database_rows": DatabaseRows}

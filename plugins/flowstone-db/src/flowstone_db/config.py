@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, ConfigDict, Field, ImportString, SecretStr, model_validator
 
@@ -72,4 +73,97 @@ class DatabaseChangeConfig(DatabaseConfig):
     def _check_partition(self) -> DatabaseChangeConfig:
         if self.partition is not None and self.partition_fn is not None:
             raise ValueError("partition and partition_fn exclude each other")
+        return self
+
+
+def _check_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"there is no time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
+        ) from None
+    return name
+
+
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class DatabaseRowsConfig(DatabaseConfig):
+    """Which rows are watched, what tells that one is new, and which partition it belongs to."""
+
+    table: Name | None = Field(None, description="the table or view, such as orders or shop.orders")
+    query: Query | None = Field(None, description="one SELECT instead of a table")
+    mode: Literal["incrementing", "timestamp", "timestamp_incrementing"] = Field(
+        description="what tells that a row is new: a growing id_column, a timestamp_column that is "
+        "set when the row is changed, or both"
+    )
+    id_column: Name | None = Field(None, description="a column whose values only grow")
+    timestamp_column: Name | None = Field(
+        None, description="a column with the time when the row was made or changed"
+    )
+    timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
+        "UTC",
+        description="the IANA name of the zone of timestamps that have none, and of the partitions",
+    )
+    lag: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=7))] = Field(
+        timedelta(seconds=5),
+        description="rows younger than this are left for later, as others may yet be committed "
+        "before them; longer than any transaction takes",
+    )
+    horizon: Literal["clock", "snapshot"] | None = Field(
+        None,
+        description="snapshot: no row is passed over that an open transaction of PostgreSQL may "
+        "yet commit (the default there when incrementing); clock: lag alone",
+    )
+    row_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        10_000, description="rows in one poll; more are found by the next"
+    )
+    start: Literal["all", "new"] = Field(
+        "all", description="fire for the rows there are, or only for those that come after"
+    )
+    if_max_falls: Literal["fail", "go_on"] = Field(
+        "fail", description="when the last row read, and all after it, are gone: fail, or go on"
+    )
+    partition_column: Name | None = Field(
+        None, description="the column that is the partition; the date of timestamp_column if unset"
+    )
+    partition_fn: ImportString[RowFunction] | None = Field(
+        None,
+        description="module:name of a function that takes the row, a mapping of its columns, and "
+        "returns the partition, or None to leave the row out",
+    )
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that rows are ordered by."""
+        return tuple(name for name in (self.timestamp_column, self.id_column) if name is not None)
+
+    @property
+    def by_snapshot(self) -> bool:
+        """Whether open transactions are waited for."""
+        if self.horizon is None:
+            return self.address().backend == "postgresql" and self.mode == "incrementing"
+        return self.horizon == "snapshot"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> DatabaseRowsConfig:
+        wrong = [
+            f"{name} {'is needed' if needed else 'has no place'} in mode {self.mode}"
+            for name, needed, given in (
+                ("id_column", self.mode != "timestamp", self.id_column),
+                ("timestamp_column", self.mode != "incrementing", self.timestamp_column),
+            )
+            if needed != (given is not None)
+        ]
+        if (self.table is None) == (self.query is None):
+            wrong.append("set table or query, one of the two")
+        if self.partition_column is not None and self.partition_fn is not None:
+            wrong.append("partition_column and partition_fn exclude each other")
+        elif self.mode == "incrementing" and not (self.partition_column or self.partition_fn):
+            wrong.append("partition_column or partition_fn is needed in mode incrementing")
+        if self.horizon == "snapshot" and self.address().backend != "postgresql":
+            wrong.append("horizon = snapshot is for PostgreSQL only")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self

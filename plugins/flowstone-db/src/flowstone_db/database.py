@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowstone_db.config import DatabaseConfig
@@ -21,6 +21,11 @@ STEPS = 1_000
 """Instructions of SQLite's machine between two looks at the clock."""
 
 _EXTRA = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+_NOW = {
+    "postgresql": "SELECT now() AT TIME ZONE 'UTC'",
+    "mysql": "SELECT utc_timestamp(6)",
+    "mariadb": "SELECT utc_timestamp(6)",
+}
 _ALLOWED_ACTIONS = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -69,6 +74,19 @@ class Database:
         except (SQLAlchemyError, *FOREIGN) as error:
             self.close()
             raise explain(error, self.address) from error
+
+    def now(self, connection: Connection, own: Callable[[], datetime]) -> datetime:
+        """Return the time of the database's clock.
+
+        Args:
+            connection: As it was lent.
+            own: Reads this machine's clock, which is SQLite's.
+        """
+        query = _NOW.get(self.address.backend)
+        if query is None:
+            return own()
+        moment: datetime = connection.exec_driver_sql(query).scalar_one()
+        return moment.replace(tzinfo=UTC)
 
     def close(self) -> None:
         """Close the connection; the next reading opens another."""

@@ -1,0 +1,116 @@
+"""The statements that rows are found by; values in them are always bound parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flowstone_db.config import DatabaseRowsConfig
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Select
+
+Key = tuple[Any, ...]
+
+LABEL = "flowstone_key_"
+"""What the key's columns are called, with their number, beside those of the row."""
+
+
+class Source:
+    """A table, or a query in its place, ordered by its key.
+
+    Args:
+        config: Which one, and which columns.
+    """
+
+    def __init__(self, config: DatabaseRowsConfig) -> None:
+        from sqlalchemy import column, table, text
+
+        if config.query is None:
+            schema, _, bare = str(config.table).rpartition(".")
+            self._from: Any = table(bare, schema=schema or None)
+        else:
+            # On lines of its own, so that a comment at its end ends there; a colon is no parameter.
+            escaped = config.query.replace(":", "\\:")
+            self._from = text(f"(\n{escaped}\n) AS flowstone_rows")
+        self._keys: Sequence[ColumnElement[Any]] = [column(name) for name in config.keys]
+        self._strict = config.timestamp_column is not None
+        whole = text("*")
+        name = config.partition_column
+        self._columns: list[Any] = [column(name).label(name)] if name is not None else []
+        self._columns = [whole] if config.partition_fn is not None else self._columns
+
+    def newest(self) -> Select[Any]:
+        """Select the greatest value of the key's first column."""
+        from sqlalchemy import select
+
+        first = self._keys[0]
+        query = select(first).select_from(self._from).where(first.is_not(None))
+        return query.order_by(first.desc()).limit(1)
+
+    def without_key(self) -> Select[Any]:
+        """Count the rows with NULL in the key."""
+        from sqlalchemy import func, or_, select
+
+        missing = or_(*(key.is_(None) for key in self._keys))
+        return select(func.count()).select_from(self._from).where(missing)
+
+    def equal(self, value: object) -> Select[Any]:
+        """Count the rows with a value in the key's first column."""
+        from sqlalchemy import func, literal, select
+
+        same = self._keys[0] == literal(value)
+        return select(func.count()).select_from(self._from).where(same)
+
+    def reaching(self, value: object) -> Select[Any]:
+        """Select whether any row has a value, or a greater one, in the key's first column."""
+        from sqlalchemy import literal, literal_column, select
+
+        query: Select[Any] = select(literal_column("1")).select_from(self._from)
+        return query.where(self._keys[0] >= literal(value)).limit(1)
+
+    def nth(self, number: int, after: Key | None, bound: object) -> Select[Any]:
+        """Select the key of the n-th row there is to read, counted from 1."""
+        return self._window(self._labelled(), after, bound).offset(number - 1).limit(1)
+
+    def last(self, bound: object) -> Select[Any]:
+        """Select the key of the last row before the bound."""
+        from sqlalchemy import select
+
+        query = select(*self._labelled()).select_from(self._from).where(self._before(bound))
+        return query.order_by(*(key.desc() for key in self._keys)).limit(1)
+
+    def rows(self, after: Key | None, bound: object, up_to: Key | None) -> Select[Any]:
+        """Select the rows to read, in order; to a given key, all rows with that key as well."""
+        query = self._window([*self._columns, *self._labelled()], after, bound)
+        return query if up_to is None else query.where(self._compared(up_to, until=True))
+
+    def _labelled(self) -> list[Any]:
+        return [key.label(f"{LABEL}{number}") for number, key in enumerate(self._keys)]
+
+    def _window(self, columns: Sequence[Any], after: Key | None, bound: object) -> Select[Any]:
+        from sqlalchemy import select
+
+        query = select(*columns).select_from(self._from).where(self._before(bound))
+        if after is not None:
+            query = query.where(self._compared(after, until=False))
+        return query.order_by(*self._keys)
+
+    def _before(self, bound: object) -> ColumnElement[bool]:
+        from sqlalchemy import literal
+
+        first = self._keys[0]
+        return first < literal(bound) if self._strict else first <= literal(bound)
+
+    def _compared(self, key: Key, *, until: bool) -> ColumnElement[bool]:
+        from sqlalchemy import and_, literal, or_
+
+        values = [literal(value) for value in key]
+        first, last = self._keys[0], self._keys[-1]
+        beyond = last <= values[-1] if until else last > values[-1]
+        if len(self._keys) == 1:
+            return beyond
+        # The first condition says nothing new, but an index can be used for it.
+        if until:
+            return and_(first <= values[0], or_(first < values[0], beyond))
+        return and_(first >= values[0], or_(first > values[0], beyond))

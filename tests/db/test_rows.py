@@ -1,0 +1,612 @@
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from flowstone_db import DatabaseRows
+from flowstone_db.errors import CursorError, DatabaseError, PartitionError, QueryError
+
+from flowstone_core import NotTriggered, SensorBroken, Triggered
+
+Make = Callable[..., DatabaseRows]
+DAY = date(2025, 1, 15)
+
+
+@pytest.fixture
+def make(make_sensor: Callable[..., Any], database: Any, clock: Any) -> Make:
+    """Make sensors on an empty table, ``orders(id, at, tenant)``, of each kind of database."""
+    clock.time = datetime(2025, 2, 1, tzinfo=UTC)
+    kind = "TEXT" if database.url.startswith("sqlite") else "TIMESTAMPTZ"
+    database.execute(f"CREATE TABLE orders (id INTEGER, at {kind}, tenant TEXT)")
+
+    def made(**options: Any) -> DatabaseRows:
+        usual = {"url": database.url, "mode": "timestamp_incrementing"}
+        if options.get("mode") != "timestamp":
+            usual["id_column"] = "id"
+        if options.get("mode") != "incrementing":
+            usual["timestamp_column"] = "at"
+        if "query" not in options:
+            usual["table"] = "orders"
+        sensor = make_sensor(DatabaseRows, **usual | options)
+        assert isinstance(sensor, DatabaseRows)
+        return sensor
+
+    return made
+
+
+def add(database: Any, *rows: tuple[Any, ...]) -> None:
+    """Insert rows of an id, a time of 2025-01-15 and a tenant."""
+    mark = "?" if database.url.startswith("sqlite") else "%s"
+    for number, at, *tenant in rows:
+        moment = at if at is None or len(at) > 8 else f"2025-01-15 {at}+00:00"
+        statement = f"INSERT INTO orders VALUES ({mark}, {mark}, {mark})"  # noqa: S608
+        database.execute(statement, number, moment, *(tenant or ["eu"]))
+
+
+def stored(state: Any) -> Any:
+    """What a restart leaves of a state."""
+    return json.loads(json.dumps(state))
+
+
+def counts(outcome: Any) -> dict[Any, int]:
+    """How many rows an outcome found, by partition."""
+    if isinstance(outcome, NotTriggered):
+        return {}
+    assert isinstance(outcome, Triggered)
+    return {event.partition: event.payload["rows"] for event in outcome.events}  # type: ignore[index, misc]
+
+
+def drain(sensor: DatabaseRows, state: Any) -> tuple[int, int, Any]:
+    """Poll until nothing is found; returns how many rows were found in how many polls."""
+    rows = polls = 0
+    while found := counts(outcome := sensor.poll(stored(state))):
+        rows, polls, state = rows + sum(found.values()), polls + 1, outcome.state
+    return rows, polls, outcome.state
+
+
+def test_the_main_job(make: Make, database: Any) -> None:
+    sensor = make()
+    nothing = sensor.poll(sensor.init())
+    assert isinstance(nothing, NotTriggered)
+    add(database, (1, "08:00:00"), (2, "09:00:00"), (3, "2025-01-16 00:00:00+00:00"))
+    first = sensor.poll(stored(nothing.state))
+    assert counts(first) == {DAY: 2, date(2025, 1, 16): 1}
+    head = first.events[0].payload  # type: ignore[union-attr]
+    assert head is not None
+    assert [head["first"]["id"], head["last"]["id"]] == [1, 2]  # type: ignore[index, call-overload]
+    quiet = sensor.poll(first.state)
+    assert isinstance(quiet, NotTriggered)
+    assert quiet.state is first.state
+    # A row that is changed is found again, by its new time.
+    database.execute("UPDATE orders SET at = '2025-01-17 12:00:00+00:00' WHERE id = 1")
+    assert counts(sensor.poll(stored(first.state))) == {date(2025, 1, 17): 1}
+
+
+@pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
+    make: Make, database: Any, mode: str, limit: int
+) -> None:
+    times = ["08:00:00"] * 3 + ["08:00:01"] * 4 + ["08:00:02"]
+    add(database, *enumerate(times, 1))
+    # A row of the tie that is there already, with an id below.
+    options = {"partition_column": "tenant"} if mode == "incrementing" else {}
+    sensor = make(mode=mode, row_limit=limit, **options)
+    rows, polls, state = drain(sensor, sensor.init())
+    assert rows == 8
+    if mode != "timestamp":
+        assert polls == -(-8 // limit)
+    assert polls <= 8
+    add(database, (9, "08:00:03"))
+    assert sum(counts(sensor.poll(state)).values()) == 1
+
+
+def test_q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
+    add(database, (1, "08:00:00"), (1, "08:00:00"), (1, "08:00:00"), (2, "08:00:00"))
+    sensor = make(row_limit=1)
+    first = sensor.poll(sensor.init())
+    assert counts(first) == {DAY: 3}
+    assert counts(sensor.poll(first.state)) == {DAY: 1}
+
+
+def test_q5_rows_are_streamed_up_to_the_limit(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    postgresql_database.execute(
+        "CREATE TABLE big AS SELECT n AS id, (n % 3)::text AS tenant, repeat('x', 100) AS wide"
+        " FROM generate_series(1, 30000) n"
+    )
+    sensor = make_sensor(
+        DatabaseRows,
+        url=postgresql_database.url,
+        table="big",
+        mode="incrementing",
+        id_column="id",
+        partition_column="tenant",
+    )
+    first = sensor.poll(sensor.init())
+    assert sum(counts(first).values()) == 10_000
+    assert first.events[0].payload == {"rows": 3334, "first": {"id": 1}, "last": {"id": 10_000}}
+    rows, polls, _ = drain(sensor, first.state)
+    assert (rows, polls) == (20_000, 2)
+
+
+def test_q1_lag_leaves_young_rows_for_later(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    """Two sessions; the one that began first commits last, within the lag."""
+    postgresql_database.execute("CREATE TABLE orders (id INTEGER, at TIMESTAMPTZ)")
+    options = {"url": postgresql_database.url, "table": "orders", "mode": "timestamp"}
+    sensor = make_sensor(DatabaseRows, **options, timestamp_column="at", lag="1h")
+    slow = postgresql_database.connect()
+    slow.execute("INSERT INTO orders VALUES (1, now() - interval '1 minute')")
+    postgresql_database.execute("INSERT INTO orders VALUES (2, now())")
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, NotTriggered)
+    assert first.state["cursor"] is None
+    slow.commit()
+    slow.close()
+    # What an hour would do: the rows get older.
+    postgresql_database.execute("UPDATE orders SET at = at - interval '2 hours'")
+    assert sum(counts(sensor.poll(first.state)).values()) == 2
+    # Without any lag, the same rows would have been passed over: the clock alone cannot know.
+    hasty = make_sensor(DatabaseRows, **options, timestamp_column="at", lag="0s")
+    assert sum(counts(hasty.poll(hasty.init())).values()) == 2
+
+
+@pytest.fixture
+def queue(make_sensor: Callable[..., Any], postgresql_database: Any) -> Make:
+    """Make sensors on PostgreSQL, on a table with a sequence, which wait for transactions."""
+    postgresql_database.execute("CREATE TABLE queue (id BIGSERIAL, at TIMESTAMPTZ DEFAULT now())")
+
+    def made(**options: Any) -> DatabaseRows:
+        usual = {"url": postgresql_database.url, "table": "queue", "mode": "incrementing"}
+        if options.get("mode") == "timestamp":
+            usual["timestamp_column"] = "at"
+        else:
+            usual |= {"id_column": "id"}
+            options["partition_fn"] = lambda row: str(row["id"])
+        sensor = make_sensor(DatabaseRows, **usual | options)
+        assert isinstance(sensor, DatabaseRows)
+        return sensor
+
+    return made
+
+
+def test_q1_a_lower_id_that_is_committed_later_is_not_passed_over(
+    queue: Make, postgresql_database: Any
+) -> None:
+    sensor = queue()
+    slow = postgresql_database.connect()
+    slow.execute("INSERT INTO queue DEFAULT VALUES")
+    postgresql_database.execute("INSERT INTO queue DEFAULT VALUES")
+    held = sensor.poll(sensor.init())
+    assert counts(held) == {}
+    again = sensor.poll(stored(held.state))
+    assert again.state == held.state
+    slow.commit()
+    slow.close()
+    assert counts(sensor.poll(stored(again.state))) == {"1": 1, "2": 1}
+    # What the horizon is for: the clock alone passes over.
+    postgresql_database.execute("TRUNCATE queue RESTART IDENTITY")
+    hasty = queue(horizon="clock")
+    slow = postgresql_database.connect()
+    slow.execute("INSERT INTO queue DEFAULT VALUES")
+    postgresql_database.execute("INSERT INTO queue DEFAULT VALUES")
+    first = hasty.poll(hasty.init())
+    slow.commit()
+    slow.close()
+    assert counts(first) == {"2": 1}
+    assert counts(hasty.poll(first.state)) == {}
+
+
+def test_q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
+    queue: Make, postgresql_database: Any
+) -> None:
+    """Its transaction id is lower than the other's, or higher, or not given out yet."""
+    sensor = queue()
+    postgresql_database.execute("CREATE TABLE other (n INTEGER)")
+    early, fast = postgresql_database.connect(), postgresql_database.connect()
+    fast.execute("INSERT INTO other VALUES (1)")
+    early.execute("SELECT nextval('queue_id_seq')")
+    fast.execute("INSERT INTO queue DEFAULT VALUES")
+    fast.commit()
+    held = sensor.poll(sensor.init())
+    assert counts(held) == {}
+    early.execute("INSERT INTO queue (id) VALUES (1)")
+    early.commit()
+    assert counts(sensor.poll(stored(held.state))) == {"1": 1, "2": 1}
+    early.close()
+    fast.close()
+
+
+def test_q1_a_timestamp_of_a_transactions_start_is_waited_for(
+    queue: Make, postgresql_database: Any
+) -> None:
+    sensor = queue(mode="timestamp", horizon="snapshot", lag="0s")
+    slow = postgresql_database.connect()
+    slow.execute("SELECT now()")
+    postgresql_database.execute("INSERT INTO queue DEFAULT VALUES")
+    held = sensor.poll(sensor.init())
+    assert counts(held) == {}
+    slow.execute("INSERT INTO queue DEFAULT VALUES")
+    slow.commit()
+    slow.close()
+    assert sum(counts(sensor.poll(stored(held.state))).values()) == 2
+
+
+def test_q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
+    queue: Make, postgresql_database: Any
+) -> None:
+    """There is always one open, but never the same one for long."""
+    sensor = queue(row_limit=2)
+    state: Any = sensor.init()
+    found = 0
+    session = postgresql_database.connect()
+    session.execute("INSERT INTO queue DEFAULT VALUES")
+    for _ in range(10):
+        following = postgresql_database.connect()
+        following.execute("INSERT INTO queue DEFAULT VALUES")
+        session.commit()
+        session.close()
+        outcome = sensor.poll(stored(state))
+        found, state = found + sum(counts(outcome).values()), outcome.state
+        session = following
+    assert found >= 8
+    session.commit()
+    session.close()
+    rows, _, _ = drain(sensor, state)
+    assert found + rows == 11
+
+
+def test_q1_transactions_in_other_databases_are_not_waited_for(
+    queue: Make, postgresql_database: Any, postgresql: Any
+) -> None:
+    sensor = queue()
+    with postgresql.database() as url, psycopg.connect(url) as stranger:
+        stranger.execute("CREATE TABLE t (n INTEGER)")
+        postgresql_database.execute("INSERT INTO queue DEFAULT VALUES")
+        assert counts(sensor.poll(sensor.init())) == {"1": 1}
+        stranger.rollback()
+
+
+def test_q1_a_reader_without_rights_sees_open_transactions_too(
+    queue: Make, postgresql_database: Any
+) -> None:
+    postgresql_database.execute("CREATE ROLE reader LOGIN")
+    postgresql_database.execute("GRANT SELECT ON queue TO reader")
+    url = postgresql_database.url.replace("postgres:@", "reader@")
+    sensor = queue(url=url)
+    slow = postgresql_database.connect()
+    slow.execute("INSERT INTO queue DEFAULT VALUES")
+    postgresql_database.execute("INSERT INTO queue DEFAULT VALUES")
+    held = sensor.poll(sensor.init())
+    slow.commit()
+    slow.close()
+    assert counts(held) == {}
+    assert counts(sensor.poll(held.state)) == {"1": 1, "2": 1}
+    sensor.cleanup()
+    postgresql_database.execute("DROP OWNED BY reader")
+    postgresql_database.execute("DROP ROLE reader")
+
+
+@pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])
+def test_q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: str) -> None:
+    add(database, (1, "08:00:00"), (2, None), (3, None))
+    sensor = make(mode=mode)
+    with pytest.raises(CursorError, match="2 rows have NULL in at"):
+        sensor.poll(sensor.init())
+    settled = make(mode=mode, query="SELECT * FROM orders WHERE at IS NOT NULL -- the rest; later")
+    assert counts(settled.poll(settled.init())) == {DAY: 1}
+
+
+def test_q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+    postgresql_database.execute("CREATE TABLE t AS SELECT unnest('{1,NaN,NaN}'::numeric[]) AS id")
+    options = {"url": postgresql_database.url, "table": "t", "mode": "incrementing"}
+    sensor = make_sensor(
+        DatabaseRows, **options, id_column="id", partition_fn=lambda row: str(row["id"])
+    )
+    with pytest.raises(CursorError, match="2 rows have NaN in id"):
+        sensor.poll(sensor.init())
+    postgresql_database.execute("DELETE FROM t WHERE id = 'NaN'")
+    assert counts(sensor.poll(sensor.init())) == {"1": 1}
+    postgresql_database.execute("ALTER TABLE t ADD at TIMESTAMPTZ DEFAULT '2025-01-15'")
+    postgresql_database.execute("INSERT INTO t VALUES ('NaN', '2025-01-16')")
+    both = make_sensor(
+        DatabaseRows,
+        **options | {"mode": "timestamp_incrementing"},
+        id_column="id",
+        timestamp_column="at",
+    )
+    with pytest.raises(CursorError, match=r"column 'id' does not tell.*: it is NaN"):
+        both.poll(both.init())
+
+
+def test_q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: Any) -> None:
+    sensor = make(mode="incrementing", partition_column="tenant")
+    add(database, (1, "08:00:00"))
+    state = sensor.poll(sensor.init()).state
+    text = make(
+        query="SELECT CAST(id AS TEXT) AS id, tenant FROM orders",
+        mode="incrementing",
+        partition_column="tenant",
+    )
+    with pytest.raises(CursorError, match="held values like int, and now '1'"):
+        text.poll(stored(state))
+
+
+def test_q3_ids_of_many_types_are_a_cursor(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    for kind, values in {
+        "NUMERIC": ["1.50", "2"],
+        "TEXT": ["a", "b"],
+        "UUID": [str(uuid.UUID(int=1)), str(uuid.UUID(int=2))],
+        "BYTEA": ["\\x01", "\\x02"],
+        "BIGINT": [str(2**40), str(2**62)],
+        "FLOAT8": ["0.5", "1.5"],
+    }.items():
+        table = f"of_{kind}"
+        postgresql_database.execute(f"CREATE TABLE {table} (id {kind})")
+        sensor = make_sensor(
+            DatabaseRows,
+            url=postgresql_database.url,
+            table=f"public.{table.lower()}",
+            mode="incrementing",
+            id_column="id",
+            partition_fn=lambda row: DAY,
+        )
+        state = sensor.init()
+        for value in values:
+            postgresql_database.execute(f"INSERT INTO {table} VALUES (%s)", value)  # noqa: S608
+            outcome = sensor.poll(stored(state))
+            assert counts(outcome) == {DAY: 1}
+            state = outcome.state
+        assert isinstance(sensor.poll(stored(state)), NotTriggered)
+
+
+def test_q3_booleans_and_dates_are_no_cursor(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    postgresql_database.execute("CREATE TABLE t AS SELECT true AS flag, '2025-01-15'::date AS day")
+    options = {"url": postgresql_database.url, "table": "t"}
+    flag = make_sensor(
+        DatabaseRows, **options, mode="incrementing", id_column="flag", partition_column="day"
+    )
+    with pytest.raises(CursorError, match=r"column 'flag' does not tell.*: it is of type bool"):
+        flag.poll(flag.init())
+    day = make_sensor(DatabaseRows, **options, mode="timestamp", timestamp_column="day")
+    with pytest.raises(CursorError, match="it is a date: rows that come later on that day"):
+        day.poll(day.init())
+
+
+def test_q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    postgresql_database.execute("CREATE TABLE t (at TIMESTAMP)")
+    # An hour ago in New York: in UTC that is hours ago as well, in Tokyo it is many hours ago.
+    postgresql_database.execute(
+        "INSERT INTO t VALUES (now() AT TIME ZONE 'America/New_York' - interval '1 hour')"
+    )
+    found = {}
+    for zone in ("America/New_York", "UTC", "Pacific/Pago_Pago"):
+        sensor = make_sensor(
+            DatabaseRows,
+            url=postgresql_database.url,
+            table="t",
+            mode="timestamp",
+            timestamp_column="at",
+            timezone=zone,
+        )
+        found[zone] = sum(counts(sensor.poll(sensor.init())).values())
+    # In Pago Pago it is earlier than in New York: there the row is of the future.
+    assert found == {"America/New_York": 1, "UTC": 1, "Pacific/Pago_Pago": 0}
+
+
+@pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
+def test_q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str) -> None:
+    options = {"partition_column": "tenant"} if mode == "incrementing" else {}
+    sensor = make(mode=mode, **options)
+    add(database, (1, "08:00:00"), (2, "09:00:00"))
+    state = sensor.poll(sensor.init()).state
+    database.execute("DELETE FROM orders WHERE id = 2")
+    with pytest.raises(CursorError, match=r"have been read, and now the greatest is .*restored"):
+        sensor.poll(stored(state))
+    database.execute("DELETE FROM orders")
+    with pytest.raises(CursorError, match="have been read, and now there are no rows"):
+        sensor.poll(stored(state))
+    add(database, (3, "10:00:00"))
+    assert sum(counts(sensor.poll(stored(state))).values()) == 1
+
+
+def test_q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any) -> None:
+    sensor = make(if_max_falls="go_on")
+    add(database, (1, "08:00:00"))
+    state = sensor.poll(sensor.init()).state
+    database.execute("DELETE FROM orders")
+    empty = sensor.poll(stored(state))
+    assert isinstance(empty, NotTriggered)
+    assert empty.state == state
+    add(database, (0, "07:00:00"))
+    assert isinstance(sensor.poll(empty.state), NotTriggered)
+    add(database, (2, "09:00:00"))
+    assert counts(sensor.poll(empty.state)) == {DAY: 1}
+
+
+def test_q6_a_poll_that_takes_too_long_keeps_the_state(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
+    sensor = make_sensor(
+        DatabaseRows,
+        url=postgresql_database.url,
+        query="SELECT n AS id FROM generate_series(1, 1000000000) n",
+        mode="incrementing",
+        id_column="id",
+        partition_fn=lambda row: DAY,
+        timeout=timedelta(milliseconds=50),
+    )
+    with pytest.raises(DatabaseError, match="took too long"):
+        sensor.poll(sensor.init())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS id) AS x; DELETE FROM orders; SELECT * FROM (SELECT 1 AS id",
+        "SELECT 1 AS id) AS x; COMMIT; DELETE FROM orders; SELECT * FROM (SELECT 1 AS id",
+        "WITH gone AS (DELETE FROM orders RETURNING id) SELECT id FROM gone",
+    ],
+)
+def test_q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str) -> None:
+    add(database, (1, "08:00:00"))
+    sensor = make(query=query, mode="incrementing", partition_fn=lambda row: DAY)
+    with pytest.raises(QueryError):
+        sensor.poll(sensor.init())
+    assert database.execute("SELECT id FROM orders") == [(1,)]
+
+
+def test_q8_a_sensor_survives_a_restart_of_the_server(
+    make: Make, database: Any, request: pytest.FixtureRequest
+) -> None:
+    add(database, (1, "08:00:00"))
+    sensor = make()
+    state = sensor.poll(sensor.init()).state
+    if not database.url.startswith("sqlite"):
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+        database.execute(kill, "flowstone")
+    add(database, (2, "09:00:00"))
+    assert counts(sensor.poll(state)) == {DAY: 1}
+
+
+def test_q9_values_and_names_are_never_part_of_a_statement(make: Make, database: Any) -> None:
+    evil = "x'; DROP TABLE orders; --"
+    database.execute('CREATE TABLE "Odd; name" ("i""d" TEXT, "par%t:ition" TEXT)')
+    mark = "?" if database.url.startswith("sqlite") else "%s"
+    insert = f'INSERT INTO "Odd; name" VALUES ({mark}, {mark})'  # noqa: S608
+    database.execute(insert, evil, evil)
+    sensor = make(
+        table="Odd; name", mode="incrementing", id_column='i"d', partition_column="par%t:ition"
+    )
+    first = sensor.poll(sensor.init())
+    assert counts(first) == {evil: 1}
+    database.execute(insert, evil + "z", evil)
+    assert counts(sensor.poll(stored(first.state))) == {evil: 1}
+    assert database.execute("SELECT count(*) FROM orders") == [(0,)]
+
+
+def test_signs_in_a_query_are_no_placeholders(make: Make, database: Any) -> None:
+    add(database, (1, "08:00:00"))
+    cast = "" if database.url.startswith("sqlite") else "::text"
+    query = f"SELECT id, ':x %s %(y)s \\:z'{cast} AS tenant FROM orders WHERE 7 % 4 = 3 -- :x"  # noqa: S608
+    sensor = make(query=query, mode="incrementing", partition_column="tenant")
+    assert counts(sensor.poll(sensor.init())) == {":x %s %(y)s \\:z": 1}
+
+
+def test_only_new_rows_fire_if_so_wished(make: Make, database: Any) -> None:
+    sensor = make(start="new", row_limit=1)
+    add(database, (1, "08:00:00"), (2, "08:00:00"), (3, "09:00:00"))
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, NotTriggered)
+    assert isinstance(sensor.poll(first.state), NotTriggered)
+    add(database, (4, "09:00:00"))
+    assert counts(sensor.poll(stored(first.state))) == {DAY: 1}
+    database.execute("DELETE FROM orders")
+    empty = sensor.poll(sensor.init())
+    add(database, (1, "08:00:00"))
+    assert counts(sensor.poll(stored(empty.state))) == {DAY: 1}
+
+
+def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> None:
+    add(database, (1, "08:00:00", "eu"), (2, "08:00:00", "us"), (3, "08:00:00", "test"))
+    seen = []
+
+    def tenant(row: Any) -> str | None:
+        seen.append(sorted(row))
+        return None if row["tenant"] == "test" else row["tenant"]
+
+    sensor = make(partition_fn=tenant)
+    first = sensor.poll(sensor.init())
+    assert counts(first) == {"eu": 1, "us": 1}
+    assert seen == [["at", "id", "tenant"]] * 3
+    assert isinstance(sensor.poll(first.state), NotTriggered)
+
+
+def test_rows_without_a_partition_fail_the_poll(make: Make, database: Any) -> None:
+    add(database, *((number, "08:00:00", None) for number in range(1, 6)))
+    sensor = make(mode="incrementing", partition_column="tenant")
+    with pytest.raises(PartitionError) as caught:
+        sensor.poll(sensor.init())
+    assert caught.value.message == (
+        "no partition for new rows: id=1: column 'tenant' is NULL; id=2: column 'tenant' is NULL; "
+        "id=3: column 'tenant' is NULL; and 2 more"
+    )
+    database.execute("UPDATE orders SET tenant = 'eu' WHERE id > 1")
+    with pytest.raises(PartitionError, match=r"rows: id=1: column 'tenant' is NULL \("):
+        sensor.poll(sensor.init())
+
+
+def test_timestamps_of_sqlite_are_texts_or_numbers(
+    make_sensor: Callable[..., Any], sqlite_file: Any, clock: Any
+) -> None:
+    forms = {
+        "text": ["2025-01-15 12:00:00", "2025-01-15 12:00:20", "2025-01-15 12:00:28"],
+        "iso": [
+            "2025-01-15T14:00:00+02:00",
+            "2025-01-15T14:00:20+02:00",
+            "2025-01-15T14:00:28+02:00",
+        ],
+        "number": [1736942400, 1736942420, 1736942428],
+        "milliseconds": [1736942400000.5, 1736942420000.5, 1736942428000.0],
+    }
+    for name, values in forms.items():
+        sqlite_file.execute(f"CREATE TABLE {name} (at)")
+        sensor = make_sensor(
+            DatabaseRows, url=sqlite_file.url, table=name, mode="timestamp", timestamp_column="at"
+        )
+        for value in values:
+            sqlite_file.execute(f"INSERT INTO {name} VALUES (?)", value)  # noqa: S608
+        clock.time = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
+        first = sensor.poll(sensor.init())
+        assert counts(first) == {DAY: 2}
+        clock.time += timedelta(seconds=10)
+        assert counts(sensor.poll(stored(first.state))) == {DAY: 1}
+
+
+def test_timestamps_of_several_forms_fail_the_poll(
+    make_sensor: Callable[..., Any], sqlite_file: Any
+) -> None:
+    sqlite_file.execute("CREATE TABLE t (at)")
+    sqlite_file.execute("INSERT INTO t VALUES ('2025-01-15 12:00:00'), ('2025-01-15T11:00:00')")
+    sensor = make_sensor(
+        DatabaseRows, url=sqlite_file.url, table="t", mode="timestamp", timestamp_column="at"
+    )
+    with pytest.raises(CursorError, match=r"'at' held values like .*they cannot be compared"):
+        sensor.poll(sensor.init())
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"version": 1}, "KeyError"),
+        (None, "TypeError"),
+        (
+            {"version": 1, "cursor": [1], "settled": None, "fence": None, "started": True},
+            "another mode than one by at and id",
+        ),
+        (
+            {"version": 1, "cursor": [[]], "settled": None, "fence": None, "started": True},
+            "ValueError",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_read_breaks_the_sensor(
+    make: Make, state: Any, complaint: str
+) -> None:
+    with pytest.raises(SensorBroken, match=complaint):
+        make().poll(state)
