@@ -337,3 +337,21 @@ def test_who_moves_up_waits_for_who_ends_another_one_before_it(line, other, wait
         other.commit()
         job.result(60)
     assert line.start() == [event.materialization_id]
+
+
+@only_postgresql
+@pytest.mark.parametrize("change", ["edit", "pause"])
+def test_who_changes_a_schedule_waits_for_the_tick_that_is_being_committed(
+    line, other, waiting, change
+):
+    changes = {
+        "edit": lambda: line.store.edit_schedule("nightly", 0, GIVEN, (), line.now),
+        "pause": lambda: line.store.pause_schedule("nightly").memory.version,
+    }
+    other.execute("UPDATE flowstone_schedules SET version = 1")
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(changes[change])
+        waiting(1)
+        other.commit()
+        assert job.result(60) == {"edit": None, "pause": 2}[change]
+    assert line.store.schedule("nightly").paused == (change == "pause")
