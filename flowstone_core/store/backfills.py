@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Column, Connection, Row, Text, exists, select, update, values
+from sqlalchemy import Connection, Row, Select, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.document import dump_document
 from flowstone_core.materialization import MaterializationState
 from flowstone_core.store import events, schema
-from flowstone_core.store.database import Database, among, insert
+from flowstone_core.store.database import Database, insert
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import ACTIVE, SLOT
+from flowstone_core.store.requests import ACTIVE
 from flowstone_core.tick import NewEvent
 
 T = TypeVar("T")
@@ -225,38 +225,37 @@ def _ask(
 
 
 def _asked(
-    connection: Connection, backfill: BackfillRecord, partitions: Iterable[str]
+    connection: Connection, backfill: BackfillRecord, partitions: Sequence[str]
 ) -> dict[str, tuple[int, MaterializationState]]:
     query = (
         select(_events.c.key, _materializations.c.id, _materializations.c.state)
         .join(_materializations, _materializations.c.id == _events.c.materialization_id)
-        .where(schema.REMEMBERED)
+        .where(schema.REMEMBERED, _events.c.source == backfill.source)
+        .where(_events.c.key.in_(partitions))
     )
-    keys = [(backfill.source, partition) for partition in partitions]
-    query = among(query, (_events.c.source, _events.c.key), keys)
     return {row.key: (row.id, MaterializationState(row.state)) for row in connection.execute(query)}
 
 
-def _completed(connection: Connection, asset: str, partitions: Iterable[str]) -> set[str]:
-    # Asked whether there is one: how often each was completed costs nothing.
-    listed = values(Column("partition", Text), name="wanted")
-    wanted = listed.data([(partition,) for partition in partitions]).cte()
-    there = exists().where(
-        _materializations.c.asset == asset,
-        _materializations.c.partition == wanted.c.partition,
-        _materializations.c.state == MaterializationState.COMPLETED,
-    )
-    return set(connection.scalars(select(wanted.c.partition).where(there)))
+def _completed(connection: Connection, asset: str, partitions: Sequence[str]) -> set[str]:
+    query = _of(asset, partitions).distinct()
+    completed = _materializations.c.state == MaterializationState.COMPLETED
+    return {row.partition for row in connection.execute(query.where(completed))}
 
 
-def _active(connection: Connection, asset: str, partitions: Iterable[str]) -> dict[str, int]:
-    query = (
-        select(_materializations.c.partition, _materializations.c.id)
-        .where(_materializations.c.state.in_(ACTIVE))
-        .order_by(_materializations.c.id)
+def _active(connection: Connection, asset: str, partitions: Sequence[str]) -> dict[str, int]:
+    query = _of(asset, partitions).add_columns(_materializations.c.id)
+    found: dict[str, int] = {}
+    # Not sorted by the database: SQLite would read all there ever was of the asset, by number.
+    for row in connection.execute(query.where(_materializations.c.state.in_(ACTIVE))):
+        found[row.partition] = max(row.id, found.get(row.partition, 0))
+    return found
+
+
+def _of(asset: str, partitions: Sequence[str]) -> Select[str]:
+    # One column varies, so no join is needed that is put together anew each time.
+    return select(_materializations.c.partition).where(
+        _materializations.c.asset == asset, _materializations.c.partition.in_(partitions)
     )
-    query = among(query, SLOT, [(asset, partition) for partition in partitions])
-    return {row.partition: row.id for row in connection.execute(query)}
 
 
 def _states(connection: Connection, numbers: Iterable[int]) -> dict[int, MaterializationState]:
