@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from flowstone_core.clock import Clock, SystemClock
 from flowstone_core.document import STATE_LIMIT, Json, dump_document, load_document
-from flowstone_core.errors import ValidationError
-from flowstone_core.event import Outcome
+from flowstone_core.errors import FlowstoneError, ValidationError
+from flowstone_core.event import Outcome, PollFailed
 
 
 class SensorConfig(BaseModel):
@@ -111,6 +111,22 @@ class Sensor(ABC, Generic[C, S]):
             SensorBroken: No retry helps; the sensor is not polled again until it is reset.
             Exception: Anything else is a failed tick, counted and backed off.
         """
+
+    def connect(self) -> None:
+        """Prove that the source can be reached, and change nothing there.
+
+        Called by ``flowstone check --connect`` and never by a runner; `cleanup` follows it. By
+        itself it polls once from the first state, and throws away what was seen. Override it
+        where a poll costs much, or takes something from its source.
+
+        Raises:
+            Exception: Whatever a poll would raise: the source cannot be reached.
+        """
+        outcome = self.poll(self.init())
+        if isinstance(outcome, PollFailed):
+            if isinstance(outcome.error, BaseException):
+                raise outcome.error
+            raise FlowstoneError(outcome.error)
 
     def cleanup(self) -> None:
         """Close what the instance holds; called once, after the last poll."""

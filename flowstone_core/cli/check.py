@@ -101,7 +101,7 @@ def _assets(settings: Settings) -> list[dict[str, object]]:
 
 
 def _sensors(settings: Settings) -> list[dict[str, object]]:
-    from flowstone_core.cli.settings import given_settings
+    from flowstone_core.manual import given_settings
 
     rows = []
     for sensor in settings.sensors.values():
@@ -121,7 +121,7 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
 
 
 def _schedules(settings: Settings) -> list[dict[str, object]]:
-    from flowstone_core.cli.settings import schedule_settings
+    from flowstone_core.manual import schedule_settings
 
     redact = settings.redactor
     rows = []

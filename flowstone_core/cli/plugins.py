@@ -71,8 +71,9 @@ def list_plugins(session: Session, *, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name")
 @json_option
+@click.option("--markdown", is_flag=True, help="Print a sensor type's settings for its README.")
 @pass_session
-def show(session: Session, *, name: str, as_json: bool) -> None:
+def show(session: Session, *, name: str, as_json: bool, markdown: bool) -> None:
     """Show a sensor type, with its documentation and settings, a trigger, or a plugin.
 
     NAME is what configuration writes as 'type' of a sensor, the name of a trigger such as 'cron',
@@ -84,6 +85,9 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     'plugins list' has it.
     """
     found = session.plugins()
+    if markdown:
+        _print_table(name, found)
+        return
     if name in found.sensors:
         _show_type(found.sensors[name], as_json=as_json)
         return
@@ -99,6 +103,18 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
         print_json(row)
     else:
         print_facts({key: value or None for key, value in row.items()})
+
+
+def _print_table(name: str, found: Plugins) -> None:
+    from flowstone_core.declaration import is_sensor_class
+    from flowstone_core.manual import settings_table
+
+    provided = found.sensors.get(name)
+    if provided is None:
+        raise click.UsageError(f"--markdown is for a sensor type, and {name!r} is none")
+    sensor_class: object = provided.value
+    assert is_sensor_class(sensor_class)  # noqa: S101 - discovery has checked it
+    click.echo(settings_table(sensor_class.Config))
 
 
 def _rows(found: Plugins, session: Session) -> list[dict[str, object]]:
@@ -176,9 +192,9 @@ def _show_trigger(provided: Provided, *, as_json: bool) -> None:
 
 
 def _show_type(provided: Provided, *, as_json: bool) -> None:
-    from flowstone_core.cli.settings import describe_settings
     from flowstone_core.declaration import is_sensor_class
     from flowstone_core.errors import printable
+    from flowstone_core.manual import describe_settings
     from flowstone_core.settings import SensorSettings
 
     sensor_class: object = provided.value

@@ -84,7 +84,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json an object: as 'schedules list' has it, and ticks (id, source, outcome, started_at,
     finished_at, events, duplicates, error, skipped) and skips (as 'schedules skipped' has them).
     """
-    from flowstone_core.cli.settings import schedule_settings
+    from flowstone_core.manual import schedule_settings
 
     flow = session.flow()
     redact = flow.settings.redactor

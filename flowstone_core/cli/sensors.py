@@ -91,7 +91,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json an object: as 'sensors list' has it, and settings (name to text), state, and
     ticks (id, source, outcome, started_at, finished_at, events, duplicates, error).
     """
-    from flowstone_core.cli.settings import given_settings
+    from flowstone_core.manual import given_settings
 
     flow = session.flow()
     status = flow.sensor(name)

@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flowstone_core.manual import settings_table as settings_table
     from flowstone_core.testing.fake_clock import FakeClock as FakeClock
     from flowstone_core.testing.scripted_sensor import Script as Script
     from flowstone_core.testing.scripted_sensor import ScriptedSensor as ScriptedSensor
 
 _HOMES = {
-    "FakeClock": "fake_clock",
-    "Script": "scripted_sensor",
-    "ScriptedSensor": "scripted_sensor",
+    "FakeClock": "testing.fake_clock",
+    "Script": "testing.scripted_sensor",
+    "ScriptedSensor": "testing.scripted_sensor",
+    "settings_table": "manual",
 }
 
 __all__ = list(_HOMES)
@@ -26,7 +28,7 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    value: object = getattr(import_module(f"flowstone_core.{home}"), name)
     globals()[name] = value
     return value
 

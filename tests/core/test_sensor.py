@@ -6,8 +6,8 @@ import pydantic
 import pytest
 
 from flowstone_core.clock import SystemClock
-from flowstone_core.errors import ValidationError
-from flowstone_core.event import NotTriggered, Triggered
+from flowstone_core.errors import FlowstoneError, ValidationError
+from flowstone_core.event import NotTriggered, PollFailed, Triggered
 from flowstone_core.sensor import PollContext, Sensor, SensorConfig, function_sensor
 
 
@@ -99,3 +99,31 @@ def test_what_is_no_function_makes_no_sensor(thing):
 def test_p5_a_first_state_that_is_not_json_is_refused_where_it_is_declared():
     with pytest.raises(ValidationError, match=r"the initial state\['a'\] is not JSON: it is a set"):
         function_sensor(initial={"a": {1}})
+
+
+@function_sensor(initial=1)
+def looks(state):
+    """Tells what it was given."""
+    if state == 1:
+        return Triggered("a", 2)
+    raise OSError("gone")
+
+
+def test_a_sensor_that_can_poll_from_its_first_state_is_connected():
+    assert looks(SensorConfig()).connect() is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "raised"),
+    [
+        (PollFailed(OSError("gone"), None), OSError),
+        (PollFailed("gone", None), FlowstoneError),
+    ],
+)
+def test_a_poll_that_fails_is_no_connection(outcome, raised):
+    @function_sensor()
+    def fails(state):
+        return outcome
+
+    with pytest.raises(raised, match="gone"):
+        fails(SensorConfig()).connect()

@@ -10,8 +10,8 @@ import pytest
 from pydantic import Field, ImportString, SecretStr
 
 from flowstone_core import NotTriggered, Sensor, SensorConfig
-from flowstone_core.cli.settings import describe_settings, given_settings
 from flowstone_core.declaration import declare_sensor
+from flowstone_core.manual import describe_settings, given_settings, settings_table
 from flowstone_core.redaction import Redactor
 from flowstone_core.settings import Duration, SensorSettings
 
@@ -128,3 +128,20 @@ def test_what_was_given_is_shown_without_secrets():
     assert everything.keys() == Settings.model_fields.keys() | SensorSettings.model_fields.keys()
     assert everything["ratio"] == ""
     assert everything["deadline"] == "1m"
+
+
+def test_a_table_for_a_readme_has_all_settings_and_breaks_no_cell():
+    class Config(SensorConfig):
+        """Two settings."""
+
+        check: str = Field(description="one | two,\n    on two lines")
+        wait: Duration = Field(timedelta(seconds=90), description="how long")
+        region: str | None = Field(None, description="where")
+
+    assert settings_table(Config).splitlines() == [
+        "| setting | takes | default | meaning |",
+        "| --- | --- | --- | --- |",
+        r"| `check` | text | required | one \| two, on two lines |",
+        "| `wait` | duration | `1m30s` | how long |",
+        "| `region` | text |  | where |",
+    ]

@@ -56,6 +56,35 @@ def describe_settings(model: type[pydantic.BaseModel]) -> list[dict[str, object]
     ]
 
 
+def settings_table(model: type[pydantic.BaseModel]) -> str:
+    """Write what a model takes as a table in Markdown, for a README.
+
+    It is what ``flowstone plugins show TYPE --markdown`` prints. A test that compares the README
+    with it keeps the README true.
+
+    Args:
+        model: A sensor's ``Config``.
+
+    Returns:
+        The lines of the table, the last one without a line break.
+
+    Example:
+        >>> from flowstone_core import SensorConfig
+        >>> class Config(SensorConfig):
+        ...     folder: str = pydantic.Field(description="the folder that is watched")
+        >>> print(settings_table(Config))
+        | setting | takes | default | meaning |
+        | --- | --- | --- | --- |
+        | `folder` | text | required | the folder that is watched |
+    """
+    lines = ["| setting | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for row in describe_settings(model):
+        default = "required" if row["required"] else f"`{row['default']}`" if row["default"] else ""
+        cells = (f"`{row['name']}`", row["type"], default, row["description"])
+        lines.append(f"| {' | '.join(_cell(str(cell)) for cell in cells)} |")
+    return "\n".join(lines)
+
+
 def given_settings(
     declaration: SensorDeclaration, redact: Callable[[str], str], *, defaults: bool = False
 ) -> dict[str, str]:
@@ -90,6 +119,10 @@ def schedule_settings(
         for name, field in ScheduleSettings.model_fields.items():
             found.setdefault(name, field.default)
     return {key: redact(_value(key, value)) for key, value in found.items()}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _default(name: str, field: FieldInfo) -> str | None:
