@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from flowstone_core.clock import Clock, SystemClock
 from flowstone_core.config import Config, load
 from flowstone_core.document import JsonObject
-from flowstone_core.errors import ConflictError, NotFoundError, did_you_mean
+from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.partition import Partition, encode_partition
 from flowstone_core.pipeline import Pipeline
 from flowstone_core.validation import Settings, validate
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from flowstone_core.asset import Asset
     from flowstone_core.backfill import Plan, Progress
     from flowstone_core.carrier import Carrier, Equipment
-    from flowstone_core.decision import Decision
     from flowstone_core.event import StoredEvent
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.plugins import Plugins
     from flowstone_core.preview import Fire
+    from flowstone_core.sensor_worker import SensorWorker
     from flowstone_core.status import ScheduleStatus, SensorStatus, Status
     from flowstone_core.store import Store, StoredSkip
     from flowstone_core.supervisor import Supervisor
-    from flowstone_core.tick import Tick, TickCommit
+    from flowstone_core.tick import Tick
     from flowstone_core.timetable import Timetable
+    from flowstone_core.trial import Connection, PollTrial
 
 
 class Flowstone:
@@ -353,28 +354,47 @@ class Flowstone:
         self._declare(name)
         self._store.reset_sensor(name, self._clock.now(), forget_keys=forget_keys)
 
-    def preview_sensor(self, name: str) -> Decision[TickCommit]:
-        """Poll a sensor now, in the calling thread, and commit nothing.
+    def try_sensor(self, name: str, *, state: str | None = None) -> PollTrial:
+        """Poll a sensor now, within its deadline, and commit nothing.
+
+        Args:
+            state: The JSON text of the state to begin from, instead of the one that is stored.
 
         Returns:
-            What the tick would amount to; it begins from the stored state.
+            What the tick would amount to.
+
+        Raises:
+            NotFoundError: If there is no such sensor.
+            ValidationError: If the state is not JSON, or too large.
         """
+        from flowstone_core.trial import try_poll
+
+        worker = self._worker(name)
+        for record in self._store.sensors([name]):
+            worker.memory = record.memory
+        if state is not None:
+            worker.memory = worker.memory.from_state(state)
+        return try_poll(worker, self._clock)
+
+    def connect_sensors(self) -> list[Connection]:
+        """Ask each enabled sensor to prove, within its deadline, that it reaches its source.
+
+        Nothing is committed, and the store is not needed.
+        """
+        from flowstone_core.trial import try_connections
+
+        sensors = self.settings.sensors.values()
+        enabled = [sensor.name for sensor in sensors if sensor.settings.enabled]
+        return try_connections(map(self._worker, enabled), self._clock)
+
+    def _worker(self, name: str) -> SensorWorker:
         from flowstone_core.sensor_worker import SensorWorker
 
         declaration = self.settings.sensors.get(name)
         if declaration is None:
             raise self._no_sensor(name)
-        worker = SensorWorker(
-            declaration, self.settings.assets, self._clock, self.settings.redactor
-        )
-        for record in self._store.sensors([name]):
-            worker.memory = record.memory
-        turn = worker.begin()
-        decision = None if turn is None else worker.tick(turn)
-        worker.cleanup()
-        if decision is None:
-            raise ConflictError(f"sensor {name!r} was polled by somebody else meanwhile")
-        return decision
+        settings = self.settings
+        return SensorWorker(declaration, settings.assets, self._clock, settings.redactor)
 
     # -- schedules ------------------------------------------------------------------------------
 

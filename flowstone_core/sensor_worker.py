@@ -149,6 +149,18 @@ class SensorWorker(Worker):
             )
         )
 
+    def connect(self) -> str | None:
+        """Ask the sensor to prove that it reaches its source; blocks, and never raises.
+
+        Returns:
+            Why it does not; None if it does.
+        """
+        try:
+            self._instance().connect()
+        except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
+            return describe(error, self._redact)
+        return None
+
     def refuse(self, error: Exception) -> Decision[TickCommit]:
         """Decide what it amounts to that the store refused what a good tick wanted to write."""
         return self._failed(error)

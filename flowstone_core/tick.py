@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from flowstone_core.document import STATE_LIMIT, dump_document, load_document
+from flowstone_core.errors import ValidationError
+
 
 class TickOutcome(StrEnum):
     """What a tick came to."""
@@ -111,6 +114,22 @@ class SensorMemory:
     failures: int = 0
     not_before: datetime | None = None
     broken: bool = False
+
+    def from_state(self, text: str) -> SensorMemory:
+        """Return what would be known if a good poll had ended with another state.
+
+        Args:
+            text: The state's JSON, written by anybody.
+
+        Raises:
+            ValidationError: If it is not JSON, or too large.
+        """
+        try:
+            state = load_document(text)
+        except (ValueError, RecursionError) as error:
+            raise ValidationError(f"the state is not JSON: {error}") from None
+        canonical = dump_document(state, what="the state", limit=STATE_LIMIT)
+        return SensorMemory(self.version, canonical, polled=True)
 
 
 @dataclass(frozen=True, slots=True)

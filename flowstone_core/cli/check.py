@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.exceptions import Exit
 
 from flowstone_core.cli.listing import print_facts, print_table
-from flowstone_core.cli.session import Session, pass_session
+from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.app import Flowstone
@@ -31,6 +32,12 @@ SCHEDULE_COLUMNS = {
     "enabled": "ENABLED",
     "settings": "SETTINGS",
 }
+CONNECTION_COLUMNS = {
+    "sensor": "SENSOR",
+    "source": "SOURCE",
+    "duration": "TOOK",
+    "error": "ERROR",
+}
 SHOWN_BESIDE = {"asset", "trigger", "text", "timezone", "enabled"}
 """What of a schedule's settings has a column of its own."""
 
@@ -39,13 +46,16 @@ SETTINGS_LIMIT = 1_000
 
 
 @click.command(short_help="Check the configuration, and print what would run.")
-@click.option("--connect", is_flag=True, help="Open the store too, and say how it stands.")
+@click.option("--connect", is_flag=True, help="Open the store, and try each sensor's source.")
 @pass_session
 def check(session: Session, *, connect: bool) -> None:
     """Check the configuration, every problem at once, and print what would run.
 
-    Pipelines are imported and plugins loaded, nothing is polled. Exit code 2: something is wrong;
-    each problem is a line on standard error.
+    Pipelines are imported and plugins loaded. With --connect the store is opened, and each sensor
+    that is enabled proves that it reaches its source; nothing is committed.
+
+    Exit code 1: the store or a source cannot be reached. Exit code 2: something is wrong; each
+    problem is a line on standard error.
     """
     flow = session.flow()
     settings = flow.settings
@@ -145,5 +155,18 @@ def _schedules(settings: Settings) -> list[dict[str, object]]:
 
 
 def _connect(flow: Flowstone) -> None:
+    rows = [
+        {
+            "sensor": each.sensor,
+            "source": "cannot be used" if each.error else "is reached",
+            "duration": f"{each.duration.total_seconds():.3f} s",
+            "error": each.error,
+        }
+        for each in flow.connect_sensors()
+    ]
+    click.echo()
+    print_table(rows, CONNECTION_COLUMNS, empty="no sensor to try", cell_limit=SETTINGS_LIMIT)
     status = flow.status()
     click.echo(f"\nthe store {status.store} can be used; runners alive: {len(status.runners)}")
+    if any(row["error"] for row in rows):
+        raise Exit(FAILED)

@@ -23,6 +23,7 @@ from flowstone_core.cli.session import FAILED, Session, pass_session
 if TYPE_CHECKING:
     from flowstone_core.decision import Decision
     from flowstone_core.tick import TickCommit
+    from flowstone_core.trial import PollTrial
 
 COLUMNS = {
     "name": "SENSOR",
@@ -117,16 +118,19 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 @sensors.command()
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Commit nothing; it must be given.")
+@click.option(
+    "--state", metavar="JSON", help="Begin from this state; @FILE reads it from a file, @- too."
+)
 @json_option
 @pass_session
-def poll(session: Session, *, name: str, dry_run: bool, as_json: bool) -> None:
-    """Poll a sensor once, from its stored state, and show what a tick would amount to.
+def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_json: bool) -> None:
+    """Poll a sensor once, within its deadline, and show what a tick would amount to.
 
-    It is not stopped at its deadline, and its runner is not in its way.
+    It begins from the stored state, or from --state. Its runner is not in its way.
 
     With --json an object: sensor, outcome, error, delay (until the next poll; null for its
-    interval), events (a list of objects: asset, partition, partition_shown, key, payload) and
-    state (the new one).
+    interval), duration (of this poll), events (a list of objects: asset, partition,
+    partition_shown, key, payload), state_before (null: it began anew) and state (the new one).
 
     Exit code 1: the poll failed.
     """
@@ -137,24 +141,24 @@ def poll(session: Session, *, name: str, dry_run: bool, as_json: bool) -> None:
             "a sensor is polled for real by 'flowstone run'; to see what it would find, "
             "add --dry-run"
         )
-    flow = session.flow()
-    decision = flow.preview_sensor(name)
-    # A quiet tick commits nothing: the state is the one that is stored.
-    state = decision.commits[-1].after.state if decision.commits else flow.sensor_state(name)
+    trial = session.flow().try_sensor(name, state=_given(state))
     if as_json:
         print_json(
             {
                 "sensor": name,
-                "outcome": decision.outcome,
-                "error": decision.error,
-                "delay": decision.delay,
-                "events": _events(decision),
-                "state": _parsed(state),
+                "outcome": trial.decision.outcome,
+                "error": trial.decision.error,
+                "delay": trial.decision.delay,
+                "duration": trial.duration,
+                "events": _events(trial.decision),
+                "state_before": _parsed(trial.before),
+                "state": _parsed(trial.after),
             }
         )
     else:
-        _print_decision(decision, state)
-    if not decision.outcome.good and decision.outcome is not TickOutcome.RETRY_LATER:
+        _print_trial(trial)
+    outcome = trial.decision.outcome
+    if not outcome.good and outcome is not TickOutcome.RETRY_LATER:
         raise Exit(FAILED)
 
 
@@ -190,17 +194,30 @@ def reset(session: Session, *, name: str, forget_keys: bool) -> None:
     click.echo(f"sensor {name} is reset")
 
 
-def _print_decision(decision: Decision[TickCommit], state: str | None) -> None:
+def _given(state: str | None) -> str | None:
+    if state is None or not state.startswith("@"):
+        return state
+    try:
+        with click.open_file(state[1:], encoding="utf-8") as file:
+            text: str = file.read()
+            return text
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{state[1:]} cannot be read: {error}") from None
+
+
+def _print_trial(trial: PollTrial) -> None:
     print_facts(
         {
-            "outcome": decision.outcome,
-            "error": decision.error,
-            "next poll in": decision.delay,
-            "new state": _cut(state),
+            "outcome": trial.decision.outcome,
+            "error": trial.decision.error,
+            "took": f"{trial.duration.total_seconds():.3f} s",
+            "next poll in": trial.decision.delay,
+            "state before": _cut(trial.before),
+            "new state": _cut(trial.after),
         }
     )
     click.echo()
-    print_table(_events(decision), EVENT_COLUMNS, empty="no events")
+    print_table(_events(trial.decision), EVENT_COLUMNS, empty="no events")
     click.echo("\nNothing was committed.")
 
 

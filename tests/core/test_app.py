@@ -124,10 +124,10 @@ def test_retry_and_cancel(flow, pipeline):
         flow.retry(asked.id)
 
 
-def test_pause_resume_reset_and_preview(flow):
+def test_pause_resume_reset_and_try(flow):
     assert flow.sensor("days").health is SensorHealth.NEW
-    decision = flow.preview_sensor("days")
-    assert [event.partition for event in decision.commits[0].events] == [
+    trial = flow.try_sensor("days")
+    assert [event.partition for event in trial.decision.commits[0].events] == [
         "d:2025-01-13",
         "d:2025-01-14",
     ]
@@ -140,7 +140,7 @@ def test_pause_resume_reset_and_preview(flow):
     flow.run(once=True)
     assert flow.sensor("days").health is SensorHealth.OK
     assert flow.sensor_state("days") == "1"
-    assert flow.preview_sensor("days").commits == ()
+    assert flow.try_sensor("days").decision.commits == ()
     flow.reset_sensor("days")
     assert flow.sensor_state("days") is None
     flow.run(once=True)
@@ -155,7 +155,7 @@ def test_what_is_not_there_is_said_with_what_is(flow):
         flow.resume_sensor,
         flow.reset_sensor,
         flow.sensor,
-        flow.preview_sensor,
+        flow.try_sensor,
         flow.sensor_state,
     ):
         with pytest.raises(NotFoundError, match="did you mean 'days'"):

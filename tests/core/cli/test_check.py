@@ -50,6 +50,22 @@ def test_check_touches_no_store_unless_it_is_asked_to(shop):
     assert (shop.folder / "flowstone.db").exists()
 
 
+def test_check_connect_asks_each_sensor_for_its_source(shop):
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    source += """
+pipeline.sensor("down", ScriptedSensor, asset="raw_orders", script=[OSError("no route")])
+pipeline.sensor("off", ScriptedSensor, asset="raw_orders", script=[OSError("!")], enabled=False)
+"""
+    shop.write(pipeline=source)
+    text = shop.run("check", "--connect", code=1).stdout
+    table = [line.split(maxsplit=3) for line in text.splitlines()]
+    assert any(row[:3] == ["feed", "is", "reached"] for row in table)
+    assert any(row[:3] == ["down", "cannot", "be"] for row in table)
+    assert text.count("OSError: no route") == 1
+    assert "the store sqlite:///flowstone.db can be used" in text
+    assert shop.run("events", "list").stdout == "no events\n"
+
+
 def test_a_password_in_the_stores_url_is_not_shown(shop):
     shop.write(settings="store = postgresql://me:hunter2@localhost:1/shop\n")
     assert "postgresql://me:***@localhost:1/shop" in shop.run("check").stdout

@@ -1,6 +1,7 @@
 """``flowstone sensors`` and ``flowstone status``."""
 
 import json
+import re
 
 import pytest
 
@@ -99,6 +100,8 @@ def test_a_sensor_that_is_declared_no_more_is_shown(made):
 def test_a_dry_run_shows_what_a_tick_would_be_and_commits_nothing(shop):
     text = shop.run("sensors", "poll", "feed", "--dry-run").stdout
     assert "outcome:      triggered\n" in text
+    assert re.search(r"^took: +\d+\.\d{3} s$", text, re.MULTILINE)
+    assert "state before" not in text, "it begins anew"
     assert 'new state:    {"seen":2}\n' in text
     assert "Nothing was committed." in text
     rows = [line.split() for line in text.splitlines()]
@@ -119,6 +122,7 @@ def test_a_dry_run_as_json(made):
         "outcome": "triggered",
         "error": None,
         "delay": None,
+        "duration": shown["duration"],
         "events": [
             {
                 "asset": "raw_orders",
@@ -135,8 +139,10 @@ def test_a_dry_run_as_json(made):
                 "payload": None,
             },
         ],
+        "state_before": None,
         "state": {"seen": 2},
     }
+    assert 0 <= shown["duration"] < 60
 
 
 def test_a_quiet_dry_run_shows_the_state_that_stays(made):
@@ -144,6 +150,57 @@ def test_a_quiet_dry_run_shows_the_state_that_stays(made):
     assert shown["outcome"] == "not_triggered"
     assert shown["state"] == {"seen": 2}
     assert shown["events"] == []
+
+
+@pytest.fixture
+def counter(empty_folder):
+    """A sensor that adds one to its state at each poll."""
+    empty_folder.write(
+        """
+from flowstone_core import Pipeline, Triggered, function_sensor
+
+pipeline = Pipeline("shop")
+
+@pipeline.asset
+def raw_orders(context): ...
+
+@function_sensor(initial={"n": 0})
+def counts(state):
+    return Triggered(f"n{state['n']}", {"n": state["n"] + 1})
+
+pipeline.sensor("counter", counts, asset="raw_orders")
+"""
+    )
+    return empty_folder
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_dry_run_begins_from_the_state_it_is_given(counter, stored):
+    if stored:
+        counter.run("run", "--once")
+    given = ["--state", '{ "n" : 41 }']
+    shown = counter.json("sensors", "poll", "counter", "--dry-run", *given)
+    assert [event["partition_shown"] for event in shown["events"]] == ["n41"]
+    assert (shown["state_before"], shown["state"]) == ({"n": 41}, {"n": 42})
+    text = counter.run("sensors", "poll", "counter", "--dry-run", *given).stdout
+    assert 'state before: {"n":41}\nnew state:    {"n":42}\n' in text
+    assert state_of(counter, "counter") == ({"n": 1} if stored else None)
+
+
+def test_a_state_may_be_read_from_a_file(counter):
+    (counter.folder / "state.json").write_text('{"n": 7}')
+    shown = counter.json("sensors", "poll", "counter", "--dry-run", "--state", "@state.json")
+    assert shown["state_before"] == {"n": 7}
+    missing = counter.run("sensors", "poll", "counter", "--dry-run", "--state", "@no.json", code=2)
+    assert "no.json cannot be read" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("{n: 1}", "the state is not JSON: "), ("[NaN]", "is not JSON: ")]
+)
+def test_a_state_that_is_no_json_is_refused(counter, state, said):
+    refused = counter.run("sensors", "poll", "counter", "--dry-run", "--state", state, code=2)
+    assert said in refused.stderr
 
 
 def test_a_dry_run_that_fails_exits_1(sensors):
