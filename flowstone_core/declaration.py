@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AnySensor: TypeAlias = Sensor[Any, Any]
 M = TypeVar("M", bound=pydantic.BaseModel)
 
-_RESERVED = frozenset({*SensorSettings.model_fields, "type", "asset"})
+_RESERVED = frozenset({*SensorSettings.model_fields, "type", "asset", "on_trigger"})
 # Errors of fields that hold others: a text in their place may hold a secret among other things.
 _STRUCTURED = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 

@@ -5,25 +5,20 @@ Whatever is wrong is said where it is declared, with the line that declared it.
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
-
-import pydantic
+from typing import Any, TypeVar, overload
 
 from flowstone_core.asset import Asset, AssetFunction, AssetGraph
+from flowstone_core.asset_declaration import declare_asset, declare_handler
 from flowstone_core.declaration import (
     AnySensor,
     SensorDeclaration,
     declare_sensor,
-    missing_asset,
     name_problem,
-    own_name,
-    pydantic_problems,
 )
 from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.schedule_declaration import (
@@ -32,7 +27,6 @@ from flowstone_core.schedule_declaration import (
     declare_schedule,
     unknown_kind,
 )
-from flowstone_core.settings import PositiveDuration
 
 F = TypeVar("F", bound=AssetFunction)
 
@@ -119,13 +113,19 @@ class Pipeline:
         where = _caller()
 
         def declare(function: F) -> F:
-            self._declare_asset(function, options, where)
+            self._add_asset(function, options, where)
             return function
 
         return declare if function is None else declare(function)
 
     def sensor(
-        self, name: str, sensor_class: type[AnySensor], *, asset: str | None = None, **options: Any
+        self,
+        name: str,
+        sensor_class: type[AnySensor],
+        *,
+        asset: str | None = None,
+        on_trigger: AssetFunction | None = None,
+        **options: Any,
     ) -> None:
         """Declare a sensor.
 
@@ -133,6 +133,9 @@ class Pipeline:
             name: Unique among all sensors; it is also the key of the sensor's stored state.
             sensor_class: A `Sensor` class, from a plugin or your own.
             asset: The asset its events are for; may be left out if each event names its own.
+            on_trigger: A function to call for its events instead, as an asset function is:
+                durably, with a `Context`, and again if it fails. It is an asset of the sensor's
+                name.
             **options: The settings every sensor has (``every``, ``deadline``, ...) and those of
                 the class's ``Config``.
 
@@ -140,9 +143,17 @@ class Pipeline:
             ValidationError: If anything is wrong with it; lists everything that is.
         """
         where = _caller()
-        declaration, problems = declare_sensor(
-            name, sensor_class, options, where=where, asset=asset, assets=self._assets
+        assets = dict(self._assets)
+        handler, problems = None, list[Problem]()
+        if on_trigger is not None:
+            handler, problems = declare_handler(on_trigger, name, asset, assets, where)
+        if handler is not None:
+            assets[handler.name] = handler
+            asset = handler.name
+        declaration, wrong = declare_sensor(
+            name, sensor_class, options, where=where, asset=asset, assets=assets
         )
+        problems += wrong
         first = self._sensors.get(name) if isinstance(name, str) else None
         if first is not None:
             what = f"there is already a sensor {name!r}"
@@ -150,6 +161,7 @@ class Pipeline:
         if problems or declaration is None:
             raise ValidationError(problems)
         self._sensors[name] = declaration
+        self._assets = assets
 
     def schedule(self, asset: str, *, name: str | None = None, **options: Any) -> None:
         """Declare a schedule.
@@ -181,91 +193,12 @@ class Pipeline:
             raise ValidationError(problems)
         self._schedules[spoken.name] = spoken
 
-    def _declare_asset(self, function: object, options: dict[str, Any], where: str) -> None:
-        wrong = _function_problem(function, where)
-        if wrong is not None:
-            raise ValidationError(wrong)
-        options = dict(options)
-        if options.get("name") is None:
-            options["name"] = own_name(function)
-        upstreams = options.get("depends_on", ())
-        if isinstance(upstreams, Iterable) and not isinstance(upstreams, str | bytes | Mapping):
-            upstreams = options["depends_on"] = tuple(upstreams)
-        subject = f"asset {options['name']!r:.210}"
-        problems: list[Problem] = []
-        read: _AssetOptions | None = None
-        try:
-            read = _AssetOptions.model_validate(options)
-        except pydantic.ValidationError as error:
-            problems += pydantic_problems(error, _AssetOptions, where, subject)
-        # What can be said of the names is said even if another option is wrong.
-        problems += self._name_problems(options["name"], upstreams, subject, where)
-        if read is not None and read.follow and not read.depends_on:
-            problems.append(Problem(f"{subject} follows nothing: it has no depends_on", where))
-        if problems or read is None:
+    def _add_asset(self, function: object, options: Mapping[str, object], where: str) -> str:
+        asset, problems = declare_asset(function, options, self._assets, where)
+        if asset is None:
             raise ValidationError(problems)
-        made_by = cast("AssetFunction", function)
-        self._assets[read.name] = Asset(function=made_by, where=where, **read.model_dump())
-
-    def _name_problems(
-        self, name: object, upstreams: object, subject: str, where: str
-    ) -> Iterator[Problem]:
-        first = self._assets.get(name) if isinstance(name, str) else None
-        if first is not None:
-            hint = f"the other is at {first.where}"
-            yield Problem(f"there is already an {subject}", where, hint=hint)
-        if not isinstance(upstreams, tuple):
-            return
-        for number, upstream in enumerate(upstreams):
-            if upstream == name:
-                yield Problem(f"{subject} depends on itself: a cycle", where)
-            elif upstream in upstreams[:number]:
-                yield Problem(f"{subject} names {upstream!r:.80} twice in depends_on", where)
-            elif upstream not in list(self._assets):
-                yield missing_asset(f"{subject} depends on", upstream, self._assets, where)
-
-
-class _AssetOptions(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    name: str
-    depends_on: tuple[Any, ...] = ()
-    follow: pydantic.StrictBool = False
-    max_attempts: pydantic.StrictInt = pydantic.Field(5, ge=1, le=1_000)
-    backoff: PositiveDuration = timedelta(seconds=5)
-    backoff_limit: PositiveDuration = timedelta(minutes=30)
-
-    @pydantic.field_validator("name", mode="before")
-    @classmethod
-    def _name(cls, value: object) -> object:
-        problem = name_problem(value, "an asset", "")
-        if problem is not None:
-            raise ValueError(str(problem))
-        return value
-
-    @pydantic.field_validator("depends_on", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        if isinstance(value, str):
-            raise ValueError("it is a list of names: write [...] around the one name")
-        return value
-
-
-def _function_problem(function: object, where: str) -> Problem | None:
-    if not callable(function) or isinstance(function, type):
-        return Problem(f"an asset is made by a function, not {function!r:.80}", where)
-    subject = f"asset function {own_name(function)!r:.80}"
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return Problem("it is async; FlowStone runs it in a thread", where, subject, "use def")
-    if inspect.isgeneratorfunction(function):
-        return Problem("it is a generator: calling it would do nothing", where, subject)
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        return Problem("it must take one argument, the context", where, subject)
-    except ValueError:  # a function written in C may have no signature
-        pass
-    return None
+        self._assets[asset.name] = asset
+        return asset.name
 
 
 def _caller() -> str:

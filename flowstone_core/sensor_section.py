@@ -31,7 +31,7 @@ USUAL_DISTRIBUTIONS = {
 """The distributions that provide the sensor types people will ask for."""
 
 _COMMON = frozenset(SensorSettings.model_fields)
-_OWN = frozenset({"type", "asset"})
+_OWN = frozenset({"type", "asset", "on_trigger"})
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,15 @@ class SensorSections:
         stray = dict(strays(section, known))
         problems += stray.values()
         asset = section.settings.get("asset")
+        named = asset.value if asset is not None else None
+        if "on_trigger" in section.settings:
+            named = name
         declaration, wrong = declare_sensor(
             name,
             sensor_class,
             field_values(section, model, leave={*_OWN, *stray}),
             assets=self.assets,
-            asset=asset.value if asset is not None and asset.value in self.assets else None,
+            asset=named if named in self.assets else None,
             where=section.where(),
             places=places(section),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pydantic
 
 from flowstone_core.asset import Asset, AssetGraph
+from flowstone_core.asset_declaration import declare_handler
 from flowstone_core.config import Config, hidden_in_urls
 from flowstone_core.declaration import SensorDeclaration, pydantic_problems
 from flowstone_core.engine import Engine
@@ -239,8 +240,9 @@ class _Checks:
         return found
 
     def assets(self, pipelines: Iterable[Pipeline]) -> AssetGraph:
-        """Join the assets; the first of a name counts."""
+        """Join the assets, the functions that sensors name included; the first of a name counts."""
         joined = [asset for pipeline in pipelines for asset in pipeline.assets.values()]
+        joined += self._handlers({asset.name: asset for asset in joined})
         try:
             return AssetGraph(joined)
         except ValidationError as error:
@@ -249,6 +251,25 @@ class _Checks:
         for asset in joined:
             first.setdefault(asset.name, asset)
         return AssetGraph(first.values())
+
+    def _handlers(self, known: Mapping[str, Asset]) -> Iterator[Asset]:
+        """Import what sensors of the file name as ``on_trigger``."""
+        for name, section in self.config.sensors:
+            setting = section.settings.get("on_trigger")
+            if setting is None or "type" not in section.settings:
+                continue
+            where, subject = section.where("on_trigger"), f"{section.title} on_trigger"
+            try:
+                function = load_reference(setting.value, self.folder, where, subject)
+            except ValidationError as error:
+                self._add(error.problems)
+                continue
+            asset = section.settings.get("asset")
+            named = None if asset is None else asset.value
+            handler, problems = declare_handler(function, name, named, known, where)
+            self._add(replace(problem, subject=subject) for problem in problems)
+            if handler is not None:
+                yield handler
 
     def declared(self, pipelines: Iterable[Pipeline]) -> dict[str, SensorDeclaration]:
         """Join the sensors that pipelines declare; the first of a name counts."""

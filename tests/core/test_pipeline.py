@@ -335,3 +335,47 @@ class TestPlace:
         with pytest.raises(ValidationError) as caught:
             space["declare"](shop, raw)
         problems(caught, here(-1))
+
+
+# -- on_trigger ------------------------------------------------------------------------------------
+
+
+def test_a_function_stands_for_the_asset_of_a_sensor():
+    pipeline = Pipeline("shop")
+    pipeline.sensor("feed", Feed, on_trigger=raw, bucket="shop")
+    assert pipeline.assets["feed"].function is raw
+    assert pipeline.sensors["feed"].asset == "feed"
+    assert pipeline.assets["feed"].where == pipeline.sensors["feed"].where
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"asset": "raw"}, "asset and on_trigger exclude each other"),
+        ({"on_trigger": "shop:raw"}, "'shop:raw' is a text"),
+        ({"on_trigger": 5}, "not 5"),
+        ({"on_trigger": lambda: None}, "it must take one argument, the context"),
+    ],
+)
+def test_what_is_wrong_with_on_trigger_is_said_with_the_rest(options, said):
+    pipeline = Pipeline("shop")
+    pipeline.asset(raw)
+    with pytest.raises(ValidationError) as caught:
+        pipeline.sensor("feed", Feed, **{"on_trigger": raw, "bukket": "shop"} | options)
+    assert said in str(caught.value)
+    assert "bukket" in str(caught.value)
+    assert list(pipeline.assets) == ["raw"]
+    assert not pipeline.sensors
+
+
+def test_on_trigger_of_a_sensor_named_like_an_asset():
+    pipeline = Pipeline("shop")
+    pipeline.asset(raw)
+    with pytest.raises(ValidationError, match="there is already an asset 'raw'"):
+        pipeline.sensor("raw", Feed, on_trigger=raw, bucket="shop")
+
+
+def test_a_name_that_is_none_is_said_once():
+    with pytest.raises(ValidationError) as caught:
+        Pipeline("shop").sensor("a:b", Feed, on_trigger=raw, bucket="shop")
+    assert str(caught.value).count("is no name") == 1

@@ -466,3 +466,55 @@ def test_thousands_of_problems_in_a_few_seconds(problems):
 
 def test_plugins_are_looked_for_when_none_are_given():
     assert validate(Config()).run.engine == "local"
+
+
+def test_on_trigger_names_a_function_beside_the_file(check, module):
+    name = module('def handle(context):\n    """Handles."""\n')
+    settings = check(
+        f"""
+        [flowstone:sensor:feed]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handle
+        """
+    )
+    assert settings.sensors["feed"].asset == "feed"
+    assert settings.assets["feed"].description == "Handles."
+
+
+def test_everything_that_is_wrong_with_on_trigger(problems, module):
+    name = module("def handle(): ...\ndef other(context): ...\n")
+    text = f"""
+        [flowstone:sensor:one]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handel
+        [flowstone:sensor:two]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handle
+        [flowstone:sensor:raw_orders]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:other
+        asset = raw_orders
+        [flowstone:sensor:three]
+        type = bucket
+        bucket = shop
+        on_trigger =
+        """
+    said = problems(text, shop())
+    subject = "[flowstone:sensor:{}] on_trigger"
+    assert said[0] == (
+        f"flowstone.cfg:5: {subject.format('one')}: {name} has nothing named 'handel' "
+        "(did you mean 'handle'?)"
+    )
+    assert said[1].startswith(
+        f"flowstone.cfg:9: {subject.format('two')}: it must take one argument, the context"
+    )
+    assert said[2].startswith(
+        f"flowstone.cfg:13: {subject.format('raw_orders')}: asset and on_trigger exclude each other"
+    )
+    assert "there is already an asset 'raw_orders'" in said[3]
+    assert said[4].startswith(f"flowstone.cfg:18: {subject.format('three')}: '' is no reference")
+    assert len(said) == 5
