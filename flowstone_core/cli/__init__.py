@@ -11,6 +11,7 @@ from flowstone_core.cli.check import check
 from flowstone_core.cli.database import db
 from flowstone_core.cli.events import events
 from flowstone_core.cli.materializations import materializations, materialize
+from flowstone_core.cli.new_plugin import new_plugin
 from flowstone_core.cli.plugins import plugins
 from flowstone_core.cli.root import root
 from flowstone_core.cli.run import run
@@ -30,6 +31,7 @@ for _command in (
     backfill,
     materializations,
     db,
+    new_plugin,
 ):
     root.add_command(_command)
 

@@ -17,8 +17,8 @@ HEAVY = {
     "schedule", "sqlalchemy", "stevedore", "structlog", "tenacity",
 }  # fmt: skip
 OURS = [
-    "backfill", "check", "db", "events", "materializations", "materialize", "plugins", "run",
-    "schedules", "sensors", "status",
+    "backfill", "check", "db", "events", "materializations", "materialize", "new-plugin",
+    "plugins", "run", "schedules", "sensors", "status",
 ]  # fmt: skip
 SAY_WHAT_IS_IMPORTED = """
 import atexit, sys
