@@ -126,8 +126,10 @@ class Scratch:
             return
         pipeline = Pipeline("stands-in")
         sections = (*config.sensors, *config.schedules)
-        for asset in {section.settings["asset"].value for _, section in sections}:
-            pipeline.asset(name=asset)(lambda context: None)
+        for _, section in sections:
+            asset = section.settings.get("asset")
+            if asset is not None and asset.value not in pipeline.assets:
+                pipeline.asset(name=asset.value)(lambda context: None)
         checked = validate(config, pipelines=[pipeline])
         assert len(checked.sensors) + len(checked.schedules) == len(sections)
 
