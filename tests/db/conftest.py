@@ -1,8 +1,13 @@
-"""Real databases: a file of SQLite, a database on a PostgreSQL server, and sensors on them."""
+"""Real databases: files of SQLite, databases on servers of PostgreSQL and MariaDB; and sensors."""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sqlite3
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +98,121 @@ def postgresql_database(postgresql: Any) -> Iterator[PostgresqlDatabase]:
         database = PostgresqlDatabase(url)
         yield database
         database.connection.close()
+
+
+class MariadbServer:
+    """A server of its own with one database, reached by a socket; and who is root there."""
+
+    SCRIPTS = ("system_tables", "performance_tables", "system_tables_data")
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        (folder / "data").mkdir()
+        self._command = [binary, "--no-defaults", f"--datadir={folder / 'data'}"]
+        if os.geteuid() == 0:
+            # The server refuses to run as root.
+            self._command.append("--user=nobody")
+            folder.chmod(0o755)
+            for path in (folder, folder / "data"):
+                shutil.chown(path, "nobody")
+        self._bootstrap()
+        self._start()
+        self.url = f"mariadb://root@localhost/shop?unix_socket={self.socket}"
+        self.connection = self.connect()
+
+    def connect(self, *, autocommit: bool = True) -> Any:
+        import pymysql
+
+        return pymysql.connect(
+            unix_socket=str(self.socket), user="root", database="shop", autocommit=autocommit
+        )
+
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return list(cursor.fetchall())
+
+    def empty(self) -> None:
+        """Give the database back as it was at first."""
+        self.execute("DROP DATABASE shop")
+        self.execute("CREATE DATABASE shop")
+        self.execute("USE shop")
+
+    def stop(self) -> None:
+        self.connection.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def _bootstrap(self) -> None:
+        """Make the system tables, as mariadb-install-db does, which needs the client's package."""
+        command = [self._command[0], "--no-defaults", "--verbose", "--help"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        said = dict(
+            re.findall(r"^(lc-messages-dir|character-sets-dir) +(/\S+)", told, re.MULTILINE)
+        )
+        folder = Path(said.get("lc-messages-dir", Path(said["character-sets-dir"]).parent))
+        scripts = [(folder / f"mysql_{name}.sql").read_text() for name in self.SCRIPTS]
+        first = ["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket=NULL;"]
+        first += ["SET @skip_auth_anonymous=1;"]
+        text = "\n".join([*first, *scripts, "CREATE DATABASE shop;\n"])
+        with (self.folder / "log").open("wb") as log:
+            subprocess.run(
+                [*self._command, "--bootstrap"],
+                input=text.encode(),
+                check=True,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _start(self) -> None:
+        options = ["--skip-networking", f"--socket={self.socket}", "--innodb-flush-method=nosync"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        pause = SystemClock().waker()
+        while not self.socket.exists():
+            if self._process.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text())
+            pause.wait(0.02)
+
+
+def mariadb_binary() -> str:
+    """Return the path of a MariaDB server; where none is, the test is skipped."""
+    pytest.importorskip("pymysql", reason="PyMySQL is not installed")
+    folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    named = os.environ.get("FLOWSTONE_MARIADB_BIN")
+    for name in (named,) if named else ("mariadbd", "mysqld"):
+        binary = shutil.which(name, path=folders)
+        if binary is not None:
+            command = [binary, "--no-defaults", "--version"]
+            told = subprocess.run(command, check=True, capture_output=True).stdout
+            if b"MariaDB" in told:
+                return binary
+    pytest.skip("no MariaDB server here: no mariadbd on PATH, and FLOWSTONE_MARIADB_BIN names none")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A running MariaDB."""
+    binary = mariadb_binary()
+    # Not under pytest's folder: whoever the server runs as must get in, and a socket's path is
+    # to be short.
+    folder = Path(tempfile.mkdtemp(prefix="flowstone-maria-"))
+    try:
+        server = MariadbServer(binary, folder)
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def mariadb_database(mariadb: MariadbServer) -> MariadbServer:
+    """An empty database on MariaDB."""
+    mariadb.empty()
+    return mariadb
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

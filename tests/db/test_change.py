@@ -67,7 +67,7 @@ def test_the_main_job(make: Make, database: Any) -> None:
     assert payload(sensor.poll(fallen.state)) == {"value": None, "previous": 240}
 
 
-def test_q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
+def test_Q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
     sensor = make("SELECT item, cents FROM price")
     state = sensor.init()
     assert sensor.poll(state).state is state
@@ -84,13 +84,13 @@ def test_q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
     assert isinstance(sensor.poll(gone.state), NotTriggered)
 
 
-def test_q3_a_change_of_type_is_a_change(make: Make) -> None:
+def test_Q3_a_change_of_type_is_a_change(make: Make) -> None:
     numbers, texts = make("SELECT 1 AS n"), make("SELECT '1' AS n")
     state = numbers.poll(numbers.init()).state
     assert payload(texts.poll(state)) == {"value": "1", "previous": 1}
 
 
-def test_q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+def test_Q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
     query = """SELECT 1.50 AS d, 'NaN'::float8 AS f, true AS b, '2025-01-15'::date AS day,
         '2025-01-15 10:00+02'::timestamptz AS t, '2025-01-15 10:00'::timestamp AS naive,
         'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS u, '\\x00'::bytea AS raw,
@@ -121,7 +121,7 @@ def test_q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_data
         odd.poll(odd.init())
 
 
-def test_q3_bytes_of_sqlite(make_sensor: Callable[..., Any], sqlite_file: Any) -> None:
+def test_Q3_bytes_of_sqlite(make_sensor: Callable[..., Any], sqlite_file: Any) -> None:
     sensor = make_sensor(DatabaseChange, url=sqlite_file.url, query="SELECT x'00' AS raw, 1.0 AS f")
     value = payload(sensor.poll(sensor.init()))["value"]
     assert json.dumps(value) == '{"raw": {"bytes": "AA=="}, "f": 1.0}'

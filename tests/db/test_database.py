@@ -72,7 +72,7 @@ Open = Callable[..., Database]
         "SELECT 1; DELETE FROM t",
     ],
 )
-def test_q7_sqlite_does_nothing_but_read(
+def test_Q7_sqlite_does_nothing_but_read(
     open_database: Open, sqlite_file: Any, tmp_path: Any, statement: str
 ) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
@@ -86,7 +86,7 @@ def test_q7_sqlite_does_nothing_but_read(
     assert sqlite_file.execute("SELECT name FROM sqlite_schema") == [("t",)]
 
 
-def test_q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
+def test_Q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
     reader = open_database(sqlite_file.url)
     with reader.reading() as connection:
@@ -133,7 +133,7 @@ def test_a_locked_file_is_a_passing_failure(open_database: Open, sqlite_file: An
     assert ask(reader, "SELECT * FROM t") == []
 
 
-def test_q6_sqlite_stops_a_query_that_never_returns(
+def test_Q6_sqlite_stops_a_query_that_never_returns(
     open_database: Open, sqlite_file: Any, clock: Any
 ) -> None:
     reader = open_database(sqlite_file.url, timeout="5s")
@@ -145,7 +145,7 @@ def test_q6_sqlite_stops_a_query_that_never_returns(
     assert ask(reader, "SELECT 1") == [(1,)]
 
 
-def test_q6_postgresql_stops_a_query_that_never_returns(
+def test_Q6_postgresql_stops_a_query_that_never_returns(
     open_database: Open, postgresql_database: Any
 ) -> None:
     reader = open_database(postgresql_database.url, timeout=timedelta(milliseconds=50))
@@ -172,7 +172,7 @@ def test_q6_postgresql_stops_a_query_that_never_returns(
         "COMMIT",
     ],
 )
-def test_q7_postgresql_does_nothing_but_read(
+def test_Q7_postgresql_does_nothing_but_read(
     open_database: Open, postgresql_database: Any, statement: str
 ) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT 1 AS n")
@@ -186,7 +186,7 @@ def test_q7_postgresql_does_nothing_but_read(
     assert postgresql_database.execute("SELECT n FROM t") == [(1,)]
 
 
-def test_q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_database: Any) -> None:
+def test_Q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_database: Any) -> None:
     reader = open_database(postgresql_database.url)
     with reader.reading() as connection:
         connection.exec_driver_sql("SELECT set_config('statement_timeout', '0', false)")
@@ -196,7 +196,7 @@ def test_q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_data
     assert ask(reader, "SHOW statement_timeout") == [("30s",)]
 
 
-def test_q8_a_connection_that_went_stale_is_replaced(
+def test_Q8_a_connection_that_went_stale_is_replaced(
     open_database: Open, postgresql_database: Any
 ) -> None:
     reader = open_database(postgresql_database.url)
@@ -205,7 +205,7 @@ def test_q8_a_connection_that_went_stale_is_replaced(
     assert ask(reader, "SELECT pg_backend_pid()") != [(pid,)]
 
 
-def test_q8_there_is_one_connection_and_it_is_closed(
+def test_Q8_there_is_one_connection_and_it_is_closed(
     open_database: Open, postgresql_database: Any
 ) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone'"
@@ -274,7 +274,7 @@ def test_a_driver_that_is_not_installed_is_named(
         ask(open_database(f"{backend}://host/shop"), "SELECT 1")
 
 
-def test_q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
+def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
     half = timedelta(milliseconds=500)
     assert "SET SESSION max_execution_time = 500" in opening("mysql", half)
     assert "SET SESSION max_statement_time = 0.5" in opening("mariadb", half)

@@ -89,7 +89,7 @@ def test_the_main_job(make: Make, database: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
+def test_Q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
     make: Make, database: Any, mode: str, limit: int
 ) -> None:
     times = ["08:00:00"] * 3 + ["08:00:01"] * 4 + ["08:00:02"]
@@ -106,7 +106,7 @@ def test_q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
     assert sum(counts(sensor.poll(state)).values()) == 1
 
 
-def test_q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
+def test_Q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
     add(database, (1, "08:00:00"), (1, "08:00:00"), (1, "08:00:00"), (2, "08:00:00"))
     sensor = make(row_limit=1)
     first = sensor.poll(sensor.init())
@@ -114,7 +114,7 @@ def test_q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
     assert counts(sensor.poll(first.state)) == {DAY: 1}
 
 
-def test_q5_rows_are_streamed_up_to_the_limit(
+def test_Q5_rows_are_streamed_up_to_the_limit(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute(
@@ -136,7 +136,7 @@ def test_q5_rows_are_streamed_up_to_the_limit(
     assert (rows, polls) == (20_000, 2)
 
 
-def test_q1_lag_leaves_young_rows_for_later(
+def test_Q1_lag_leaves_young_rows_for_later(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     """Two sessions; the one that began first commits last, within the lag."""
@@ -154,9 +154,17 @@ def test_q1_lag_leaves_young_rows_for_later(
     # What an hour would do: the rows get older.
     postgresql_database.execute("UPDATE orders SET at = at - interval '2 hours'")
     assert sum(counts(sensor.poll(first.state)).values()) == 2
-    # Without any lag, the same rows would have been passed over: the clock alone cannot know.
+    # What the lag is for: without it the row that comes late is passed over.
     hasty = make_sensor(DatabaseRows, **options, timestamp_column="at", lag="0s")
-    assert sum(counts(hasty.poll(hasty.init())).values()) == 2
+    state = hasty.poll(hasty.init()).state
+    slow = postgresql_database.connect()
+    slow.execute("INSERT INTO orders VALUES (3, now() - interval '1 minute')")
+    postgresql_database.execute("INSERT INTO orders VALUES (4, now() - interval '1 second')")
+    first = hasty.poll(state)
+    slow.commit()
+    slow.close()
+    assert sum(counts(first).values()) == 1
+    assert counts(hasty.poll(first.state)) == {}
 
 
 @pytest.fixture
@@ -178,7 +186,7 @@ def queue(make_sensor: Callable[..., Any], postgresql_database: Any) -> Make:
     return made
 
 
-def test_q1_a_lower_id_that_is_committed_later_is_not_passed_over(
+def test_Q1_a_lower_id_that_is_committed_later_is_not_passed_over(
     queue: Make, postgresql_database: Any
 ) -> None:
     sensor = queue()
@@ -205,7 +213,7 @@ def test_q1_a_lower_id_that_is_committed_later_is_not_passed_over(
     assert counts(hasty.poll(first.state)) == {}
 
 
-def test_q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
+def test_Q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
     queue: Make, postgresql_database: Any
 ) -> None:
     """Its transaction id is lower than the other's, or higher, or not given out yet."""
@@ -225,7 +233,7 @@ def test_q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
     fast.close()
 
 
-def test_q1_a_timestamp_of_a_transactions_start_is_waited_for(
+def test_Q1_a_timestamp_of_a_transactions_start_is_waited_for(
     queue: Make, postgresql_database: Any
 ) -> None:
     sensor = queue(mode="timestamp", horizon="snapshot", lag="0s")
@@ -240,7 +248,7 @@ def test_q1_a_timestamp_of_a_transactions_start_is_waited_for(
     assert sum(counts(sensor.poll(stored(held.state))).values()) == 2
 
 
-def test_q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
+def test_Q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
     queue: Make, postgresql_database: Any
 ) -> None:
     """There is always one open, but never the same one for long."""
@@ -264,7 +272,7 @@ def test_q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
     assert found + rows == 11
 
 
-def test_q1_transactions_in_other_databases_are_not_waited_for(
+def test_Q1_transactions_in_other_databases_are_not_waited_for(
     queue: Make, postgresql_database: Any, postgresql: Any
 ) -> None:
     sensor = queue()
@@ -275,7 +283,7 @@ def test_q1_transactions_in_other_databases_are_not_waited_for(
         stranger.rollback()
 
 
-def test_q1_a_reader_without_rights_sees_open_transactions_too(
+def test_Q1_a_reader_without_rights_sees_open_transactions_too(
     queue: Make, postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE ROLE reader LOGIN")
@@ -296,7 +304,7 @@ def test_q1_a_reader_without_rights_sees_open_transactions_too(
 
 
 @pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])
-def test_q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: str) -> None:
+def test_Q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: str) -> None:
     add(database, (1, "08:00:00"), (2, None), (3, None))
     sensor = make(mode=mode)
     with pytest.raises(CursorError, match="2 rows have NULL in at"):
@@ -305,7 +313,7 @@ def test_q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: st
     assert counts(settled.poll(settled.init())) == {DAY: 1}
 
 
-def test_q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+def test_Q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT unnest('{1,NaN,NaN}'::numeric[]) AS id")
     options = {"url": postgresql_database.url, "table": "t", "mode": "incrementing"}
     sensor = make_sensor(
@@ -327,7 +335,7 @@ def test_q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database:
         both.poll(both.init())
 
 
-def test_q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: Any) -> None:
+def test_Q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: Any) -> None:
     sensor = make(mode="incrementing", partition_column="tenant")
     add(database, (1, "08:00:00"))
     state = sensor.poll(sensor.init()).state
@@ -340,7 +348,7 @@ def test_q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: 
         text.poll(stored(state))
 
 
-def test_q3_ids_of_many_types_are_a_cursor(
+def test_Q3_ids_of_many_types_are_a_cursor(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     for kind, values in {
@@ -370,7 +378,7 @@ def test_q3_ids_of_many_types_are_a_cursor(
         assert isinstance(sensor.poll(stored(state)), NotTriggered)
 
 
-def test_q3_booleans_and_dates_are_no_cursor(
+def test_Q3_booleans_and_dates_are_no_cursor(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT true AS flag, '2025-01-15'::date AS day")
@@ -385,7 +393,7 @@ def test_q3_booleans_and_dates_are_no_cursor(
         day.poll(day.init())
 
 
-def test_q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
+def test_Q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE TABLE t (at TIMESTAMP)")
@@ -409,7 +417,7 @@ def test_q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
 
 
 @pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
-def test_q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str) -> None:
+def test_Q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str) -> None:
     options = {"partition_column": "tenant"} if mode == "incrementing" else {}
     sensor = make(mode=mode, **options)
     add(database, (1, "08:00:00"), (2, "09:00:00"))
@@ -424,7 +432,7 @@ def test_q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str)
     assert sum(counts(sensor.poll(stored(state))).values()) == 1
 
 
-def test_q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any) -> None:
+def test_Q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any) -> None:
     sensor = make(if_max_falls="go_on")
     add(database, (1, "08:00:00"))
     state = sensor.poll(sensor.init()).state
@@ -438,7 +446,7 @@ def test_q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any)
     assert counts(sensor.poll(empty.state)) == {DAY: 1}
 
 
-def test_q6_a_poll_that_takes_too_long_keeps_the_state(
+def test_Q6_a_poll_that_takes_too_long_keeps_the_state(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     sensor = make_sensor(
@@ -462,7 +470,7 @@ def test_q6_a_poll_that_takes_too_long_keeps_the_state(
         "WITH gone AS (DELETE FROM orders RETURNING id) SELECT id FROM gone",
     ],
 )
-def test_q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str) -> None:
+def test_Q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str) -> None:
     add(database, (1, "08:00:00"))
     sensor = make(query=query, mode="incrementing", partition_fn=lambda row: DAY)
     with pytest.raises(QueryError):
@@ -470,7 +478,7 @@ def test_q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str)
     assert database.execute("SELECT id FROM orders") == [(1,)]
 
 
-def test_q8_a_sensor_survives_a_restart_of_the_server(
+def test_Q8_a_sensor_survives_a_restart_of_the_server(
     make: Make, database: Any, request: pytest.FixtureRequest
 ) -> None:
     add(database, (1, "08:00:00"))
@@ -483,7 +491,7 @@ def test_q8_a_sensor_survives_a_restart_of_the_server(
     assert counts(sensor.poll(state)) == {DAY: 1}
 
 
-def test_q9_values_and_names_are_never_part_of_a_statement(make: Make, database: Any) -> None:
+def test_Q9_values_and_names_are_never_part_of_a_statement(make: Make, database: Any) -> None:
     evil = "x'; DROP TABLE orders; --"
     database.execute('CREATE TABLE "Odd; name" ("i""d" TEXT, "par%t:ition" TEXT)')
     mark = "?" if database.url.startswith("sqlite") else "%s"

@@ -39,7 +39,7 @@ FORMS: list[tuple[object, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "form"), FORMS)
-def test_q3_a_value_has_one_form_and_comes_back_from_it(value: Any, form: Any) -> None:
+def test_Q3_a_value_has_one_form_and_comes_back_from_it(value: Any, form: Any) -> None:
     written = encode_value(value)
     assert canonical(written) == canonical(form)
     back = decode_value(json.loads(json.dumps(written)))
@@ -59,11 +59,11 @@ def test_q3_a_value_has_one_form_and_comes_back_from_it(value: Any, form: Any) -
         (memoryview(b"\x00"), {"bytes": "AA=="}),
     ],
 )
-def test_q3_what_is_not_read_back_has_a_form_too(value: Any, form: Any) -> None:
+def test_Q3_what_is_not_read_back_has_a_form_too(value: Any, form: Any) -> None:
     assert canonical(encode_value(value)) == canonical(form)
 
 
-def test_q3_values_of_different_types_differ() -> None:
+def test_Q3_values_of_different_types_differ() -> None:
     values = [1, 1.0, True, "1", Decimal(1), None, "", 0, False, "2025-01-15", date(2025, 1, 15)]
     values += [datetime(2025, 1, 15), datetime(2025, 1, 15, tzinfo=UTC)]  # noqa: DTZ001
     assert len({canonical(encode_value(value)) for value in values}) == len(values)
