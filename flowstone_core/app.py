@@ -141,7 +141,11 @@ class Flowstone:
 
         Raises:
             StoreError: If the store cannot be used.
+            ConflictError: If the script that calls it is being imported by one of its children.
         """
+        from flowstone_core.child import refuse_in_child
+
+        refuse_in_child()
         self._supervisor = self._wire(watch)
         return self._supervisor.run_once() if once else self._supervisor.run(duration)
 

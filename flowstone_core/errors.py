@@ -111,6 +111,12 @@ class PollTimeoutError(FlowstoneError, TimeoutError):
     retryable = True
 
 
+class ChildDiedError(FlowstoneError):
+    """A process that foreign code runs in has ended before it answered."""
+
+    retryable = True
+
+
 class StoreError(FlowstoneError):
     """The store cannot be used: refused (newer, foreign, corrupt) or misconfigured."""
 

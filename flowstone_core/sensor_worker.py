@@ -1,8 +1,7 @@
-"""One sensor's life in a runner: its instance, and what is known of it."""
+"""One sensor's life in a runner: whose turn it is, and what is known of it."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import zlib
 from functools import partial
@@ -10,13 +9,11 @@ from functools import partial
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
 from flowstone_core.decision import Decision, Observation, TickRules, decide
-from flowstone_core.declaration import AnySensor, SensorDeclaration
-from flowstone_core.document import STATE_LIMIT, dump_document, load_document
-from flowstone_core.errors import OutcomeError, PollTimeoutError, ValidationError, describe
-from flowstone_core.logger import IdsLogger
+from flowstone_core.declaration import SensorDeclaration
+from flowstone_core.errors import PollTimeoutError
 from flowstone_core.redaction import Redactor
 from flowstone_core.retry import backoff_delay
-from flowstone_core.sensor import PollContext
+from flowstone_core.sensor_host import ProcessHost, SensorHost, ThreadHost
 from flowstone_core.tick import SensorMemory, TickCommit
 from flowstone_core.worker import AnyDecision, Worker
 
@@ -47,20 +44,20 @@ class SensorWorker(Worker):
         super().__init__("sensor", declaration.name, settings.deadline.total_seconds())
         self.every = settings.every.total_seconds()
         self.memory = SensorMemory()
-        self._declaration = declaration
         self._clock = clock
-        self._redact = redact
         self._rules = TickRules(
             declaration.name,
             declaration.asset,
-            assets,
+            frozenset(assets),
             settings.max_events,
             settings.first_poll == "baseline",
             settings.quarantine_after,
             partial(backoff_delay, first=settings.backoff, limit=settings.backoff_limit),
             redact,
         )
-        self._sensor: AnySensor | None = None
+        make = ThreadHost if settings.isolation == "thread" else ProcessHost
+        self._host: SensorHost = make(declaration, self._rules, clock)
+        self._killed = False
 
     @property
     def tickable(self) -> bool:
@@ -109,29 +106,14 @@ class SensorWorker(Worker):
         """
         # Read once: an operator's reset may replace it while the poll runs, and what is decided
         # on the old one must then be refused by the store.
-        memory = self.memory
-        started_at = self._clock.now()
-        initial: str | None = None
-        raised = False
-        outcome: object
-        try:
-            sensor = self._instance()
-            if memory.state is None:
-                initial = _initial_state(sensor)
-            outcome = sensor.poll(load_document(memory.state or initial or "null"))
-            if inspect.iscoroutine(outcome):
-                outcome.close()
-        except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
-            outcome, raised = error, True
-        if not self._end(turn):
-            text = describe(outcome, self._redact) if isinstance(outcome, BaseException) else ""
-            logger.warning(
-                "late result discarded",
-                extra={"sensor": self.name, "outcome": type(outcome).__name__, "error": text},
-            )
-            return None
-        observation = Observation(outcome, started_at, self._clock.now(), raised, initial)
-        return decide(self._rules, memory, observation)
+        decision = self._host.tick(self.memory)
+        if self._end(turn):
+            return decision
+        if not self._killed:
+            extra = {"sensor": self.name, "outcome": decision.outcome, "error": decision.error}
+            logger.warning("late result discarded", extra=extra)
+        self._killed = False
+        return None
 
     def expire(self, turn: int) -> Decision[TickCommit] | None:
         """End a turn that is past its deadline; in the scheduler.
@@ -141,13 +123,17 @@ class SensorWorker(Worker):
         """
         if not self._end(turn):
             return None
+        hint = "its late result is discarded, and it is not polled again before it returns"
+        self._killed = self._host.kill()
+        if self._killed:
+            hint = "its process was killed"
         seconds = f"{self.deadline:g} s"
-        return self._failed(
-            PollTimeoutError(
-                f"the poll did not come back within its deadline of {seconds}",
-                hint="its late result is discarded, and it is not polled again before it returns",
-            )
-        )
+        message = f"the poll did not come back within its deadline of {seconds}"
+        return self._failed(PollTimeoutError(message, hint=hint))
+
+    def stop(self) -> None:
+        """See `Worker.stop`."""
+        self._host.kill()
 
     def connect(self) -> str | None:
         """Ask the sensor to prove that it reaches its source; blocks, and never raises.
@@ -155,11 +141,7 @@ class SensorWorker(Worker):
         Returns:
             Why it does not; None if it does.
         """
-        try:
-            self._instance().connect()
-        except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
-            return describe(error, self._redact)
-        return None
+        return self._host.connect()
 
     def refuse(self, error: Exception) -> Decision[TickCommit]:
         """Decide what it amounts to that the store refused what a good tick wanted to write."""
@@ -173,31 +155,8 @@ class SensorWorker(Worker):
 
     def cleanup(self) -> None:
         """Have the sensor close what it holds; in a thread of the pool, and never raises."""
-        sensor, self._sensor = self._sensor, None
-        if sensor is None:
-            return
-        try:
-            sensor.cleanup()
-        except BaseException as error:  # noqa: BLE001
-            logger.warning(
-                "cleanup failed",
-                extra={"sensor": self.name, "error": describe(error, self._redact)},
-            )
-
-    def _instance(self) -> AnySensor:
-        if self._sensor is None:
-            log = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": self.name})
-            context = PollContext(self.name, log, self._clock)
-            self._sensor = self._declaration.sensor_class(self._declaration.config, context)
-        return self._sensor
+        self._host.cleanup()
 
     def _failed(self, error: Exception) -> Decision[TickCommit]:
         now = self._clock.now()
         return decide(self._rules, self.memory, Observation(error, now, now, raised=True))
-
-
-def _initial_state(sensor: AnySensor) -> str:
-    try:
-        return dump_document(sensor.init(), what="the state from init", limit=STATE_LIMIT)
-    except ValidationError as error:
-        raise OutcomeError(error.message) from None

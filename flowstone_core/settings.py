@@ -69,6 +69,9 @@ class SensorSettings(BaseModel):
     deadline: PositiveDuration = Field(
         timedelta(seconds=60), description="a poll past it is a timed-out tick"
     )
+    isolation: Literal["thread", "process"] = Field(
+        "thread", description="process: it is polled in one of its own, killed at its deadline"
+    )
     backoff: PositiveDuration = Field(
         timedelta(seconds=5), description="the first delay after a failure; doubled each time"
     )

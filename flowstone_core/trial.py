@@ -103,6 +103,7 @@ class _Trial(Call):
     def expired(self) -> None:
         """Wait for it no longer."""
         self.give_up()
+        self.worker.stop()
         self._over(self)
 
     @abstractmethod

@@ -66,9 +66,13 @@ class CleanupCall(Call):
     def run(self) -> None:
         """Have the sensor clean up."""
         self._worker.cleanup()
-        self.expired()
+        self._end()
 
     def expired(self) -> None:
         """Wait for it no longer."""
+        self._worker.stop()
+        self._end()
+
+    def _end(self) -> None:
         self.done = True
         self._on_done()

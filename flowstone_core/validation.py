@@ -291,6 +291,7 @@ class _Checks:
             self._add(problems)
             if declaration is not None:
                 found[name] = declaration
+        self._add(problem for each in found.values() for problem in _isolation_problems(each))
         return found
 
     def schedules(
@@ -346,6 +347,18 @@ class _Checks:
             return not own, int(match[1]) if own and match is not None else 0
 
         return sorted(dict.fromkeys(self.problems), key=position)
+
+
+def _isolation_problems(sensor: SensorDeclaration) -> Iterator[Problem]:
+    if sensor.settings.isolation == "thread":
+        return
+    from flowstone_core.child import send_problem
+
+    wrong = send_problem(sensor.sensor_class, sensor.config)
+    if wrong is not None:
+        subject = f"sensor {sensor.name!r} isolation"
+        hint = "its class, and all in its settings, must be found at the top level of a module"
+        yield Problem(f"it cannot be sent to a process: {wrong}", sensor.where, subject, hint)
 
 
 def _normal(distribution: str) -> str:

@@ -107,6 +107,9 @@ class Worker(ABC):
     def cleanup(self) -> None:  # noqa: B027 - few have anything to close
         """Close what it holds; in a thread of the pool, and never raises."""
 
+    def stop(self) -> None:  # noqa: B027 - few can
+        """End the call that runs, if that can be done; any thread, and never raises."""
+
     def begin(self) -> int | None:
         """Begin a turn.
 

@@ -218,10 +218,10 @@ def test_failures_back_off_and_a_good_poll_resets(house):
     assert first.last_error == "OSError: one"
     house.clock.set_now(first.memory.not_before)
     while feed.polls == 1:
-        house.pass_time(runner, 60)
+        house.pass_time(runner, 1)
     assert house.store.sensor("feed").memory.failures == 2
     while feed.polls == 2:
-        house.pass_time(runner, 60)
+        house.pass_time(runner, 1)
     memory = house.store.sensor("feed").memory
     assert (memory.failures, memory.not_before) == (0, None)
     assert house.outcomes("feed") == [TickOutcome.FAILED] * 2 + [TickOutcome.NOT_TRIGGERED]

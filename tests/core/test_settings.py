@@ -10,6 +10,7 @@ def test_the_defaults_of_a_sensor():
     assert SensorSettings().model_dump() == {
         "every": timedelta(seconds=30),
         "deadline": timedelta(seconds=60),
+        "isolation": "thread",
         "backoff": timedelta(seconds=5),
         "backoff_limit": timedelta(minutes=30),
         "quarantine_after": 10,

@@ -169,16 +169,15 @@ def test_errors_are_redacted(fake_clock):
 
 
 def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
-    def poll(state):
-        context.logger.info("hello", extra={"rows": 3})
-        return Triggered(context.clock.now().date(), state)
+    def poll(self, state):
+        self.context.logger.info("hello", extra={"rows": 3})
+        assert self.context.sensor == "probe"
+        return Triggered(self.context.clock.now().date(), state)
 
     worker, sensor_class = worker_of(fake_clock)
-    context = worker._instance().context
-    sensor_class.on_poll = staticmethod(poll)
+    sensor_class.poll = poll
     with caplog.at_level(logging.INFO, "flowstone.sensor"):
         decision = tick(worker)
-    assert context.sensor == "probe"
     assert decision.commits[0].events[0].partition == f"d:{fake_clock.now().date()}"
     assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
 
