@@ -26,6 +26,7 @@ from flowstone_core.settings import SensorSettings
 USUAL_DISTRIBUTIONS = {
     "database_change": "flowstone-db",
     "database_rows": "flowstone-db",
+    "postgres_notify": "flowstone-db",
     "s3_file_arrival": "flowstone-s3",
 }
 """The distributions that provide the sensor types people will ask for."""

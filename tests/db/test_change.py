@@ -258,6 +258,17 @@ def test_a_state_that_cannot_be_read_breaks_the_sensor(
         make("SELECT 1").poll(state)
 
 
+def test_connecting_looks_at_the_query_and_does_not_run_it(
+    make: Make, database: Any, clock: Any
+) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    clock.step = 1.0
+    make(endless).connect()
+    make("(SELECT cents FROM price)" if "sqlite" not in database.url else "VALUES (1)").connect()
+    with pytest.raises(QueryError, match=r"the query failed: .*nothing"):
+        make("SELECT nothing FROM price").connect()
+
+
 def test_the_plugin_offers_its_sensors() -> None:
     assert flowstone_db.FLOWSTONE_API == API_VERSION
     sensors = flowstone_db.flowstone_sensors()

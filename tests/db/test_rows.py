@@ -597,6 +597,21 @@ def test_timestamps_of_several_forms_fail_the_poll(
         sensor.poll(sensor.init())
 
 
+def test_connecting_looks_at_the_columns_and_reads_no_row(make: Make, database: Any) -> None:
+    add(database, (1, "08:00:00"))
+
+    def never(row: Any) -> None:
+        raise AssertionError
+
+    make(partition_fn=never).connect()
+    make(mode="incrementing", partition_column="tenant").connect()
+    for name in ("timestamp_column", "id_column", "partition_column"):
+        with pytest.raises(QueryError, match=r"the query failed: .*nothing"):
+            make(**{name: "nothing"}).connect()
+    with pytest.raises(QueryError, match="the query failed"):
+        make(table="nothing").connect()
+
+
 @pytest.mark.parametrize(
     ("state", "complaint"),
     [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, date
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypedDict
 
 from flowstone_core import (
@@ -14,26 +14,20 @@ from flowstone_core import (
     Partition,
     PollContext,
     Sensor,
-    SensorBroken,
     Triggered,
 )
-from flowstone_db.config import DatabaseChangeConfig
+from flowstone_db.config import DatabaseChangeConfig, RowFunction
 from flowstone_db.database import Database
-from flowstone_db.errors import PartitionError, QueryError
+from flowstone_db.errors import PartitionError
 from flowstone_db.partitioning import by_column, checked
-from flowstone_db.value import canonical, encode_row
+from flowstone_db.question import NO_ROW, Question, differ, is_something, value_of
+from flowstone_db.stored import read_stored
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 VERSION = 1
 """The version of the state's form."""
-
-VALUE_LIMIT = 64 * 1024
-"""Most bytes of JSON of a value: it is stored, and its event has the one before it as well."""
-
-NO_ROW: dict[str, JsonValue] = {"no_row": True}
-"""What stands for the value when the query returns no row."""
 
 
 class ChangeState(TypedDict):
@@ -64,6 +58,10 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
     def __init__(self, config: DatabaseChangeConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
         self._database = Database(config, self.context.clock.monotonic)
+        self._question = Question(self._database, config.query)
+        self._partition_of = config.partition_fn
+        if config.partition is not None:
+            self._partition_of = by_column(config.partition)
 
     def init(self) -> ChangeState:
         """See `Sensor.init`."""
@@ -77,95 +75,62 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
             PartitionError: If the new value has no partition.
             SensorBroken: If the state is not one that this version can read.
         """
-        previous = _previous(state)
-        row = self._row()
-        value = _value(row)
-        if canonical(value) == canonical(previous):
+        previous: JsonValue = read_stored(state, VERSION, itemgetter("value"), "the value there is")
+        row = self._question.ask()
+        value = value_of(row)
+        if not differ(value, previous):
             return NotTriggered(state)
         after = ChangeState(version=VERSION, value=value)
-        partition = self._partition(row) if _something(value) or _something(previous) else None
-        if partition is None:
-            return NotTriggered(after)
-        # Without a key of its own, the event's key is made of its payload and of the count of
-        # good ticks: a value that comes back is another event, and a replay is the same one.
-        return Triggered(Event(partition, payload={"value": value, "previous": previous}), after)
+        today = self.context.clock.now().astimezone(UTC).date()
+        event = change_event(row, value, previous, self._partition_of, today)
+        return NotTriggered(after) if event is None else Triggered(event, after)
+
+    def connect(self) -> None:
+        """See `Sensor.connect`; the query is not run.
+
+        Raises:
+            DatabaseError: If the database cannot be reached, or the query would fail.
+        """
+        self._question.explain()
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
         self._database.close()
 
-    def _row(self) -> Mapping[str, object] | None:
-        with self._database.reading() as connection:
-            result = connection.execution_options(
-                stream_results=True, no_parameters=True
-            ).exec_driver_sql(self.config.query)
-            names = Counter(result.keys())
-            rows = result.fetchmany(2)
-            result.close()
-        name, count = names.most_common(1)[0]
-        if count > 1:
-            raise QueryError(
-                f"the query returns {count} columns named {name!r:.80}",
-                hint="give each a name of its own by AS",
-            )
-        if len(rows) > 1:
-            raise QueryError(
-                "the query returns more than one row",
-                hint="select one: max(...), count(*), or ORDER BY ... LIMIT 1",
-            )
-        return dict(zip(names, rows[0], strict=True)) if rows else None
 
-    def _partition(self, row: Mapping[str, object] | None) -> Partition | None:
-        function = self.config.partition_fn
-        if self.config.partition is not None:
-            function = by_column(self.config.partition)
-        if function is None:
-            return self.context.clock.now().astimezone(UTC).date()
+def change_event(
+    row: Mapping[str, object] | None,
+    value: JsonValue,
+    previous: JsonValue,
+    partition_of: RowFunction | None,
+    today: date,
+) -> Event | None:
+    """Return the event of a value that is not the one before; None if it fires nothing.
+
+    Without a key of its own, the event's key is made of its payload and of the count of good
+    ticks: a value that comes back is another event, and a replay is the same one.
+
+    Args:
+        row: What the value was read from.
+        partition_of: From the row to its partition; None for the day.
+        today: The day of the poll.
+
+    Raises:
+        PartitionError: If the value has no partition.
+    """
+    if not (is_something(value) or is_something(previous)):
+        return None
+    partition: Partition | None = today
+    if partition_of is not None:
         if row is None:
             return None
         try:
-            return checked(function)(row)
+            partition = checked(partition_of)(row)
         except ValueError as error:
             raise PartitionError(
                 f"no partition for the new value: {error}",
                 hint="nothing is recorded until it has one, or partition_fn returns None for it",
             ) from error
-
-
-def _previous(state: ChangeState) -> JsonValue:
-    try:
-        version: object = state["version"]
-        if version == VERSION:
-            return state["value"]
-    except (KeyError, TypeError) as error:
-        raise SensorBroken(
-            f"the stored state cannot be read ({type(error).__name__}): reset the sensor by "
-            "'flowstone sensors reset'; it then fires for the value there is"
-        ) from None
-    raise SensorBroken(
-        f"the stored state has version {version!r:.40}, and this flowstone-db reads version "
-        f"{VERSION}: install the flowstone-db that wrote it, or reset the sensor by "
-        "'flowstone sensors reset'; it then fires for the value there is"
-    )
-
-
-def _value(row: Mapping[str, object] | None) -> JsonValue:
-    if row is None:
-        return NO_ROW
-    try:
-        value = encode_row(row)
-    except ValueError as error:
-        raise QueryError(f"the query returns what has no form here: {error}") from None
-    size = len(canonical(value).encode())
-    if size > VALUE_LIMIT:
-        raise QueryError(
-            f"the value has {size:,} bytes; at most {VALUE_LIMIT:,} are allowed",
-            hint="select what tells that it has changed: a count, a time, md5(...)",
-        )
-    return value
-
-
-def _something(value: JsonValue) -> bool:
-    if isinstance(value, dict):
-        return value != NO_ROW and any(part is not None for part in value.values())
-    return value is not None
+    if partition is None:
+        return None
+    return Event(partition, payload={"value": value, "previous": previous})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
 from flowstone_core import SensorBroken
@@ -14,6 +14,7 @@ from flowstone_db.errors import CursorError
 from flowstone_db.horizon import Fence
 from flowstone_db.source import Key
 from flowstone_db.stamp import form_of
+from flowstone_db.stored import read_stored
 from flowstone_db.value import decode_value, encode_value
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ VERSION = 1
 """The version of the state's form."""
 
 _ID_TYPES = (int, float, str, Decimal, UUID, bytes)
-_RESET = "reset the sensor by 'flowstone sensors reset'; it then fires for the rows there are"
+_FIRES = "the rows there are"
 
 
 class RowsState(TypedDict):
@@ -81,26 +82,20 @@ def read_state(state: RowsState, columns: Sequence[str]) -> Progress:
     Raises:
         SensorBroken: If this version cannot read it, or its key has not as many columns.
     """
-    try:
-        version: object = state["version"]
-        if version == VERSION:
-            forms = state["cursor"]
-            cursor = None if forms is None else tuple(map(decode_value, forms))
-            found = Progress(cursor, state["settled"], state["fence"], state["started"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SensorBroken(
-            f"the stored state cannot be read ({type(error).__name__}): {_RESET}"
-        ) from None
-    if version != VERSION:
-        raise SensorBroken(
-            f"the stored state has version {version!r:.40}, and this flowstone-db reads version "
-            f"{VERSION}: install the flowstone-db that wrote it, or {_RESET}"
-        )
+    found = read_stored(state, VERSION, _progress, _FIRES)
+    cursor = found.cursor
     if cursor is not None and len(cursor) != len(columns):
         raise SensorBroken(
-            f"the stored state is of another mode than one by {' and '.join(columns)}: {_RESET}"
+            f"the stored state is of another mode than one by {' and '.join(columns)}: "
+            f"reset the sensor by 'flowstone sensors reset'; it then fires for {_FIRES}"
         )
     return found
+
+
+def _progress(state: Mapping[str, Any]) -> Progress:
+    forms = state["cursor"]
+    cursor = None if forms is None else tuple(map(decode_value, forms))
+    return Progress(cursor, state["settled"], state["fence"], state["started"])
 
 
 @dataclass

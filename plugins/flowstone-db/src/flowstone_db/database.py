@@ -58,6 +58,17 @@ class Database:
         Raises:
             DatabaseError: Whatever goes wrong with the database while it is lent.
         """
+        with self.lending() as connection:
+            self._begin(connection)
+            yield connection
+
+    @contextmanager
+    def lending(self) -> Iterator[Connection]:
+        """Lend the connection before a transaction has begun: what is done is the borrower's.
+
+        Raises:
+            DatabaseError: Whatever goes wrong with the database while it is lent.
+        """
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -65,7 +76,6 @@ class Database:
                 self._engine = self._connectable()
             with _lent(self._engine) as connection:
                 try:
-                    self._begin(connection)
                     yield connection
                 except (SQLAlchemyError, *FOREIGN):
                     # A rollback could wait for the very server that has just not answered.

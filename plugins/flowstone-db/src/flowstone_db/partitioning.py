@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any, cast
+from typing import TypeVar, cast
 from uuid import UUID
 
 from flowstone_core import Partition, RetryLater, SensorBroken, encode_partition
-from flowstone_db.config import RowFunction
+
+T = TypeVar("T")
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def by_column(name: str) -> Callable[[Mapping[str, object]], Partition]:
@@ -42,9 +47,40 @@ def as_partition(value: object, name: str) -> Partition:
     )
 
 
-def checked(
-    partition_of: RowFunction,
-) -> Callable[[Mapping[str, Any]], Partition | None]:
+def from_text(text: str) -> Partition:
+    """Return the partition that a text names: a date, if it is written like one.
+
+    Raises:
+        ValueError: If it is empty, or written like a date that there is not.
+    """
+    if not text:
+        raise ValueError("it is empty")
+    if _DATE.fullmatch(text):
+        return date.fromisoformat(text)
+    return text
+
+
+def by_field(name: str) -> Callable[[str], Partition]:
+    """Return a function that takes the partition out of a field of a JSON object."""
+
+    def partition_of(text: str) -> Partition:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("it is no JSON") from None
+        if not isinstance(found, dict) or name not in found:
+            raise ValueError(f"it is no JSON object with a field {name!r:.80}")
+        value: object = found[name]
+        if isinstance(value, str):
+            return from_text(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        raise ValueError(f"field {name!r:.80} is neither a text nor an integer")
+
+    return partition_of
+
+
+def checked(partition_of: Callable[[T], object]) -> Callable[[T], Partition | None]:
     """Make whatever goes wrong in finding a partition a ValueError that says what.
 
     Raises:
@@ -52,9 +88,9 @@ def checked(
         SensorBroken: If ``partition_of`` raises it.
     """
 
-    def find(row: Mapping[str, Any]) -> Partition | None:
+    def find(source: T) -> Partition | None:
         try:
-            found = cast("Partition | None", partition_of(row))
+            found = cast("Partition | None", partition_of(source))
             if found is not None:
                 encode_partition(found)
         except (RetryLater, SensorBroken):

@@ -80,6 +80,17 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
             after = state
         return Triggered(events, after) if events else NotTriggered(after)
 
+    def connect(self) -> None:
+        """See `Sensor.connect`; no row is read.
+
+        Raises:
+            DatabaseError: If the database cannot be reached, or a query would fail.
+        """
+        with self._database.reading() as connection:
+            _one(connection, Source(self.config).nothing())
+            if self.config.by_snapshot:
+                _open_transactions(connection)
+
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
         self._database.close()
@@ -138,10 +149,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
             bound = form_of(newest).write(moment, self._zone)
         if not self.config.by_snapshot:
             return bound, progress
-        running, prepared = (
-            frozenset(connection.exec_driver_sql(query).scalars()) for query in (RUNNING, PREPARED)
-        )
-        transactions = OpenTransactions(running, prepared)
+        transactions = _open_transactions(connection)
         settled, fence = transactions.settle(encode_value(bound), progress.fence)
         if settled is not None:
             progress = replace(progress, settled=settled)
@@ -172,6 +180,14 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
                 check.check(cursor)
                 tally.add(cursor, dict(row))
         return cursor
+
+
+def _open_transactions(connection: Connection) -> OpenTransactions:
+    # In this order: see `PREPARED`.
+    running, prepared = (
+        frozenset(connection.exec_driver_sql(query).scalars()) for query in (RUNNING, PREPARED)
+    )
+    return OpenTransactions(running, prepared)
 
 
 def _one(connection: Connection, query: Select[Any]) -> Key | None:

@@ -40,6 +40,13 @@ class Source:
         self._columns: list[Any] = [column(name).label(name)] if name is not None else []
         self._columns = [whole] if config.partition_fn is not None else self._columns
 
+    def nothing(self) -> Select[Any]:
+        """Select no row, with all columns that are read of others."""
+        from sqlalchemy import select
+
+        columns = [*self._columns, *self._labelled()]
+        return select(*columns).select_from(self._from).limit(0)
+
     def newest(self) -> Select[Any]:
         """Select the greatest value of the key's first column."""
         from sqlalchemy import select

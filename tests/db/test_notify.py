@@ -1,0 +1,543 @@
+"""`postgres_notify` on a real server: what is heard, what is missed, what is handed out again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from flowstone_db import PostgresNotify
+from flowstone_db.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    PartitionError,
+    QueryError,
+    QueryTimeoutError,
+)
+
+from flowstone_core import NotTriggered, SensorBroken, Triggered
+
+Make = Callable[..., PostgresNotify]
+DAY = date(2025, 1, 15)
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'flowstone' "
+    "AND datname = current_database() AND query LIKE '%pg_listening_channels%'"
+)
+
+
+@pytest.fixture
+def make(make_sensor: Callable[..., Any], postgresql_database: Any) -> Make:
+    """Make sensors that listen to ``orders``, beside an empty table ``orders(id)``."""
+    postgresql_database.execute("CREATE TABLE orders (id INTEGER, tenant TEXT)")
+
+    def made(**options: Any) -> PostgresNotify:
+        usual = {"url": postgresql_database.url, "channel": ["orders"]}
+        sensor = make_sensor(PostgresNotify, **usual | options)
+        assert isinstance(sensor, PostgresNotify)
+        return sensor
+
+    return made
+
+
+@pytest.fixture
+def watch(make: Make) -> Make:
+    """Make such sensors that have a query as well."""
+
+    def made(**options: Any) -> PostgresNotify:
+        return make(**{"query": "SELECT count(*) FROM orders", "recheck": "5m"} | options)
+
+    return made
+
+
+def notify(database: Any, *payloads: str, channel: str = "orders") -> None:
+    for payload in payloads:
+        database.execute("SELECT pg_notify(%s, %s)", channel, payload)
+
+
+def order(database: Any, number: int, *, tell: bool = True) -> None:
+    """Insert an order, and tell of it in the same transaction, as a trigger would."""
+    with database.connect() as session:
+        session.execute("INSERT INTO orders VALUES (%s, 'eu')", (number,))
+        if tell:
+            session.execute("SELECT pg_notify('orders', %s)", (str(number),))
+
+
+def cut(database: Any) -> None:
+    """End all of the sensor's connections, and wait until they have ended."""
+    database.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE application_name = 'flowstone' AND datname = current_database()"
+    )
+
+
+def stored(state: Any) -> Any:
+    """What a restart leaves of a state."""
+    return json.loads(json.dumps(state))
+
+
+def begin(sensor: PostgresNotify) -> Any:
+    """Have a sensor listen; returns the state that is committed."""
+    outcome = sensor.poll(sensor.init())
+    return stored(outcome.state)
+
+
+def payloads(outcome: Any) -> list[Any]:
+    """What an outcome's events are about: a notification's text, or a value and the one before."""
+    if isinstance(outcome, NotTriggered):
+        return []
+    assert isinstance(outcome, Triggered)
+    found: list[Any] = [event.payload for event in outcome.events]
+    return [each.get("payload") or (each["previous"], each["value"]) for each in found]
+
+
+def keys(outcome: Any) -> list[str]:
+    return [event.key for event in outcome.events]
+
+
+def test_the_main_job(make: Make, postgresql_database: Any) -> None:
+    sensor = make(channel=["orders", "refunds"])
+    state = begin(sensor)
+    assert isinstance(sensor.poll(state), NotTriggered)
+    notify(postgresql_database, "1", "2")
+    notify(postgresql_database, "3", channel="refunds")
+    notify(postgresql_database, "4", channel="others")
+    outcome = sensor.poll(state)
+    assert isinstance(outcome, Triggered)
+    assert [(event.partition, event.payload) for event in outcome.events] == [
+        (DAY, {"channel": "orders", "payload": "1"}),
+        (DAY, {"channel": "orders", "payload": "2"}),
+        (DAY, {"channel": "refunds", "payload": "3"}),
+    ]
+    after = stored(outcome.state)
+    quiet = sensor.poll(after)
+    assert isinstance(quiet, NotTriggered)
+    assert quiet.state == after
+
+
+def test_what_is_rolled_back_is_not_heard_and_duplicates_of_a_transaction_are_one(
+    make: Make, postgresql_database: Any
+) -> None:
+    sensor = make()
+    state = begin(sensor)
+    session = postgresql_database.connect()
+    session.execute("NOTIFY orders, 'never'")
+    session.rollback()
+    session.execute("NOTIFY orders, 'twice'; NOTIFY orders, 'twice'; NOTIFY orders")
+    assert payloads(sensor.poll(state)) == []
+    session.commit()
+    session.close()
+    outcome = sensor.poll(state)
+    assert isinstance(outcome, Triggered)
+    assert [event.payload["payload"] for event in outcome.events] == ["twice", ""]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "name", ["Orders", 'a"b', "a b; DROP TABLE orders", "100%s", "%(x)s :y ?", "é" * 31, "'"]
+)
+def test_Q9_the_name_of_a_channel_is_quoted_as_it_is(
+    make: Make, postgresql_database: Any, name: str
+) -> None:
+    sensor = make(channel=[name])
+    state = begin(sensor)
+    notify(postgresql_database, "1", channel=name)
+    notify(postgresql_database, "2", channel=name.lower() + "_")
+    assert payloads(sensor.poll(state)) == ["1"]
+    assert postgresql_database.execute("SELECT count(*) FROM orders") == [(0,)]
+
+
+def test_Q9_a_payload_is_never_a_part_of_a_statement(watch: Make, postgresql_database: Any) -> None:
+    sensor = watch(partition="payload", query_partition="tenant", query="SELECT 'x' AS tenant")
+    state = begin(sensor)
+    text = "'; DROP TABLE orders; -- %s :x"
+    notify(postgresql_database, text)
+    outcome = sensor.poll(state)
+    assert isinstance(outcome, Triggered)
+    assert outcome.events[0].partition == text
+    assert postgresql_database.execute("SELECT count(*) FROM orders") == [(0,)]
+
+
+def test_a_commit_that_fails_loses_no_notification(make: Make, postgresql_database: Any) -> None:
+    sensor = make()
+    state = begin(sensor)
+    notify(postgresql_database, "1", "1")
+    first = sensor.poll(state)
+    notify(postgresql_database, "2")
+    again = sensor.poll(state)
+    assert payloads(again) == ["1", "1", "2"]
+    assert keys(again)[:2] == keys(first)
+    assert len(set(keys(again))) == 3
+    after = stored(again.state)
+    assert payloads(sensor.poll(after)) == []
+    notify(postgresql_database, "3")
+    last = sensor.poll(after)
+    assert payloads(last) == ["3"]
+    assert keys(last)[0] not in keys(again)
+
+
+def test_a_replay_on_another_day_is_for_the_same_partition(
+    make: Make, postgresql_database: Any, clock: Any
+) -> None:
+    sensor = make()
+    state = begin(sensor)
+    notify(postgresql_database, "1")
+    sensor.poll(state)
+    clock.time += timedelta(days=1)
+    notify(postgresql_database, "2")
+    outcome = sensor.poll(state)
+    assert isinstance(outcome, Triggered)
+    assert [event.partition for event in outcome.events] == [DAY, date(2025, 1, 16)]
+
+
+def test_a_state_of_another_process_proves_nothing_of_this_one(
+    make: Make, postgresql_database: Any
+) -> None:
+    one, two = make(), make()
+    state = begin(one)
+    begin(two)
+    notify(postgresql_database, "1", "2")
+    ahead = stored(one.poll(state).state)
+    assert ahead["taken"]["number"] == 2
+    assert payloads(two.poll(ahead)) == ["1", "2"]
+
+
+def test_what_was_taken_is_kept_when_the_query_fails(watch: Make, postgresql_database: Any) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    order(postgresql_database, 1)
+    postgresql_database.execute("ALTER TABLE orders RENAME TO gone")
+    with pytest.raises(QueryError, match="the query failed"):
+        sensor.poll(state)
+    postgresql_database.execute("ALTER TABLE gone RENAME TO orders")
+    order(postgresql_database, 2)
+    outcome = sensor.poll(state)
+    assert payloads(outcome) == ["1", "2"]
+    assert outcome.state["value"] == 2
+
+
+def test_a_query_that_is_too_slow_does_not_end_the_listening(
+    watch: Make, postgresql_database: Any
+) -> None:
+    sensor = watch(timeout=timedelta(milliseconds=50))
+    state = begin(sensor)
+    before = postgresql_database.execute(LISTENERS)
+    order(postgresql_database, 1)
+    with postgresql_database.connect() as session:
+        session.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(QueryTimeoutError):
+            sensor.poll(state)
+        session.execute("NOTIFY orders, '2'")
+    assert payloads(sensor.poll(state)) == ["1", "2"]
+    assert postgresql_database.execute(LISTENERS) == before
+
+
+def test_a_new_sensor_fires_for_the_value_there_is(watch: Make, postgresql_database: Any) -> None:
+    order(postgresql_database, 1)
+    sensor = watch()
+    first = sensor.poll(sensor.init())
+    assert payloads(first) == [({"no_row": True}, 1)]
+    assert payloads(sensor.poll(stored(first.state))) == []
+
+
+def test_what_was_sent_while_nobody_listened_is_found_by_the_query(
+    watch: Make, postgresql_database: Any
+) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    sensor.cleanup()
+    order(postgresql_database, 1)
+    late = watch()
+    outcome = late.poll(state)
+    assert payloads(outcome) == [(0, 1)]
+    assert outcome.events[0].partition == DAY  # type: ignore[union-attr]
+    assert payloads(late.poll(stored(outcome.state))) == []
+
+
+def test_Q8_a_connection_that_was_lost_is_remade_and_what_was_missed_is_found(
+    watch: Make, postgresql_database: Any
+) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    cut(postgresql_database)
+    order(postgresql_database, 1)
+    outcome = sensor.poll(state)
+    assert payloads(outcome) == [(0, 1)]
+    order(postgresql_database, 2)
+    assert payloads(sensor.poll(stored(outcome.state))) == ["2"]
+
+
+def test_Q8_a_server_that_is_gone_fails_the_poll(
+    postgresql: Any, make_sensor: Callable[..., Any]
+) -> None:
+    with postgresql.database() as url:
+        sensor = make_sensor(PostgresNotify, url=url, channel=["orders"])
+        state = begin(sensor)
+    with pytest.raises(DatabaseUnavailableError, match="does not exist"):
+        sensor.poll(state)
+
+
+def test_what_was_missed_is_not_forgotten_when_its_commit_fails(
+    watch: Make, postgresql_database: Any
+) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    cut(postgresql_database)
+    order(postgresql_database, 1)
+    assert payloads(sensor.poll(state)) == [(0, 1)]
+    # Not committed; and what is sent now explains only itself.
+    order(postgresql_database, 2)
+    again = sensor.poll(state)
+    assert payloads(again) == [(0, 2), "2"]
+    # Committed: from here on what is sent explains the value.
+    order(postgresql_database, 3)
+    assert payloads(sensor.poll(stored(again.state))) == ["3"]
+
+
+def test_a_change_that_nobody_tells_of_is_found_by_the_recheck(
+    watch: Make, postgresql_database: Any, clock: Any
+) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    order(postgresql_database, 1, tell=False)
+    clock.seconds += 299
+    assert payloads(sensor.poll(state)) == []
+    clock.seconds += 1
+    found = sensor.poll(state)
+    assert payloads(found) == [(0, 1)]
+    # Its commit fails, and it is not left to the next recheck.
+    assert payloads(sensor.poll(state)) == [(0, 1)]
+    state = stored(found.state)
+    assert payloads(sensor.poll(state)) == []
+    order(postgresql_database, 2, tell=False)
+    assert payloads(sensor.poll(state)) == []
+    clock.seconds += 300
+    assert payloads(sensor.poll(state)) == [(1, 2)]
+
+
+def test_a_change_that_was_told_of_is_no_change_at_the_recheck(
+    watch: Make, postgresql_database: Any, clock: Any
+) -> None:
+    sensor = watch()
+    state = begin(sensor)
+    order(postgresql_database, 1)
+    outcome = sensor.poll(state)
+    assert payloads(outcome) == ["1"]
+    assert outcome.state["value"] == 1
+    clock.seconds += 600
+    assert payloads(sensor.poll(stored(outcome.state))) == []
+    cut(postgresql_database)
+    assert payloads(sensor.poll(stored(outcome.state))) == []
+
+
+def test_listening_comes_before_the_query(
+    watch: Make, postgresql_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that comes just before the query is told of, and one just after it too."""
+    sensor = watch()
+    question: Any = sensor._question
+    ask = question.ask
+
+    def between() -> Any:
+        order(postgresql_database, 1)
+        row = ask()
+        order(postgresql_database, 2)
+        return row
+
+    monkeypatch.setattr(question, "ask", between)
+    first = sensor.poll(sensor.init())
+    monkeypatch.undo()
+    assert payloads(first) == [({"no_row": True}, 1)]
+    assert payloads(sensor.poll(stored(first.state))) == ["1", "2"]
+
+
+def test_a_query_that_returns_nothing_fires_nothing(watch: Make, postgresql_database: Any) -> None:
+    sensor = watch(query="SELECT max(id) FROM orders")
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, NotTriggered)
+    assert first.state["value"] is None
+
+
+def test_without_a_query_it_is_said_what_is_lost(
+    make: Make, watch: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor = make()
+    with caplog.at_level(logging.WARNING):
+        state = begin(sensor)
+        assert "while nobody listened, is lost; set query" in caplog.text
+        caplog.clear()
+        sensor.poll(state)
+        assert caplog.text == ""
+        cut(postgresql_database)
+        notify(postgresql_database, "1")
+        assert payloads(sensor.poll(state)) == []
+        assert "while nobody listened, is lost; set query" in caplog.text
+        caplog.clear()
+        begin(watch())
+        assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "payload", "partition"),
+    [
+        ({"partition": "date"}, "x", DAY),
+        ({"partition": "payload"}, "tenant-7", "tenant-7"),
+        ({"partition": "payload"}, "2025-01-14", date(2025, 1, 14)),
+        ({"partition_field": "day"}, '{"day": "2025-01-14", "n": 1}', date(2025, 1, 14)),
+        ({"partition_field": "n"}, '{"n": 7}', "7"),
+        ({"partition_fn": lambda text: tuple(text.split("/"))}, "eu/7", ("eu", "7")),
+        ({"partition_fn": lambda text: None}, "eu", None),
+    ],
+)
+def test_the_payload_says_which_partition(
+    make: Make, postgresql_database: Any, options: Any, payload: str, partition: Any
+) -> None:
+    sensor = make(**options)
+    state = begin(sensor)
+    notify(postgresql_database, payload)
+    outcome = sensor.poll(state)
+    events = outcome.events if isinstance(outcome, Triggered) else ()
+    assert [event.partition for event in events] == ([] if partition is None else [partition])
+    assert payloads(sensor.poll(stored(outcome.state))) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "payload", "reason"),
+    [
+        ({"partition": "payload"}, "", "it is empty"),
+        ({"partition": "payload"}, "2025-02-30", "day"),
+        ({"partition_field": "day"}, "2025-01-14", "it is no JSON"),
+        ({"partition_field": "day"}, "[" * 7000, "it is no JSON"),
+        ({"partition_field": "day"}, '["day"]', "it is no JSON object with a field 'day'"),
+        ({"partition_field": "day"}, '{"dai": 1}', "it is no JSON object with a field 'day'"),
+        ({"partition_field": "day"}, '{"day": true}', "is neither a text nor an integer"),
+        ({"partition_field": "day"}, '{"day": null}', "is neither a text nor an integer"),
+        ({"partition_fn": lambda text: text.missing}, "x", "AttributeError"),
+        ({"partition_fn": lambda text: 7}, "x", "a value of type int is no partition"),
+    ],
+)
+def test_notifications_without_a_partition_are_reported_once_and_set_aside(
+    make: Make, postgresql_database: Any, options: Any, payload: str, reason: str
+) -> None:
+    sensor = make(**options)
+    state = begin(sensor)
+    notify(postgresql_database, payload)
+    with pytest.raises(PartitionError, match=f"no partition for 1 notifications.*{reason}"):
+        sensor.poll(state)
+    assert payloads(sensor.poll(state)) == []
+
+
+def test_bad_notifications_do_not_hold_up_good_ones(
+    make: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor = make(partition_field="day")
+    state = begin(sensor)
+    notify(postgresql_database, "1", "2", '{"day": "x"}', "3", "4")
+    with caplog.at_level(logging.ERROR):
+        outcome = sensor.poll(state)
+    assert payloads(outcome) == ['{"day": "x"}']
+    assert "no partition for 4 notifications: channel 'orders', payload '1'" in caplog.text
+    assert "; and 1 more" in caplog.text
+    assert payloads(sensor.poll(state)) == ['{"day": "x"}']
+    assert payloads(sensor.poll(stored(outcome.state))) == []
+
+
+def test_the_query_says_which_partition(watch: Make, postgresql_database: Any) -> None:
+    sensor = watch(
+        partition="payload",
+        query="SELECT tenant, count(*) AS n FROM orders GROUP BY tenant LIMIT 1",
+        query_partition="tenant",
+    )
+    state = begin(sensor)
+    cut(postgresql_database)
+    order(postgresql_database, 1)
+    outcome = sensor.poll(state)
+    assert isinstance(outcome, Triggered)
+    assert outcome.events[0].partition == "eu"
+    postgresql_database.execute("UPDATE orders SET tenant = NULL")
+    cut(postgresql_database)
+    with pytest.raises(PartitionError, match="no partition for the new value: column 'tenant'"):
+        sensor.poll(stored(outcome.state))
+
+
+def test_a_poll_waits_for_a_notification(make: Make, postgresql_database: Any) -> None:
+    sensor = make(wait="50s", partition="payload")
+    state = begin(sensor)
+    ((before,),) = postgresql_database.execute("SELECT clock_timestamp()")
+    with ThreadPoolExecutor() as pool:
+        polling = pool.submit(sensor.poll, state)
+        # It has looked before it waits.
+        looked = f"{LISTENERS} AND state = 'idle' AND query_start > '{before}'"
+        while not postgresql_database.execute(looked):
+            assert not polling.done()
+        notify(postgresql_database, "1")
+        first = polling.result()
+    assert payloads(first) == ["1"]
+    # What waits for its commit is not waited for.
+    assert payloads(sensor.poll(state)) == ["1"]
+
+
+def test_a_poll_does_not_wait_for_ever(make: Make) -> None:
+    sensor = make(wait=timedelta(milliseconds=1))
+    state = begin(sensor)
+    assert isinstance(sensor.poll(state), NotTriggered)
+
+
+def test_a_connection_that_does_not_listen_any_more_fails_the_poll(
+    make: Make, postgresql_database: Any
+) -> None:
+    """As behind a pooler that takes it away between transactions, and cleans it."""
+    sensor = make()
+    state = begin(sensor)
+    sensor._listener._raw.execute("UNLISTEN orders")
+    sensor._listener._raw.commit()
+    with pytest.raises(DatabaseError, match=r"does not listen any more.*pool_mode = session"):
+        sensor.poll(state)
+    notify(postgresql_database, "1")
+    assert payloads(sensor.poll(state)) == []
+    notify(postgresql_database, "2")
+    assert payloads(sensor.poll(state)) == ["2"]
+
+
+def test_connecting_listens_and_looks_at_the_query(
+    watch: Make, make: Make, postgresql_database: Any
+) -> None:
+    make().connect()
+    watch().connect()
+    watch(query="SELECT pg_sleep(3600)").connect()
+    with pytest.raises(QueryError, match="the query failed"):
+        watch(query="SELECT nothing FROM orders").connect()
+    with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
+        watch(url="postgresql://me:c4n4ry@127.0.0.1:1/shop").connect()
+
+
+def test_cleaning_up_closes_all_connections(watch: Make, postgresql_database: Any) -> None:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone' "
+        "AND datname = current_database()"
+    )
+    watch().cleanup()
+    sensor = watch()
+    begin(sensor)
+    assert postgresql_database.execute(query) == [(2,)]
+    sensor.cleanup()
+    while postgresql_database.execute(query) != [(0,)]:
+        """A backend ends when it has noticed."""
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"version": 1}, "KeyError"),
+        ({"version": 1, "value": 1, "taken": {}}, "KeyError"),
+        (None, "TypeError"),
+    ],
+)
+def test_a_state_that_cannot_be_read_breaks_the_sensor(
+    make: Make, state: Any, complaint: str
+) -> None:
+    with pytest.raises(SensorBroken, match=complaint):
+        make().poll(state)
