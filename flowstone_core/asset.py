@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event as Flag
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from flowstone_core.document import Json, JsonObject
 from flowstone_core.errors import Problem, ValidationError
@@ -75,6 +75,8 @@ class Asset:
         max_attempts: How many attempts may start before the materialization is discarded.
         backoff: The first delay between attempts; doubled each time, with full jitter.
         backoff_limit: The longest delay between attempts.
+        timeout: How long one attempt may take; then it has failed. None is no limit.
+        run_in: ``thread``, or ``process``: one of its own, killed at the timeout.
         where: ``file:line`` of the declaration.
     """
 
@@ -85,6 +87,8 @@ class Asset:
     max_attempts: int = 5
     backoff: timedelta = timedelta(seconds=5)
     backoff_limit: timedelta = timedelta(minutes=30)
+    timeout: timedelta | None = None
+    run_in: Literal["thread", "process"] = "thread"
     where: str = ""
 
     @property

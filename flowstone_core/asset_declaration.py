@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pydantic
 
@@ -96,6 +96,8 @@ class _Options(pydantic.BaseModel):
     max_attempts: pydantic.StrictInt = pydantic.Field(5, ge=1, le=1_000)
     backoff: PositiveDuration = timedelta(seconds=5)
     backoff_limit: PositiveDuration = timedelta(minutes=30)
+    timeout: PositiveDuration | None = None
+    run_in: Literal["thread", "process"] = "thread"
 
     @pydantic.field_validator("name", mode="before")
     @classmethod

@@ -85,9 +85,14 @@ class Child:
         except (EOFError, OSError):
             raise ChildDiedError(f"its process {self._bury()}") from None
 
-    def kill(self) -> None:
-        """Kill the process, if there is one; a call that waits for it fails. Any thread."""
+    def kill(self, *, final: bool = False) -> None:
+        """Kill the process, if there is one; a call that waits for it fails. Any thread.
+
+        Args:
+            final: Whether no other is made either.
+        """
         with self._lock:
+            self._closed = self._closed or final
             if self._process is not None:
                 self._process.kill()
 

@@ -111,6 +111,12 @@ class PollTimeoutError(FlowstoneError, TimeoutError):
     retryable = True
 
 
+class AttemptTimeoutError(FlowstoneError, TimeoutError):
+    """An attempt went past its asset's timeout; whatever it still returns is discarded."""
+
+    retryable = True
+
+
 class ChildDiedError(FlowstoneError):
     """A process that foreign code runs in has ended before it answered."""
 

@@ -1,33 +1,31 @@
-"""One attempt in this process: its asset function is called, contained, and its end committed."""
+"""One attempt: its asset function is called, in a thread or a process, and its end committed."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
+from typing import cast
 
-from flowstone_core.asset import Context
-from flowstone_core.attempt import AttemptEnd, fail, succeed
+from flowstone_core.asset_host import AssetHost, Crew, ids
+from flowstone_core.attempt import AttemptEnd
+from flowstone_core.child import Child
 from flowstone_core.engine import EngineSetup
 from flowstone_core.errors import (
+    AttemptTimeoutError,
+    ChildDiedError,
+    ConflictError,
     StaleAttemptError,
     StoreError,
-    ValidationError,
     describe,
-    describe_traceback,
 )
-from flowstone_core.logger import IdsLogger
 from flowstone_core.materialization import (
-    AttemptOutcome,
     Claim,
     Materialization,
     MaterializationState,
 )
-from flowstone_core.partition import decode_partition, format_partition
 from flowstone_core.pool import Call
 from flowstone_core.retry import backoff_delay
 
@@ -44,87 +42,117 @@ class Execution(Call):
         claim: The attempt.
         setup: What the engine was made with.
         on_end: Called when it is over: committed, found to be stale, or given up.
+        crew: Has the processes, if it is made in one.
     """
 
     def __init__(
-        self, claim: Claim, setup: EngineSetup, on_end: Callable[[Execution], None]
+        self,
+        claim: Claim,
+        setup: EngineSetup,
+        on_end: Callable[[Execution], None],
+        crew: Crew,
     ) -> None:
-        super().__init__(deadline=math.inf)  # an asset function may take as long as it takes
+        self._asset = setup.assets[claim.materialization.asset]
+        timeout = self._asset.timeout
+        super().__init__(math.inf if timeout is None else timeout.total_seconds())
         self.claim = claim
         self._setup = setup
         self._on_end = on_end
+        self._crew = crew
+        self._host = AssetHost(setup.redact, setup.clock)
+        self._lock = threading.Lock()
+        self._child: Child | None = None
         self._cancelled = threading.Event()
         self._returned = False
+        self._timed_out = False
         self._given_up = False
         self._waker = setup.clock.waker()
-        materialization = claim.materialization
-        self._ids: dict[str, object] = {
-            "materialization": materialization.id,
-            "asset": materialization.asset,
-            "partition": _shown(materialization.partition),
-            "run_id": materialization.run_id,
-            "attempt": materialization.attempt,
-        }
+        self._ids = ids(claim)
 
     def run(self) -> None:
         """Call the asset function and commit what it amounts to."""
-        try:
-            end = self._attempt()
+        in_process = self._asset.run_in == "process"
+        end = self._in_process() if in_process else self._in_thread()
+        with self._lock:
             self._returned = True
-            for materialization in self._finish(end):
-                announce(self._setup, materialization)
-        finally:
+            timed_out = self._timed_out
+        if timed_out and in_process:
+            self._conclude(self._too_long())
+        elif timed_out:
+            logger.warning("late result discarded: the attempt has timed out", extra=self._ids)
+        elif end is None:
             self._on_end(self)
+        else:
+            self._conclude(end)
 
     def expired(self) -> None:
-        """Do nothing: there is no deadline."""
+        """End it as timed out; a process is killed, a thread's late result is discarded."""
+        with self._lock:
+            if self._returned:
+                return
+            self._timed_out = True
+        self._cancelled.set()
+        if self._asset.run_in == "process":
+            self._kill()
+        else:
+            self._conclude(self._too_long())
 
     def cancel(self) -> None:
-        """Tell the asset function that its result will be discarded; any thread."""
+        """Tell the asset function that its result will be discarded, or kill it; any thread."""
         # One that has returned cannot be told, and its token may be stale by its own commit.
         if not self._returned and not self._cancelled.is_set():
             self._cancelled.set()
             logger.warning("cancelled or taken over while it runs", extra=self._ids)
+            self._kill()
 
     def give_up(self) -> None:
         """Try no longer to commit its end, if the store cannot be used; any thread."""
         self._cancelled.set()
         self._given_up = True
+        self._kill()
         self._waker.set()
 
-    def _attempt(self) -> AttemptEnd:
-        asset = self._setup.assets[self.claim.materialization.asset]
+    def _in_thread(self) -> AttemptEnd:
+        return self._host.attempt(self._asset, self.claim, self._cancelled)
+
+    def _in_process(self) -> AttemptEnd | None:
+        """Have a process make it; None if it was killed because nobody wants it any more."""
+        child = self._crew.borrow()
+        with self._lock:
+            self._child = child
+        if self._cancelled.is_set():
+            self._kill()
         try:
-            result: object = asset.function(self._context())
-            if inspect.iscoroutine(result):
-                result.close()
-            return succeed(result)
-        except BaseException as error:  # noqa: BLE001 - it may raise anything, SystemExit too
-            return self._failed(error)
-
-    def _context(self) -> Context:
-        materialization = self.claim.materialization
-        return Context(
-            asset=materialization.asset,
-            partition=decode_partition(materialization.partition),
-            run_id=materialization.run_id,
-            attempt=materialization.attempt,
-            events=self.claim.events,
-            upstream=self.claim.upstream,
-            logger=IdsLogger(logging.getLogger("flowstone.asset"), self._ids),
-            _cancelled=self._cancelled,
-        )
-
-    def _failed(self, error: BaseException) -> AttemptEnd:
-        setup, materialization = self._setup, self.claim.materialization
-        asset = setup.assets[materialization.asset]
-        backoff = partial(backoff_delay, first=asset.backoff, limit=asset.backoff_limit)
-        end = fail(materialization, error, setup.clock.now(), backoff, setup.redact)
-        if end.outcome is AttemptOutcome.FAILED:
-            stack = setup.redact(describe_traceback(error))
-            extra = {**self._ids, "error": end.error, "stack": stack}
-            logger.warning("attempt failed", extra=extra)
+            end = cast("AttemptEnd", child.call("attempt", self._asset, self.claim))
+        except (ChildDiedError, ConflictError) as error:
+            child.close()
+            if self._cancelled.is_set():
+                return None
+            return self._host.fail(self._asset, self.claim, error)
+        with self._lock:
+            self._child = None
+        self._crew.give_back(child)
         return end
+
+    def _kill(self) -> None:
+        with self._lock:
+            child = self._child
+        if child is not None:
+            child.kill(final=True)
+
+    def _too_long(self) -> AttemptEnd:
+        hint = "its process was killed"
+        if self._asset.run_in == "thread":
+            hint = "its late result is discarded; a thread cannot be killed, a process can: run_in"
+        message = f"the attempt did not end within its timeout of {self.deadline:g} s"
+        return self._host.fail(self._asset, self.claim, AttemptTimeoutError(message, hint=hint))
+
+    def _conclude(self, end: AttemptEnd) -> None:
+        try:
+            for materialization in self._finish(end):
+                announce(self._setup, materialization)
+        finally:
+            self._on_end(self)
 
     def _finish(self, end: AttemptEnd) -> Sequence[Materialization]:
         setup = self._setup
@@ -144,7 +172,7 @@ class Execution(Call):
                     error, StoreError
                 ):
                     logger.exception("the result cannot be stored", extra=self._ids)
-                    end = self._failed(error)
+                    end = self._host.fail(self._asset, self.claim, error)
                     continue
                 failures += 1
                 self._wait_for_the_store(error, failures)
@@ -174,10 +202,3 @@ def announce(setup: EngineSetup, materialization: Materialization) -> None:
             "a materialization could not be announced",
             extra={"materialization": materialization.id},
         )
-
-
-def _shown(partition: str) -> str:
-    try:
-        return format_partition(decode_partition(partition))
-    except ValidationError:  # it fails the attempt, when the asset function should be told it
-        return partition

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flowstone_core.asset_host import Crew
 from flowstone_core.clock import Waker
 from flowstone_core.engine import ClaimRound, Engine, EngineSetup
 from flowstone_core.errors import StoreError, StoreUnavailableError, describe
@@ -51,6 +53,7 @@ class LocalEngine(Engine):
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)
         self._pool = Pool("flowstone-asset", setup.clock, setup.threads)
+        self._crew = Crew(setup.redact)
         self._claiming = threading.Lock()
         self._running: dict[str, Execution] = {}
         self._begun = False
@@ -144,6 +147,7 @@ class LocalEngine(Engine):
         for execution in rest:
             execution.give_up()
         self._pool.close()
+        self._crew.close()
         return not rest
 
     # -- the claimer --------------------------------------------------------------------------
@@ -153,6 +157,7 @@ class LocalEngine(Engine):
             try:
                 wait = self._look().wait
                 self._outage.over()
+                wait = min(wait, self._expire())
             except Exception as error:  # noqa: BLE001 - logged by the outage; the loop goes on
                 wait = self._outage.wait(error)
             self._alarm.wait(wait)
@@ -163,7 +168,12 @@ class LocalEngine(Engine):
         except StoreUnavailableError as error:
             return _Look(idle=False, wait=self._outage.wait(error))
         self._outage.over()
-        return look
+        return _Look(look.idle, min(look.wait, self._expire()))
+
+    def _expire(self) -> float:
+        """End attempts that are past their timeouts; return the seconds until the next is."""
+        left = self._pool.expire()
+        return math.inf if left is None else left
 
     def _look(self) -> _Look:
         """Claim what is due and hand it out.
@@ -197,7 +207,7 @@ class LocalEngine(Engine):
             # It may have been committed though the answer did not arrive.
             self._recover_at = setup.clock.monotonic()
             raise
-        claimed = [Execution(claim, setup, self._on_end) for claim in found.claims]
+        claimed = [Execution(claim, setup, self._on_end, self._crew) for claim in found.claims]
         if self._stopping:
             self._release(claimed)
             claimed = []

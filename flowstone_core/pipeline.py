@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from flowstone_core.asset import Asset, AssetFunction, AssetGraph
 from flowstone_core.asset_declaration import declare_asset, declare_handler
@@ -91,6 +91,8 @@ class Pipeline:
         max_attempts: int = 5,
         backoff: timedelta | str = "5s",
         backoff_limit: timedelta | str = "30m",
+        timeout: timedelta | str | None = None,
+        run_in: Literal["thread", "process"] = "thread",
     ) -> Callable[[F], F]: ...
 
     def asset(self, function: F | None = None, **options: Any) -> F | Callable[[F], F]:
@@ -99,8 +101,9 @@ class Pipeline:
         Args:
             function: Takes a `Context`; returns a small JSON mapping, or None.
             **options: ``name`` (the function's own by default), ``depends_on`` (names of assets
-                declared before this one), ``follow``, ``max_attempts``, ``backoff`` and
-                ``backoff_limit`` as in `Asset`; durations may be texts such as ``5s``.
+                declared before this one), ``follow``, ``max_attempts``, ``backoff``,
+                ``backoff_limit``, ``timeout`` and ``run_in`` as in `Asset`; durations may be
+                texts such as ``5s``.
 
         Returns:
             The function, unchanged.

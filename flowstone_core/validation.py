@@ -243,6 +243,7 @@ class _Checks:
         """Join the assets, the functions that sensors name included; the first of a name counts."""
         joined = [asset for pipeline in pipelines for asset in pipeline.assets.values()]
         joined += self._handlers({asset.name: asset for asset in joined})
+        self._add(problem for asset in joined for problem in _process_problems(asset))
         try:
             return AssetGraph(joined)
         except ValidationError as error:
@@ -347,6 +348,18 @@ class _Checks:
             return not own, int(match[1]) if own and match is not None else 0
 
         return sorted(dict.fromkeys(self.problems), key=position)
+
+
+def _process_problems(asset: Asset) -> Iterator[Problem]:
+    if asset.run_in == "thread":
+        return
+    from flowstone_core.child import send_problem
+
+    wrong = send_problem(asset.function)
+    if wrong is not None:
+        subject = f"asset {asset.name!r} run_in"
+        hint = "its function must be found, under its own name, at the top level of a module"
+        yield Problem(f"it cannot be sent to a process: {wrong}", asset.where, subject, hint)
 
 
 def _isolation_problems(sensor: SensorDeclaration) -> Iterator[Problem]:

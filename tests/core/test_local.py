@@ -973,3 +973,56 @@ def test_a_failure_that_the_store_refuses_is_tried_again(workshop):
     workshop.pass_time_until(lambda: workshop.get(number).state is DISCARDED)
     assert engine.drain(LONG)
     assert workshop.get(number).error == "OSError: down"
+
+
+# -- timeouts --------------------------------------------------------------------------------------
+
+
+def test_an_attempt_past_its_timeout_has_failed_and_the_next_one_is_made(workshop, caplog):
+    gate = Gate({"late": True})
+    workshop.asset(name="slow", timeout="10s", backoff="1s", max_attempts=2)(gate)
+    number = workshop.ask("slow")
+    engine = workshop.engine()
+    engine.start()
+    assert gate.running.wait(PATIENCE)
+    gate.running.clear()
+    first = gate.context
+    workshop.pass_time_until(gate.running.is_set)
+    assert first.cancelled
+    assert workshop.outcomes(number) == [AttemptOutcome.FAILED, None]
+    said = workshop.store.attempts(number)[0].error
+    assert "the attempt did not end within its timeout of 10 s" in said
+    assert "a thread cannot be killed" in said
+    workshop.pass_time_until(lambda: workshop.get(number).state is DISCARDED)
+    gate.go.set()
+    workshop.pass_time_until(lambda: caplog.text.count("late result discarded") == 2)
+    assert workshop.get(number).metadata is None
+    assert workshop.outcomes(number) == [AttemptOutcome.FAILED] * 2
+
+
+def test_an_attempt_within_its_timeout_is_not_hurried(workshop):
+    gate = Gate({"made": 1})
+    workshop.asset(name="slow", timeout="1h")(gate)
+    number = workshop.ask("slow")
+    engine = workshop.engine()
+    engine.start()
+    assert gate.running.wait(PATIENCE)
+    for _ in range(30):
+        workshop.clock.advance(60)
+    gate.go.set()
+    assert engine.drain()
+    assert workshop.get(number).metadata == {"made": 1}
+
+
+def test_others_are_made_while_more_hang_than_there_are_threads(workshop):
+    gate = Gate()
+    workshop.asset(name="slow", timeout="10s", max_attempts=1)(gate)
+    workshop.asset(name="quick")(lambda context: {"made": 1})
+    hanging = [workshop.ask("slow", f"p{number}") for number in range(4)]
+    quick = workshop.ask("quick")
+    engine = workshop.engine(threads=2)
+    engine.start()
+    workshop.pass_time_until(lambda: workshop.get(quick).state is COMPLETED)
+    assert gate.calls >= 2
+    workshop.pass_time_until(lambda: all(workshop.get(n).state is DISCARDED for n in hanging))
+    gate.go.set()

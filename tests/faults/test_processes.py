@@ -1,0 +1,211 @@
+"""Asset functions in processes of their own: killed, crashing, and nobody else harmed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from flowstone_core import Flowstone, Pipeline, ValidationError
+from flowstone_core.materialization import AttemptOutcome, MaterializationState
+
+PATIENCE = 60
+ASSETS = '''
+import os
+import signal
+import threading
+from pathlib import Path
+
+from flowstone_core import Discard
+
+FOLDER = Path(__file__).parent
+
+
+def tells(context):
+    """Says what it was told."""
+    (FOLDER / "pid").write_text(str(os.getpid()))
+    context.logger.warning("made", extra={"rows": 1})
+    return {
+        "partition": str(context.partition),
+        "payloads": [dict(payload) for payload in context.payloads],
+        "upstream": sorted(context.upstream),
+        "run_id": context.run_id,
+    }
+
+
+def hangs(context):
+    with (FOLDER / "starts").open("a") as starts:
+        starts.write(f"{os.getpid()}\\n")
+    threading.Event().wait()
+
+
+def crashes(context):
+    with (FOLDER / "starts").open("a") as starts:
+        starts.write(f"{os.getpid()}\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def discards(context):
+    raise Discard("not wanted")
+
+
+def raises(context):
+    raise KeyError("of its own")
+'''
+
+
+@pytest.fixture
+def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module above, where a process that is started can import it too."""
+    name = f"assets_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(ASSETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module(name)
+    del sys.modules[name]
+
+
+class House:
+    """A pipeline of one asset, and a run of it in the background."""
+
+    def __init__(self, folder: Path, function: Callable[..., object], **options: object) -> None:
+        self.pipeline = Pipeline("house")
+        settings = {"run_in": "process", "backoff": "1ms", "max_attempts": 2} | options
+        self.pipeline.asset(name="made", **settings)(function)
+        self.flow = Flowstone(self.pipeline, store=f"sqlite:///{folder / 'house.db'}")
+        self.starts = folder / "starts"
+        self.number = self.flow.materialize("made", "eu", payload={"n": 1}).id
+
+    def run(self) -> None:
+        self.flow.run(once=True)
+
+    @property
+    def pids(self) -> list[int]:
+        return (
+            [int(line) for line in self.starts.read_text().split()] if self.starts.exists() else []
+        )
+
+    @property
+    def state(self) -> MaterializationState:
+        return self.flow.materialization(self.number).state
+
+    def errors(self) -> list[str | None]:
+        return [each.error for each in self.flow.attempts(self.number)]
+
+
+def test_an_asset_is_made_in_a_process_and_told_all_it_needs(
+    assets: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(tmp_path, assets.tells)
+    house.run()
+    made = house.flow.materialization(house.number)
+    assert made.metadata == {
+        "partition": "eu",
+        "payloads": [{"n": 1}],
+        "upstream": [],
+        "run_id": made.run_id,
+    }
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+    (record,) = [each for each in caplog.records if each.message == "made"]
+    assert (vars(record)["asset"], vars(record)["rows"]) == ("made", 1)
+
+
+@pytest.mark.parametrize(("deed", "state"), [("discards", "discarded"), ("raises", "discarded")])
+def test_what_it_raises_is_what_it_would_be_in_a_thread(
+    assets: ModuleType, tmp_path: Path, deed: str, state: str
+) -> None:
+    house = House(tmp_path, getattr(assets, deed), max_attempts=1)
+    house.run()
+    assert house.state == state
+    assert house.errors() == [{"discards": "not wanted", "raises": "KeyError: 'of its own'"}[deed]]
+
+
+def test_K15_an_attempt_that_kills_its_process_each_time_is_discarded_after_its_attempts(
+    assets: ModuleType, tmp_path: Path
+) -> None:
+    house = House(tmp_path, assets.crashes)
+    wait_until(house, lambda: house.state is MaterializationState.DISCARDED)
+    assert len(set(house.pids)) == 2
+    assert len(house.pids) == 2
+    assert set(house.errors()) == {
+        "its process was killed by signal 9 (SIGKILL): perhaps there was no memory left"
+    }
+
+
+def test_an_attempt_past_its_timeout_is_killed(assets: ModuleType, tmp_path: Path) -> None:
+    house = House(tmp_path, assets.hangs, timeout="500ms", max_attempts=1)
+    wait_until(house, lambda: house.state is MaterializationState.DISCARDED)
+    (error,) = house.errors()
+    assert error == ("the attempt did not end within its timeout of 0.5 s (its process was killed)")
+    assert not any(map(is_alive, house.pids))
+
+
+def test_a_cancelled_attempt_is_killed(assets: ModuleType, tmp_path: Path) -> None:
+    house = House(tmp_path, assets.hangs)
+    thread = threading.Thread(target=house.run, daemon=True)
+    thread.start()
+    until(lambda: bool(house.pids))
+    house.flow.cancel(house.number)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert house.state is MaterializationState.CANCELLED
+    outcomes = [each.outcome for each in house.flow.attempts(house.number)]
+    assert outcomes == [AttemptOutcome.CANCELLED]
+    assert not any(map(is_alive, house.pids))
+
+
+def test_a_stop_gives_back_what_does_not_end_in_the_grace_time(
+    assets: ModuleType, tmp_path: Path
+) -> None:
+    house = House(tmp_path, assets.hangs)
+    flow = Flowstone(house.pipeline, store=f"sqlite:///{tmp_path / 'house.db'}", grace="1ms")
+    thread = threading.Thread(target=flow.run, daemon=True)
+    thread.start()
+    until(lambda: bool(house.pids))
+    flow.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert house.state is MaterializationState.RETRYING
+    until(lambda: not any(map(is_alive, house.pids)))
+    assert [each.outcome for each in house.flow.attempts(house.number)] == [AttemptOutcome.RELEASED]
+
+
+def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="made", run_in="process")(lambda context: None)
+    with pytest.raises(ValidationError, match="it cannot be sent to a process") as caught:
+        Flowstone(pipeline, store="sqlite://")
+    assert "under its own name, at the top level of a module" in str(caught.value)
+
+
+def wait_until(house: House, happened: Callable[[], bool]) -> None:
+    """Run in the background until something is so."""
+    thread = threading.Thread(target=house.flow.run, daemon=True)
+    thread.start()
+    until(happened)
+    house.flow.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    waiting = threading.Event()
+    for _ in range(PATIENCE * 100):
+        if happened():
+            return
+        waiting.wait(0.01)
+    pytest.fail("it did not happen")
