@@ -61,6 +61,9 @@ def make_sensor(clock: SetClock) -> Iterator[Callable[..., Any]]:
 class SqliteFile:
     """A file, and somebody else's connection to it."""
 
+    kind = "sqlite"
+    mark = "?"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
@@ -68,6 +71,9 @@ class SqliteFile:
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(statement, values).fetchall()
+
+    def end_sessions(self) -> None:
+        """There is no server."""
 
 
 @pytest.fixture
@@ -80,6 +86,9 @@ def sqlite_file(tmp_path: Path) -> Iterator[SqliteFile]:
 class PostgresqlDatabase:
     """A database of one test, and somebody else's connections to it."""
 
+    kind = "postgresql"
+    mark = "%s"
+
     def __init__(self, url: str) -> None:
         self.url = url
         self.connection = self.connect(autocommit=True)
@@ -90,6 +99,13 @@ class PostgresqlDatabase:
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         cursor = self.connection.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []
+
+    def end_sessions(self) -> None:
+        """End the connections of sensors, and wait until they have ended."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE application_name = 'flowstone' AND datname = current_database()"
+        )
 
 
 @pytest.fixture
@@ -102,6 +118,9 @@ def postgresql_database(postgresql: Any) -> Iterator[PostgresqlDatabase]:
 
 class MariadbServer:
     """A server of its own with one database, reached by a socket; and who is root there."""
+
+    kind = "mariadb"
+    mark = "%s"
 
     SCRIPTS = ("system_tables", "performance_tables", "system_tables_data")
 
@@ -138,6 +157,18 @@ class MariadbServer:
         self.execute("DROP DATABASE shop")
         self.execute("CREATE DATABASE shop")
         self.execute("USE shop")
+        self.execute("SET SESSION sql_mode = DEFAULT, time_zone = DEFAULT")
+
+    def end_sessions(self) -> None:
+        """End the connections of all others, and wait until they have ended."""
+        others = (
+            "SELECT id FROM information_schema.processlist "
+            "WHERE id <> connection_id() AND user <> 'system user'"
+        )
+        for (number,) in self.execute(others):
+            self.execute("KILL %s", number)
+        while self.execute(others):
+            """A session ends when it has noticed."""
 
     def stop(self) -> None:
         self.connection.close()
@@ -215,8 +246,7 @@ def mariadb_database(mariadb: MariadbServer) -> MariadbServer:
     return mariadb
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite_file", "postgresql_database", "mariadb_database"])
 def database(request: pytest.FixtureRequest) -> Any:
-    """An empty database; whoever uses it runs on both kinds."""
-    kinds = {"sqlite": "sqlite_file", "postgresql": "postgresql_database"}
-    return request.getfixturevalue(kinds[request.param])
+    """An empty database; whoever uses it runs on all kinds."""
+    return request.getfixturevalue(request.param)

@@ -66,14 +66,6 @@ def order(database: Any, number: int, *, tell: bool = True) -> None:
             session.execute("SELECT pg_notify('orders', %s)", (str(number),))
 
 
-def cut(database: Any) -> None:
-    """End all of the sensor's connections, and wait until they have ended."""
-    database.execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-        "WHERE application_name = 'flowstone' AND datname = current_database()"
-    )
-
-
 def stored(state: Any) -> Any:
     """What a restart leaves of a state."""
     return json.loads(json.dumps(state))
@@ -261,7 +253,7 @@ def test_Q8_a_connection_that_was_lost_is_remade_and_what_was_missed_is_found(
 ) -> None:
     sensor = watch()
     state = begin(sensor)
-    cut(postgresql_database)
+    postgresql_database.end_sessions()
     order(postgresql_database, 1)
     outcome = sensor.poll(state)
     assert payloads(outcome) == [(0, 1)]
@@ -284,7 +276,7 @@ def test_what_was_missed_is_not_forgotten_when_its_commit_fails(
 ) -> None:
     sensor = watch()
     state = begin(sensor)
-    cut(postgresql_database)
+    postgresql_database.end_sessions()
     order(postgresql_database, 1)
     assert payloads(sensor.poll(state)) == [(0, 1)]
     # Not committed; and what is sent now explains only itself.
@@ -328,7 +320,7 @@ def test_a_change_that_was_told_of_is_no_change_at_the_recheck(
     assert outcome.state["value"] == 1
     clock.seconds += 600
     assert payloads(sensor.poll(stored(outcome.state))) == []
-    cut(postgresql_database)
+    postgresql_database.end_sessions()
     assert payloads(sensor.poll(stored(outcome.state))) == []
 
 
@@ -370,7 +362,7 @@ def test_without_a_query_it_is_said_what_is_lost(
         caplog.clear()
         sensor.poll(state)
         assert caplog.text == ""
-        cut(postgresql_database)
+        postgresql_database.end_sessions()
         notify(postgresql_database, "1")
         assert payloads(sensor.poll(state)) == []
         assert "while nobody listened, is lost; set query" in caplog.text
@@ -451,13 +443,13 @@ def test_the_query_says_which_partition(watch: Make, postgresql_database: Any) -
         query_partition="tenant",
     )
     state = begin(sensor)
-    cut(postgresql_database)
+    postgresql_database.end_sessions()
     order(postgresql_database, 1)
     outcome = sensor.poll(state)
     assert isinstance(outcome, Triggered)
     assert outcome.events[0].partition == "eu"
     postgresql_database.execute("UPDATE orders SET tenant = NULL")
-    cut(postgresql_database)
+    postgresql_database.end_sessions()
     with pytest.raises(PartitionError, match="no partition for the new value: column 'tenant'"):
         sensor.poll(stored(outcome.state))
 

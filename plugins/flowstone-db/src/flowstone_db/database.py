@@ -38,7 +38,7 @@ class Database:
     """Hands out a connection in a transaction that only reads, and is always rolled back.
 
     There is one connection at most. It is made when it is first needed, and again after an error
-    or a time-out: what failed is thrown away.
+    or a time-out: what failed is thrown away. A file of SQLite is opened each time.
 
     Args:
         config: Which database.
@@ -106,18 +106,12 @@ class Database:
 
     def _connectable(self) -> Engine:
         from sqlalchemy import create_engine, event
-        from sqlalchemy.pool import QueuePool
 
         backend = self.address.backend
         try:
             engine = create_engine(
                 self.address.connect_url(),
                 hide_parameters=True,
-                poolclass=QueuePool,
-                pool_size=1,
-                max_overflow=0,
-                pool_timeout=self._timeout.total_seconds(),
-                pool_pre_ping=True,
                 **_options(backend, self._timeout),
             )
         except ModuleNotFoundError as error:
@@ -178,14 +172,13 @@ def _lent(engine: Engine) -> Iterator[Connection]:
 
 
 def _options(backend: str, timeout: timedelta) -> dict[str, Any]:
+    from sqlalchemy.pool import NullPool, QueuePool
+
     if backend == "sqlite":
-        arguments: dict[str, Any] = {
-            "check_same_thread": False,
-            # How long it waits for another process's lock.
-            "timeout": timeout.total_seconds(),
-        }
-        return {"connect_args": arguments}
-    arguments = {"connect_timeout": CONNECT_TIMEOUT}
+        # A file may be replaced by another, and a connection would go on reading the old one.
+        # How long it waits is for another process's lock.
+        return {"poolclass": NullPool, "connect_args": {"timeout": timeout.total_seconds()}}
+    arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
     if backend == "postgresql":
         # A peer that is gone without a word is noticed within a minute.
         arguments |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -193,7 +186,15 @@ def _options(backend: str, timeout: timedelta) -> dict[str, Any]:
         arguments |= {"application_name": "flowstone", "prepare_threshold": None}
     else:
         arguments |= {"read_timeout": timeout.total_seconds() + CONNECT_TIMEOUT}
-    return {"connect_args": arguments, "isolation_level": "READ COMMITTED"}
+    return {
+        "poolclass": QueuePool,
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_timeout": timeout.total_seconds(),
+        "pool_pre_ping": True,
+        "connect_args": arguments,
+        "isolation_level": "READ COMMITTED",
+    }
 
 
 def _confine(connection: sqlite3.Connection, _: object) -> None:
