@@ -1,4 +1,4 @@
-"""A bucket, listed whole, over HTTP; the only owner of boto3."""
+"""A bucket, listed whole, over HTTP; made of the client of boto3."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flowstone_s3.config import S3FileArrivalConfig
+from flowstone_s3.connection import aws_session
 from flowstone_s3.errors import Place, S3Error, explain, not_s3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ObjectTypeDef
-    from pydantic import SecretStr
 
 ATTEMPTS = 3
 """How often one request is made at most, within one poll."""
@@ -89,19 +89,11 @@ class Bucket:
             raise explain(error, self._place()) from error
 
     def _connect(self) -> S3Client:
-        import boto3
         from botocore.config import Config
 
         config = self._config
         seconds = config.timeout.total_seconds()
-        session = boto3.session.Session(
-            profile_name=config.profile,
-            region_name=config.region,
-            aws_access_key_id=_reveal(config.access_key),
-            aws_secret_access_key=_reveal(config.secret_key),
-            aws_session_token=_reveal(config.session_token),
-        )
-        client = session.client(
+        client = aws_session(config).client(
             "s3",
             endpoint_url=config.endpoint_url,
             config=Config(
@@ -146,7 +138,3 @@ class Bucket:
 
     def _place(self) -> Place:
         return Place(self._config.bucket, self._config.endpoint_url, self._config.region)
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
+from typing import cast
 
-from flowstone_core import Partition
+from pydantic import Field, ImportString, field_validator, model_validator
+
+from flowstone_core import Partition, SensorConfig
 
 _DATES = re.compile(
     # Digests and UUIDs hold eight digits in a row often enough to be taken for a date.
@@ -98,6 +102,59 @@ class KeyPattern:
                 parts.append(_instant(texts))
                 dated = True
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+class PartitionConfig(SensorConfig):
+    """Which partition the key of an object names; by default, the last date in it."""
+
+    partition_pattern: str | None = Field(
+        None,
+        description="a regular expression, searched in the key, whose named groups make the "
+        "partition: year, month, day (and hour) a date (or datetime), any other a string",
+    )
+    partition_fn: ImportString[Callable[[str], object]] | None = Field(
+        None,
+        description="module:name of a function that takes the key and returns the partition, "
+        "or None to leave the object out",
+    )
+
+    @field_validator("partition_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            KeyPattern(pattern)
+        return pattern
+
+    @model_validator(mode="after")
+    def _check_partition(self) -> PartitionConfig:
+        if self.partition_pattern is not None and self.partition_fn is not None:
+            raise ValueError("partition_pattern and partition_fn exclude each other")
+        return self
+
+
+def partition_function(config: PartitionConfig) -> Callable[[str], Partition | None]:
+    """Return what makes a partition of a key, by the settings.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        A function that takes a key and returns its partition, or None to leave the object out.
+        It raises ValueError, and a ``partition_fn`` whatever it likes, where it finds none.
+    """
+    if config.partition_fn is not None:
+        # What it really returns is checked, object by object, when the events are made.
+        return cast("Callable[[str], Partition | None]", config.partition_fn)
+    if config.partition_pattern is not None:
+        return KeyPattern(config.partition_pattern).partition
+    return _date_partition
+
+
+def _date_partition(key: str) -> date:
+    found = date_in_key(key)
+    if found is None:
+        raise ValueError("there is no date in it")
+    return found
 
 
 def _instant(texts: dict[str, str]) -> date | datetime:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
-from datetime import date
-from typing import cast
 
-from flowstone_core import NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
+from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
 from flowstone_s3.arrival import arrival_events
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.memory import Memory, SeenState, empty_state
-from flowstone_s3.partitioning import KeyPattern, date_in_key
+from flowstone_s3.partitioning import partition_function
 
 
 class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
@@ -34,7 +31,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         super().__init__(config, context)
         self._bucket = Bucket(config)
         self._matches = re.compile(fnmatch.translate(config.glob or "*")).match
-        self._partition_of = _partition_function(config)
+        self._partition_of = partition_function(config)
 
     def init(self) -> SeenState:
         """See `Sensor.init`."""
@@ -63,19 +60,3 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
 
     def _wanted(self, key: str) -> bool:
         return key.endswith(self.config.suffix) and self._matches(key) is not None
-
-
-def _partition_function(config: S3FileArrivalConfig) -> Callable[[str], Partition | None]:
-    if config.partition_fn is not None:
-        # What it really returns is checked, object by object, when the events are made.
-        return cast("Callable[[str], Partition | None]", config.partition_fn)
-    if config.partition_pattern is not None:
-        return KeyPattern(config.partition_pattern).partition
-    return _date_partition
-
-
-def _date_partition(key: str) -> date:
-    found = date_in_key(key)
-    if found is None:
-        raise ValueError("there is no date in it")
-    return found
