@@ -127,6 +127,31 @@ def test_Q3_bytes_of_sqlite(make_sensor: Callable[..., Any], sqlite_file: Any) -
     assert json.dumps(value) == '{"raw": {"bytes": "AA=="}, "f": 1.0}'
 
 
+def test_Q4_a_value_that_falls_or_comes_back_is_a_change(make: Make, database: Any) -> None:
+    """As after a restore: what was seen already is seen again."""
+    sensor = make("SELECT max(cents) FROM price")
+    database.execute("INSERT INTO price VALUES ('tea', 250)")
+    state = sensor.poll(sensor.init()).state
+    for previous, cents in ((250, 100), (100, 250), (250, -1)):
+        database.execute(f"UPDATE price SET cents = {cents}")  # noqa: S608
+        outcome = sensor.poll(stored(state))
+        assert payload(outcome) == {"value": cents, "previous": previous}
+        state = outcome.state
+
+
+def test_Q5_a_query_that_returns_rows_without_end_is_not_fetched_to_its_end(
+    make: Make, database: Any
+) -> None:
+    query = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+        "postgresql": "SELECT 1 AS n FROM generate_series(1, 99999) a, generate_series(1, 99999) b",
+        "mariadb": "SELECT a.seq FROM seq_1_to_1000000000 a, seq_1_to_1000000000 b",
+    }
+    sensor = make(query[database.kind])
+    with pytest.raises(QueryError, match="more than one row"):
+        sensor.poll(sensor.init())
+
+
 @pytest.mark.parametrize(
     ("query", "complaint"),
     [

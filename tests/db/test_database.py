@@ -205,6 +205,20 @@ def test_Q8_a_connection_that_went_stale_is_replaced(
     assert ask(reader, "SELECT pg_backend_pid()") != [(pid,)]
 
 
+def test_Q8_a_file_that_is_replaced_by_another_is_read_anew(
+    open_database: Open, sqlite_file: Any, tmp_path: Any
+) -> None:
+    """As by a nightly export, which writes a new file and renames it."""
+    sqlite_file.execute("CREATE TABLE t AS SELECT 1 AS n")
+    reader = open_database(sqlite_file.url)
+    assert ask(reader, "SELECT n FROM t") == [(1,)]
+    new = sqlite3.connect(tmp_path / "new.db")
+    new.execute("CREATE TABLE t AS SELECT 2 AS n")
+    new.close()
+    (tmp_path / "new.db").replace(sqlite_file.path)
+    assert ask(reader, "SELECT n FROM t") == [(2,)]
+
+
 def test_Q8_there_is_one_connection_and_it_is_closed(
     open_database: Open, postgresql_database: Any
 ) -> None:

@@ -1,14 +1,15 @@
-"""Both sensors on a real MariaDB, where one is installed."""
+"""What MariaDB does in its own way; what all databases do alike is tested on it elsewhere."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from flowstone_db import DatabaseChange, DatabaseRows
-from flowstone_db.errors import QueryError, QueryTimeoutError
+from flowstone_db.errors import AccessError, DatabaseError, QueryError, QueryTimeoutError
 
 from flowstone_core import NotTriggered
 
@@ -62,6 +63,96 @@ def test_Q1_lag_is_by_the_servers_clock_in_utc(
     assert outcome.events[0].payload["rows"] == 1
 
 
+def stored(state: Any) -> Any:
+    """What a restart leaves of a state."""
+    return json.loads(json.dumps(state))
+
+
+def rows(outcome: Any) -> int:
+    """How many rows an outcome found."""
+    if isinstance(outcome, NotTriggered):
+        return 0
+    return sum(event.payload["rows"] for event in outcome.events)
+
+
+def insert(session: Any, *values: object) -> None:
+    with session.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO orders VALUES (%s, utc_timestamp(6) - INTERVAL %s SECOND, %s)", values
+        )
+
+
+@pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])
+def test_Q1_a_row_that_is_committed_late_is_found_within_the_lag(
+    orders: Any, make_sensor: Callable[..., Any], mode: str
+) -> None:
+    """Two sessions; the one that wrote first commits last."""
+    options = {"url": orders.url, "table": "orders", "mode": mode, "timestamp_column": "at"}
+    if mode != "timestamp":
+        options["id_column"] = "id"
+    sensor = make_sensor(DatabaseRows, **options, lag="1h")
+    hasty = make_sensor(DatabaseRows, **options, lag="0s")
+    slow, fast = orders.connect(autocommit=False), orders.connect(autocommit=False)
+    insert(slow, 1, 60, "eu")
+    insert(fast, 2, 30, "eu")
+    fast.commit()
+    first, early = sensor.poll(sensor.init()), hasty.poll(hasty.init())
+    assert (rows(first), rows(early)) == (0, 1)
+    slow.commit()
+    # What the lag is for: without it the row that comes late is passed over.
+    assert rows(hasty.poll(stored(early.state))) == 0
+    # What an hour would do: the rows get older.
+    orders.execute("UPDATE orders SET at = at - INTERVAL 2 HOUR")
+    second = sensor.poll(stored(first.state))
+    assert rows(second) == 2
+    insert(slow, 3, 7100, "eu")
+    slow.commit()
+    assert rows(sensor.poll(stored(second.state))) == 1
+    slow.close()
+    fast.close()
+
+
+def test_Q1_a_lower_id_that_is_committed_later_is_passed_over_in_mode_incrementing(
+    orders: Any, make_sensor: Callable[..., Any]
+) -> None:
+    """The limit that the README tells of: the server cannot say which transactions are open."""
+    options = {"url": orders.url, "table": "orders", "mode": "incrementing", "id_column": "id"}
+    sensor = make_sensor(DatabaseRows, **options, partition_column="tenant")
+    slow, fast = orders.connect(autocommit=False), orders.connect(autocommit=False)
+    insert(slow, None, 0, "eu")
+    insert(fast, None, 0, "eu")
+    fast.commit()
+    first = sensor.poll(sensor.init())
+    slow.commit()
+    assert rows(first) == 1
+    assert rows(sensor.poll(stored(first.state))) == 0
+    slow.close()
+    fast.close()
+
+
+def test_Q2_a_tie_that_grows_between_two_polls_is_read_to_its_end(
+    orders: Any, make_sensor: Callable[..., Any]
+) -> None:
+    """Two sessions write rows of one timestamp; the limit cuts through them."""
+    at = "2025-01-15 08:00:00.5"
+    statement = "INSERT INTO orders VALUES (%s, %s, 'eu')"
+    options = {"url": orders.url, "table": "orders", "mode": "timestamp_incrementing"}
+    sensor = make_sensor(
+        DatabaseRows, **options, id_column="id", timestamp_column="at", row_limit=2
+    )
+    state, found = sensor.init(), []
+    for numbers in ((1, 2, 3), (4, 5), (6,)):
+        with orders.connect() as session, session.cursor() as cursor:
+            cursor.executemany(statement, [(number, at) for number in numbers])
+        outcome = sensor.poll(stored(state))
+        found.append(rows(outcome))
+        state = outcome.state
+    while count := rows(outcome := sensor.poll(stored(state))):
+        found.append(count)
+        state = outcome.state
+    assert sum(found) == 6
+
+
 def test_Q3_values_have_forms(mariadb_database: Any, make_sensor: Callable[..., Any]) -> None:
     query = (
         "SELECT CAST(1.50 AS DECIMAL(9, 2)) AS d, 1.5e0 AS f, NULL AS n, DATE '2025-01-15' AS day, "
@@ -89,8 +180,12 @@ def test_Q6_a_query_that_never_returns_is_cancelled(
         query="SELECT count(*) FROM seq_1_to_1000000000 a, seq_1_to_1000000000 b",
         timeout=timedelta(milliseconds=100),
     )
+    before = session_ids(mariadb_database)
     with pytest.raises(QueryTimeoutError, match="took too long"):
         sensor.poll(sensor.init())
+    # The connection is thrown away, and the server has stopped working.
+    while session_ids(mariadb_database) != before:
+        """A session ends when it has noticed."""
 
 
 @pytest.mark.parametrize(
@@ -108,6 +203,88 @@ def test_Q7_nothing_is_written(orders: Any, make_sensor: Callable[..., Any], que
     with pytest.raises(QueryError):
         sensor.poll(sensor.init())
     assert orders.execute("SELECT id FROM orders") == [(1,)]
+
+
+def session_ids(database: Any) -> list[Any]:
+    """The connections that there are beside the test's own."""
+    return list(
+        database.execute(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE id <> connection_id() AND user <> 'system user' ORDER BY id"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT write_it()",
+        "SELECT id, write_it() AS n FROM orders",
+        "SELECT NEXTVAL(numbers)",
+        "SELECT id FROM orders FOR UPDATE",
+    ],
+)
+def test_Q7_what_writes_or_locks_is_refused_by_the_transaction(
+    orders: Any, make_sensor: Callable[..., Any], query: str
+) -> None:
+    orders.execute("INSERT INTO orders VALUES (1, NULL, 'eu')")
+    orders.execute("CREATE SEQUENCE numbers")
+    orders.execute(
+        "CREATE FUNCTION write_it() RETURNS INTEGER "
+        "BEGIN INSERT INTO orders VALUES (NULL, NULL, 'us'); RETURN 1; END"
+    )
+    sensor = make_sensor(DatabaseChange, url=orders.url, query=query)
+    with pytest.raises(QueryError, match="does more than read"):
+        sensor.poll(sensor.init())
+    assert orders.execute("SELECT tenant FROM orders") == [("eu",)]
+    assert orders.execute("SELECT NEXTVAL(numbers)") == [(1,)]
+
+
+def test_Q7_a_reading_is_always_rolled_back(orders: Any, make_sensor: Callable[..., Any]) -> None:
+    open_ones = "SELECT count(*) FROM information_schema.innodb_trx"
+    sensor = make_sensor(DatabaseChange, url=orders.url, query="SELECT 1")
+    with sensor._database.reading() as connection:
+        connection.exec_driver_sql("SELECT * FROM orders")
+        assert connection.exec_driver_sql("SELECT @@in_transaction").scalar() == 1
+    assert orders.execute(open_ones) == [(0,)]
+    assert session_ids(orders) != []
+
+
+def test_Q8_a_connection_that_went_stale_is_replaced(
+    orders: Any, make_sensor: Callable[..., Any]
+) -> None:
+    sensor = make_sensor(DatabaseChange, url=orders.url, query="SELECT connection_id() AS n")
+    first = sensor.poll(sensor.init())
+    assert isinstance(sensor.poll(first.state), NotTriggered)
+    orders.end_sessions()
+    second = sensor.poll(first.state)
+    assert second.events[0].payload["value"] != first.state["value"]
+
+
+def test_logins_and_rights_are_told_apart(orders: Any, make_sensor: Callable[..., Any]) -> None:
+    orders.execute("CREATE OR REPLACE USER reader@localhost IDENTIFIED BY 'c4n4ry'")
+    orders.execute("GRANT SELECT ON shop.orders TO reader@localhost")
+    orders.execute("CREATE TABLE price (cents INTEGER)")
+    url = orders.url.replace("root@", "reader@")
+
+    def make(query: str, **options: Any) -> Any:
+        return make_sensor(
+            DatabaseChange, query=query, **{"url": url, "password": "c4n4ry"} | options
+        )
+
+    good = make("SELECT count(*) FROM orders")
+    good.connect()
+    assert good.poll(good.init()).events[0].payload["value"] == 0
+    for denied in ("SELECT * FROM price", "SELECT Host FROM mysql.user"):
+        for attempt in (make(denied).connect, lambda query=denied: make(query).poll(good.init())):
+            with pytest.raises(AccessError, match="may not read this"):
+                attempt()
+    with pytest.raises(AccessError, match="the login is refused") as caught:
+        make("SELECT 1", password="c4n4ry2").connect()
+    assert "c4n4ry" not in str(caught.value)
+    with pytest.raises(DatabaseError, match="there is no such database"):
+        make("SELECT 1", url=orders.url.replace("/shop", "/nothing"), password=None).connect()
+    orders.execute("DROP USER reader@localhost")
 
 
 def test_the_clock_is_that_of_the_server(

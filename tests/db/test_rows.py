@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -134,6 +135,54 @@ def test_Q5_rows_are_streamed_up_to_the_limit(
     assert first.events[0].payload == {"rows": 3334, "first": {"id": 1}, "last": {"id": 10_000}}
     rows, polls, _ = drain(sensor, first.state)
     assert (rows, polls) == (20_000, 2)
+
+
+@pytest.mark.parametrize("database", ["postgresql_database", "mariadb_database"], indirect=True)
+def test_Q5_rows_are_not_fetched_before_they_are_looked_at(make: Make, database: Any) -> None:
+    """While the first row is looked at, the server has not sent the last ones."""
+    fill = "INSERT INTO orders SELECT n, NULL, repeat('x', 1000) FROM "
+    numbers = {
+        "postgresql": "generate_series(1, 5000) AS n",
+        "mariadb": "(SELECT seq AS n FROM seq_1_to_5000) AS numbers",
+    }
+    database.execute(fill + numbers[database.kind])
+    at_work = {
+        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'FETCH FORWARD%' "
+        "AND datname = current_database() AND application_name = 'flowstone'",
+        "mariadb": "SELECT count(*) FROM information_schema.processlist "
+        "WHERE command = 'Query' AND id <> connection_id()",
+    }
+    seen = []
+
+    def look(row: Any) -> date:
+        if row["id"] == 1:
+            seen.extend(database.execute(at_work[database.kind]))
+        return DAY
+
+    sensor = make(mode="incrementing", partition_fn=look)
+    assert counts(sensor.poll(sensor.init())) == {DAY: 5000}
+    assert seen == [(1,)]
+
+
+def test_Q1_ids_of_sqlite_are_in_the_order_of_commits(
+    make_sensor: Callable[..., Any], sqlite_file: Any
+) -> None:
+    """Who would take an id while another transaction holds one is refused, or waits."""
+    sqlite_file.execute("CREATE TABLE queue (id INTEGER PRIMARY KEY, tenant TEXT DEFAULT 'eu')")
+    options = {"url": sqlite_file.url, "table": "queue", "mode": "incrementing"}
+    sensor = make_sensor(DatabaseRows, **options, id_column="id", partition_column="tenant")
+    slow = sqlite3.connect(sqlite_file.path, isolation_level=None)
+    slow.execute("BEGIN")
+    slow.execute("INSERT INTO queue DEFAULT VALUES")
+    sqlite_file.connection.execute("PRAGMA busy_timeout = 0")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite_file.execute("INSERT INTO queue DEFAULT VALUES")
+    first = sensor.poll(sensor.init())
+    assert counts(first) == {}
+    slow.execute("COMMIT")
+    slow.close()
+    sqlite_file.execute("INSERT INTO queue DEFAULT VALUES")
+    assert counts(sensor.poll(stored(first.state))) == {"eu": 2}
 
 
 def test_Q1_lag_leaves_young_rows_for_later(
