@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowstone_core.backfill import Plan, Progress
     from flowstone_core.carrier import Carrier, Equipment
     from flowstone_core.event import StoredEvent
+    from flowstone_core.explanation import Explanation
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.plugins import Plugins
     from flowstone_core.preview import Fire
@@ -517,6 +518,22 @@ class Flowstone:
     ) -> list[Tick]:
         """List the ticks that were not quiet, newest first."""
         return self._store.ticks(source=source, limit=limit, before_id=before_id)
+
+    def explain(self, name: str) -> list[Explanation]:
+        """Say why something is as it is.
+
+        Args:
+            name: Of a sensor or a schedule, or the number of a materialization.
+
+        Returns:
+            One explanation; two if a sensor and a schedule have the name.
+
+        Raises:
+            NotFoundError: If there is nothing of the name.
+        """
+        from flowstone_core.account import Account
+
+        return Account(self._store, self.settings, self._timetable, self._clock).explain(name)
 
     # -- inside -----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from flowstone_core.cli.backfill import backfill
 from flowstone_core.cli.check import check
 from flowstone_core.cli.database import db
 from flowstone_core.cli.events import events
+from flowstone_core.cli.explain import explain
 from flowstone_core.cli.materializations import materializations, materialize
 from flowstone_core.cli.new_plugin import new_plugin
 from flowstone_core.cli.plugins import plugins
@@ -27,6 +28,7 @@ for _command in (
     sensors,
     schedules,
     events,
+    explain,
     materialize,
     backfill,
     materializations,

@@ -17,7 +17,7 @@ HEAVY = {
     "schedule", "sqlalchemy", "stevedore", "structlog", "tenacity",
 }  # fmt: skip
 OURS = [
-    "backfill", "check", "db", "events", "materializations", "materialize", "new-plugin",
+    "backfill", "check", "db", "events", "explain", "materializations", "materialize", "new-plugin",
     "plugins", "run", "schedules", "sensors", "status",
 ]  # fmt: skip
 SAY_WHAT_IS_IMPORTED = """

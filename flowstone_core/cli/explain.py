@@ -1,0 +1,36 @@
+"""``flowstone explain``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from flowstone_core.cli.listing import json_option, print_json
+from flowstone_core.cli.session import Session, pass_session
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@pass_session
+def explain(session: Session, *, name: str, as_json: bool) -> None:
+    """Say why a sensor, a schedule or a materialization is as it is.
+
+    NAME is the name of a sensor or a schedule (of both: both are explained), or the number of a
+    materialization: why it fired, was skipped or suppressed, is late, or is quarantined, and what
+    comes next.
+
+    With --json a list of objects: subject and facts (a list of sentences).
+    """
+    from flowstone_core.errors import printable
+
+    flow = session.flow()
+    found = flow.explain(name)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for number, each in enumerate(found):
+        click.echo(f"{chr(10) if number else ''}{printable(each.subject)}")
+        for fact in each.facts:
+            click.echo(f"  {printable(flow.settings.redactor(' '.join(fact.split())), 10_000)}")

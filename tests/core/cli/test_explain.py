@@ -1,0 +1,125 @@
+"""``flowstone explain``: why things are as they are."""
+
+import pytest
+
+SENSORS = """
+pipeline.sensor("down", ScriptedSensor, asset="raw_orders", every="1s",
+                script=[OSError("no way")])
+pipeline.sensor("hopeless", ScriptedSensor, asset="raw_orders", quarantine_after=1,
+                script=[OSError("never")])
+pipeline.sensor("broken", ScriptedSensor, asset="raw_orders", script=[SensorBroken("cut off")])
+pipeline.sensor("off", ScriptedSensor, asset="raw_orders", enabled=False)
+pipeline.sensor("later", ScriptedSensor, script=[RetryLater(90, "busy")])
+pipeline.sensor("again", ScriptedSensor, asset="raw_orders",
+                script=[Triggered([Event("x", key="k"), Event("y", key="k")], 1)])
+pipeline.schedule("raw_orders", name="nightly", cron="30 2 * * *", timezone="America/New_York")
+pipeline.schedule("raw_orders", name="feed", cron="0 0 * * *", enabled=False)
+
+@pipeline.asset(max_attempts=1)
+def fails(context):
+    raise ValueError("no data")
+
+@pipeline.asset(depends_on=["fails"])
+def follows(context):
+    ...
+"""
+
+
+@pytest.fixture
+def explained(shop):
+    """Return what is said of something, by its subject."""
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    shop.write(pipeline=source + SENSORS)
+
+    def explain(name):
+        return {each["subject"]: " ".join(each["facts"]) for each in shop.json("explain", name)}
+
+    explain.shop = shop
+    return explain
+
+
+def said(explained, name, subject=None):
+    return explained(name)[subject or f"sensor {name}"]
+
+
+def test_before_anything_has_run(explained):
+    text = said(explained, "down")
+    assert text.startswith("No poll of it has succeeded yet.")
+    assert "No runner is alive, so nobody polls it: start one by 'flowstone run'." in text
+    assert "It is polled every 1s." in text
+    assert "It has never fired." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("down", ["It has failed once in a row, and backs off.", "OSError: no way"]),
+        ("hopeless", ["quarantined, and tried once an hour", "It is polled next at", "59m"]),
+        ("broken", ["waits for 'flowstone sensors reset broken'", "cut off"]),
+        ("off", ["It is disabled where it is declared"]),
+        ("later", ["It is polled next at", "retry_later", "busy"]),
+        ("again", ["Its last poll succeeded.", "found 1 again", "--forget-keys", "key k"]),
+    ],
+)
+def test_why_a_sensor_is_as_it_is(explained, name, reasons):
+    explained.shop.run("run", "--once", code=1)
+    text = said(explained, name)
+    assert [reason for reason in reasons if reason not in text and reason != "59m"] == []
+
+
+def test_a_paused_sensor_and_one_that_is_declared_no_more(explained):
+    shop = explained.shop
+    shop.run("sensors", "pause", "again")
+    assert "'flowstone sensors resume again' goes on" in said(explained, "again")
+    (shop.folder / "setup.cfg").write_text("[flowstone]\n")
+    assert "declared nowhere any more" in said(explained, "again")
+
+
+def test_a_schedule_says_when_it_fires_next_and_what_it_skipped(explained):
+    text = said(explained, "nightly", "schedule nightly")
+    assert "It is for raw_orders: At 02:30 (America/New_York)." in text
+    assert text.count("It fires next at ") == 3
+    explained.shop.run("schedules", "pause", "nightly")
+    assert "It is paused: an operator paused it." in said(explained, "nightly", "schedule nightly")
+
+
+def test_a_name_that_two_things_have_is_explained_twice(explained):
+    found = explained("feed")
+    assert set(found) == {"sensor feed", "schedule feed"}
+    assert found["schedule feed"].startswith("It is disabled by its setting")
+    text = explained.shop.run("explain", "feed").stdout
+    assert text.startswith("sensor feed\n  No poll of it has succeeded yet.\n")
+    assert "\n\nschedule feed\n" in text
+
+
+def test_why_a_materialization_is_as_it_is(explained):
+    shop = explained.shop
+    number = str(shop.json("materialize", "fails", "north")["id"])
+    subject = f"materialization {number}: fails north"
+    assert "no runner is alive: start one" in said(explained, number, subject)
+    waits = str(shop.json("materialize", "follows", "north")["id"])
+    shop.run("run", "--once", code=1)
+    text = said(explained, number, subject)
+    assert text.startswith("It was discarded at ")
+    assert f"'flowstone materializations retry {number}'" in text
+    assert "Its last error: ValueError: no data" in text
+    assert "by manual" in text
+    assert "Attempt 1, begun at " in text
+    assert "failed at " in text
+    assert "fails" in said(explained, waits, f"materialization {waits}: follows north")
+
+
+def test_a_completed_one_says_who_asked(made):
+    (found,) = made.json("explain", "1")
+    text = " ".join(found["facts"])
+    assert text.startswith("It completed at ")
+    assert "by sensor:feed, key monday" in text
+
+
+def test_what_is_not_there(explained):
+    wrong = explained.shop.run("explain", "nighly", code=1)
+    assert wrong.stderr == (
+        "error: there is no sensor and no schedule 'nighly', and it is no number "
+        "(did you mean 'nightly'?)\n"
+    )
+    assert "there is no materialization #99" in explained.shop.run("explain", "99", code=1).stderr
