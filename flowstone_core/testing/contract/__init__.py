@@ -1,0 +1,41 @@
+"""The contract of sensors, as tests: a sensor that passes them loses nothing."""
+
+from __future__ import annotations
+
+from flowstone_core.testing.contract.configuring import Configuring
+from flowstone_core.testing.contract.crowd import Crowding
+from flowstone_core.testing.contract.memory import Remembering
+from flowstone_core.testing.contract.outage import Suffering
+from flowstone_core.testing.contract.parting import Parting
+from flowstone_core.testing.contract.secrecy import Concealing
+
+
+class SensorContract(Remembering, Suffering, Crowding, Configuring, Concealing, Parting):
+    """The tests that every sensor should pass; derive a class of tests from it.
+
+    Say how the sensor is made and how the world outside is changed; pytest finds the tests. What
+    is optional (`break_source`, `hang_source`, `invalid_settings`, `secrets`) shows as skipped
+    where it is not given, and so does a test that fails for the same reason as another.
+
+    Example:
+        >>> from datetime import date
+        >>> class Mailbox:
+        ...     letters = []
+        >>> from flowstone_core import Event, NotTriggered, Sensor, SensorConfig, Triggered
+        >>> class NewLetters(Sensor[SensorConfig, int]):
+        ...     '''Fires for each letter; remembers how many there were.'''
+        ...     def init(self):
+        ...         return 0
+        ...     def poll(self, state):
+        ...         new = Mailbox.letters[state:]
+        ...         if not new:
+        ...             return NotTriggered(state)
+        ...         return Triggered([Event(letter) for letter in new], state + len(new))
+        >>> class TestNewLetters(SensorContract):
+        ...     def make_sensor(self, context):
+        ...         return NewLetters(SensorConfig(), context)
+        ...     def change(self, number):
+        ...         Mailbox.letters.append(f"letter-{number}")
+        ...         return f"letter-{number}"
+        >>> TestNewLetters().test_nothing_is_lost_when_a_commit_fails()
+    """
