@@ -6,7 +6,7 @@ from typing import Any
 import pydantic
 import pytest
 from flowstone_db.address import read_address
-from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig
+from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig
 from flowstone_db.partitioning import as_partition
 
 CANARY = "c4n4ry/p@ss"
@@ -124,7 +124,8 @@ def test_a_partition_function_is_named_or_given() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    fields = [*DatabaseChangeConfig.model_fields.items(), *DatabaseRowsConfig.model_fields.items()]
+    models = (DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig)
+    fields = [item for model in models for item in model.model_fields.items()]
     assert [name for name, field in fields if not field.description] == []
 
 
@@ -189,6 +190,52 @@ def test_open_transactions_are_waited_for_where_ids_alone_tell_what_is_new(
 def test_what_is_wrong_with_rows_is_said(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         make_rows(**options)
+    (problem,) = caught.value.errors()
+    with pytest.raises(ValueError, match=complaint):
+        raise ValueError(problem["msg"])
+
+
+def make_notify(**options: Any) -> PostgresNotifyConfig:
+    usual = {"url": "postgresql://host/shop", "channel": ["orders"]}
+    return PostgresNotifyConfig.model_validate(usual | options)
+
+
+def test_channels_are_listened_to_by_few_settings() -> None:
+    config = make_notify()
+    assert config.channel == ("orders",)
+    assert (config.recheck, config.wait) == (timedelta(minutes=5), timedelta(0))
+    assert make_notify(query="SELECT 1").query_partition is None
+    assert make_notify(query="SELECT 1", partition="date").query_partition is None
+    net = {"query": "SELECT day", "query_partition": "day"}
+    assert make_notify(**net, partition="payload").query_partition == "day"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"url": "mysql://host/shop"}, "url must be of PostgreSQL: others cannot notify$"),
+        ({"url": "sqlite:///shop.db"}, "url must be of PostgreSQL: others cannot notify$"),
+        ({"channel": []}, "name a channel$"),
+        ({"channel": [""]}, "has 1 to 63 bytes"),
+        ({"channel": ["a" * 64]}, "has 1 to 63 bytes"),
+        ({"channel": ["é" * 32]}, "has 1 to 63 bytes"),
+        ({"channel": ["a\0b"]}, "no NUL"),
+        ({"channel": ["a", "b", "a"]}, "a channel is named twice$"),
+        ({"partition": "payload", "partition_field": "day"}, "exclude each other$"),
+        ({"partition": "date", "partition_fn": as_partition}, "exclude each other$"),
+        ({"partition": "tenant"}, "'date' or 'payload'"),
+        ({"query_partition": "day"}, "is a column of query, which is not set$"),
+        ({"query": "SELECT 1", "partition": "payload"}, "query_partition is needed: "),
+        ({"query": "SELECT 1", "partition_field": "day"}, "query_partition is needed: "),
+        ({"query": "SELECT 1", "partition_fn": as_partition}, "query_partition is needed: "),
+        ({"query": "NOTIFY orders"}, "begins with SELECT"),
+        ({"recheck": "0s"}, "greater than or equal"),
+        ({"wait": "2h"}, "less than or equal"),
+    ],
+)
+def test_what_is_wrong_with_channels_is_said(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        make_notify(**options)
     (problem,) = caught.value.errors()
     with pytest.raises(ValueError, match=complaint):
         raise ValueError(problem["msg"])

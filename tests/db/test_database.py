@@ -292,6 +292,8 @@ def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
     half = timedelta(milliseconds=500)
     assert "SET SESSION max_execution_time = 500" in opening("mysql", half)
     assert "SET SESSION max_statement_time = 0.5" in opening("mariadb", half)
+    assert "SET SESSION sql_select_limit = DEFAULT" in opening("mysql", half)
+    assert "SET SESSION sql_select_limit = 2" in opening("mariadb", half, 2)
     assert opening("mysql", half)[-1] == "START TRANSACTION READ ONLY"
     assert opening("mariadb", half)[-1] == "START TRANSACTION READ ONLY"
     assert "SET LOCAL statement_timeout = 1" in opening("postgresql", timedelta(microseconds=1))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import socket
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -491,6 +496,60 @@ def test_a_connection_that_does_not_listen_any_more_fails_the_poll(
     assert payloads(sensor.poll(state)) == []
     notify(postgresql_database, "2")
     assert payloads(sensor.poll(state)) == ["2"]
+
+
+class Pooler:
+    """Stands between as PgBouncer does: it tells its clients of other backends than they have."""
+
+    def __init__(self, folder: Path, server: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(folder / ".s.PGSQL.5432"))
+        self.socket.listen()
+        self._server = server
+
+    def serve(self) -> None:
+        """Serve one client, until it goes."""
+        client, _ = self.socket.accept()
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._server)
+            answers = Thread(target=self._answer, args=(server, client))
+            answers.start()
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+            answers.join()
+
+    @staticmethod
+    def _answer(server: socket.socket, client: socket.socket) -> None:
+        stream, kind = server.makefile("rb"), b""
+        with stream:
+            while kind != b"K":
+                kind, size = stream.read(1), stream.read(4)
+                body = stream.read(int.from_bytes(size) - 4)
+                if kind == b"K":
+                    body = bytes(4) + body[4:]
+                client.sendall(kind + size + body)
+            while data := stream.read1(65536):
+                client.sendall(data)
+
+
+def test_a_pooler_is_warned_of(
+    make: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (host,) = re.findall("host=([^&]*)", postgresql_database.url)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        pooler = Pooler(Path(folder), f"{host}/.s.PGSQL.5432")
+        serving = pool.submit(pooler.serve)
+        sensor = make(url=postgresql_database.url.replace(host, folder))
+        with caplog.at_level(logging.WARNING):
+            state = begin(sensor)
+        assert "a pooler stands between: unless it gives each client" in caplog.text
+        # This one gives each client a connection of its own.
+        notify(postgresql_database, "1")
+        assert payloads(sensor.poll(state)) == ["1"]
+        sensor.cleanup()
+        serving.result()
+        pooler.socket.close()
 
 
 def test_connecting_listens_and_looks_at_the_query(

@@ -200,13 +200,19 @@ class DatabaseRowsConfig(DatabaseConfig):
         return self
 
 
-def _check_channel(name: str) -> str:
-    if "\0" in name or len(name.encode()) > _CHANNEL_LIMIT:
-        raise ValueError(f"the name of a channel has at most {_CHANNEL_LIMIT} bytes")
-    return name
+def _check_channels(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("name a channel")
+    for name in names:
+        if not 0 < len(name.encode()) <= _CHANNEL_LIMIT or "\0" in name:
+            raise ValueError(
+                f"the name of a channel has 1 to {_CHANNEL_LIMIT} bytes, and no NUL: {name!r:.80}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError("a channel is named twice")
+    return names
 
 
-Channel: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_channel)]
 PayloadFunction: TypeAlias = Callable[[str], object]
 
 
@@ -214,8 +220,7 @@ class PostgresNotifyConfig(DatabaseConfig):
     """Which channels are listened to, which partition a notification is for, and the safety net."""
 
     url: Url = Field(description="the database: postgresql://user@host:5432/database")
-    channel: tuple[Channel, ...] = Field(
-        min_length=1,
+    channel: Annotated[tuple[str, ...], AfterValidator(_check_channels)] = Field(
         description="the channels to listen to, with small and capital letters as in "
         "pg_notify('...'): NOTIFY without quotes sends to a name in small letters",
     )
@@ -261,8 +266,6 @@ class PostgresNotifyConfig(DatabaseConfig):
         wrong = []
         if self.address().backend != "postgresql":
             wrong.append("url must be of PostgreSQL: others cannot notify")
-        if len(set(self.channel)) < len(self.channel):
-            wrong.append("a channel is named twice")
         ways = (self.partition, self.partition_field, self.partition_fn)
         if sum(way is not None for way in ways) > 1:
             wrong.append("partition, partition_field and partition_fn exclude each other")

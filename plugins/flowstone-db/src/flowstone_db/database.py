@@ -52,14 +52,17 @@ class Database:
         self._engine: Engine | None = None
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self, most: int | None = None) -> Iterator[Connection]:
         """Lend the connection.
+
+        Args:
+            most: Of how many rows the borrower makes use; None for all of them.
 
         Raises:
             DatabaseError: Whatever goes wrong with the database while it is lent.
         """
         with self.lending() as connection:
-            self._begin(connection)
+            self._begin(connection, most)
             yield connection
 
     @contextmanager
@@ -124,22 +127,25 @@ class Database:
             event.listen(engine, "connect", _confine)
         return engine
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self, connection: Connection, most: int | None) -> None:
         if self.address.backend == "sqlite":
             end = self._monotonic() + self._timeout.total_seconds()
             raw: Any = connection.connection.driver_connection
             raw.set_progress_handler(lambda: self._monotonic() > end, STEPS)
         maria = getattr(connection.dialect, "is_mariadb", False)
-        for statement in opening("mariadb" if maria else self.address.backend, self._timeout):
+        backend = "mariadb" if maria else self.address.backend
+        for statement in opening(backend, self._timeout, most):
             connection.exec_driver_sql(statement)
 
 
-def opening(backend: str, timeout: timedelta) -> tuple[str, ...]:
+def opening(backend: str, timeout: timedelta, most: int | None = None) -> tuple[str, ...]:
     """Return the statements that a transaction begins with.
 
     Args:
         backend: What the server is; MySQL and MariaDB limit a statement's time differently.
         timeout: How long a statement may take.
+        most: See `Database.reading`; the driver of MySQL and MariaDB would fetch all others as
+            well when it closes a result.
     """
     milliseconds = max(1, round(timeout.total_seconds() * 1_000))
     if backend == "sqlite":
@@ -156,6 +162,7 @@ def opening(backend: str, timeout: timedelta) -> tuple[str, ...]:
         limit = f"max_statement_time = {milliseconds / 1_000}"
     return (
         f"SET SESSION {limit}",
+        f"SET SESSION sql_select_limit = {'DEFAULT' if most is None else most}",
         "SET SESSION time_zone = '+00:00'",
         "START TRANSACTION READ ONLY",
     )

@@ -38,10 +38,7 @@ class Question:
         Raises:
             DatabaseError: If the query fails, or returns more than a row.
         """
-        with self._database.reading() as connection:
-            if self._database.address.backend in {"mysql", "mariadb"}:
-                # Their driver closes a result by fetching all the rest of it.
-                connection.exec_driver_sql("SET SESSION sql_select_limit = 2")
+        with self._database.reading(most=2) as connection:
             result = connection.execution_options(
                 stream_results=True, no_parameters=True
             ).exec_driver_sql(self._query)
