@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -41,6 +41,9 @@ lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter
 format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: $(VENV)/.dev ## kill a runner a thousand times, then see that nothing is lost and nothing doubled
+	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
 
 bench: $(VENV)/.dev ## measure the runner beside a bare heap loop
 	@$(BIN)/python benchmarks/runner.py

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowstone_core.manual import settings_table as settings_table
     from flowstone_core.testing.contract import SensorContract as SensorContract
+    from flowstone_core.testing.crash_point import CrashPoint as CrashPoint
     from flowstone_core.testing.fake_clock import FakeClock as FakeClock
     from flowstone_core.testing.scripted_sensor import Script as Script
     from flowstone_core.testing.scripted_sensor import ScriptedSensor as ScriptedSensor
 
 _HOMES = {
+    "CrashPoint": "testing.crash_point",
     "FakeClock": "testing.fake_clock",
     "Script": "testing.scripted_sensor",
     "ScriptedSensor": "testing.scripted_sensor",
