@@ -42,7 +42,7 @@ class Configuring(Terms):
     def test_wrong_settings_are_refused_by_name(self) -> None:
         """Each of `invalid_settings` is refused, in the words that go with it."""
         if not self.invalid_settings:
-            self._lacking("invalid_settings", "name wrong settings, and words of the error,")
+            self._lacking("invalid_settings", "wrong settings with words of their errors")
         sensor = self._example()
         for changes, words in self.invalid_settings:
             said = refusal(sensor, changes)

@@ -123,7 +123,7 @@ class Remembering(Terms):
             again = healthy(bench.look(sensor or bench.fresh()), f"{name}, given the state again")
             lost = [
                 change
-                for change in changes
+                for change in self._due(changes)
                 if not self._unseen([change], first.events) and self._unseen([change], again.events)
             ]
             if lost:

@@ -39,8 +39,9 @@ class Terms(ABC):
     assets: ClassVar[Sequence[str]] = ()
     """The assets that its events name by themselves."""
 
-    secrets: ClassVar[Sequence[str]] = ()
-    """Secrets among its settings, beside those that are known by their type or name."""
+    secrets: ClassVar[Sequence[str] | None] = None
+    """The secrets in its settings; those that FlowStone knows by their type or name if it is None.
+    Name them where a secret setting has parts that may be shown, such as the host of a URL."""
 
     invalid_settings: ClassVar[Sequence[tuple[Mapping[str, object], str]]] = ()
     """Wrong settings: what to change of those that `make_sensor` uses (``...`` leaves a setting
@@ -98,11 +99,11 @@ class Terms(ABC):
 
     def break_source(self) -> AbstractContextManager[object]:
         """Have the source refuse or fail while the context lasts, and be well after it."""
-        self._lacking("break_source", "return a context manager in which the source fails")
+        self._lacking("break_source", "a context manager in which the source fails")
 
     def hang_source(self) -> AbstractContextManager[object]:
         """Have the source never answer while the context lasts, and be well after it."""
-        self._lacking("hang_source", "return a context manager in which the source never answers")
+        self._lacking("hang_source", "a context manager in which the source never answers")
 
     # -- what the checks use --------------------------------------------------------------------
 
@@ -131,7 +132,7 @@ class Terms(ABC):
         excuse = self.not_applicable.get(name)
         if excuse is not None:
             pytest.skip(f"does not apply: {excuse}")
-        pytest.skip(f"not checked: {what} from {name}, or give the reason in not_applicable")
+        pytest.skip(f"not checked: define {name}, {what}; or say in not_applicable why not")
 
     def _bench(self, clock: Clock | None = None, *, drained: bool = True) -> Bench:
         """Make a bench, whose sensor has found all that there was already."""
@@ -155,8 +156,12 @@ class Terms(ABC):
 
     def _unseen(self, changes: Sequence[Partition], events: Sequence[NewEvent]) -> list[Partition]:
         """Return the changes that must be among the events, and are not."""
-        due = changes[-1:] if self.sees_only_the_last else changes
+        due = self._due(changes)
         return [each for each in due if not any(identifies(each, event) for event in events)]
+
+    def _due(self, changes: Sequence[Partition]) -> Sequence[Partition]:
+        """Return those of several changes between two polls that must be found."""
+        return changes[-1:] if self.sees_only_the_last else changes
 
     def _require(self, changes: Sequence[Partition], events: Sequence[NewEvent], when: str) -> None:
         unseen = self._unseen(changes, events)
