@@ -7,15 +7,15 @@ import logging
 import re
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from flowstone_db import PostgresNotify
+from flowstone_db import PostgresNotify, listener
 from flowstone_db.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -499,57 +499,80 @@ def test_a_connection_that_does_not_listen_any_more_fails_the_poll(
 
 
 class Pooler:
-    """Stands between as PgBouncer does: it tells its clients of other backends than they have."""
+    """Stands between as PgBouncer does: it tells its clients of other backends than they have.
 
-    def __init__(self, folder: Path, server: str) -> None:
+    Args:
+        drops: Whether it drops notifications, as in mode transaction.
+    """
+
+    def __init__(self, folder: Path, server: str, *, drops: bool) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(folder / ".s.PGSQL.5432"))
         self.socket.listen()
         self._server = server
+        self._drops = drops
 
     def serve(self) -> None:
-        """Serve one client, until it goes."""
-        client, _ = self.socket.accept()
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._server)
-            answers = Thread(target=self._answer, args=(server, client))
-            answers.start()
-            while data := client.recv(65536):
-                server.sendall(data)
-            server.shutdown(socket.SHUT_WR)
-            answers.join()
+        """Serve clients, one and then another, until the first of them goes."""
+        with ExitStack() as stack:
+            clients = [stack.enter_context(ThreadPoolExecutor(2)) for _ in range(2)]
+            for pool in clients:
+                client, _ = self.socket.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._server)
+                pool.submit(self._answer, server, client)
+                pool.submit(self._ask, server, client)
 
     @staticmethod
-    def _answer(server: socket.socket, client: socket.socket) -> None:
-        stream, kind = server.makefile("rb"), b""
-        with stream:
-            while kind != b"K":
-                kind, size = stream.read(1), stream.read(4)
+    def _ask(server: socket.socket, client: socket.socket) -> None:
+        while data := client.recv(65536):
+            server.sendall(data)
+        server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with server, client, server.makefile("rb") as stream:
+            while kind := stream.read(1):
+                size = stream.read(4)
                 body = stream.read(int.from_bytes(size) - 4)
                 if kind == b"K":
                     body = bytes(4) + body[4:]
-                client.sendall(kind + size + body)
-            while data := stream.read1(65536):
-                client.sendall(data)
+                if kind != b"A" or not self._drops:
+                    client.sendall(kind + size + body)
 
 
-def test_a_pooler_is_warned_of(
-    make: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    (host,) = re.findall("host=([^&]*)", postgresql_database.url)
+@pytest.fixture
+def pooled(
+    request: pytest.FixtureRequest, make: Make, postgresql_database: Any
+) -> Iterator[PostgresNotify]:
+    """A sensor behind a pooler."""
+    url = postgresql_database.url
+    (host,) = re.findall("host=([^&]*)", url)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        pooler = Pooler(Path(folder), f"{host}/.s.PGSQL.5432")
+        pooler = Pooler(Path(folder), f"{host}/.s.PGSQL.5432", drops=request.param)
         serving = pool.submit(pooler.serve)
-        sensor = make(url=postgresql_database.url.replace(host, folder))
-        with caplog.at_level(logging.WARNING):
-            state = begin(sensor)
-        assert "a pooler stands between: unless it gives each client" in caplog.text
-        # This one gives each client a connection of its own.
-        notify(postgresql_database, "1")
-        assert payloads(sensor.poll(state)) == ["1"]
+        sensor = make(url=url.replace(host, folder))
+        yield sensor
         sensor.cleanup()
         serving.result()
         pooler.socket.close()
+
+
+@pytest.mark.parametrize("pooled", [False], indirect=True)
+def test_a_pooler_that_hands_on_notifications_may_stand_between(
+    pooled: PostgresNotify, postgresql_database: Any
+) -> None:
+    state = begin(pooled)
+    notify(postgresql_database, "1")
+    assert payloads(pooled.poll(state)) == ["1"]
+
+
+@pytest.mark.parametrize("pooled", [True], indirect=True)
+def test_a_pooler_that_drops_notifications_is_found_out(
+    pooled: PostgresNotify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "PATIENCE", 0.01)
+    with pytest.raises(DatabaseError, match=r"a pooler stands between that drops.*= session"):
+        pooled.poll(pooled.init())
 
 
 def test_connecting_listens_and_looks_at_the_query(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
+import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ _POOLER = (
     "own (PgBouncer: pool_mode = session)"
 )
 
+PATIENCE = 5.0
+"""Seconds that a notification may take through a pooler."""
+
 
 class Listener:
     """Listens, and delivers what it hears.
@@ -33,7 +36,6 @@ class Listener:
         channels: Their names as they are; in SQL they are quoted.
         monotonic: See `Database`.
         deliver: Called with the channel and the payload of each notification, in order.
-        logger: Told of a pooler that stands between.
     """
 
     def __init__(
@@ -42,12 +44,11 @@ class Listener:
         channels: Sequence[str],
         monotonic: Callable[[], float],
         deliver: Callable[[str, str], None],
-        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
     ) -> None:
         self._database = Database(config, monotonic)
+        self._other = Database(config, monotonic)
         self._channels = channels
         self._deliver = deliver
-        self._logger = logger
         self._raw: Any = None
         self._pid: object = None
 
@@ -92,15 +93,38 @@ class Listener:
             )
         (self._pid,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
         if self._pid != raw.info.backend_pid:
-            self._logger.warning(
-                "a pooler stands between: unless it gives each client a connection of its own, "
-                "notifications are lost; %s",
-                _POOLER,
-            )
+            self._prove(connection, raw)
         raw.add_notify_handler(lambda notice: self._deliver(notice.channel, notice.payload))
         for channel in self._channels:
             connection.exec_driver_sql(f"LISTEN {Identifier(channel).as_string(raw)}")
         self._raw = raw
+
+    def _prove(self, connection: Connection, raw: Any) -> None:
+        """Have another connection notify this one, which is at rest, through the pooler between.
+
+        Most poolers take LISTEN, and drop in silence what is sent to a connection at rest.
+        """
+        probe = f"flowstone_{uuid.uuid4().hex}"
+        heard: list[str] = []
+
+        def hear(notice: Any) -> None:
+            heard.append(notice.channel)
+
+        raw.add_notify_handler(hear)
+        connection.exec_driver_sql(f"LISTEN {probe}")
+        with self._other.lending() as other:
+            other.execution_options(isolation_level="AUTOCOMMIT")
+            other.exec_driver_sql(f"NOTIFY {probe}")
+        self._other.close()
+        _wait_until_readable(raw.fileno(), PATIENCE)
+        connection.exec_driver_sql(f"UNLISTEN {probe}")
+        raw.remove_notify_handler(hear)
+        if not heard:
+            connection.invalidate()
+            raise DatabaseError(
+                f"a pooler stands between that drops notifications: {self._database.address}",
+                hint=_POOLER,
+            )
 
     def _check(self, connection: Connection) -> None:
         pid, channels = connection.exec_driver_sql(_STATUS).one()

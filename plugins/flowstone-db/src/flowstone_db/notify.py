@@ -67,9 +67,9 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
 
     def __init__(self, config: PostgresNotifyConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        clock, logger = self.context.clock, self.context.logger
+        clock = self.context.clock
         self._mailbox = Mailbox()
-        self._listener = Listener(config, config.channel, clock.monotonic, self._receive, logger)
+        self._listener = Listener(config, config.channel, clock.monotonic, self._receive)
         self._database = Database(config, clock.monotonic)
         self._question = None if config.query is None else Question(self._database, config.query)
         self._partition_of = _partition_function(config)
