@@ -21,7 +21,7 @@ from flowstone_core.tick import NewEvent, SensorMemory, TickCommit
 NAME = "contract"
 """The name of the sensor, and of the asset that its events are for."""
 
-_MOST_POLLS = 1_000
+_MOST_POLLS = 200
 _SHOWN = 400
 
 

@@ -50,7 +50,6 @@ def check(*after: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
     def decorate(judge: Callable[[C], None]) -> Callable[[C], None]:
         @functools.wraps(judge)
         def test(self: C) -> None:
-            __tracebackhide__ = True
             excuse = self.not_applicable.get(judge.__name__)
             if excuse is not None:
                 pytest.skip(f"does not apply: {excuse}")

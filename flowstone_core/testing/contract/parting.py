@@ -52,7 +52,7 @@ class Parting(Terms):
         del ended  # until here it held what it did not close
 
     @check("test_a_change_fires")
-    def test_its_time_is_the_context_s(self) -> None:
+    def test_it_asks_its_context_for_the_time(self) -> None:
         """A poll asks `context.clock` what time it is, and not the machine."""
         bench = self._bench()
         self._changes(1)

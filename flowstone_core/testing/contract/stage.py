@@ -18,7 +18,7 @@ from flowstone_core.testing.contract.bench import NAME
 from flowstone_core.testing.contract.finding import Finding
 from flowstone_core.tick import NewEvent
 
-_MOST_RUNS = 100
+_MOST_RUNS = 50
 _ALL = 100_000
 
 
