@@ -1,0 +1,108 @@
+"""The sensors keep the contract that every sensor has, on a faithful server of S3."""
+
+from __future__ import annotations
+
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flowstone_s3 import S3FileArrival
+
+from flowstone_core import PollContext
+from flowstone_core.testing import SensorContract
+
+SECRET = "sec/ret+key=40"
+
+
+class Gate:
+    """A server that stands before another, and lets through all, nothing, or no answer."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.open = True
+        self.answers = True
+        self.released = threading.Event()
+        gate = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                gate.handle(self.request)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def handle(self, client: socket.socket) -> None:
+        with socket.create_connection(self.target) as server:
+            while self.open:
+                readable, _, _ = select.select([client, server], [], [])
+                for end in readable:
+                    data = end.recv(65536)
+                    if not data or not self.open:
+                        return
+                    if not self.answers:
+                        self.released.wait()
+                        return
+                    (server if end is client else client).sendall(data)
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        self.open = False
+        yield
+        self.open = True
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        self.answers = False
+        yield
+        self.answers = True
+        self.released.set()
+        self.released = threading.Event()
+
+    def stop(self) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class TestS3FileArrival(SensorContract):
+    invalid_settings = (
+        ({"bucket": "s3://shop/orders"}, "write bucket = shop"),
+        ({"bucket": ...}, "bucket"),
+        ({"secret_key": ...}, "access_key and secret_key go together"),
+        ({"partition_pattern": "("}, "partition_pattern"),
+    )
+
+    @pytest.fixture
+    def source(self, bucket: Any, moto_endpoint: str) -> Iterator[None]:
+        self.bucket = bucket
+        host, _, port = moto_endpoint.removeprefix("http://").partition(":")
+        self.gate = Gate(host, int(port))
+        yield
+        self.gate.stop()
+
+    def make_sensor(self, context: PollContext) -> S3FileArrival:
+        options = self.bucket.options | {
+            "endpoint_url": self.gate.endpoint,
+            "timeout": "500ms",
+            "partition_pattern": r"(?P<name>file-\d+)",
+        }
+        return S3FileArrival(S3FileArrival.Config.model_validate(options), context)
+
+    def change(self, number: int) -> str:
+        self.bucket.put(f"orders/file-{number:04} +%.csv")
+        return f"file-{number:04}"
+
+    def break_source(self) -> Any:
+        return self.gate.shut()
+
+    def hang_source(self) -> Any:
+        return self.gate.hung()
