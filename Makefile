@@ -30,7 +30,8 @@ PURE := $(subst $(space),$(comma),$(strip \
 	event.py sensor.py asset.py materialization.py retry.py tick.py decision.py attempt.py settings.py \
 	zone.py template.py trigger.py triggers/* schedule.py catchup.py firing.py \
 	worker.py sensor_worker.py schedule_worker.py) \
-	plugins/flowstone-db/src/flowstone_db/* plugins/flowstone-s3/src/flowstone_s3/*))
+	plugins/flowstone-db/src/flowstone_db/* plugins/flowstone-http/src/flowstone_http/* \
+	plugins/flowstone-s3/src/flowstone_s3/*))
 
 lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ USUAL_DISTRIBUTIONS = {
     "database_rows": "flowstone-db",
     "postgres_notify": "flowstone-db",
     "s3_file_arrival": "flowstone-s3",
+    "webhook": "flowstone-http",
 }
 """The distributions that provide the sensor types people will ask for."""
 

@@ -1,0 +1,137 @@
+"""Connections are made here, to addresses that were looked at: not to names."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from flowstone_http.deadline import Deadline
+from flowstone_http.errors import HttpError, HttpTimeoutError, HttpUnavailableError, RefusedError
+
+SocketAddress: TypeAlias = tuple[str | int | bytes, ...]
+Resolve: TypeAlias = Callable[[str, int], Sequence[tuple[int, SocketAddress]]]
+"""From a host and a port to the families and addresses of sockets, the preferred first."""
+
+_IPV4_IN_IPV6 = (
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # mapped
+    (ipaddress.IPv6Network("::/96"), 0),  # compatible
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64
+    (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
+)
+_METADATA = {ipaddress.ip_address("168.63.129.16")}
+"""Addresses of clouds' own services that look like any other; the known rest is link-local."""
+
+
+def is_public(text: str) -> bool:
+    """Say whether an address is one of the internet.
+
+    Loopback, private, link-local, shared, multicast and reserved ones are not, nor is any form of
+    IPv6 that leads to such an IPv4 address.
+
+    Example:
+        >>> is_public("9.9.9.9"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
+        (True, False, False)
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        for network, shift in _IPV4_IN_IPV6:
+            if address in network:
+                inner = ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+                return is_public(str(inner))
+        if address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and address not in _METADATA
+
+
+def resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:
+    """Ask the system for the addresses of a host.
+
+    Raises:
+        OSError: If there are none.
+    """
+    found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+class Dialer:
+    """Connects to hosts, within a deadline.
+
+    A name is looked up once for each connection, and what was looked at is what is connected to:
+    a name whose answer changes in between gains nothing.
+
+    Args:
+        deadline: Of the exchange.
+        allowed: Whether an address may be connected to.
+        resolve: How names are looked up.
+    """
+
+    def __init__(
+        self, deadline: Deadline, allowed: Callable[[str], bool], resolve: Resolve = resolve
+    ) -> None:
+        self.deadline = deadline
+        self._allowed = allowed
+        self._resolve = resolve
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Connect to a host: to the first of its addresses that answers.
+
+        Raises:
+            HttpError: If there is no such host, or none of its addresses answers or is allowed.
+        """
+        failure: HttpError | None = None
+        found = self._look_up(host, port)
+        for number, (family, address) in enumerate(found):
+            # One that is not allowed is no reason to try the next: who gives both is up to no good.
+            if not self._allowed(str(address[0])):
+                raise RefusedError(
+                    f"{host} is at a private address, and allow_private = false",
+                    hint="such as loopback, link-local or a network of one's own",
+                )
+            try:
+                # One that never answers leaves time for those after it.
+                return self._open(family, address, len(found) - number)
+            except OSError as error:
+                failure = _unreachable(error, host, port)
+        raise failure or _no_such_host(host)
+
+    def _look_up(self, host: str, port: int) -> Sequence[tuple[int, SocketAddress]]:
+        try:
+            found = self._resolve(host.strip("[]"), port)
+        except (OSError, UnicodeError):
+            found = ()
+        # The system's resolver has time-outs of its own, and cannot be hurried.
+        self.deadline.remaining()
+        return found
+
+    def _open(self, family: int, address: SocketAddress, share: int) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(self.deadline.remaining() / share)
+            sock.connect(address)
+            sock.settimeout(self.deadline.remaining())
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def _unreachable(error: OSError, host: str, port: int) -> HttpError:
+    kind, what = HttpUnavailableError, "cannot be reached"
+    if isinstance(error, TimeoutError):
+        kind, what = HttpTimeoutError, "accepts no connection in time"
+    elif isinstance(error, ConnectionRefusedError):
+        what = "refuses connections"
+    return kind(
+        f"{host} {what}: port {port}",
+        hint="check the host and port of url, that the server runs, and the network between",
+    )
+
+
+def _no_such_host(host: str) -> HttpError:
+    return HttpUnavailableError(
+        f"the name {host!r} is not known to the DNS here",
+        hint="check the host of url, and the resolver of this machine",
+    )

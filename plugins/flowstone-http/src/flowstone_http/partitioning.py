@@ -1,0 +1,92 @@
+"""Which partitions an answer is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+
+from flowstone_core import FlowstoneError, Partition, encode_partition
+from flowstone_http.errors import PartitionError
+
+PARTITION_LIMIT = 10_000
+"""Most partitions of one answer."""
+
+_SINGLE = (str, tuple, dict)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def partitions_of(
+    value: object, what: str, read: Callable[[object], object]
+) -> dict[str, Partition]:
+    """Return the partitions that a value names, by their texts, each once and in order.
+
+    A list has several; a list in a list, or a tuple, is one of several parts.
+
+    Args:
+        value: What an expression or a function gave; None names none.
+        what: Which of them, for errors.
+        read: Makes a partition of each, or of each of its parts.
+
+    Raises:
+        PartitionError: If it names none; no value is quoted.
+    """
+    if value is None:
+        return {}
+    many = value if isinstance(value, Iterable) and not isinstance(value, _SINGLE) else (value,)
+    found: dict[str, Partition] = {}
+    try:
+        for item in many:
+            partition = _partition(item, read)
+            found[encode_partition(partition)] = partition
+            if len(found) > PARTITION_LIMIT:
+                raise ValueError(f"more than {PARTITION_LIMIT:,} of them")
+    except FlowstoneError:
+        reason = "a text or a tuple that cannot be one"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return found
+    raise PartitionError(
+        f"{what} gives no partition: {reason}",
+        hint="it gives a date, another text, or a list of them",
+    )
+
+
+def from_json(item: object) -> object:
+    """Read a part of a partition from JSON.
+
+    A text in the form of a date is a date, one of an instant with a zone is a datetime, and an
+    integer is its text.
+
+    Raises:
+        ValueError: If it is in the form of a date, and is none.
+    """
+    if isinstance(item, int) and not isinstance(item, bool):
+        return str(item)
+    if isinstance(item, str):
+        try:
+            if _DATE.fullmatch(item):
+                return date.fromisoformat(item)
+            if _INSTANT.fullmatch(item):
+                return datetime.fromisoformat(item.upper())
+        except ValueError:
+            raise ValueError("a text in the form of a date that is none") from None
+    return item
+
+
+def as_it_is(item: object) -> object:
+    """Take what a function gave."""
+    return item
+
+
+def _partition(item: object, read: Callable[[object], object]) -> Partition:
+    if isinstance(item, list | tuple):
+        return tuple(_partition(part, read) for part in item)
+    part = read(item)
+    if isinstance(part, str | date):
+        return part
+    raise ValueError(f"a value of type {type(item).__qualname__}")
