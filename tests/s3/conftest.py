@@ -20,8 +20,8 @@ from xml.sax.saxutils import escape
 
 import pytest
 from flowstone_s3 import S3FileArrival
-from flowstone_s3.bucket import S3Object
 from flowstone_s3.config import S3FileArrivalConfig
+from flowstone_s3.listing import S3Object
 
 from flowstone_core import PollContext
 from flowstone_core.clock import SystemClock

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from flowstone_s3.arrival import BYTES_PER_EVENT, OBJECTS_PER_EVENT, arrival_events
-from flowstone_s3.bucket import S3Object
 from flowstone_s3.errors import PartitionError
+from flowstone_s3.listing import S3Object
 
 from flowstone_core import Partition, RetryLater, SensorBroken
 from flowstone_core.document import PAYLOAD_LIMIT, dump_document

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowstone_s3.bucket import ATTEMPTS, Bucket, S3Object
+from flowstone_s3.bucket import ATTEMPTS, Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.errors import CredentialsError, S3Error, S3UnavailableError
+from flowstone_s3.listing import S3Object
+
+from flowstone_core import PollContext
 
 ODD_KEYS = [
     " leading and trailing ",
@@ -22,11 +25,16 @@ ODD_KEYS = [
 
 
 def listed(options: dict[str, Any], attempts: int = 1, page_size: int = 1000) -> list[S3Object]:
-    bucket = Bucket(S3FileArrivalConfig.model_validate(options), page_size, attempts)
+    config = S3FileArrivalConfig.model_validate(options)
+    bucket = Bucket(config, PollContext(), page_size, attempts)
     try:
-        return list(bucket.objects())
+        return all_objects(bucket, config.prefix)
     finally:
         bucket.close()
+
+
+def all_objects(bucket: Bucket, *prefixes: str) -> list[S3Object]:
+    return [item for answer in bucket.answers(prefixes or [""]) for item in answer.objects]
 
 
 def test_every_page_is_read(scripted: Any) -> None:
@@ -237,26 +245,26 @@ def test_renewed_credentials_count_without_a_restart(
 ) -> None:
     scripted.put("a")
     config = S3FileArrivalConfig.model_validate(without_keys(scripted.options))
-    bucket = Bucket(config, attempts=1)
+    bucket = Bucket(config, PollContext(), attempts=1)
     form = "[default]\naws_access_key_id = {}\naws_secret_access_key = x\n"
     (aws_home / "credentials").write_text(form.format("OLD"))
     scripted.refusals = [refusal(400, "ExpiredToken")]
     with pytest.raises(CredentialsError):
-        list(bucket.objects())
+        all_objects(bucket)
     (aws_home / "credentials").write_text(form.format("NEW"))
-    assert len(list(bucket.objects())) == 1
+    assert len(all_objects(bucket)) == 1
     assert "Credential=NEW/" in scripted.requests[-1]["Authorization"]
     bucket.close()
 
 
 def test_one_client_serves_many_listings_and_can_be_closed_at_any_time(scripted: Any) -> None:
-    bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options))
+    bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
     bucket.close()
-    list(bucket.objects())
+    all_objects(bucket)
     client = bucket._client
-    list(bucket.objects())
+    all_objects(bucket)
     assert bucket._client is client
     bucket.close()
     bucket.close()
-    assert list(bucket.objects()) == []
+    assert all_objects(bucket) == []
     bucket.close()

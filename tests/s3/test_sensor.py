@@ -210,8 +210,8 @@ def test_a_listing_that_breaks_off_loses_nothing(scripted: Any, make_sensor: Mak
 
 def test_a_state_of_another_version_breaks_the_sensor(scripted: Any, make_sensor: Make) -> None:
     sensor = make_sensor(**scripted.options)
-    with pytest.raises(SensorBroken, match="version 2"):
-        sensor.poll({"version": 2})  # type: ignore[arg-type]
+    with pytest.raises(SensorBroken, match="version 3"):
+        sensor.poll({"version": 3})  # type: ignore[arg-type]
     assert scripted.requests == []
 
 

@@ -9,8 +9,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from flowstone_core import Event, Partition, RetryLater, SensorBroken, encode_partition
-from flowstone_s3.bucket import S3Object
 from flowstone_s3.errors import PartitionError
+from flowstone_s3.listing import S3Object
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -42,6 +42,7 @@ class Place:
     bucket: str
     endpoint: str | None = None
     region: str | None = None
+    owner: str | None = None
 
     def __str__(self) -> str:
         return f"bucket {self.bucket!r} at {self.endpoint or 'Amazon S3'}"
@@ -64,7 +65,8 @@ _NO_BUCKET = _Kind(
 _DENIED = _Kind(
     CredentialsError,
     "access denied: the credentials may not list {place}",
-    "they need s3:ListBucket on the bucket, for the prefix that is watched",
+    "they need s3:ListBucket on the bucket, for the prefix that is watched, and requester_pays = "
+    "true if it makes those pay who ask",
 )
 _UNKNOWN_KEY = _Kind(
     CredentialsError,
@@ -227,6 +229,8 @@ def _explain_answer(error: ClientError, place: Place) -> S3Error:
             return S3Error(message, bucket=place.bucket, code=code, status=status)
     region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     hint = f"set region = {region}" if kind is _REGION and region else kind.hint
+    if kind is _DENIED and place.owner is not None:
+        hint += f"; and the bucket must belong to the account {place.owner}, see expected_owner"
     return _fill(replace(kind, hint=hint), place, code=code, status=status)
 
 

@@ -1,48 +1,57 @@
-"""What has been seen: a digest of each object, so small that 100,000 of them are 1.6 MB.
+"""What has been seen, in digests: 16 bytes of memory and 22 of the stored state for an object.
 
-Each object is one entry of 12 bytes: 8 of a digest of its key and ETag, which say *what* it is,
-and 4 of its time of modification, which tell a copy that was *written again* from one that a
-listing merely left out for a while. All entries are sorted, joined, and kept as one text.
+Each object is one entry: 8 bytes of a digest of its key, which say *which* object it is, 5 of one
+of its ETag, which say *what* is in it, and 3 of its time of modification, which tell a copy that
+was *written again* from one that a listing merely left out for a while.
+
+With a window the state does not grow with the number of objects. No object is made visible later
+than a window after the time that the server gives it; so whatever was modified longer than that
+before the latest time seen, the **horizon**, was seen already. It only moves forward, and what a
+poll finds is judged by the horizon of the poll before it: what lies between two polls is found
+however long they are apart.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypedDict
+from typing import Literal
 
-from flowstone_core import SensorBroken
+from flowstone_s3.digests import digest, stamp
 from flowstone_s3.errors import S3Error
+from flowstone_s3.listing import S3Object
+from flowstone_s3.pending import Pending
+from flowstone_s3.record import (
+    ETAG_SIZE,
+    KEY_SIZE,
+    STAMP_SIZE,
+    Record,
+    SeenState,
+    read_record,
+    write_record,
+)
 
-VERSION = 1
-"""The version of the state's form."""
-
-REMEMBER_GONE = timedelta(days=1)
-"""How long, at least, an object that is listed no more is still known if it comes back."""
-
-OBJECT_LIMIT = 500_000
+OBJECT_LIMIT = 375_000
 """Most objects of one sensor: with it the state stays below what FlowStone stores."""
 
-_IDENTITY = 8
-_STAMP = 4
-_ENTRY = _IDENTITY + _STAMP
 
-
-class SeenState(TypedDict):
-    """What is stored of a sensor.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What fires, and what is remembered.
 
     Attributes:
-        version: The version of this form.
-        seen: The entries of the objects listed last, in base64.
-        gone: The entries of those listed no more, by the hour (ISO 8601, UTC) they were missed.
+        on: Whether objects fire that were never seen, those of which there is another ETag, or
+            both.
+        settle: How long an object must have been listed unchanged before it fires.
+        window: How long after its time of modification an object may become visible; None if
+            nothing is known about that.
+        limit: Most objects that are remembered.
     """
 
-    version: int
-    seen: str
-    gone: dict[str, str]
+    on: Literal["created", "changed", "both"] = "both"
+    settle: timedelta = timedelta(0)
+    window: timedelta | None = None
+    limit: int = OBJECT_LIMIT
 
 
 class Memory:
@@ -51,122 +60,150 @@ class Memory:
     Args:
         state: What was stored.
         now: The time, aware.
-        limit: Most objects that are remembered.
+        rules: What fires, and what is remembered.
 
     Raises:
         SensorBroken: If the state is not one that this version can read.
     """
 
-    def __init__(self, state: SeenState, now: datetime, limit: int = OBJECT_LIMIT) -> None:
+    def __init__(self, state: SeenState, now: datetime, rules: Rules | None = None) -> None:
         self._state = state
-        self._limit = limit
+        self._rules = rules or Rules()
         self._hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        self._seen, self._gone = _read(state, self._hour)
-        self._away = {key: stamp for group in self._gone.values() for key, stamp in group.items()}
+        record = read_record(state, self._hour)
+        self._gone, self._former, self._horizon = record.gone, record.former, record.horizon
+        self._left = record.seen
+        self._away = {entry for group in self._gone.values() for entry in group}
+        self._pending = Pending(record.pending, now, self._rules.settle)
         self._present: dict[bytes, bytes] = {}
+        self._written: dict[bytes, datetime] = {}
+        self._replaced: set[bytes] = set()
+        self._newest: datetime | None = None
+        self._room = self._rules.limit
+        # A state of an older form is written anew whatever is listed.
+        self._changed = record.migrated
+        self._any_kind = record.migrated or self._rules.on == "both"
 
-    def observe(self, key: str, etag: str, last_modified: datetime) -> bool:
+    def observe(self, item: S3Object, answered: datetime | None = None) -> bool:
         """Take note of an object that is listed.
 
+        Args:
+            item: The object.
+            answered: The server's time, if it told.
+
         Returns:
-            Whether it is new: its key was never listed with this ETag, or it has been written
-            again after it was gone.
+            Whether it fires.
 
         Raises:
             S3Error: If there are more objects than can be remembered.
         """
-        identity = hashlib.sha256(f"{key}\0{etag}".encode()).digest()[:_IDENTITY]
-        if identity in self._present:
+        at = item.last_modified
+        old = self._horizon is not None and at < self._horizon
+        if old and not self._pending:
             return False
-        if len(self._present) == self._limit:
-            raise S3Error(
-                f"there are more than {self._limit:,} objects; one sensor cannot remember more",
-                hint="watch narrower prefixes by several sensors, or move old objects elsewhere",
-            )
-        stamp = _stamp(last_modified)
-        self._present[identity] = stamp
-        return identity not in self._seen and self._away.get(identity) != stamp
+        key = digest(item.key, KEY_SIZE)
+        if key in self._present or (old and key not in self._pending):
+            return False
+        self._advance(at, answered)
+        version = digest(item.etag, ETAG_SIZE) + stamp(at, STAMP_SIZE)
+        known = self._left.pop(key, None)
+        if known is not None and known[:ETAG_SIZE] == version[:ETAG_SIZE]:
+            self._keep(key, version, at)
+            return False
+        if key + version in self._away or (known is None and self._former.knows(item)):
+            self._replace(key, known, version, at)
+            return False
+        self._make_room()
+        if not self._pending.settled(key, item):
+            if known is not None:
+                self._keep(key, known, at)
+            return False
+        self._replace(key, known, version, at)
+        return self._any_kind or (known is None) == (self._rules.on == "created")
 
     def state(self) -> SeenState:
         """Return what to store after the listing; the state given if nothing has changed.
 
         Times of modification alone change nothing: they are stored along with the next change.
+
+        Raises:
+            S3Error: If there are more objects than can be remembered.
         """
-        if self._present.keys() == self._seen.keys():
+        if not self._changed and not self._left and not self._pending.changed:
             return self._state
-        missing = {key: stamp for key, stamp in self._seen.items() if key not in self._present}
-        gone = {
-            hour: {key: stamp for key, stamp in group.items() if key not in self._present}
-            for hour, group in self._gone.items()
-        }
-        gone[self._hour] = gone.get(self._hour, {}) | missing
-        return SeenState(
-            version=VERSION,
-            seen=_write(self._present),
-            gone={
-                hour.isoformat(): _write(group)
-                for hour, group in _within_limit(gone, self._limit - len(self._present))
-            },
+        self._forget_old()
+        room = self._rules.limit - self._count()
+        if room < 0:
+            raise self._too_many()
+        missing = {key + version for key, version in self._left.items()} | self._replaced
+        gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | missing}
+        present = {key + version for key, version in self._present.items()}
+        return write_record(
+            Record(
+                self._present,
+                {hour: group - present for hour, group in gone.items()},
+                self._pending.entries(),
+                self._latest_horizon(),
+                self._former,
+            ),
+            self._hour,
+            room,
         )
 
+    def _replace(self, key: bytes, known: bytes | None, version: bytes, at: datetime) -> None:
+        self._changed = True
+        if known is not None:
+            self._replaced.add(key + known)
+        self._keep(key, version, at)
 
-def empty_state() -> SeenState:
-    """Return the state of a sensor that has seen nothing."""
-    return SeenState(version=VERSION, seen="", gone={})
+    def _keep(self, key: bytes, version: bytes, at: datetime) -> None:
+        self._make_room()
+        self._present[key] = version
+        if self._rules.window is not None:
+            self._written[key] = at
 
+    def _advance(self, at: datetime, answered: datetime | None) -> None:
+        # No object is modified later than now. Where one claims to be, its time must not push the
+        # horizon past those of others.
+        at = at if answered is None else min(at, answered)
+        if self._newest is None or at > self._newest:
+            self._newest = at
 
-def _stamp(last_modified: datetime) -> bytes:
-    milliseconds = round(last_modified.timestamp() * 1000)
-    return milliseconds.to_bytes(8, "big", signed=True)[-_STAMP:]
+    def _latest_horizon(self) -> datetime | None:
+        if self._rules.window is None or self._newest is None:
+            return self._horizon
+        latest = self._newest - self._rules.window
+        return latest if self._horizon is None else max(latest, self._horizon)
 
+    def _make_room(self) -> None:
+        if self._count() < self._room:
+            return
+        if self._rules.window is None:
+            raise self._too_many()
+        # At the first poll a window is not narrower than the whole listing before its newest
+        # object has come by, so it must be let grow; doubling keeps this from being done often.
+        self._forget_old()
+        self._room = 2 * max(self._count(), self._rules.limit)
 
-def _within_limit(
-    gone: Mapping[datetime, dict[bytes, bytes]], room: int
-) -> list[tuple[datetime, dict[bytes, bytes]]]:
-    """Keep the latest hours that fit; forgetting one early can only fire once too often."""
-    kept = []
-    for hour in sorted(gone, reverse=True):
-        room -= len(gone[hour])
-        if room < 0:
-            break
-        if gone[hour]:
-            kept.append((hour, gone[hour]))
-    return kept
+    def _forget_old(self) -> None:
+        horizon = self._latest_horizon()
+        for key in [key for key, at in self._written.items() if horizon and at < horizon]:
+            del self._present[key], self._written[key]
 
+    def _count(self) -> int:
+        return len(self._present) + len(self._pending.entries())
 
-def _read(
-    state: SeenState, hour: datetime
-) -> tuple[dict[bytes, bytes], dict[datetime, dict[bytes, bytes]]]:
-    try:
-        version: object = state["version"]
-        if version == VERSION:
-            seen = _entries(state["seen"])
-            groups = {datetime.fromisoformat(at): text for at, text in state["gone"].items()}
-            # The hour that it was missed in is not over at its first minute.
-            since = hour - REMEMBER_GONE - timedelta(hours=1)
-            return seen, {at: _entries(text) for at, text in groups.items() if at > since}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SensorBroken(
-            f"the stored state cannot be read ({type(error).__name__}): reset the sensor by "
-            "'flowstone sensors reset'; it then fires for every object there is"
-        ) from None
-    raise SensorBroken(
-        f"the stored state has version {version!r:.40}, and this flowstone-s3 reads version "
-        f"{VERSION}: install the flowstone-s3 that wrote it, or reset the sensor by "
-        "'flowstone sensors reset'; it then fires for every object there is"
-    )
-
-
-def _entries(text: str) -> dict[bytes, bytes]:
-    raw = base64.b64decode(text, validate=True)
-    if len(raw) % _ENTRY:
-        raise binascii.Error("an entry is cut off")
-    return {
-        raw[start : start + _IDENTITY]: raw[start + _IDENTITY : start + _ENTRY]
-        for start in range(0, len(raw), _ENTRY)
-    }
-
-
-def _write(entries: Mapping[bytes, bytes]) -> str:
-    joined = b"".join(sorted(identity + stamp for identity, stamp in entries.items()))
-    return base64.b64encode(joined).decode("ascii")
+    def _too_many(self) -> S3Error:
+        limit = f"{self._rules.limit:,}"
+        if self._rules.window is not None:
+            return S3Error(
+                f"there are more than {limit} objects within the window; one sensor cannot "
+                "remember more",
+                hint="set a shorter window, or watch narrower prefixes by several sensors",
+            )
+        return S3Error(
+            f"there are more than {limit} objects; one sensor cannot remember more",
+            hint="set window = 7d, with which only younger objects are remembered; or a prefix "
+            "with ${year}/${month}/${day}, if keys have dates; or watch narrower prefixes by "
+            "several sensors; or let the bucket tell of its objects by s3_event_queue",
+        )

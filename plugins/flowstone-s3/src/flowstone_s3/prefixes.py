@@ -1,0 +1,95 @@
+"""Which prefixes are listed: one, or one for each hour, day, month or year of the latest time."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+PREFIX_LIMIT = 400
+"""Most prefixes that one poll lists: each is a request of its own, whatever is in it."""
+
+_TOKENS: Mapping[str, Callable[[datetime], str]] = {
+    "year": lambda at: f"{at.year:04}",
+    "month": lambda at: f"{at.month:02}",
+    "day": lambda at: f"{at.day:02}",
+    "hour": lambda at: f"{at.hour:02}",
+}
+
+
+class Prefixes:
+    """A prefix, or a template of prefixes such as ``events/${year}/${month}/${day}/``.
+
+    Without ``${`` it is the prefix as it is; with it, ``$$`` is a ``$``.
+
+    Args:
+        text: The prefix, or the template.
+
+    Raises:
+        ValueError: If it has an unknown token, a stray ``$``, or a token without those that it
+            needs: a day needs its month and year, or the same prefix would come again.
+
+    Example:
+        >>> from datetime import datetime, timedelta
+        >>> Prefixes("in/${year}-${month}/").at(
+        ...     datetime(2025, 1, 1, 7, tzinfo=UTC), timedelta(days=2), ZoneInfo("UTC")
+        ... )
+        ['in/2024-12/', 'in/2025-01/']
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._template = string.Template(text)
+        self.dated = "${" in text
+        self._tokens = self._template.get_identifiers() if self.dated else []
+        if self.dated:
+            self._check()
+
+    def at(self, now: datetime, lookback: timedelta, zone: ZoneInfo) -> list[str]:
+        """Return the prefixes to list, those of the earliest time first, each once.
+
+        Args:
+            now: The time, aware.
+            lookback: From how long ago on.
+            zone: Whose years, months, days and hours are meant.
+
+        Raises:
+            ValueError: If they are more than `PREFIX_LIMIT`.
+        """
+        if not self.dated:
+            return [self._text]
+        # Half of the shortest hour, and of the shortest day, that any zone has at a change of
+        # its clocks: no step leaves one out.
+        step = timedelta(minutes=15) if "hour" in self._tokens else timedelta(hours=6)
+        found: dict[str, None] = {}
+        instant = now.astimezone(UTC) - lookback
+        while instant < now:
+            found[self._of(instant.astimezone(zone))] = None
+            if len(found) > PREFIX_LIMIT:
+                raise ValueError(
+                    f"lookback makes more than {PREFIX_LIMIT} prefixes, each a request at every "
+                    "poll; make it shorter, or leave the last token out of prefix"
+                )
+            instant += step
+        found[self._of(now.astimezone(zone))] = None
+        return list(found)
+
+    def _of(self, at: datetime) -> str:
+        return self._template.substitute({name: _TOKENS[name](at) for name in self._tokens})
+
+    def _check(self) -> None:
+        allowed = ", ".join(f"${{{name}}}" for name in _TOKENS)
+        if not self._template.is_valid():
+            raise ValueError(f"a '$' begins no token; use {allowed}, or '$$' for a '$'")
+        for name in self._tokens:
+            if name not in _TOKENS:
+                raise ValueError(f"there is no token ${{{name:.40}}}; use {allowed}")
+        needed = list(_TOKENS)[: 1 + max(list(_TOKENS).index(name) for name in self._tokens)]
+        missing = [f"${{{name}}}" for name in needed if name not in self._tokens]
+        if missing:
+            raise ValueError(
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed beside "
+                f"${{{needed[-1]}}}: the same prefix would come again, and its objects be fired "
+                "once more"
+            )
