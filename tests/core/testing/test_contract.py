@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import doctest
+import socket
 import sqlite3
 import subprocess
 import threading
 import uuid
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from flowstone_core import (
     Event,
@@ -24,8 +25,12 @@ from flowstone_core import (
     SensorBroken,
     SensorConfig,
     Triggered,
+    encode_partition,
 )
+from flowstone_core.document import dump_document
 from flowstone_core.testing import SensorContract, contract
+from flowstone_core.testing.contract.bench import identifies
+from flowstone_core.tick import NewEvent
 
 TOKEN = "open, s3same!"
 CHECKS = [name for name in dir(SensorContract) if name.startswith("test_")]
@@ -661,6 +666,21 @@ class LeavesAThread(Rows):
         self.watcher.join()
 
 
+@fails("test_nothing_is_left_behind", "the open socket 127.0.0.1:", patience=0.2)
+class LeavesASocket(Rows):
+    """Its twin listens: it is at home nowhere."""
+
+    def open(self):
+        self.port = socket.create_server(("127.0.0.1", 0))
+        self.line = socket.create_connection(self.port.getsockname())
+        LEFT.append(self)
+        return super().open()
+
+    def put_away(self):
+        self.line.close()
+        self.port.close()
+
+
 @fails("test_nothing_is_left_behind", "the child process", patience=0.2)
 class LeavesAChild(Rows):
     child = None
@@ -696,6 +716,122 @@ def test_a_broken_sensor_fails_the_check_that_finds_its_fault(judge, name, reque
         assert part in failed[check]
     assert TOKEN not in failed[check]
     assert all(f"because {check} does" in reason for reason in skipped.values()), skipped
+
+
+# -- what an author says, and does not say ---------------------------------------------------------
+
+
+class KeylessConfig(SensorConfig):
+    path: Path = Field(description="the file of SQLite")
+    timeout: float = Field(0.01, description="seconds to wait for a lock")
+
+
+class Keyless(Rows):
+    """It has no secrets."""
+
+    Config = KeylessConfig
+
+
+class Reticent(RowsContract):
+    """It says no more than it must."""
+
+    sensor_class = Keyless
+    break_source = SensorContract.break_source
+    hang_source = SensorContract.hang_source
+    invalid_settings = SensorContract.invalid_settings
+
+    def make_sensor(self, context):
+        return Keyless(KeylessConfig(path=self.path), context)
+
+
+def test_what_is_not_given_is_skipped_with_what_to_do(judge):
+    failed, skipped = judge(Keyless, contract=Reticent)
+    assert failed == {}
+    assert {name: reason.partition(",")[0] for name, reason in skipped.items()} == {
+        "test_an_outside_error_leaves_the_state_alone": "not checked: define break_source",
+        "test_connect_fails_where_the_source_does": "not checked: define break_source",
+        "test_a_source_that_never_answers_is_given_up": "not checked: define hang_source",
+        "test_wrong_settings_are_refused_by_name": "not checked: define invalid_settings",
+        "test_secrets_are_never_shown": "not checked: define secrets",
+    }
+
+
+def test_what_does_not_apply_is_skipped_with_the_reason(judge):
+    terms = ("break_source", "hang_source", "invalid_settings", "test_a_change_fires")
+    failed, skipped = judge(
+        Keyless, contract=Reticent, secrets=(), not_applicable=dict.fromkeys(terms, "it is small")
+    )
+    assert failed == {}
+    assert skipped.pop("test_secrets_are_never_shown") == "does not apply: secrets is empty"
+    assert set(skipped.values()) == {"does not apply: it is small"}
+    assert len(skipped) == 5
+
+
+def test_a_check_that_does_not_apply_excuses_no_other(judge):
+    failed, _ = judge(
+        KeepsASet, not_applicable={"test_its_state_is_json": "it is a set, and nobody minds"}
+    )
+    assert "test_a_change_fires" in failed
+
+
+class OneForAll(RowsContract):
+    made = None
+
+    def make_sensor(self, context):
+        self.made = self.made or super().make_sensor(context)
+        return self.made
+
+
+def test_an_instance_that_is_made_only_once_is_noticed(judge):
+    failed, _ = judge(Rows, contract=OneForAll)
+    said = failed["test_it_goes_on_after_a_restart"]
+    assert "make_sensor returned the instance that it had returned before" in said
+
+
+class CutConfig(RowsConfig):
+    path: Path = Field(description="the file of SQLite, without .db")
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def complete(cls, path):
+        if str(path).endswith(".db"):
+            raise ValueError("write it without .db")
+        return Path(f"{path}.db")
+
+
+class Cut(RowsContract):
+    def make_sensor(self, context):
+        path = str(self.path).removesuffix(".db")
+        return self.sensor_class(CutConfig(path=path, token=TOKEN), context)
+
+
+def test_settings_that_are_refused_when_they_are_given_again_are_told_of(judge):
+    failed, _ = judge(type("CutRows", (Rows,), {"Config": CutConfig}), contract=Cut)
+    said = " ".join(failed["test_a_run_ends_in_materializations"].split())
+    assert "the settings that make_sensor uses are refused in a pipeline" in said
+    assert "write it without .db" in said
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("row-1", True),
+        ("row", True),
+        ("row-10", False),
+        ("ow-1", False),
+        ("17", True),
+        ("seven", True),
+        (date(2025, 1, 15), True),
+        (date(2025, 1, 16), False),
+        ("2025-01-15", True),
+        ("null", False),
+        (("row-1",), False),
+    ],
+)
+def test_an_event_is_known_by_its_partition_or_a_text_in_it(what, found):
+    payload = dump_document({"rows": [17, {"seven": None}]}, what="it", limit=1000)
+    event = NewEvent(encode_partition("table/row-1"), "any", "d:2025-01-15", payload)
+    assert identifies(what, event) is found
 
 
 def put_away():

@@ -57,3 +57,36 @@ def test_all_that_an_author_may_say_stands_on_the_page():
     terms = SensorContract.__mro__[-3]
     public = [name for name in vars(terms) if not name.startswith("_")]
     assert sorted(told) == sorted(public)
+
+
+OWN_TERMS = """
+import test_new_files
+
+
+class TestMisnamed(test_new_files.TestNewFiles):
+    not_applicable = {"test_nothing": "there is no such test"}
+
+
+class TestOwn(test_new_files.TestNewFiles):
+    def change(self, number):
+        super().change(number)
+        return "something else"
+
+    def test_its_state_is_json(self):
+        assert False, "who overrides a test says what is right"
+"""
+
+
+def test_a_name_that_no_test_has_is_not_taken_for_one(run, tmp_path):
+    (tmp_path / "test_own_terms.py").write_text(OWN_TERMS)
+    said = run("test_own_terms.py", "-k", "TestMisnamed")
+    assert "not_applicable names no check of the contract: test_nothing" in said
+    assert " passed" not in said
+
+
+def test_a_test_that_is_overridden_stands_for_itself(run, tmp_path):
+    (tmp_path / "test_own_terms.py").write_text(OWN_TERMS)
+    said = run("test_own_terms.py", "-k", "TestOwn and (json or change_fires)")
+    assert "who overrides a test says what is right" in said
+    assert "seen: 'something else' was not found after it was made: 'file-1'" in said
+    assert "2 failed" in said
