@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import pytest
 
@@ -54,7 +54,7 @@ class Concealing(Terms):
         if self.secrets is None:
             return list(known)
         for secret in self.secrets:
-            if not any(secret in f"{each} {unquote(each)}" for each in known):
+            if not any(secret in f"{each} {unquote(each)} {unquote_plus(each)}" for each in known):
                 raise Finding(
                     f"the secret {secret[:2]}... is in no setting that is known to be secret.",
                     why="FlowStone masks the secrets that it knows; this one it would show.",
