@@ -8,7 +8,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flowstone_s3 import S3FileArrival
@@ -74,6 +74,8 @@ class Gate:
 
 
 class TestS3FileArrival(SensorContract):
+    options: ClassVar[dict[str, object]] = {}
+    there_before: ClassVar = 0
     invalid_settings = (
         ({"bucket": "s3://shop/orders"}, "write bucket = shop"),
         ({"bucket": ...}, "bucket"),
@@ -82,10 +84,12 @@ class TestS3FileArrival(SensorContract):
     )
 
     @pytest.fixture
-    def source(self, bucket: Any, moto_endpoint: str) -> Iterator[None]:
+    def source(self, bucket: Any) -> Iterator[None]:
         self.bucket = bucket
-        host, _, port = moto_endpoint.removeprefix("http://").partition(":")
+        host, _, port = bucket.options["endpoint_url"].removeprefix("http://").partition(":")
         self.gate = Gate(host, int(port))
+        for number in range(self.there_before):
+            self.put(number, b"before")
         yield
         self.gate.stop()
 
@@ -94,15 +98,37 @@ class TestS3FileArrival(SensorContract):
             "endpoint_url": self.gate.endpoint,
             "timeout": "500ms",
             "partition_pattern": r"(?P<name>file-\d+)",
+            **self.options,
         }
         return S3FileArrival(S3FileArrival.Config.model_validate(options), context)
 
     def change(self, number: int) -> str:
-        self.bucket.put(f"orders/file-{number:04} +%.csv")
+        self.put(number, b"x")
         return f"file-{number:04}"
+
+    def put(self, number: int, body: bytes) -> None:
+        self.bucket.put(f"orders/file-{number:04} +%.csv", body)
 
     def break_source(self) -> Any:
         return self.gate.shut()
 
     def hang_source(self) -> Any:
         return self.gate.hung()
+
+
+class TestS3FileArrivalOfWhatIsCreated(TestS3FileArrival):
+    options: ClassVar = {"on": "created"}
+
+
+class TestS3FileArrivalOfWhatChanges(TestS3FileArrival):
+    options: ClassVar = {"on": "changed"}
+    there_before = 40
+
+
+class TestS3FileArrivalThatSettles(TestS3FileArrival):
+    options: ClassVar = {"settle": "30s"}
+    polls_to_fire = 2
+
+
+class TestS3FileArrivalOfAWindow(TestS3FileArrival):
+    options: ClassVar = {"window": "1h", "prefix": "orders/"}

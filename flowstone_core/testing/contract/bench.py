@@ -82,6 +82,7 @@ class Bench:
     Attributes:
         sensor: The instance that is polled.
         memory: What is stored of the sensor.
+        found: The events that are stored.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Bench:
         self._rules = TickRules(NAME, NAME, {NAME, *assets})
         self._made: list[AnySensor] = []
         self._keys: set[str] = set()
+        self.found: list[NewEvent] = []
         self.memory = SensorMemory()
         self.sensor = self.fresh()
 
@@ -151,6 +153,7 @@ class Bench:
             if event.key not in self._keys:
                 self._keys.add(event.key)
                 new.append(event)
+        self.found += new
         for commit in look.decision.commits[-1:]:
             self.memory = commit.after
         return new
@@ -166,25 +169,23 @@ class Bench:
         """
         return self.commit(healthy(self.look(), when))
 
-    def drain(self, when: str = "") -> list[NewEvent]:
+    def drain(self, when: str = "") -> None:
         """Poll and remember until nothing is found any more.
 
         Raises:
             Finding: If a poll failed, or if there is no end of it.
         """
-        found: list[NewEvent] = []
         idle = 0
         for _ in range(_MOST_POLLS):
             look = healthy(self.look(), when)
             new = self.commit(look)
-            found += new
             # One that reads on without finding anything has not come to the end yet.
             idle = 0 if new else idle + 1
             if look.quiet or idle == 2:
-                return found
+                return
         raise Finding(
             f"{_MOST_POLLS} polls on end found something, and nothing was changed outside; "
-            f"the last: {shown_events(found[-3:])}.",
+            f"the last: {shown_events(self.found[-3:])}.",
             why="Each event is a materialization: this one would be made for ever.",
             remedy="Keep in the state what was seen, and find only what is new since.",
         )

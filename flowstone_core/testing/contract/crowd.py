@@ -5,7 +5,6 @@ from __future__ import annotations
 from flowstone_core.testing.contract.finding import Finding, check
 from flowstone_core.testing.contract.rehearsal import Rehearsing
 from flowstone_core.testing.contract.terms import MINUTE, listed
-from flowstone_core.tick import NewEvent
 
 
 class Crowding(Rehearsing):
@@ -34,14 +33,14 @@ class Crowding(Rehearsing):
         """Of changes at one instant, with polls between them at that instant, each one fires."""
         bench = self._bench()
         self.clock.advance(MINUTE)
-        found: list[NewEvent] = []
         changes = []
         for count in (1, 1, 3):
             changes += [self._change() for _ in range(count)]
-            found += bench.tick("after a change at the same instant as the poll before")
+            bench.tick("after a change at the same instant as the poll before")
         self.settle()
-        found += bench.drain()
-        unseen = self._unseen(changes, found)
+        self._await(bench)
+        bench.drain()
+        unseen = self._unseen(changes, bench.found)
         if unseen:
             raise Finding(
                 f"of {len(changes)} changes at one instant, with polls between them, "

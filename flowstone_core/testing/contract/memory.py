@@ -36,14 +36,15 @@ class Remembering(Terms):
     def test_a_change_fires(self) -> None:
         """What was changed outside is found, and before it nothing fails."""
         bench = self._bench()
-        changes = self._changes(1)
-        self._require(changes, bench.drain("after a change outside"), "after it was made")
+        changes = self._changes(1, bench)
+        bench.drain("after a change outside")
+        self._require(changes, bench, "after it was made")
 
     @check("test_a_change_fires")
     def test_nothing_fires_twice(self) -> None:
         """Polled again, now and a day later, with the state that it returned, it finds nothing."""
         bench = self._bench()
-        self._changes(3)
+        self._changes(3, bench)
         bench.drain()
         for pause in (MINUTE, timedelta(hours=1), timedelta(days=1)):
             self.clock.advance(pause)
@@ -61,7 +62,7 @@ class Remembering(Terms):
     def test_a_quiet_poll_leaves_the_state_alone(self) -> None:
         """A poll that finds nothing returns the state that it was given."""
         bench = self._bench()
-        self._changes(1)
+        self._changes(1, bench)
         bench.drain()
         looks: list[Look] = []
         for _ in range(QUIET_POLLS):
@@ -85,7 +86,7 @@ class Remembering(Terms):
     def test_it_goes_on_after_a_restart(self) -> None:
         """A fresh instance, given the stored state, goes on where the last one was."""
         bench = self._bench()
-        self._changes(2)
+        self._changes(2, bench)
         bench.drain()
         remedy = (
             "Keep what must survive in the state. Only clients and connections belong on the "
@@ -103,7 +104,9 @@ class Remembering(Terms):
         bench.stop()
         changes = self._changes(2)
         bench.restart()
-        unseen = self._unseen(changes, bench.drain("a fresh instance was given the stored state"))
+        self._await(bench)
+        bench.drain("a fresh instance was given the stored state")
+        unseen = self._unseen(changes, bench.found)
         if unseen:
             raise Finding(
                 f"{listed(unseen)}, changed while no instance was there, was not found by a "
@@ -116,7 +119,7 @@ class Remembering(Terms):
     def test_nothing_is_lost_when_a_commit_fails(self) -> None:
         """Given the same state again, the same instance, or a fresh one, finds the same again."""
         bench = self._bench()
-        changes = self._changes(2)
+        changes = self._changes(2, bench)
         first = healthy(bench.look())
         for name, sensor in (("the same instance", bench.sensor), ("a fresh one", None)):
             self.settle()
@@ -137,13 +140,14 @@ class Remembering(Terms):
                     "nothing that is taken from the source or acknowledged before the next poll.",
                 )
         self.settle()
-        self._require(changes, bench.drain(), "after a commit had failed")
+        bench.drain()
+        self._require(changes, bench, "after a commit had failed")
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_a_replay_gives_the_same_keys(self) -> None:
         """Given the same state again a minute later, it finds events with the same keys."""
         bench = self._bench()
-        self._changes(3)
+        self._changes(3, bench)
         first = healthy(bench.look())
         for name, sensor in (("the same instance", bench.sensor), ("a fresh one", None)):
             self.clock.advance(MINUTE)
@@ -167,7 +171,7 @@ class Remembering(Terms):
         """`poll` returns a new state, and leaves the one that it was given as it was."""
         bench = self._bench()
         for count in (1, 2, 0):
-            self._changes(count)
+            self._changes(count, bench)
             look = healthy(bench.look())
             bench.commit(look)
             if look.left != look.given:

@@ -22,7 +22,7 @@ class Suffering(Terms):
         """While the source fails polls fail, and nothing is forgotten or passed over by it."""
         broken = self.break_source()
         bench = self._bench()
-        changes = self._changes(2)
+        changes = self._changes(2, bench)
         with broken:
             looks = [bench.look(), bench.look()]
         for look in looks:
@@ -35,7 +35,7 @@ class Suffering(Terms):
         """A poll ends by its own time-outs, and goes on from the same state when it is over."""
         hung = self.hang_source()
         bench = self._bench(_RealTime(self.clock))
-        changes = self._changes(2)
+        changes = self._changes(2, bench)
         looks: list[Look] = []
         with hung:
             call = InThread(lambda: looks.append(bench.look()))
@@ -57,7 +57,7 @@ class Suffering(Terms):
     def test_connect_proves_and_changes_nothing(self) -> None:
         """`connect` succeeds, and a poll finds afterwards what it would have found."""
         bench = self._bench()
-        changes = self._changes(2)
+        changes = self._changes(2, bench)
         sensor = bench.fresh()
         try:
             sensor.connect()
@@ -69,7 +69,8 @@ class Suffering(Terms):
             ) from None
         quietly(sensor.cleanup)
         self.settle()
-        unseen = self._unseen(changes, bench.drain("after connect"))
+        bench.drain("after connect")
+        unseen = self._unseen(changes, bench.found)
         if unseen:
             raise Finding(
                 f"{unseen[0]!r} was there, connect was called, and no poll found it any more.",
@@ -97,7 +98,7 @@ class Suffering(Terms):
     def _recovered(self, bench: Bench, changes: list[Partition], when: str) -> None:
         self.settle()
         try:
-            unseen = self._unseen(changes, bench.drain())
+            bench.drain()
         except Finding as found:
             raise Finding(
                 f"{when}, and the same instance still fails: {found.seen}",
@@ -105,6 +106,7 @@ class Suffering(Terms):
                 remedy="Throw away what failed, a connection or a client, and make another one "
                 "at the next poll.",
             ) from None
+        unseen = self._unseen(changes, bench.found)
         if unseen:
             raise Finding(
                 f"{when}, and {unseen[0]!r}, which had come before, was not found any more.",

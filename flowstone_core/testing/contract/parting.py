@@ -55,7 +55,7 @@ class Parting(Terms):
     def test_it_asks_its_context_for_the_time(self) -> None:
         """A poll asks `context.clock` what time it is, and not the machine."""
         bench = self._bench()
-        self._changes(1)
+        self._changes(1, bench)
         with reads(type(bench.sensor).__module__) as found:
             bench.look()
         if found:
@@ -69,7 +69,7 @@ class Parting(Terms):
     def _live(self) -> AnySensor:
         bench = self._bench(drained=False)
         bench.commit(bench.look())
-        self._changes(1)
+        self._changes(1, bench)
         bench.commit(bench.look())
         bench.stop()
         return bench.sensor

@@ -14,7 +14,6 @@ from flowstone_core.testing.contract.finding import Finding, check, told
 from flowstone_core.testing.contract.outage import InThread
 from flowstone_core.testing.contract.stage import Stage, declared
 from flowstone_core.testing.contract.terms import Terms, listed
-from flowstone_core.tick import NewEvent
 
 
 class Rehearsing(Terms):
@@ -24,12 +23,11 @@ class Rehearsing(Terms):
     def test_each_call_may_come_in_another_thread(self) -> None:
         """Made in one thread, an instance is polled in others, and cleans up in another."""
         bench = self._bench()
-        changes = self._changes(1)
-        found: list[NewEvent] = []
+        changes = self._changes(1, bench)
         calls: list[tuple[str, Callable[[], object]]] = [
             ("made", bench.restart),
-            ("polled", lambda: found.extend(bench.drain())),
-            ("polled again", lambda: found.extend(bench.drain())),
+            ("polled", bench.drain),
+            ("polled again", bench.drain),
             ("asked to clean up", lambda: bench.sensor.cleanup()),  # noqa: PLW0108 - a new one
         ]
         stay = threading.Event()
@@ -45,7 +43,7 @@ class Rehearsing(Terms):
                     "(sqlite3: check_same_thread=False); set no signal handlers.",
                 )
         stay.set()
-        self._require(changes, found, "by polls in other threads")
+        self._require(changes, bench, "by polls in other threads")
 
     @check(
         "test_a_replay_gives_the_same_keys",

@@ -32,6 +32,10 @@ class Terms(ABC):
     sees_only_the_last: ClassVar[bool] = False
     """Whether of several changes between two polls only the last one is seen."""
 
+    polls_to_fire: ClassVar[int] = 1
+    """How many polls it takes until a change fires, with `settle` between them: two for a sensor
+    that waits until it has seen twice that something stays as it is."""
+
     many: ClassVar[int] = 12
     """How many changes are a lot: more than one page of the source, if there are pages, and more
     than any limit that the sensor has of its own."""
@@ -145,14 +149,21 @@ class Terms(ABC):
     def _change(self) -> Partition:
         return self.change(next(self._numbers))
 
-    def _changes(self, count: int) -> list[Partition]:
-        """Make changes, one a minute, and let them settle."""
+    def _changes(self, count: int, bench: Bench | None = None) -> list[Partition]:
+        """Make changes, one a minute, and have all polls but the last that they take."""
         made = []
         for _ in range(count):
             self.clock.advance(MINUTE)
             made.append(self._change())
         self.settle()
+        if bench is not None:
+            self._await(bench)
         return made
+
+    def _await(self, bench: Bench) -> None:
+        for _ in range(self.polls_to_fire - 1):
+            bench.tick("after a change outside")
+            self.settle()
 
     def _unseen(self, changes: Sequence[Partition], events: Sequence[NewEvent]) -> list[Partition]:
         """Return the changes that must be among the events, and are not."""
@@ -163,11 +174,12 @@ class Terms(ABC):
         """Return those of several changes between two polls that must be found."""
         return changes[-1:] if self.sees_only_the_last else changes
 
-    def _require(self, changes: Sequence[Partition], events: Sequence[NewEvent], when: str) -> None:
-        unseen = self._unseen(changes, events)
+    def _require(self, changes: Sequence[Partition], bench: Bench, when: str) -> None:
+        unseen = self._unseen(changes, bench.found)
         if unseen:
             raise Finding(
-                f"{listed(unseen)} was not found {when}: {shown_events(events)}.",
+                f"{listed(unseen)} was not found {when}; the last that it found: "
+                f"{shown_events(bench.found[-3:])}.",
                 why="What a sensor does not find is never made.",
                 remedy="Mend the poll; or, if it did find it, have change() return the event's "
                 "partition, or a text in its key or payload.",

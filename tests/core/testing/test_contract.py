@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 import socket
 import sqlite3
 import subprocess
 import threading
 import uuid
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +34,7 @@ from flowstone_core.testing.contract.bench import identifies
 from flowstone_core.tick import NewEvent
 
 TOKEN = "open, s3same!"
+WAIT = timedelta(seconds=30)
 CHECKS = [name for name in dir(SensorContract) if name.startswith("test_")]
 
 
@@ -132,6 +134,28 @@ class RowsContract(SensorContract):
 
 class TestRows(RowsContract):
     """A sound sensor, under pytest itself."""
+
+
+class Patient(Rows):
+    """Fires for a row when it has known it for half a minute."""
+
+    def poll(self, state):
+        now = self.context.clock.now()
+        rows = self.read(state)
+        known = state.get("known", {})
+        known = {name: known.get(name, now.isoformat()) for _, _, name in rows}
+        young = [n for n, since in known.items() if (now - datetime.fromisoformat(since)) < WAIT]
+        ripe = list(itertools.takewhile(lambda row: row[2] not in young, rows))
+        if not ripe:
+            return NotTriggered(state | {"known": known})
+        return Triggered([self.event(*row) for row in ripe], self.after(ripe) | {"known": known})
+
+
+class TestPatient(RowsContract):
+    """A sound sensor that fires at the second poll, under pytest itself."""
+
+    sensor_class = Patient
+    polls_to_fire = 2
 
 
 @pytest.fixture
@@ -780,6 +804,11 @@ class OneForAll(RowsContract):
     def make_sensor(self, context):
         self.made = self.made or super().make_sensor(context)
         return self.made
+
+
+def test_who_fires_late_must_say_so(judge):
+    failed, _ = judge(Patient)
+    assert "'row 1' was not found after it was made" in failed["test_a_change_fires"]
 
 
 def test_an_instance_that_is_made_only_once_is_noticed(judge):

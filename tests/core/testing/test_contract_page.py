@@ -88,5 +88,5 @@ def test_a_test_that_is_overridden_stands_for_itself(run, tmp_path):
     (tmp_path / "test_own_terms.py").write_text(OWN_TERMS)
     said = run("test_own_terms.py", "-k", "TestOwn and (json or change_fires)")
     assert "who overrides a test says what is right" in said
-    assert "seen: 'something else' was not found after it was made: 'file-1'" in said
+    assert "seen: 'something else' was not found after it was made; the last that it" in said
     assert "2 failed" in said
