@@ -134,9 +134,9 @@ def _read(connection: socket.socket) -> Request:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(4096)
-        if not piece:
-            raise ValueError("it said nothing")
         data += piece
+        if not piece or not data[:1].isalpha():
+            raise ValueError("that is no request")
     head, _, body = data.partition(b"\r\n\r\n")
     line, *rest = head.decode("latin-1").split("\r\n")
     headers = {

@@ -116,13 +116,15 @@ def _kind(error: BaseException) -> _Kind:
             return _CERTIFICATES.get(cause.verify_code, _UNTRUSTED)
     for ancestor, kind in _BY_CLASS:
         # What is foreign to us wraps the error that it comes from; its own class says less.
-        if any(isinstance(cause, ancestor) for cause in causes if _is_pythons(cause)):
+        if any(isinstance(cause, ancestor) for cause in causes if _is_telling(cause)):
             return kind
     return _NOT_HTTP
 
 
-def _is_pythons(cause: BaseException) -> bool:
-    return type(cause).__module__ in {"builtins", "socket", "ssl", "http.client"}
+def _is_telling(cause: BaseException) -> bool:
+    pythons = type(cause).__module__ in {"builtins", "socket", "ssl", "http.client"}
+    # urllib3 counts the bytes of a body by itself, and has a class of its own for too few.
+    return pythons or isinstance(cause, http.client.IncompleteRead)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -52,11 +52,11 @@ class _Dialled:
 
     def _tunnel(self: Any) -> None:
         bare, self.sock = self.sock, TimedSocket(self.sock, self.dialer.deadline)
-        super()._tunnel()  # type: ignore[misc]
+        super()._tunnel()  # type: ignore[misc]  # of the class that it is mixed into
         self.sock = bare
 
     def connect(self: Any) -> None:
-        super().connect()  # type: ignore[misc]
+        super().connect()  # type: ignore[misc]  # of the class that it is mixed into
         self.sock = TimedSocket(self.sock, self.dialer.deadline)
 
 
@@ -84,7 +84,14 @@ class _TlsPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
+        self._pools: list[Any] = []
         super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def close(self) -> None:
+        # urllib3 would leave the connections of a pool to the garbage collector.
+        for pool in self._pools:
+            pool.close()
+        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -107,6 +114,7 @@ class _Adapter(HTTPAdapter):
             connection.dialer = self._dialer  # type: ignore[attr-defined]
             return connection
 
+        self._pools.append(pool)
         pool._new_conn = equipped  # type: ignore[method-assign]  # noqa: SLF001
         return pool
 

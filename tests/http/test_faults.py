@@ -1,0 +1,650 @@
+"""A server that misbehaves in each way that servers do, and what a poll makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import socket
+import ssl
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flowstone_http import Webhook
+from flowstone_http.dialer import is_public
+from flowstone_http.errors import (
+    ContentError,
+    HttpError,
+    HttpTimeoutError,
+    HttpUnavailableError,
+    RefusedError,
+    StatusError,
+    TlsError,
+)
+
+from flowstone_core import RetryLater, Triggered
+
+Make = Callable[..., Webhook]
+
+
+def failure(sensor: Webhook, kind: type[Exception]) -> str:
+    """Poll once, which must fail in one way; return what is said."""
+    with pytest.raises(kind) as caught:
+        sensor.poll(sensor.init())
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def fires(sensor: Webhook) -> bool:
+    return isinstance(sensor.poll(sensor.init()), Triggered)
+
+
+# -- H1: slow --------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+DRIPS = {
+    "a body with a length": (HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"),
+    "a body without an end": (HEAD + b"\r\n", b"x"),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "headers": (HEAD, b"X-More: yes\r\n"),
+    "one header": (HEAD + b"X-More: ", b"x"),
+    "the status line": (b"HTTP/1.1 ", b" "),
+    "informational answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_H1_what_drips_does_not_stretch_the_deadline(
+    make_sensor: Make, server: Any, what: str
+) -> None:
+    begins, goes_on = DRIPS[what]
+
+    def drip(request: object, connection: socket.socket) -> None:
+        connection.sendall(begins)
+        while not server.going.wait(0.02):
+            connection.sendall(goes_on)
+
+    server.say = drip
+    said = failure(make_sensor(timeout="300ms", max_bytes=10_000_000), HttpTimeoutError)
+    assert said.startswith("the whole answer was not there after 0.3 s")
+
+
+def test_H1_a_server_that_says_nothing_is_not_waited_for(make_sensor: Make, server: Any) -> None:
+    server.say = lambda request, connection: server.going.wait(30) and None
+    failure(make_sensor(timeout="200ms"), HttpTimeoutError)
+
+
+def test_H1_the_deadline_is_over_all_redirects_together(make_sensor: Make, server: Any) -> None:
+    def slowly(request: Any, connection: socket.socket) -> bytes:
+        server.going.wait(0.1)
+        return bytes(server.reply(b"", 302, Location=f"/{len(server.seen)}"))
+
+    server.say = slowly
+    failure(make_sensor(timeout="250ms", max_redirects=20), HttpTimeoutError)
+
+
+def test_H1_a_server_that_takes_no_more_of_a_body_is_not_waited_for(
+    make_sensor: Make, serve: Callable[..., Any]
+) -> None:
+    # It accepts connections, and reads nothing of them.
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        sensor = make_sensor(
+            url=f"http://127.0.0.1:{deaf.getsockname()[1]}/",
+            method="POST",
+            body="x" * 50_000_000,
+            timeout="300ms",
+        )
+        failure(sensor, HttpTimeoutError)
+
+
+def test_H1_a_tls_handshake_that_is_not_answered_is_not_waited_for(make_sensor: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        sensor = make_sensor(url=f"https://127.0.0.1:{deaf.getsockname()[1]}/", timeout="200ms")
+        failure(sensor, HttpTimeoutError)
+
+
+# -- H2: large -------------------------------------------------------------------------------------
+
+
+def test_H2_a_body_past_the_limit_is_refused(make_sensor: Make, server: Any) -> None:
+    server.answers(server.reply(b"x" * 1001))
+    assert "more than 1,000 bytes" in failure(make_sensor(max_bytes=1000), RefusedError)
+    server.answers(server.reply(b"x" * 1000))
+    assert fires(make_sensor(max_bytes=1000))
+
+
+def test_H2_an_endless_body_is_refused_at_the_limit(make_sensor: Make, server: Any) -> None:
+    def endless(request: object, connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    server.say = endless
+    failure(make_sensor(max_bytes=100_000), RefusedError)
+
+
+def test_H2_the_limit_is_counted_after_decompression(make_sensor: Make, server: Any) -> None:
+    bomb = gzip.compress(b"0" * 200_000_000, 9)
+    assert len(bomb) < 300_000
+    server.answers(server.reply(bomb, Content_Encoding="gzip"))
+    said = failure(make_sensor(max_bytes=1_000_000), RefusedError)
+    assert "more than 1,000,000 bytes" in said
+
+
+def test_H2_the_body_of_a_redirect_is_not_read(make_sensor: Make, server: Any) -> None:
+    bomb = gzip.compress(b"0" * 50_000_000, 9)
+    first = server.reply(bomb, 302, Content_Encoding="gzip", Location="/there")
+    server.answers(first, server.reply({}))
+    assert fires(make_sensor(max_bytes=1000))
+
+
+def test_H2_gzip_in_one_or_several_members_is_read(make_sensor: Make, server: Any) -> None:
+    body = json.dumps({"ok": True, "filler": "x" * 100_000}).encode()
+    several = gzip.compress(body[:50_000]) + gzip.compress(body[50_000:])
+    for packed in (gzip.compress(body), several):
+        server.answers(server.reply(packed, Content_Encoding="gzip"))
+        assert fires(make_sensor(check="ok"))
+    assert server.seen[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "said"),
+    [
+        (b"no gzip at all", "gzip", "says that it is gzip, and is not"),
+        (gzip.compress(b'{"a": 1}', mtime=0)[:-4], "gzip", "gzip breaks off"),
+        (gzip.compress(b'{"a": 1}' * 5000, mtime=0)[:40], "gzip", "gzip breaks off"),
+        (zlib.compress(b"{}"), "deflate", "in a way that was not asked for"),
+        (b"{}", "zstd", "in a way that was not asked for"),
+    ],
+)
+def test_H2_what_cannot_be_decompressed_is_refused(
+    make_sensor: Make, server: Any, body: bytes, encoding: str, said: str
+) -> None:
+    server.answers(server.reply(body, Content_Encoding=encoding))
+    assert said in failure(make_sensor(), ContentError)
+
+
+# -- H3: not what it claims ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<!doctype html><title>Sign in", "it is HTML or XML"),
+        (b'{"a": 1,}', "it breaks the rules of JSON"),
+        (b'{"a": 1', "it breaks the rules of JSON"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b'\xef\xbb\xbf{"a": 1}', "it begins with a byte order mark"),
+        ('{"a": 1}'.encode("utf-16"), "it begins with a byte order mark"),
+        ('{"a": "Käse"}'.encode("latin-1"), "it is not in UTF-8"),
+        (b'{"a": 1, "a": 2}', "an object in it has a key twice"),
+        (b'{"a": NaN}', "it holds NaN"),
+        (b'{"a": -Infinity}', "it holds -Infinity"),
+        (b'{"a": 1e999}', "it holds a number that is too large"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "it holds a number that is too large"),
+        (b"[" * 100_000 + b"]" * 100_000, "it is nested more than 64 deep"),
+    ],
+)
+def test_H3_what_is_no_json_is_said_with_status_type_and_how_it_begins(
+    make_sensor: Make, server: Any, body: bytes, said: str
+) -> None:
+    server.answers(server.reply(body))
+    text = failure(make_sensor(check="a"), ContentError)
+    assert said in text
+    assert "status 200, content type application/json" in text
+    assert f"{len(body):,} bytes that begin" in text
+
+
+def test_H3_how_it_begins_is_shown_masked(make_sensor: Make, server: Any) -> None:
+    server.answers(server.reply(b'{"token": "hunter22"', Content_Type="text/plain"))
+    text = failure(make_sensor(check="a"), ContentError)
+    assert 'begin \'{"xxxxx": "xxxxxx00"\'' in text
+    assert "content type text/plain" in text
+
+
+def test_H3_a_charset_that_is_not_utf_8_is_refused_where_it_matters(
+    make_sensor: Make, server: Any
+) -> None:
+    kind = "application/json; charset=iso-8859-1"
+    server.answers(server.reply('{"a": "Käse"}'.encode(), Content_Type=kind))
+    assert "it says that it is not in UTF-8" in failure(make_sensor(check="a"), ContentError)
+    server.answers(server.reply(b'{"a": "x", "b": true}', Content_Type=kind))
+    assert fires(make_sensor(check="b"))
+
+
+def test_H3_nesting_and_brackets_within_texts_do_not_count(make_sensor: Make, server: Any) -> None:
+    server.answers(server.reply({"a": "[" * 500 + '\\"{', "b": True}))
+    assert fires(make_sensor(check="b"))
+
+
+# -- H4: asked to wait -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("text", "delay"),
+    [
+        ("120", timedelta(seconds=120)),
+        ("Wed, 15 Jan 2025 12:10:30 GMT", timedelta(minutes=10)),
+        ("315360000", timedelta(hours=1)),
+        ("9" * 5000, timedelta(hours=1)),
+        ("Sat, 13 Jan 2035 12:00:00 GMT", timedelta(hours=1)),
+    ],
+)
+def test_H4_a_pause_that_is_asked_for_is_kept_up_to_an_hour(
+    make_sensor: Make, server: Any, status: int, text: str, delay: timedelta
+) -> None:
+    server.answers(server.reply({}, status, Retry_After=text))
+    sensor = make_sensor()
+    with pytest.raises(RetryLater) as caught:
+        sensor.poll(sensor.init())
+    assert caught.value.delay == delay
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-5", "soon", "1.5", "Wed, 15 Jan 2025 11:00:00 GMT", "Wed, 99 Foo"]
+)
+def test_H4_a_pause_that_is_none_is_left_to_the_back_off(
+    make_sensor: Make, server: Any, text: str
+) -> None:
+    server.answers(server.reply({}, 503, Retry_After=text))
+    failure(make_sensor(), StatusError)
+
+
+# -- H5: redirects ---------------------------------------------------------------------------------
+
+SECRETS = {
+    "bearer_token": "t0ken",
+    "headers": ["X-Api-Key: k3y", "Cookie: c00kie"],
+    "url": "{url}/ready?sig=s1gn",
+}
+
+
+def sent_secrets(request: Any) -> set[str]:
+    text = f"{request.line} {request.headers} {request.body!r}"
+    return {secret for secret in ("t0ken", "k3y", "c00kie", "s1gn") if secret in text}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_H5_on_the_same_server_credentials_go_along(
+    make_sensor: Make, server: Any, status: int
+) -> None:
+    server.answers(server.reply(b"", status, Location="/there"), server.reply({}))
+    options = SECRETS | {"url": f"{server.url}/ready?sig=s1gn"}
+    assert fires(make_sensor(**options))
+    assert [request.path for request in server.seen] == ["/ready?sig=s1gn", "/there"]
+    assert sent_secrets(server.seen[1]) == {"t0ken", "k3y", "c00kie"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_H5_to_another_server_no_credentials_go(
+    make_sensor: Make, server: Any, serve: Callable[..., Any], host: str
+) -> None:
+    other = serve()
+    server.answers(server.reply(b"", 302, Location=f"http://u:p@{host}:{other.port}/x"))
+    assert fires(make_sensor(**SECRETS | {"url": f"{server.url}/ready?sig=s1gn"}))
+    (request,) = other.seen
+    assert sent_secrets(request) == set()
+    assert "authorization" not in request.headers
+    assert "referer" not in request.headers
+
+
+def test_H5_redirects_without_end_are_refused(make_sensor: Make, server: Any) -> None:
+    server.answers(server.reply(b"", 302, Location="/ready"))
+    assert "more than 5 redirects" in failure(make_sensor(), RefusedError)
+    assert len(server.seen) == 6
+    failure(make_sensor(max_redirects=0), RefusedError)
+    assert len(server.seen) == 7
+
+
+@pytest.mark.parametrize(
+    "location", ["", "file:///etc/passwd", "ftp://localhost/", "http://", "//", "http://a:x/"]
+)
+def test_H5_a_redirect_to_what_is_no_url_is_refused(
+    make_sensor: Make, server: Any, location: str
+) -> None:
+    server.answers(server.reply(b"", 302, Location=location))
+    failure(make_sensor(), RefusedError)
+
+
+def test_H5_from_https_to_http_only_if_that_is_allowed(
+    make_sensor: Make,
+    server: Any,
+    serve: Callable[..., Any],
+    tls: Callable[..., ssl.SSLContext],
+    ca_file: str,
+) -> None:
+    safe = serve(context=tls())
+    safe.answers(safe.reply(b"", 302, Location=f"{server.url}/x"))
+    options = {"url": f"{safe.url}/", "ca_file": ca_file, "bearer_token": "t0ken"}
+    assert "from https to http" in failure(make_sensor(**options), RefusedError)
+    assert server.seen == []
+    assert fires(make_sensor(**options, allow_downgrade="true"))
+    assert sent_secrets(server.seen[0]) == set()
+
+
+def test_H5_a_post_becomes_a_get_or_keeps_its_body(make_sensor: Make, server: Any) -> None:
+    options = {"method": "POST", "body": "b0dy"}
+    for status, method, body in ((303, "GET", b""), (302, "GET", b""), (307, "POST", b"b0dy")):
+        server.seen.clear()
+        server.answers(server.reply(b"", status, Location="/there"), server.reply({}))
+        assert fires(make_sensor(**options))
+        assert (server.seen[1].line.split()[0], server.seen[1].body) == (method, body)
+
+
+def test_H5_a_body_does_not_go_to_another_server(
+    make_sensor: Make, server: Any, serve: Callable[..., Any]
+) -> None:
+    other = serve()
+    server.answers(server.reply(b"", 307, Location=f"{other.url}/x"))
+    said = failure(make_sensor(method="POST", body="b0dy"), RefusedError)
+    assert "redirects a request with a body" in said
+    assert other.seen == []
+
+
+# -- H6: addresses ---------------------------------------------------------------------------------
+
+PRIVATE = [
+    "127.0.0.1", "127.1.2.3", "0.0.0.0",  # noqa: S104 - to be refused
+    "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
+    "100.64.0.1", "168.63.129.16", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0",
+    "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
+    "2002:7f00:1::", "::127.0.0.1", "fec0::1", "2001:0:1:2:3:4:5:6",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_H6_addresses_that_are_not_of_the_internet(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["9.9.9.9", "2620:fe::fe", "64:ff9b::909:909", "::ffff:9.9.9.9"]
+)
+def test_H6_addresses_of_the_internet(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::1]",
+     "[::ffff:127.0.0.1]"],
+)  # fmt: skip
+def test_H6_a_private_address_is_refused_however_it_is_written(
+    make_sensor: Make, server: Any, host: str
+) -> None:
+    sensor = make_sensor(url=f"http://{host}:{server.port}/", allow_private="false")
+    with pytest.raises((RefusedError, HttpUnavailableError)) as caught:
+        sensor.poll(sensor.init())
+    assert server.seen == []
+    assert "private address" in str(caught.value) or "not known to the DNS" in str(caught.value)
+
+
+def of(*addresses: str) -> Callable[[str, int], list[tuple[int, tuple[str, int]]]]:
+    """Answer for the DNS: these addresses, one more at each question."""
+    waiting = list(addresses)
+
+    def look_up(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+        address = waiting.pop(0) if waiting[1:] else waiting[0]
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [(family, (address, port))]
+
+    return look_up
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "10.1.2.3"])
+def test_H6_a_name_that_leads_to_a_private_address_is_refused(
+    make_sensor: Make, server: Any, address: str
+) -> None:
+    sensor = make_sensor(
+        url=f"http://rebind.example:{server.port}/", allow_private="false", look_up=of(address)
+    )
+    assert "rebind.example is at a private address" in failure(sensor, RefusedError)
+    assert server.seen == []
+
+
+def test_H6_one_bad_address_among_good_ones_is_refused(make_sensor: Make, server: Any) -> None:
+    found = [(socket.AF_INET, ("127.0.0.1", server.port)), (socket.AF_INET, ("9.9.9.9", 80))]
+    sensor = make_sensor(
+        url="http://both.example/", allow_private="false", look_up=lambda host, port: found
+    )
+    failure(sensor, RefusedError)
+
+
+def test_H6_each_hop_is_looked_at(make_sensor: Make, server: Any, monkeypatch: Any) -> None:
+    """The first hop is let through as if its address were public; the second one is looked up."""
+    looked_at: list[str] = []
+
+    def looks_public(address: str) -> bool:
+        looked_at.append(address)
+        return len(looked_at) == 1
+
+    monkeypatch.setattr("flowstone_http.sensor.is_public", looks_public)
+    target = f"http://rebind.example:{server.port}/secret"
+    server.answers(server.reply(b"", 302, Location=target))
+    sensor = make_sensor(allow_private="false", look_up=of("127.0.0.1"))
+    failure(sensor, RefusedError)
+    assert looked_at == ["127.0.0.1", "127.0.0.1"]
+    assert len(server.seen) == 1
+
+
+def test_H6_what_was_looked_at_is_what_is_connected_to(make_sensor: Make, server: Any) -> None:
+    """A name that leads elsewhere when it is asked again gains nothing: it is asked once."""
+    sensor = make_sensor(
+        url=f"http://rebind.example:{server.port}/", look_up=of("127.0.0.1", "192.0.2.1")
+    )
+    assert fires(sensor)
+    assert server.seen[0].headers["host"] == f"rebind.example:{server.port}"
+
+
+def test_H6_proxies_of_the_environment_are_used_only_if_told_to(
+    make_sensor: Make, server: Any, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve()
+    monkeypatch.setenv("http_proxy", proxy.url)
+    assert fires(make_sensor())
+    assert proxy.seen == []
+    assert fires(make_sensor(trust_env="true"))
+    (request,) = proxy.seen
+    assert request.line == f"GET {server.url}/ready HTTP/1.1"
+    assert len(server.seen) == 1
+
+
+def test_H6_through_a_proxy_tls_is_tunnelled_and_verified(
+    make_sensor: Make,
+    serve: Callable[..., Any],
+    tls: Callable[..., ssl.SSLContext],
+    ca_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    safe, proxy = serve(context=tls()), serve()
+
+    def tunnel(request: Any, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", safe.port)) as beyond:
+            connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=pump, args=(beyond, connection), daemon=True)
+            back.start()
+            pump(connection, beyond)
+            back.join(30)
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    proxy.say = tunnel
+    monkeypatch.setenv("https_proxy", proxy.url)
+    sensor = make_sensor(
+        url=f"{safe.url}/ready", ca_file=ca_file, trust_env="true", bearer_token="t0ken"
+    )
+    assert fires(sensor)
+    assert proxy.seen[0].line.startswith(f"CONNECT localhost:{safe.port} HTTP/1.")
+    assert sent_secrets(proxy.seen[0]) == set()
+
+
+def test_H6_a_socks_proxy_is_refused(make_sensor: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    assert "SOCKS" in failure(make_sensor(trust_env="true"), RefusedError)
+
+
+# -- H7: no connection -----------------------------------------------------------------------------
+
+
+def test_H7_a_name_that_is_not_known(make_sensor: Make) -> None:
+    def unknown(host: str, port: int) -> list[Any]:
+        raise socket.gaierror("no such name")
+
+    sensor = make_sensor(url="http://nobody.example/", look_up=unknown)
+    said = failure(sensor, HttpUnavailableError)
+    assert "the name 'nobody.example' is not known to the DNS here" in said
+    sensor = make_sensor(url="http://nobody.example/", look_up=lambda host, port: [])
+    failure(sensor, HttpUnavailableError)
+
+
+def test_H7_a_port_that_nobody_listens_on(make_sensor: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    said = failure(make_sensor(url=f"http://localhost:{port}/"), HttpUnavailableError)
+    assert f"localhost refuses connections: port {port}" in said
+
+
+def test_H7_the_next_address_is_tried_where_one_does_not_answer(
+    make_sensor: Make, server: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    found = [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET, ("127.0.0.1", server.port))]
+    assert fires(make_sensor(look_up=lambda host, port: found))
+
+
+def test_H7_a_host_that_takes_no_connection_is_given_its_share_of_the_time(
+    make_sensor: Make,
+) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(address)
+        sensor = make_sensor(url=f"http://127.0.0.1:{address[1]}/", timeout="300ms")
+        said = failure(sensor, HttpTimeoutError)
+        assert "accepts no connection in time" in said
+        for each in waiting:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        HEAD + b"Content-Length: 10\r\n\r\nabc",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+    ],
+)
+def test_H7_a_connection_that_breaks_off(make_sensor: Make, server: Any, says: bytes) -> None:
+    server.say = lambda request, connection: says
+    said = failure(make_sensor(), HttpUnavailableError)
+    assert "the connection broke off" in said
+
+
+def test_H7_a_connection_that_is_reset(make_sensor: Make, server: Any) -> None:
+    def reset(request: object, connection: socket.socket) -> None:
+        linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    server.say = reset
+    assert "the connection broke off" in failure(make_sensor(), HttpUnavailableError)
+
+
+@pytest.mark.parametrize(
+    "says", [b"SSH-2.0-OpenSSH_9.0\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 50]
+)
+def test_H7_what_speaks_no_http(make_sensor: Make, server: Any, says: bytes) -> None:
+    server.say = lambda request, connection: says
+    assert "does not speak HTTP as it should" in failure(make_sensor(), HttpError)
+
+
+def test_H7_tls_that_is_trusted(
+    make_sensor: Make,
+    serve: Callable[..., Any],
+    tls: Callable[..., ssl.SSLContext],
+    ca_file: str,
+) -> None:
+    safe = serve(context=tls())
+    assert fires(make_sensor(url=f"{safe.url}/", ca_file=ca_file))
+    said = failure(make_sensor(url=f"{safe.url}/"), TlsError)
+    assert "the certificate is not trusted here" in said
+    assert len(safe.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("localhost", {"not_after": datetime(2020, 1, 2, tzinfo=UTC)}, "has expired"),
+        ("localhost", {"not_before": datetime(2125, 1, 2, tzinfo=UTC)}, "is not valid yet"),
+        ("other.example", {}, "is for another host"),
+    ],
+)
+def test_H7_a_certificate_that_is_not_right(
+    make_sensor: Make,
+    serve: Callable[..., Any],
+    tls: Callable[..., ssl.SSLContext],
+    ca_file: str,
+    name: str,
+    options: dict[str, datetime],
+    said: str,
+) -> None:
+    if "not_before" in options:
+        options = options | {"not_after": datetime(2126, 1, 2, tzinfo=UTC)}
+    if "not_after" in options and "not_before" not in options:
+        options = options | {"not_before": datetime(2020, 1, 1, tzinfo=UTC)}
+    safe = serve(context=tls(name, **options))
+    assert said in failure(make_sensor(url=f"{safe.url}/", ca_file=ca_file), TlsError)
+    assert safe.seen == []
+
+
+def test_H7_an_address_needs_a_certificate_of_its_own(
+    make_sensor: Make, serve: Callable[..., Any], tls: Callable[..., ssl.SSLContext], ca_file: str
+) -> None:
+    safe = serve(context=tls("localhost"))
+    url = f"https://127.0.0.1:{safe.port}/"
+    assert "another host" in failure(make_sensor(url=url, ca_file=ca_file), TlsError)
+
+
+def test_H7_verification_is_off_only_with_a_warning_at_each_start(
+    make_sensor: Make,
+    serve: Callable[..., Any],
+    tls: Callable[..., ssl.SSLContext],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    safe = serve(context=tls())
+    sensor = make_sensor(url=f"{safe.url}/?sig=s1gn", verify="false")
+    with caplog.at_level(logging.WARNING):
+        assert fires(sensor)
+        assert fires(sensor)
+        assert caplog.text.count("verify = false") == 1
+        assert fires(make_sensor(url=f"{safe.url}/", verify="false"))
+        assert caplog.text.count("verify = false") == 2
+    assert "s1gn" not in caplog.text
+
+
+def test_H7_plain_http_on_a_port_of_tls_and_the_other_way_round(
+    make_sensor: Make, server: Any, serve: Callable[..., Any], tls: Callable[..., ssl.SSLContext]
+) -> None:
+    said = failure(make_sensor(url=f"https://localhost:{server.port}/"), TlsError)
+    assert "no TLS connection could be agreed on" in said
+    safe = serve(context=tls())
+    sensor = make_sensor(url=f"http://localhost:{safe.port}/")
+    with pytest.raises(HttpError):
+        sensor.poll(sensor.init())
