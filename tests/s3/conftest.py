@@ -1,24 +1,26 @@
-"""Two S3 servers over real HTTP: moto, which is faithful, and one that misbehaves on demand."""
+"""Three servers of S3 over real HTTP: two faithful ones, and one that misbehaves on demand."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import shutil
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.message import Message
-from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.sax.saxutils import escape
 
+import boto3
 import pytest
+from botocore.config import Config
 from flowstone_s3 import S3FileArrival
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.listing import S3Object
@@ -27,18 +29,21 @@ from flowstone_core import PollContext
 from flowstone_core.clock import SystemClock
 
 SECRET = "sec/ret+key=40"
-SIGNED = "AWS4-HMAC-SHA256 Credential=AKIATEST/20250115/us-east-1/s3/aws4_request, Signature=any"
 START = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
 
 
 class SetClock(SystemClock):
-    """A wall clock that stands where it is set."""
+    """Clocks that stand where they are set."""
 
     def __init__(self) -> None:
         self.time = START
+        self.uptime = 0.0
 
     def now(self) -> datetime:
         return self.time
+
+    def monotonic(self) -> float:
+        return self.uptime
 
 
 @pytest.fixture
@@ -75,7 +80,26 @@ def make_sensor(clock: SetClock) -> Iterator[Callable[..., S3FileArrival]]:
         sensor.cleanup()
 
 
-# --- moto -----------------------------------------------------------------------------------------
+# --- two servers that are faithful ----------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A server of S3 that was written by others, and a client that puts things there."""
+
+    name: str
+    endpoint: str
+    key: str
+    client: Any
+
+
+def _client(endpoint: str, key: str, secret: str) -> Any:
+    # What another program uploads: neither the sensor's own client, nor its settings.
+    return boto3.session.Session(key, secret, region_name="us-east-1").client(
+        "s3",
+        endpoint_url=endpoint,
+        config=Config(request_checksum_calculation="when_required"),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -90,47 +114,96 @@ def moto_endpoint() -> Iterator[str]:
     server.stop()
 
 
-class LiveBucket:
-    """A bucket of one test on moto."""
+@pytest.fixture(scope="session")
+def moto(moto_endpoint: str) -> Iterator[Server]:
+    client = _client(moto_endpoint, "AKIATEST", SECRET)
+    yield Server("moto", moto_endpoint, "AKIATEST", client)
+    client.close()
 
-    def __init__(self, endpoint: str) -> None:
+
+def _s3rver_program() -> str | None:
+    beside = Path(__file__, "../../../node_modules/.bin/s3rver").resolve()
+    named = os.environ.get("FLOWSTONE_S3RVER") or shutil.which("s3rver")
+    return named or (str(beside) if beside.exists() else None)
+
+
+@pytest.fixture(scope="session")
+def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    program = _s3rver_program()
+    if program is None or shutil.which("node") is None:
+        pytest.skip("no s3rver: npm install s3rver, and name its program by FLOWSTONE_S3RVER")
+    folder = str(tmp_path_factory.mktemp("s3rver"))
+    command = [program, "-d", folder, "-a", "127.0.0.1", "-p", "0", "--no-vhost-buckets"]
+    # Its digests are of an OpenSSL that Node has left behind.
+    environ = os.environ | {"NODE_OPTIONS": "--openssl-legacy-provider"}
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = next(line for line in process.stdout if "listening on" in line)
+            endpoint = f"http://{told.split()[-1]}"
+            client = _client(endpoint, "S3RVER", "S3RVER")
+            yield Server("s3rver", endpoint, "S3RVER", client)
+            client.close()
+        finally:
+            process.kill()
+
+
+class LiveBucket:
+    """A bucket of one test on a faithful server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.client = server.client
         self.name = f"bucket-{uuid.uuid4().hex}"
         self.options = {
             "bucket": self.name,
-            "endpoint_url": endpoint,
+            "endpoint_url": server.endpoint,
             "region": "us-east-1",
-            "access_key": "AKIATEST",
-            "secret_key": SECRET,
+            "access_key": server.key,
+            "secret_key": SECRET if server.name == "moto" else server.key,
         }
-        self._connection = HTTPConnection(urlsplit(endpoint).netloc)
-        self._request("PUT", "")
+        self.client.create_bucket(Bucket=self.name)
 
     def put(self, key: str, body: bytes = b"x") -> None:
-        self._request("PUT", key, body)
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
 
     def delete(self, key: str) -> None:
-        self._request("DELETE", key)
+        self.client.delete_object(Bucket=self.name, Key=key)
 
     def last_modified(self, key: str) -> datetime:
-        return parsedate_to_datetime(self._request("HEAD", key)["Last-Modified"])
+        found: datetime = self.client.head_object(Bucket=self.name, Key=key)["LastModified"]
+        return found
 
-    def close(self) -> None:
-        self._connection.close()
+    def begin_upload(self, key: str, body: bytes) -> Callable[[], None]:
+        """Upload the one part of an object; returns what completes it."""
+        names = {"Bucket": self.name, "Key": key}
+        upload = self.client.create_multipart_upload(**names)["UploadId"]
+        part = self.client.upload_part(**names, UploadId=upload, PartNumber=1, Body=body)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
 
-    def _request(self, method: str, key: str, body: bytes = b"") -> Message:
-        path = f"/{self.name}/{quote(key)}"
-        self._connection.request(method, path, body, {"Authorization": SIGNED})
-        response = self._connection.getresponse()
-        response.read()
-        assert response.status < 300, (method, key, response.status)
-        return response.headers
+        def complete() -> None:
+            self.client.complete_multipart_upload(**names, UploadId=upload, MultipartUpload=parts)
+
+        return complete
 
 
 @pytest.fixture
-def bucket(moto_endpoint: str) -> Iterator[LiveBucket]:
-    live = LiveBucket(moto_endpoint)
-    yield live
-    live.close()
+def moto_bucket(moto: Server) -> LiveBucket:
+    return LiveBucket(moto)
+
+
+@pytest.fixture(params=["moto", "s3rver"])
+def bucket(request: pytest.FixtureRequest) -> LiveBucket:
+    """A bucket on each of two servers that have nothing in common.
+
+    They differ in this: moto encodes keys in its listings, knows versions, and cannot store a
+    line break in a key; s3rver lists keys as they are, so that one with a control character makes
+    its listing no XML, stores keys as files, whose names have 255 bytes at most, and checks who
+    asks. Neither knows expected owners, or minds who pays.
+    """
+    return LiveBucket(request.getfixturevalue(request.param))
 
 
 # --- a server that answers as it is told ----------------------------------------------------------
@@ -158,6 +231,8 @@ class ScriptedS3:
         self.requests: list[dict[str, str]] = []
         self.token = True
         self.leave_out = ""
+        self.encoded = True
+        self.before_answer: Callable[[], None] = lambda: None
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -171,10 +246,12 @@ class ScriptedS3:
             "secret_key": SECRET,
         }
 
-    def put(self, key: str, content: str = "x", at: datetime = START) -> None:
+    def put(
+        self, key: str, content: str = "x", at: datetime = START, size: int | None = None
+    ) -> None:
         self.delete(key)
         etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
-        self.objects.append(S3Object(key, etag, len(content), at))
+        self.objects.append(S3Object(key, etag, len(content) if size is None else size, at))
 
     def delete(self, key: str) -> None:
         self.objects = [item for item in self.objects if item.key != key]
@@ -191,6 +268,7 @@ class ScriptedS3:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 script.requests.append(dict(self.headers) | {"path": self.path})
+                script.before_answer()
                 refusal = script.refusal(self.path)
                 if refusal is None:
                     self.answer(200, script.page(self.path), {})

@@ -21,7 +21,13 @@ ODD_KEYS = [
     "😀/e\u0301/\u00e9",
     "/leading//double/../up",
     "é" * 512,
+    "nul\0",
 ]
+# What each of the faithful servers can store, and list so that it can be read.
+KEYS_OF = {
+    "moto": [key for key in ODD_KEYS if "\n" not in key],
+    "s3rver": [*ODD_KEYS[:3], "line\nbreak\ttab", ODD_KEYS[5], ("é" * 100 + "/") * 5 + "%2B"],
+}
 
 
 def listed(options: dict[str, Any], attempts: int = 1, page_size: int = 1000) -> list[S3Object]:
@@ -44,7 +50,7 @@ def test_every_page_is_read(scripted: Any) -> None:
     assert len(scripted.requests) == 3
 
 
-def test_every_page_of_a_faithful_server_is_read(bucket: Any) -> None:
+def test_S1_every_page_of_a_faithful_server_is_read(bucket: Any) -> None:
     for number in range(25):
         bucket.put(f"orders/{number:02}")
     bucket.put("other/1")
@@ -59,21 +65,20 @@ def test_an_object_is_told_as_it_is(bucket: Any) -> None:
     assert found == S3Object("orders/1.csv", "5d41402abc4b2a76b9719d911017c592", 5, written)
 
 
-def test_keys_stay_exactly_what_they_are(scripted: Any) -> None:
+def test_S2_keys_stay_exactly_what_they_are(scripted: Any) -> None:
     for key in ODD_KEYS:
         scripted.put(key)
     assert [found.key for found in listed(scripted.options)] == ODD_KEYS
 
 
-def test_keys_of_a_faithful_server_stay_exactly_what_they_are(bucket: Any) -> None:
-    # moto cannot store a key with a line break.
-    keys = sorted(key for key in ODD_KEYS if "\n" not in key)
+def test_S2_keys_of_a_faithful_server_stay_exactly_what_they_are(bucket: Any) -> None:
+    keys = sorted(KEYS_OF[bucket.server.name])
     for key in keys:
         bucket.put(key)
     assert sorted(found.key for found in listed(bucket.options)) == keys
 
 
-def test_folder_markers_are_left_out(bucket: Any) -> None:
+def test_S7_folder_markers_are_left_out(bucket: Any) -> None:
     bucket.put("orders/", b"")
     bucket.put("orders/empty", b"")
     bucket.put("orders/odd/", b"content")
@@ -84,7 +89,7 @@ def test_an_empty_bucket_has_no_objects(bucket: Any) -> None:
     assert listed(bucket.options) == []
 
 
-def test_a_bucket_that_is_not_there(bucket: Any) -> None:
+def test_S9_a_bucket_that_is_not_there(bucket: Any) -> None:
     with pytest.raises(S3Error, match="there is no such bucket: bucket 'no-such-bucket' at http"):
         listed(bucket.options | {"bucket": "no-such-bucket"})
 
@@ -105,7 +110,7 @@ def test_a_bucket_that_is_not_there(bucket: Any) -> None:
         (418, "", S3Error, "does not speak the S3 protocol"),
     ],
 )
-def test_a_refusal_is_explained_without_secrets(
+def test_S9_a_refusal_is_explained_without_secrets(
     scripted: Any, refusal: Any, status: int, code: str, kind: type[S3Error], message: str
 ) -> None:
     scripted.refuse_all = refusal(status, code)
@@ -118,21 +123,23 @@ def test_a_refusal_is_explained_without_secrets(
         assert secret not in text
 
 
-def test_an_overloaded_server_is_asked_again_within_the_poll(scripted: Any, refusal: Any) -> None:
+def test_S8_an_overloaded_server_is_asked_again_within_the_poll(
+    scripted: Any, refusal: Any
+) -> None:
     scripted.put("a")
     scripted.refusals = [refusal(503, "SlowDown")]
     assert len(listed(scripted.options, ATTEMPTS)) == 1
     assert len(scripted.requests) == 2
 
 
-def test_it_is_asked_a_few_times_and_not_for_ever(scripted: Any, refusal: Any) -> None:
+def test_S8_it_is_asked_a_few_times_and_not_for_ever(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(503, "SlowDown")
     with pytest.raises(S3UnavailableError):
         listed(scripted.options, 2)
     assert len(scripted.requests) == 2
 
 
-def test_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
+def test_S1_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
     for number in range(5):
         scripted.put(str(number))
     scripted.fail_after_page = 4
@@ -142,7 +149,7 @@ def test_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_server_that_does_not_answer(scripted: Any, refusal: Any) -> None:
+def test_S8_a_server_that_does_not_answer(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(0, hang=True)
     with pytest.raises(S3UnavailableError, match=r"did not answer in time.*raise timeout"):
         listed(scripted.options | {"timeout": "100ms"})
@@ -182,7 +189,7 @@ def test_a_redirect_to_another_place_is_not_followed_without_end(
     assert len(scripted.requests) == 1
 
 
-def test_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any) -> None:
+def test_S9_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any) -> None:
     region = {"x-amz-bucket-region": "eu-west-1"}
     scripted.refuse_all = refusal(301, "PermanentRedirect", headers=region)
     with pytest.raises(S3Error, match=r"than eu-central-1.*set region = eu-west-1"):
@@ -216,7 +223,7 @@ def without_keys(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in KEYLESS}
 
 
-def test_no_credentials_at_all(scripted: Any) -> None:
+def test_S9_no_credentials_at_all(scripted: Any) -> None:
     with pytest.raises(CredentialsError, match=r"no credentials were found.*AWS_ACCESS_KEY_ID"):
         listed(without_keys(scripted.options))
 
@@ -240,7 +247,7 @@ def test_credentials_come_from_where_they_are_configured(scripted: Any, aws_home
     assert by_keys["X-Amz-Security-Token"] == "temporary"
 
 
-def test_renewed_credentials_count_without_a_restart(
+def test_S9_renewed_credentials_count_without_a_restart(
     scripted: Any, refusal: Any, aws_home: Path
 ) -> None:
     scripted.put("a")

@@ -73,7 +73,7 @@ def test_an_object_in_two_pages_is_seen_once() -> None:
     assert polls([A1, A1]) == [["a"]]
 
 
-def test_an_object_that_flickers_is_not_new() -> None:
+def test_S6_an_object_that_flickers_is_not_new() -> None:
     assert polls([A1, B], [B], [A1, B], [B], [A1, B]) == [["a", "b"], [], [], [], []]
 
 
@@ -85,7 +85,7 @@ def test_content_that_is_written_back_is_new() -> None:
     assert polls([A1], [A2], [("a", "one", 3)]) == [["a"], ["a"], ["a"]]
 
 
-def test_an_object_deleted_and_made_again_is_new() -> None:
+def test_S4_an_object_deleted_and_made_again_is_new() -> None:
     assert polls([A1], [], [("a", "one", 2)], [("a", "one", 2)]) == [["a"], [], ["a"], []]
 
 
@@ -127,7 +127,7 @@ def test_an_unchanged_listing_gives_the_very_state_it_was_given() -> None:
     assert state == before
 
 
-def test_more_objects_than_can_be_remembered_are_refused_with_advice() -> None:
+def test_S10_more_objects_than_can_be_remembered_are_refused_with_advice() -> None:
     _, state = look(empty_state(), A1, B, limit=2)
     assert look(state, A1, B, limit=2)[0] == []
     with pytest.raises(S3Error, match=r"more than 2 objects.*narrower prefixes"):

@@ -70,7 +70,7 @@ def test_an_empty_bucket_is_quiet(bucket: Any, make_sensor: Make) -> None:
     assert sensor.poll(initial) == NotTriggered(initial)
 
 
-def test_an_overwritten_object_fires_with_its_new_etag(bucket: Any, make_sensor: Make) -> None:
+def test_S3_an_overwritten_object_fires_with_its_new_etag(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv", b"one")
     sensor = make_sensor(**bucket.options)
     first = sensor.poll(sensor.init())
@@ -81,7 +81,7 @@ def test_an_overwritten_object_fires_with_its_new_etag(bucket: Any, make_sensor:
     assert old != new
 
 
-def test_the_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> None:
+def test_S3_the_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv", b"one")
     sensor = make_sensor(**bucket.options)
     state = sensor.poll(sensor.init()).state
@@ -89,7 +89,7 @@ def test_the_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> None
     assert isinstance(sensor.poll(state), NotTriggered)
 
 
-def test_a_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> None:
+def test_S4_a_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv")
     bucket.put("2025-01-16.csv")
     sensor = make_sensor(**bucket.options)
@@ -100,7 +100,7 @@ def test_a_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> None:
     assert outcome.state != state
 
 
-def test_what_comes_back_fires_only_if_it_was_written_again(
+def test_S6_what_comes_back_fires_only_if_it_was_written_again(
     scripted: Any, make_sensor: Make, later: Any, clock: Any
 ) -> None:
     sensor = make_sensor(**scripted.options)
@@ -195,7 +195,7 @@ def test_a_key_without_a_partition_fails_the_poll_until_it_is_settled(
     assert found(settled.poll(settled.init())) == {DAY: ["2025-01-15.csv"]}
 
 
-def test_a_listing_that_breaks_off_loses_nothing(scripted: Any, make_sensor: Make) -> None:
+def test_S1_a_listing_that_breaks_off_loses_nothing(scripted: Any, make_sensor: Make) -> None:
     for number in range(1_500):
         scripted.put(f"2025-01-15/{number:04}")
     sensor = make_sensor(**scripted.options)
