@@ -118,7 +118,9 @@ class Scratch:
     def check_configuration(self, block: Block) -> None:
         path = self.folder / (block.file or "setup.cfg")
         path.write_text(block.text, "utf-8")
-        secrets = ("SHOP_ACCESS_KEY", "SHOP_SECRET_KEY", "SHOP_PASSWORD")
+        secrets = (
+            "FORGE_KEY", "SHOP_ACCESS_KEY", "SHOP_PASSWORD", "SHOP_SECRET_KEY", "SHOP_TOKEN"
+        )  # fmt: skip
         config = load(path, os.environ | dict.fromkeys(secrets, "any"))
         if config.run is not None:
             # It names its own pipelines: the commands that follow it check it.

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 from flowstone_http import Webhook
+from flowstone_http.body import read_body
+from flowstone_http.deadline import Deadline
 from flowstone_http.dialer import is_public
 from flowstone_http.errors import (
     ContentError,
@@ -25,6 +27,7 @@ from flowstone_http.errors import (
     RefusedError,
     StatusError,
     TlsError,
+    explain,
 )
 
 from flowstone_core import RetryLater, Triggered
@@ -648,3 +651,36 @@ def test_H7_plain_http_on_a_port_of_tls_and_the_other_way_round(
     sensor = make_sensor(url=f"http://localhost:{safe.port}/")
     with pytest.raises(HttpError):
         sensor.poll(sensor.init())
+
+
+def test_H7_an_address_that_no_connection_can_be_made_to(make_sensor: Make) -> None:
+    sensor = make_sensor(url="http://nowhere.example/", look_up=of("255.255.255.255"))
+    assert "nowhere.example cannot be reached" in failure(sensor, HttpUnavailableError)
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+def test_a_deadline_that_is_over_leaves_nothing() -> None:
+    moments = iter([100.0, 101.5, 102.0])
+    deadline = Deadline(lambda: next(moments), 2.0)
+    assert deadline.remaining() == 0.5
+    with pytest.raises(HttpTimeoutError, match="after 2 s"):
+        deadline.remaining()
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 1_000_000])
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_gzip_comes_out_whole_however_it_arrives(size: int, piece: int) -> None:
+    body = b"0" * size
+    packed = gzip.compress(body, mtime=0)
+    chunks = [packed[start : start + piece] for start in range(0, len(packed), piece)]
+    assert read_body(chunks, "gzip", 2_000_000) == body
+
+
+def test_what_nobody_has_foreseen_is_explained_all_the_same() -> None:
+    found = explain(ValueError("s3cret"), "example.org")
+    assert str(found).startswith("what answers does not speak HTTP as it should: example.org")
+    told = ValueError("outer")
+    told.__cause__ = told
+    assert "s3cret" not in str(explain(told, "example.org"))

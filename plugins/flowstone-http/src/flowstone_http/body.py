@@ -58,9 +58,6 @@ def _unzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                     member = zlib.decompressobj(16 + zlib.MAX_WBITS)
                 yield member.decompress(rest, _PIECE)
                 rest = member.unconsumed_tail or member.unused_data
-        # What is inside may be held back even when all input is taken.
-        while piece := member.decompress(b"", _PIECE):
-            yield piece
     except zlib.error:
         raise ContentError("the answer says that it is gzip, and is not", hint=None) from None
     if not member.eof:

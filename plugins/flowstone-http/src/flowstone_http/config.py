@@ -92,7 +92,9 @@ class WebhookConfig(SensorConfig):
         description="whether the proxies of the environment (HTTPS_PROXY, ...) are used",
     )
     verify: bool = Field(
-        default=True, description="whether certificates must be trusted; never false"
+        default=True,
+        description="whether certificates must be trusted; false lets anybody on the way read and "
+        "change everything, and is warned of at each start",
     )
     ca_file: Path | None = Field(
         None, description="a file of certificates (PEM) that are trusted instead of the usual ones"

@@ -1,0 +1,95 @@
+"""Settings that are wrong are said before anything runs, and none of them is quoted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+import pytest
+from flowstone_http.config import WebhookConfig
+
+URL = "https://example.org/ready"
+
+
+def config(**options: Any) -> WebhookConfig:
+    return WebhookConfig.model_validate({"url": URL, "partition": "'all'"} | options)
+
+
+def anything(body: object, facts: object) -> None:
+    """A function of the settings."""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"url": "example.org"}, "it is no URL"),
+        ({"url": "ftp://example.org/"}, "it is no URL"),
+        ({"url": "file:///etc/passwd"}, "it is no URL"),
+        ({"url": "https://"}, "it is no URL"),
+        ({"url": "https://example.org:0/"}, "it is no URL"),
+        ({"url": "https://example.org:99999/"}, "it is no URL"),
+        ({"url": "https://exa mple.org/"}, "it is no URL"),
+        ({"url": "https://example.org/" + "x" * 8000}, "it is no URL"),
+        ({"url": "https://me:hunter2@example.org/"}, "credentials do not belong in a URL"),
+        ({"check": "a["}, "it is no JMESPath"),
+        ({"on_change": "!!"}, "it is no JMESPath"),
+        ({"partition": "a ||"}, "it is no JMESPath"),
+        ({"partition": None}, "partition or partition_fn is needed"),
+        ({"check": "a", "check_fn": anything}, "check and check_fn exclude each other"),
+        ({"partition_fn": anything}, "partition and partition_fn exclude each other"),
+        ({"on_change": "etag", "repeat": True}, "on_change and repeat exclude each other"),
+        ({"username": "me"}, "username and password go together"),
+        ({"password": "hunter2"}, "username and password go together"),
+        ({"username": "m:e", "password": "hunter2"}, "a username holds no ':'"),
+        (
+            {"username": "me", "password": "hunter2", "bearer_token": "hunter2"},
+            "username and bearer_token exclude each other",
+        ),
+        (
+            {"headers": ["Authorization: hunter2"], "bearer_token": "t"},
+            "Authorization in headers excludes",
+        ),
+        ({"headers": ["hunter2"]}, "line 1 of headers is no 'Name: value'"),
+        ({"headers": ["A: b", "hun ter: 2"]}, "line 2 of headers is no 'Name: value'"),
+        ({"headers": ["A: hunter2\x07"]}, "line 1 of headers is no 'Name: value'"),
+        ({"headers": ["A: hunter2 €"]}, "line 1 of headers has characters that no header can"),
+        ({"headers": ["Host: hunter2"]}, "line 1 of headers sets host, which cannot be set"),
+        ({"headers": ["A: 1", "a: 2"]}, "line 2 of headers sets a again"),
+        ({"body": "hunter2"}, "body goes with method = POST"),
+        ({"method": "HEAD", "check": "a"}, "need a body, which method = HEAD does not get"),
+        ({"method": "HEAD", "partition": "day"}, "partition is a fixed text"),
+        ({"method": "HEAD", "on_change": "body"}, "on_change is etag or last_modified"),
+        ({"allow_private": False, "trust_env": True}, "allow_private = false excludes trust_env"),
+        ({"verify": False, "ca_file": __file__}, "ca_file and verify = false exclude each other"),
+        ({"ca_file": "missing.pem"}, "there is no such file"),
+    ],
+)
+def test_what_is_wrong_is_said_without_its_value(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        config(**options)
+    messages = " ".join(str(error["msg"]) for error in caught.value.errors())
+    assert said in messages
+    assert "hunter" not in messages
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "HTTP://Example.ORG:8080/a?b=c#d"},
+        {"url": "http://[::1]:8080/"},
+        {"method": "HEAD", "on_change": "etag"},
+        {"headers": ["X-Tab: a\tb"]},
+        {"on_change": "body"},
+        {"partition": "`[\"a\"]`"},
+    ],
+)  # fmt: skip
+def test_what_is_right(options: dict[str, Any]) -> None:
+    config(**options)
+
+
+def test_a_target_is_shown_without_its_query() -> None:
+    target = config(url="https://Example.org:8443/a/b?token=hunter2#x").target()
+    assert target.shown == "https://example.org:8443/a/b?***"
+    assert repr(target) == "<Target example.org:8443>"
+    assert config(url="http://[::1]/a").target().shown == "http://[::1]/a"

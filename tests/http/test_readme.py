@@ -1,0 +1,19 @@
+"""The plugin's README says what is true: its configuration is valid, its settings are all there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from flowstone_http.config import WebhookConfig
+
+from flowstone_core.testing import settings_table
+
+README = Path(__file__, "../../../plugins/flowstone-http/README.md").resolve().read_text("utf-8")
+
+
+def test_the_table_of_settings_is_that_of_the_model() -> None:
+    """Where it is not, print it by ``flowstone plugins show webhook --markdown``."""
+    marks = r"<!-- settings of webhook -->\n(.*?)\n<!-- end of settings -->"
+    (found,) = re.findall(marks, README, re.DOTALL)
+    assert found == settings_table(WebhookConfig)
