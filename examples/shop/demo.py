@@ -1,10 +1,11 @@
 """The demo: order files arrive in a bucket, and each day's report is made and kept up to date.
 
-Beside it a schedule fires every two seconds for a board that sums up the reports.
+Beside it rows of a database make a day's returns due, a web server says for which days stock is
+counted, and a schedule fires every two seconds for a board that sums up the reports.
 
-``make demo`` runs it. It starts an S3 server of its own (moto) on this machine, uploads order
-files, runs ``flowstone run`` beside it, uploads some more, and looks at what became of them with
-the same commands that you would use. Everything is left in ``examples/shop/.run``.
+``make demo`` runs it. It starts an S3 server of its own (moto) and a web server on this machine,
+uploads order files, runs ``flowstone run`` beside it, uploads some more, and looks at what became
+of it all with the same commands that you would use. Everything is left in ``examples/shop/.run``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ RUN = HERE / ".run"
 FLOWSTONE = Path(sys.executable).with_name("flowstone")
 
 try:
-    import flowstone_s3 as _needed_by_the_runner  # noqa: F401 - better missed here than there
+    # Needed by the runner: better missed here than there.
+    import flowstone_db  # noqa: F401
+    import flowstone_http  # noqa: F401
+    import flowstone_s3  # noqa: F401
     from moto.server import ThreadedMotoServer
+    from shop import returns
     from shop.bucket import BUCKET, connect
     from shop.orders import ARRIVING_LATER, THERE_AT_FIRST, OrderFile
     from shop.pipeline import clean
+    from shop.warehouse import warehouse
 except ModuleNotFoundError as missing:
-    what = "plugins/flowstone-s3" if missing.name in {"flowstone_s3", "boto3"} else "'.[demo]'"
+    plugin = f"plugins/{missing.name.replace('_', '-')}" if missing.name else ""
+    what = plugin if plugin.startswith("plugins/flowstone-") else "'.[demo]'"
     sys.exit(
         f"The demo needs the Python module {missing.name}, which is not installed.\n"
         f"In the folder of the Makefile, run: {sys.executable} -m pip install -e {what}"
@@ -63,20 +70,28 @@ def main() -> int:
         sys.exit(f"There is no {FLOWSTONE}: run `make demo` in the folder of the Makefile.")
     shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir()
-    with s3_server():
+    with s3_server(), warehouse() as stock:
+        os.environ["SHOP_STOCK_URL"] = stock.url
         connect().create_bucket(Bucket=BUCKET)
-        say("Orders of 13 and 14 January are in the bucket before anybody looks.")
+        say("Orders and returns of 13 and 14 January are there before anybody looks.")
         upload(THERE_AT_FIRST)
+        returns.note(returns.THERE_AT_FIRST)
+        say("Each sensor proves that it reaches its source (flowstone check --connect):")
+        flowstone("check", "--connect")
         say("FlowStone starts. Its log:")
         with runner() as process:
             wait_until(process, lambda: is_reported(THERE_AT_FIRST))
-            say("Now, while it runs: a late file for 14 January, and the orders of 15 January.")
+            say("Now, while it runs: a late file for 14 January, and the orders of 15 January,")
             upload(ARRIVING_LATER)
+            print("    more goods that customers brought back, and 13 January's stock is counted.")
+            returns.note(returns.COMING_LATER)
+            stock.counted.append(THERE_AT_FIRST[0].day)
             wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
+            wait_until(process, are_others_made)
             say("Every order is in its report; now the schedule's next sum has to have them all.")
             wait_until(process, lambda: is_on_board(THERE_AT_FIRST + ARRIVING_LATER))
             flowstone("schedules", "pause", "sales_board")
-            wait_until(process, lambda: all(each["state"] == "completed" for each in made()))
+            wait_until(process, lambda: all(map(is_completed, made())))
             say("FlowStone is asked to stop (SIGTERM).")
     say("What was made, newest first (flowstone materializations list):")
     flowstone("materializations", "list")
@@ -159,7 +174,7 @@ def is_reported(files: Iterable[OrderFile]) -> bool:
     """Say whether the newest report of each day has all orders of its files, and nothing runs."""
     reported: dict[str, int] = {}
     for each in reversed(made()):
-        if each["asset"] == BOARD:
+        if each["asset"] not in {"raw_orders", "daily_report"}:
             continue
         if each["state"] != "completed":
             return False
@@ -168,9 +183,21 @@ def is_reported(files: Iterable[OrderFile]) -> bool:
     return reported == orders_by_day(files)
 
 
+def are_others_made() -> bool:
+    """Say whether what the database and the warehouse told of is made."""
+    made_of = {(each["asset"], each["partition_shown"]) for each in made() if is_completed(each)}
+    days = {f"{day}" for day, _ in returns.THERE_AT_FIRST + returns.COMING_LATER}
+    return made_of >= {("returned_goods", day) for day in days} | {("stock", "2025-01-13")}
+
+
+def is_completed(each: Materialization) -> bool:
+    """Say whether one is done."""
+    return each["state"] == "completed"
+
+
 def is_on_board(files: Iterable[OrderFile]) -> bool:
     """Say whether a board that the schedule asked for has all orders of the files."""
-    boards = [each for each in made() if (each["asset"], each["state"]) == (BOARD, "completed")]
+    boards = [each for each in made() if each["asset"] == BOARD and is_completed(each)]
     total = sum(orders_by_day(files).values())
     return any(each["metadata"]["orders"] == total for each in boards)
 

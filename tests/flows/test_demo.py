@@ -55,7 +55,20 @@ def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None
     newest = next(each for each in made if each.asset == "sales_board")
     assert newest.metadata is not None
     assert (newest.metadata["days"], newest.metadata["orders"]) == (3, 63 + 43 + 68)
-    listed, made = made, [each for each in made if each.asset != "sales_board"]
+    listed = made
+    others = {(each.asset, str(decode_partition(each.partition))) for each in made}
+    assert ("stock", "2025-01-13") in others
+    returned = {
+        str(decode_partition(each.partition)): each.metadata
+        for each in reversed(made)
+        if each.asset == "returned_goods"
+    }
+    assert returned == {
+        "2025-01-13": {"returned": 2},
+        "2025-01-14": {"returned": 2},
+        "2025-01-15": {"returned": 1},
+    }
+    made = [each for each in made if each.asset in {"raw_orders", "daily_report"}]
     runs = Counter((each.asset, str(decode_partition(each.partition))) for each in made)
     assert set(runs) == {
         (asset, day)
@@ -78,12 +91,13 @@ def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None
     assert table.count(" completed ") == len(listed)
 
 
-def test_the_demo_says_what_is_not_installed(shop: Path) -> None:
-    hidden = "import runpy, sys; sys.modules['flowstone_s3'] = None; runpy.run_path('demo.py')"
+@pytest.mark.parametrize("plugin", ["flowstone_db", "flowstone_http", "flowstone_s3"])
+def test_the_demo_says_what_is_not_installed(shop: Path, plugin: str) -> None:
+    hidden = f"import runpy, sys; sys.modules[{plugin!r}] = None; runpy.run_path('demo.py')"
     ended = run(shop, "-c", hidden)
     assert ended.returncode == 1
-    assert "module flowstone_s3, which is not installed" in ended.stderr
-    assert "pip install -e plugins/flowstone-s3" in ended.stderr
+    assert f"module {plugin}, which is not installed" in ended.stderr
+    assert f"pip install -e plugins/{plugin.replace('_', '-')}" in ended.stderr
 
 
 def reports(shop: Path) -> dict[str, object]:

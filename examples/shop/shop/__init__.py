@@ -1,1 +1,1 @@
-"""A small shop: its order files, the bucket they arrive in, and what is made of them."""
+"""A small shop: its order files, its returns, the warehouse next door, and what is made of them."""

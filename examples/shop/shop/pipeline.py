@@ -1,4 +1,4 @@
-"""What is made of the order files: for each day cleaned orders and a report, and a board."""
+"""What is made of what arrives: for each day cleaned orders and a report, and more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TypedDict
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from flowstone_core import Context, Pipeline
 from shop.bucket import BUCKET, PREFIX, connect
+from shop.returns import count
 
 OUTPUT = Path(__file__).resolve().parents[1] / ".run"
 
@@ -73,6 +75,19 @@ def daily_report(context: Context) -> dict[str, int | str]:
     report["best_seller"] = max(sold, key=sold.__getitem__, default="")
     write_json(OUTPUT / "reports" / f"{context.partition}.json", report)
     return report
+
+
+@pipeline.asset
+def returned_goods(context: Context) -> dict[str, int]:
+    """Count what customers brought back on a day."""
+    assert isinstance(context.partition, date)  # noqa: S101 - as `day_of` makes it
+    return {"returned": count(context.partition)}
+
+
+def order_goods(context: Context) -> dict[str, str]:
+    """Order what the counted stock lacks; a sensor runs it by `on_trigger`."""
+    write_json(OUTPUT / "goods" / f"{context.partition}.json", {"ordered": context.run_id})
+    return {"ordered": f"{context.partition}"}
 
 
 @pipeline.asset
