@@ -232,6 +232,7 @@ class ScriptedS3:
         self.token = True
         self.leave_out = ""
         self.encoded = True
+        self.date: str | None = "Wed, 15 Jan 2025 12:00:30 GMT"
         self.before_answer: Callable[[], None] = lambda: None
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -287,7 +288,9 @@ class ScriptedS3:
 
             def answer(self, status: int, body: str, headers: dict[str, str]) -> None:
                 content = body.encode()
-                self.send_response(status)
+                self.send_response_only(status)
+                if script.date is not None:
+                    self.send_header("Date", script.date)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
@@ -318,14 +321,15 @@ class ScriptedS3:
         token = f"<NextContinuationToken>{end}</NextContinuationToken>" if more else ""
         return (
             '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
-            f"<EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>"
+            f"{'<EncodingType>url</EncodingType>' if self.encoded else ''}"
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>"
             f"{token if self.token else ''}{contents}</ListBucketResult>"
         )
 
     def _entry(self, item: S3Object) -> str:
         at = item.last_modified.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         facts = {
-            "Key": quote(item.key, safe="/"),
+            "Key": quote(item.key, safe="/") if self.encoded else item.key,
             "LastModified": at,
             "ETag": f'"{item.etag}"',
             "Size": str(item.size),

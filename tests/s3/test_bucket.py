@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,11 @@ def test_a_server_that_is_not_there(scripted: Any) -> None:
         (200, "", "does not speak the S3 protocol"),
         (404, "<html><br></html>", "does not speak the S3 protocol"),
         (502, "<html><br></html>", "the endpoint, or a proxy before it, fails"),
+        (502, "<!DOCTYPE html><html><br></html>", "the endpoint, or a proxy before it, fails"),
+        (404, "<!doctype html><html><br></html>", "does not speak the S3 protocol"),
+        (200, "<ListBucketResult><IsTruncated>", "the endpoint, or a proxy before it, fails"),
+        (200, "<!DOCTYPE x [<!ENTITY a 'b'>]><ListBucketResult/>", "declares a document type"),
+        (503, "<!DOCTYPE x [<!ENTITY a 'b'>]><Error>&a;</Error>", "or a proxy before it, fails"),
     ],
 )
 def test_what_is_no_s3_is_said_to_be_none(
@@ -198,6 +204,66 @@ def test_S9_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any
     scripted.refuse_all = refusal(403, "AccessDenied", headers=region)
     with pytest.raises(CredentialsError, match="s3:ListBucket"):
         listed(scripted.options)
+
+
+def test_an_error_in_an_answer_that_seems_good_is_an_error(scripted: Any, refusal: Any) -> None:
+    scripted.put("a")
+    body = "<Error><Code>InternalError</Code><Message>x</Message></Error>"
+    scripted.refusals = [refusal(200, body=body)]
+    assert len(listed(scripted.options, ATTEMPTS)) == 1
+    assert len(scripted.requests) == 2
+    scripted.refuse_all = refusal(200, body=body)
+    with pytest.raises(S3UnavailableError, match="overloaded or has an inner error"):
+        listed(scripted.options)
+
+
+def test_keys_that_a_server_does_not_encode_stay_what_they_are(scripted: Any) -> None:
+    scripted.encoded = False
+    keys = ["a+b", "a%20b", "a b", "%"]
+    for key in keys:
+        scripted.put(key)
+    assert [found.key for found in listed(scripted.options)] == keys
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [
+        ("Wed, 15 Jan 2025 12:00:30 GMT", datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_the_time_of_the_server_is_told(scripted: Any, date: str | None, told: object) -> None:
+    scripted.date = date
+    bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
+    assert [answer.at for answer in bucket.answers([""])] == [told]
+    bucket.close()
+
+
+def test_each_prefix_is_listed_to_its_end(scripted: Any) -> None:
+    for key in ("a1", "a2", "b1", "c1"):
+        scripted.put(key)
+    config = S3FileArrivalConfig.model_validate(scripted.options)
+    bucket = Bucket(config, PollContext(), page_size=1)
+    assert [item.key for item in all_objects(bucket, "c", "a", "d")] == ["c1", "a1", "a2"]
+    bucket.close()
+
+
+def test_to_reach_a_bucket_one_key_is_asked_for(bucket: Any, scripted: Any) -> None:
+    live = Bucket(S3FileArrivalConfig.model_validate(bucket.options), PollContext())
+    live.reach("")
+    bucket.client.delete_bucket(Bucket=bucket.name)
+    with pytest.raises(S3Error, match="there is no such bucket"):
+        live.reach("")
+    live.close()
+    for number in range(3):
+        scripted.put(f"{number}")
+    bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
+    bucket.reach("in/")
+    (asked,) = scripted.requests
+    assert "max-keys=1&" in asked["path"] + "&"
+    assert "prefix=in%2F" in asked["path"]
+    bucket.close()
 
 
 def test_an_answer_that_is_cut_off_and_cannot_be_continued_is_an_error(scripted: Any) -> None:

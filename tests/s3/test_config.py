@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic
@@ -48,6 +48,18 @@ def test_names_of_buckets(bucket: str) -> None:
         ({"timeout": "0s"}, "greater than"),
         ({"glob": ""}, "at least 1 character"),
         ({"prefx": "x"}, "Extra inputs"),
+        ({"prefix": "in/${yaer}/"}, r"there is no token \$\{yaer\}"),
+        ({"prefix": "in/${year}/${month}/${day}/", "lookback": "900d"}, "more than 400 prefixes"),
+        ({"lookback": "2d"}, r"lookback has no meaning: prefix has no \$\{year\}"),
+        ({"timezone": "UTC"}, r"timezone has no meaning: prefix has no \$\{year\}"),
+        ({"prefix": "${year}", "timezone": "Mars/Phobos"}, "there is no time zone 'Mars/Phobos'"),
+        ({"prefix": "${year}", "timezone": "../etc"}, "there is no time zone"),
+        ({"on": "deleted"}, "created"),
+        ({"on": "created", "window": "7d"}, "window and on = created exclude each other"),
+        ({"window": "0s"}, "greater than"),
+        ({"settle": "31d"}, "less than"),
+        ({"expected_owner": "12345678901"}, "pattern"),
+        ({"expected_owner": "123456789012\n"}, "pattern"),
         ({"access_key": "k"}, "access_key and secret_key go together"),
         ({"secret_key": "k"}, "access_key and secret_key go together"),
         ({"session_token": "k"}, "session_token goes with"),
@@ -68,6 +80,14 @@ def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> No
     (problem,) = caught.value.errors()
     with pytest.raises(ValueError, match=complaint):
         raise ValueError(problem["msg"])
+
+
+def test_the_prefixes_are_those_of_the_time() -> None:
+    now = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
+    assert make(prefix="in/").prefixes(now) == ["in/"]
+    config = make(prefix="${year}-${month}-${day}", lookback="1d", timezone="Europe/Warsaw")
+    assert config.prefixes(now) == ["2025-01-15", "2025-01-16"]
+    assert make(prefix="${year}-${month}-${day}").prefixes(now)[0] == "2025-01-13"
 
 
 def test_no_text_of_a_config_holds_its_secrets() -> None:

@@ -265,6 +265,7 @@ def test_S9_a_bucket_that_is_gone_is_told_and_found_again_when_it_is_back(
 def test_S10_a_window_keeps_the_state_small_however_many_objects_there_are(
     scripted: Any, make_sensor: Make, later: Any
 ) -> None:
+    scripted.date = None
     for number in range(3_000):
         scripted.put(f"2025-01-15/{number:04}", at=later(minutes=number))
     watch = Watch(make_sensor, **scripted.options, window="50m")

@@ -215,6 +215,50 @@ def test_a_state_of_another_version_breaks_the_sensor(scripted: Any, make_sensor
     assert scripted.requests == []
 
 
+@pytest.mark.parametrize(
+    ("on", "keys"),
+    [("created", [["1"], ["2"]]), ("changed", [[], ["1"]]), ("both", [["1"], ["1", "2"]])],
+)
+def test_what_is_new_and_what_has_changed_are_told_apart(
+    bucket: Any, make_sensor: Make, on: str, keys: list[list[str]]
+) -> None:
+    sensor = make_sensor(**bucket.options, on=on, partition_fn=lambda key: "all")
+    bucket.put("1", b"one")
+    first = sensor.poll(sensor.init())
+    bucket.put("1", b"two")
+    bucket.put("2", b"one")
+    second = sensor.poll(stored(first.state))
+    assert [
+        found(outcome)["all"] if isinstance(outcome, Triggered) else []
+        for outcome in (first, second)
+    ] == keys
+    assert isinstance(sensor.poll(stored(second.state)), NotTriggered)
+
+
+def test_each_month_that_the_lookback_touches_is_listed_once(
+    scripted: Any, make_sensor: Make, clock: Any
+) -> None:
+    clock.time = datetime(2025, 1, 15, tzinfo=UTC)
+    scripted.put("2025-01-15/1")
+    scripted.put("2025-01-14/1")
+    sensor = make_sensor(**scripted.options, prefix="${year}-${month}", lookback="30d")
+    outcome = sensor.poll(sensor.init())
+    assert found(outcome) == {date(2025, 1, 14): ["2025-01-14/1"], DAY: ["2025-01-15/1"]}
+    assert ["prefix=2024-12" in scripted.requests[0]["path"], len(scripted.requests)] == [True, 2]
+
+
+def test_it_connects_by_asking_for_one_key_of_now(
+    scripted: Any, refusal: Any, make_sensor: Make
+) -> None:
+    sensor = make_sensor(**scripted.options, prefix="in/${year}/")
+    sensor.connect()
+    (asked,) = scripted.requests
+    assert "prefix=in%2F2025%2F" in asked["path"]
+    scripted.refuse_all = refusal(403, "AccessDenied")
+    with pytest.raises(CredentialsError, match="access denied"):
+        sensor.connect()
+
+
 def test_the_plugin_offers_its_sensor() -> None:
     assert flowstone_s3.FLOWSTONE_API == API_VERSION
     assert flowstone_s3.flowstone_sensors() == {"s3_file_arrival": S3FileArrival}

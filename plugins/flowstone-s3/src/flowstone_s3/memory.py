@@ -27,6 +27,7 @@ from flowstone_s3.record import (
     STAMP_SIZE,
     Record,
     SeenState,
+    empty_state,
     read_record,
     write_record,
 )
@@ -75,6 +76,7 @@ class Memory:
         self._left = record.seen
         self._away = {entry for group in self._gone.values() for entry in group}
         self._pending = Pending(record.pending, now, self._rules.settle)
+        self._first = state == empty_state()
         self._present: dict[bytes, bytes] = {}
         self._written: dict[bytes, datetime] = {}
         self._replaced: set[bytes] = set()
@@ -114,7 +116,7 @@ class Memory:
             self._replace(key, known, version, at)
             return False
         self._make_room()
-        if not self._pending.settled(key, item):
+        if not self._settled_before(at, answered) and not self._pending.settled(key, item):
             if known is not None:
                 self._keep(key, known, at)
             return False
@@ -149,6 +151,11 @@ class Memory:
             self._hour,
             room,
         )
+
+    def _settled_before(self, at: datetime, answered: datetime | None) -> bool:
+        # At the first poll ever the server's word is taken for it: what has been there for long
+        # belongs to that poll, which may be told to fire nothing.
+        return self._first and answered is not None and answered - at >= self._rules.settle
 
     def _replace(self, key: bytes, known: bytes | None, version: bytes, at: datetime) -> None:
         self._changed = True

@@ -85,11 +85,13 @@ class Prefixes:
         for name in self._tokens:
             if name not in _TOKENS:
                 raise ValueError(f"there is no token ${{{name:.40}}}; use {allowed}")
-        needed = list(_TOKENS)[: 1 + max(list(_TOKENS).index(name) for name in self._tokens)]
-        missing = [f"${{{name}}}" for name in needed if name not in self._tokens]
-        if missing:
-            raise ValueError(
-                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed beside "
-                f"${{{needed[-1]}}}: the same prefix would come again, and its objects be fired "
-                "once more"
-            )
+        missing: list[str] = []
+        for name in _TOKENS:
+            if name not in self._tokens:
+                missing.append(f"${{{name}}}")
+            elif missing:
+                raise ValueError(
+                    f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed "
+                    f"beside ${{{name}}}: the same prefix would come again, and its objects be "
+                    "fired once more"
+                )
