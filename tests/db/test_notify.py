@@ -196,6 +196,7 @@ def test_a_state_of_another_process_proves_nothing_of_this_one(
     state = begin(one)
     begin(two)
     notify(postgresql_database, "1", "2")
+    assert payloads(two.poll(state)) == ["1", "2"]
     ahead = stored(one.poll(state).state)
     assert ahead["taken"]["number"] == 2
     assert payloads(two.poll(ahead)) == ["1", "2"]
@@ -205,14 +206,16 @@ def test_what_was_taken_is_kept_when_the_query_fails(watch: Make, postgresql_dat
     sensor = watch()
     state = begin(sensor)
     order(postgresql_database, 1)
+    state = stored(sensor.poll(state).state)
+    order(postgresql_database, 2)
     postgresql_database.execute("ALTER TABLE orders RENAME TO gone")
     with pytest.raises(QueryError, match="the query failed"):
         sensor.poll(state)
     postgresql_database.execute("ALTER TABLE gone RENAME TO orders")
-    order(postgresql_database, 2)
+    order(postgresql_database, 3)
     outcome = sensor.poll(state)
-    assert payloads(outcome) == ["1", "2"]
-    assert outcome.state["value"] == 2
+    assert payloads(outcome) == ["2", "3"]
+    assert outcome.state["value"] == 3
 
 
 def test_a_query_that_is_too_slow_does_not_end_the_listening(
@@ -472,7 +475,16 @@ def test_a_poll_waits_for_a_notification(make: Make, postgresql_database: Any) -
         notify(postgresql_database, "1")
         first = polling.result()
     assert payloads(first) == ["1"]
-    # What waits for its commit is not waited for.
+
+
+def test_a_poll_does_not_wait_when_there_is_something_to_tell(
+    make: Make, postgresql_database: Any
+) -> None:
+    sensor = make(wait="1h")
+    # That it has only begun to listen is something too: the query may tell more.
+    state = begin(sensor)
+    notify(postgresql_database, "1")
+    assert payloads(sensor.poll(state)) == ["1"]
     assert payloads(sensor.poll(state)) == ["1"]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # One round trip: what was sent before it is there when it is answered.
-_STATUS = "SELECT pg_backend_pid(), ARRAY(SELECT pg_listening_channels())"
+_CHANNELS = "SELECT pg_listening_channels()"
 _POOLER = (
     "connect to PostgreSQL itself, or through a pooler that gives each client a connection of its "
     "own (PgBouncer: pool_mode = session)"
@@ -50,7 +50,6 @@ class Listener:
         self._channels = channels
         self._deliver = deliver
         self._raw: Any = None
-        self._pid: object = None
 
     def hear(self, patience: Callable[[], float]) -> bool:
         """Deliver what was sent.
@@ -80,7 +79,6 @@ class Listener:
 
     def close(self) -> None:
         """Close the connection, and listen no more."""
-        self._raw = None
         self._database.close()
 
     def _listen(self, connection: Connection, raw: Any) -> None:
@@ -91,8 +89,7 @@ class Listener:
                 f"the server is a replica, where nobody can listen: {self._database.address}",
                 hint="connect to the primary",
             )
-        (self._pid,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
-        if self._pid != raw.info.backend_pid:
+        if connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() != raw.info.backend_pid:
             self._prove(connection, raw)
         raw.add_notify_handler(lambda notice: self._deliver(notice.channel, notice.payload))
         for channel in self._channels:
@@ -127,8 +124,8 @@ class Listener:
             )
 
     def _check(self, connection: Connection) -> None:
-        pid, channels = connection.exec_driver_sql(_STATUS).one()
-        if pid != self._pid or not set(self._channels) <= set(channels):
+        channels = connection.exec_driver_sql(_CHANNELS).scalars()
+        if not set(self._channels) <= set(channels):
             connection.invalidate()
             raise DatabaseError(
                 "the connection does not listen any more, as behind a pooler that gives it to "
