@@ -137,7 +137,9 @@ class Bucket:
         # Its events are botocore's public way in, and this one comes after the request was signed
         # and sent and before the answer is parsed, retried, redirected or raised: all of these go
         # on as they do, and errors, which are left to botocore's own parser, keep their meaning.
-        events.register_first("before-parse.s3.ListObjectsV2", self._read)
+        # By asterisks, because so it comes before those of botocore's own: one of them parses the
+        # whole page to look for an error in it. In another order it would be as right, and dearer.
+        events.register_first("before-parse.*.*", self._read)
         return client
 
     def _read(

@@ -1,4 +1,4 @@
-"""What a page of a listing says, read from its XML at an eighth of botocore's price.
+"""What a page of a listing says, read from its XML at a tenth of botocore's price.
 
 The parser is Python's own expat: lxml is no faster at this and would be one dependency more. A
 page that declares a document type is not read at all, for in there entities are defined: no
