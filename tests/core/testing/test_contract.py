@@ -381,6 +381,34 @@ class ChangesTheState(Rows):
         return Triggered([self.event(*row) for row in rows], state)
 
 
+@fails("test_the_state_it_is_given_is_not_changed", "'names': {")
+class NotesInTheState(Rows):
+    """What it notes is not even JSON, and is gone from what it returns."""
+
+    def poll(self, state):
+        outcome = super().poll(dict(state))
+        state["names"] = {"any"}
+        return outcome
+
+
+@fails("test_each_call_may_come_in_another_thread", "asked to clean up in a thread of its own")
+class CleansUpAtHome(Rows):
+    home = None
+
+    def init(self):
+        self.home = threading.get_ident()
+        return super().init()
+
+    def poll(self, state):
+        self.home = threading.get_ident()
+        return super().poll(state)
+
+    def cleanup(self):
+        super().cleanup()
+        if self.home not in (None, threading.get_ident()):
+            raise RuntimeError("polled in another thread")
+
+
 @fails("test_each_call_may_come_in_another_thread", "polled in a thread of its own")
 class BoundToItsThread(Rows):
     """As a connection of sqlite3 is by itself; this one can still be closed by the test."""
@@ -804,6 +832,13 @@ class OneForAll(RowsContract):
     def make_sensor(self, context):
         self.made = self.made or super().make_sensor(context)
         return self.made
+
+
+def test_a_check_that_cannot_be_made_excuses_no_other(judge):
+    failed, skipped = judge(TakesSilenceForNothing, break_source=SensorContract.break_source)
+    assert list(failed) == ["test_a_source_that_never_answers_is_given_up"]
+    assert len(skipped) == 2
+    assert all("define break_source" in reason for reason in skipped.values())
 
 
 def test_who_fires_late_must_say_so(judge):
