@@ -171,6 +171,19 @@ def test_Q3_values_have_forms(mariadb_database: Any, make_sensor: Callable[..., 
     }
 
 
+def test_Q3_a_timestamp_is_in_utc_whatever_the_servers_zone_is(
+    mariadb_database: Any, make_sensor: Callable[..., Any]
+) -> None:
+    query = "SELECT FROM_UNIXTIME(0) AS t"
+    mariadb_database.execute("SET GLOBAL time_zone = '+05:00'")
+    try:
+        sensor = make_sensor(DatabaseChange, url=mariadb_database.url, query=query)
+        (event,) = sensor.poll(sensor.init()).events
+    finally:
+        mariadb_database.execute("SET GLOBAL time_zone = DEFAULT")
+    assert event.payload["value"] == {"datetime": "1970-01-01T00:00:00"}
+
+
 def test_Q6_a_query_that_never_returns_is_cancelled(
     mariadb_database: Any, make_sensor: Callable[..., Any]
 ) -> None:

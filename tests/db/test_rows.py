@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from flowstone_db import DatabaseRows
-from flowstone_db.errors import CursorError, DatabaseError, PartitionError, QueryError
+from flowstone_db.errors import AccessError, CursorError, DatabaseError, PartitionError, QueryError
 
 from flowstone_core import NotTriggered, SensorBroken, Triggered
 
@@ -347,6 +347,10 @@ def test_Q1_a_reader_without_rights_sees_open_transactions_too(
     slow.close()
     assert counts(held) == {}
     assert counts(sensor.poll(held.state)) == {"1": 1, "2": 1}
+    sensor.connect()
+    postgresql_database.execute("REVOKE SELECT ON pg_locks FROM PUBLIC")
+    with pytest.raises(AccessError, match="permission denied for view pg_locks"):
+        sensor.connect()
     sensor.cleanup()
     postgresql_database.execute("DROP OWNED BY reader")
     postgresql_database.execute("DROP ROLE reader")
