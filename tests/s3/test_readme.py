@@ -17,7 +17,7 @@ SECTIONS = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
 
 
 def test_there_are_examples() -> None:
-    assert len(SECTIONS) >= 3
+    assert len(SECTIONS) >= 4
 
 
 @pytest.mark.parametrize("text", SECTIONS)
