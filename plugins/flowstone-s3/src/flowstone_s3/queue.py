@@ -1,0 +1,188 @@
+"""A queue of SQS, over HTTP: messages are received, deleted, hidden and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from flowstone_s3.connection import aws_session
+from flowstone_s3.queue_config import S3EventQueueConfig
+from flowstone_s3.queue_errors import QueuePlace, explain_queue
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""How often one request is made at most."""
+
+BATCH = 10
+"""Messages in one request; SQS takes no more."""
+
+LONGEST_HIDDEN = 12 * 60 * 60 - 60
+"""Seconds: SQS hides a message for 12 hours from when it was received, and no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that was received, and is hidden from other readers for a while.
+
+    Attributes:
+        handle: By which it is deleted or hidden longer.
+    """
+
+    id: str
+    handle: str
+    body: str = field(repr=False)
+
+
+class Queue:
+    """One queue, and the one that its rejects are moved to.
+
+    The client is made at the first request, and again after one that failed: renewed credentials
+    and changed AWS configuration count without a restart.
+
+    Args:
+        config: Where the queue is and how it is reached.
+    """
+
+    def __init__(self, config: S3EventQueueConfig) -> None:
+        self._config = config
+        self._client: SQSClient | None = None
+
+    def receive(self) -> Iterator[Message]:
+        """Receive messages, as many as the settings allow, until there are none.
+
+        Only the first request waits where there is no message.
+
+        Raises:
+            S3Error: If the queue cannot be read. What was received before becomes visible again.
+        """
+        wait = int(self._config.wait.total_seconds())
+        left = self._config.max_messages
+        while left > 0:
+            found = self._receive(min(left, BATCH), wait)
+            yield from found
+            left, wait = left - len(found), 0
+            if not found:
+                return
+
+    def delete(self, handles: Sequence[str]) -> int:
+        """Delete messages by their handles.
+
+        Returns:
+            How many could not be deleted: a handle that is no longer valid is one of a message
+            that has become visible again, and comes once more.
+
+        Raises:
+            S3Error: If none could be, because the queue cannot be used.
+        """
+        failed = 0
+        for batch in _batches(handles):
+            entries = [{"Id": str(n), "ReceiptHandle": each} for n, each in enumerate(batch)]
+            with self._errors(self._config.queue_url) as client:
+                answer = client.delete_message_batch(
+                    QueueUrl=self._config.queue_url,
+                    Entries=entries,  # type: ignore[arg-type]  # dicts of exactly these keys
+                )
+            failed += len(answer.get("Failed", ()))
+        return failed
+
+    def hide(self, messages: Sequence[Message]) -> None:
+        """Hide messages for as long as SQS can.
+
+        Raises:
+            S3Error: If the queue cannot be used.
+        """
+        for batch in _batches(messages):
+            entries = [
+                {"Id": str(n), "ReceiptHandle": each.handle, "VisibilityTimeout": LONGEST_HIDDEN}
+                for n, each in enumerate(batch)
+            ]
+            with self._errors(self._config.queue_url) as client:
+                client.change_message_visibility_batch(
+                    QueueUrl=self._config.queue_url,
+                    Entries=entries,  # type: ignore[arg-type]  # dicts of exactly these keys
+                )
+
+    def reject(self, url: str, message: Message, reason: str) -> None:
+        """Send a copy of a message to another queue, with the reason as an attribute.
+
+        Raises:
+            S3Error: If that queue cannot be used.
+        """
+        attributes = {
+            "flowstone_reason": {"DataType": "String", "StringValue": reason},
+            "flowstone_message_id": {"DataType": "String", "StringValue": message.id},
+        }
+        with self._errors(url) as client:
+            client.send_message(
+                QueueUrl=url,
+                MessageBody=message.body,
+                MessageAttributes=attributes,  # type: ignore[arg-type]  # as above
+            )
+
+    def reach(self) -> None:
+        """Ask for the queue's name, which changes nothing.
+
+        Raises:
+            S3Error: If the queue cannot be used.
+        """
+        for url in filter(None, (self._config.queue_url, self._config.rejects_queue_url)):
+            with self._errors(url) as client:
+                client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _receive(self, count: int, wait: int) -> list[Message]:
+        with self._errors(self._config.queue_url) as client:
+            answer = client.receive_message(
+                QueueUrl=self._config.queue_url,
+                MaxNumberOfMessages=count,
+                WaitTimeSeconds=wait,
+                VisibilityTimeout=int(self._config.visibility.total_seconds()),
+            )
+        return [
+            Message(each["MessageId"], each["ReceiptHandle"], each["Body"])
+            for each in answer.get("Messages", ())
+        ]
+
+    @contextmanager
+    def _errors(self, url: str) -> Iterator[SQSClient]:
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            yield self._client
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
+            self.close()
+            place = QueuePlace(url, self._config.endpoint_url, self._config.region)
+            raise explain_queue(error, place) from error
+
+    def _connect(self) -> SQSClient:
+        from botocore.config import Config
+
+        seconds = self._config.timeout.total_seconds()
+        return aws_session(self._config).client(
+            "sqs",
+            endpoint_url=self._config.endpoint_url,
+            config=Config(
+                connect_timeout=seconds,
+                read_timeout=seconds,
+                retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
+            ),
+        )
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
