@@ -63,5 +63,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(PROJECTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
-	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml))) 'boto3-stubs[s3]'
+	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml))) 'boto3-stubs[s3,sqs]'
 	@touch $@ $(VENV)/.demo

@@ -27,6 +27,7 @@ USUAL_DISTRIBUTIONS = {
     "database_change": "flowstone-db",
     "database_rows": "flowstone-db",
     "postgres_notify": "flowstone-db",
+    "s3_event_queue": "flowstone-s3",
     "s3_file_arrival": "flowstone-s3",
     "webhook": "flowstone-http",
 }

@@ -1,0 +1,551 @@
+"""Messages of a real queue become events: deleted after the commit, and none lost or looped on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import boto3
+import pydantic
+import pytest
+from flowstone_s3 import S3EventQueue
+from flowstone_s3.errors import CredentialsError, S3Error, S3UnavailableError
+from flowstone_s3.queue_config import S3EventQueueConfig
+
+from flowstone_core import (
+    Flowstone,
+    NotTriggered,
+    Outcome,
+    Pipeline,
+    PollContext,
+    RetryLater,
+    SensorBroken,
+    Triggered,
+)
+
+SECRET = "sec/ret+key=40"
+Make = Callable[..., S3EventQueue]
+
+
+def notice(key: str, name: str = "ObjectCreated:Put", bucket: str = "shop") -> str:
+    item = {
+        "key": key,
+        "size": 5,
+        "eTag": "abc",
+        "sequencer": uuid.uuid5(uuid.NAMESPACE_URL, key).hex,
+    }
+    about = {"bucket": {"name": bucket}, "object": item}
+    found = {"eventName": name, "eventTime": "2025-01-15T08:30:00.000Z", "s3": about}
+    return json.dumps({"Records": [found]})
+
+
+class Live:
+    """A queue of one test on moto."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.client = boto3.session.Session("AKIATEST", SECRET, region_name="us-east-1").client(
+            "sqs", endpoint_url=endpoint
+        )
+        self.url = self.create()
+        self.options = {
+            "queue_url": self.url,
+            "endpoint_url": endpoint,
+            "region": "us-east-1",
+            "access_key": "AKIATEST",
+            "secret_key": SECRET,
+        }
+
+    def create(self) -> str:
+        return str(self.client.create_queue(QueueName=f"q-{uuid.uuid4().hex}")["QueueUrl"])
+
+    def send(self, *bodies: str, url: str | None = None) -> None:
+        for body in bodies:
+            self.client.send_message(QueueUrl=url or self.url, MessageBody=body)
+
+    def left(self, url: str | None = None) -> tuple[int, int]:
+        """How many messages are visible, and how many are hidden."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.client.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)
+        visible, hidden = (int(found["Attributes"][name]) for name in names)
+        return visible, hidden
+
+    def show_again(self, handles: list[str]) -> None:
+        """What SQS does when the time for which messages are hidden is over."""
+        for handle in handles:
+            self.client.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0
+            )
+
+
+@pytest.fixture
+def queue(moto_endpoint: str) -> Iterator[Live]:
+    live = Live(moto_endpoint)
+    with closing(live.client):
+        yield live
+
+
+@pytest.fixture
+def make(queue: Live, clock: Any) -> Iterator[Make]:
+    """Make sensors of the queue; what they hold is closed after the test."""
+    made: list[S3EventQueue] = []
+
+    def make(**options: Any) -> S3EventQueue:
+        config = S3EventQueueConfig.model_validate(queue.options | options)
+        context = PollContext("queue", logging.getLogger("flowstone.sensor"), clock)
+        made.append(S3EventQueue(config, context))
+        return made[-1]
+
+    yield make
+    for sensor in made:
+        sensor.cleanup()
+
+
+def keys(outcome: Outcome[Any]) -> list[str]:
+    """The keys of the objects that an outcome is about."""
+    events = outcome.events if isinstance(outcome, Triggered) else ()
+    return sorted(event.payload["objects"][0]["key"] for event in events if event.payload)  # type: ignore[index, call-overload]  # JSON
+
+
+def test_a_message_fires_and_is_deleted_by_the_poll_after(queue: Live, make: Make) -> None:
+    queue.send(notice("orders/2025-01-15/a.csv"))
+    sensor = make()
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, Triggered)
+    (event,) = first.events
+    assert event.partition == date(2025, 1, 15)
+    assert event.payload == {
+        "bucket": "shop",
+        "objects": [
+            {
+                "key": "orders/2025-01-15/a.csv",
+                "etag": "abc",
+                "size": 5,
+                "last_modified": "2025-01-15T08:30:00.000Z",
+            }
+        ],
+    }
+    assert queue.left() == (0, 1), "nothing is deleted before its events are committed"
+    second = sensor.poll(json.loads(json.dumps(first.state)))
+    assert second == NotTriggered(sensor.init())
+    assert queue.left() == (0, 0)
+    assert sensor.poll(second.state) == second, "a quiet poll changes nothing"
+
+
+def test_more_messages_than_one_request_gives_are_read_up_to_the_limit(
+    queue: Live, make: Make
+) -> None:
+    queue.send(*(notice(f"2025-01-15/{number:02}") for number in range(25)))
+    sensor = make(max_messages=23)
+    first = sensor.poll(sensor.init())
+    assert len(keys(first)) == 23
+    second = sensor.poll(first.state)
+    assert sorted(keys(first) + keys(second)) == [f"2025-01-15/{number:02}" for number in range(25)]
+    sensor.poll(second.state)
+    assert queue.left() == (0, 0)
+
+
+def test_a_message_that_comes_again_has_the_same_key(queue: Live, make: Make) -> None:
+    queue.send(notice("2025-01-15/a"), notice("2025-01-15/b"))
+    sensor = make()
+    first = sensor.poll(sensor.init())
+    queue.show_again(first.state["done"])
+    again = sensor.poll(sensor.init())
+    assert isinstance(first, Triggered)
+    assert isinstance(again, Triggered)
+    assert {event.key for event in again.events} == {event.key for event in first.events}
+
+
+def test_a_handle_that_is_out_of_date_does_no_harm(
+    queue: Live, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.send(notice("2025-01-15/a"))
+    sensor = make()
+    state = sensor.poll(sensor.init()).state
+    gone = sensor.poll(state).state
+    assert gone["done"] == []
+    after = sensor.poll(state | {"done": ["no handle at all", *state["done"]]})
+    assert isinstance(after, NotTriggered)
+    assert "come once more, which does no harm" in caplog.text
+
+
+def test_two_notices_of_one_upload_are_one_event(queue: Live, make: Make) -> None:
+    queue.send(notice("2025-01-15/a"), notice("2025-01-15/a"))
+    sensor = make()
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/a"]
+    sensor.poll(first.state)
+    assert queue.left() == (0, 0)
+
+
+def test_what_does_not_count_is_deleted_quietly(queue: Live, make: Make) -> None:
+    queue.send(
+        json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "shop"}),
+        notice("2025-01-15/a.csv", name="ObjectRemoved:Delete"),
+        notice("in/2025-01-15/a.txt"),
+        notice("out/2025-01-15/a.csv"),
+        notice("in/2025-01-15/b.csv"),
+        notice("in/2025-01-15/a.csv"),
+    )
+    sensor = make(prefix="in/", suffix=".csv", glob="*/a.*")
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["in/2025-01-15/a.csv"]
+    assert len(first.state["done"]) == 6
+    assert first.state["rejects"] == []
+    sensor.poll(first.state)
+    assert queue.left() == (0, 0)
+
+
+def test_the_marker_of_a_folder_does_not_count(queue: Live, make: Make) -> None:
+    body = json.loads(notice("2025-01-15/"))
+    body["Records"][0]["s3"]["object"]["size"] = 0
+    queue.send(json.dumps(body))
+    sensor = make()
+    assert keys(sensor.poll(sensor.init())) == []
+
+
+def by_name(key: str) -> object:
+    if key.startswith("later"):
+        raise RetryLater(60, "not yet")
+    if key.startswith("broken"):
+        raise SensorBroken("never")
+    if key.startswith("raises"):
+        raise KeyError("hunter2")
+    if key.startswith("number"):
+        return 7
+    return None if key.startswith("out") else key
+
+
+def test_a_function_says_which_partition(queue: Live, make: Make) -> None:
+    queue.send(*map(notice, ("raises", "number", "out", "fine")))
+    sensor = make(partition_fn=by_name)
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["fine"]
+    reasons = sorted(reject["reason"] for reject in first.state["rejects"])
+    assert reasons == [
+        "no partition for 'number': ValidationError",
+        "no partition for 'raises': KeyError",
+    ]
+
+
+@pytest.mark.parametrize(("key", "error"), [("later", RetryLater), ("broken", SensorBroken)])
+def test_a_function_may_say_that_it_is_not_the_time(
+    queue: Live, make: Make, key: str, error: type[Exception]
+) -> None:
+    queue.send(notice(key))
+    sensor = make(partition_fn=by_name)
+    with pytest.raises(error):
+        sensor.poll(sensor.init())
+    assert queue.left() == (0, 1)
+
+
+# -- what cannot be used ---------------------------------------------------------------------------
+
+POISON = [
+    "hello",
+    json.dumps({"source": "aws.ec2"}),
+    notice("no-date"),
+    notice("2025-01-15/a", bucket="other"),
+]
+
+
+def test_what_cannot_be_used_is_hidden_told_of_once_and_holds_up_nothing(
+    queue: Live, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.send(*POISON, notice("2025-01-15/good"))
+    sensor = make(bucket="shop")
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/good"]
+    assert len(first.state["done"]) == 1
+    reasons = sorted(reject["reason"] for reject in first.state["rejects"])
+    assert reasons == [
+        "it is about another bucket",
+        "it is no JSON",
+        "it is no notification of S3: neither Records nor source = aws.s3 is in it",
+        "no partition for 'no-date': there is no date in it",
+    ]
+    assert caplog.text.count("a message cannot be used, and is set aside") == 4
+    assert {reject["at"] for reject in first.state["rejects"]} == {"2025-01-15T12:00:30+00:00"}
+    second = sensor.poll(first.state)
+    assert second.state["rejects"] == first.state["rejects"]
+    assert queue.left() == (0, 4), "they are still there, out of the way"
+
+
+def test_a_message_that_comes_again_is_not_told_of_again(
+    queue: Live, make: Make, caplog: pytest.LogCaptureFixture, clock: Any
+) -> None:
+    queue.send("hello")
+    sensor = make()
+    state = sensor.poll(sensor.init()).state
+    clock.time += timedelta(hours=12)
+    received = queue.client.receive_message(QueueUrl=queue.url)
+    assert "Messages" not in received, "it is hidden"
+    queue.send("hello, too")
+    later = sensor.poll(state).state
+    assert [reject["reason"] for reject in later["rejects"]] == ["it is no JSON"] * 2
+    known = later | {"rejects": later["rejects"][:1]}
+    assert caplog.text.count("set aside") == 2
+    assert sensor.poll(known).state == known | {"done": []}
+
+
+def test_what_is_hidden_comes_again_and_is_told_of_by_its_last_time(
+    queue: Live, make: Make, caplog: pytest.LogCaptureFixture, clock: Any
+) -> None:
+    queue.send("hello")
+    handle = queue.client.receive_message(QueueUrl=queue.url)["Messages"][0]
+    queue.show_again([handle["ReceiptHandle"]])
+    sensor = make()
+    before = sensor.init() | {
+        "rejects": [{"id": handle["MessageId"], "at": "then", "reason": "old"}]
+    }
+    after = sensor.poll(before).state  # type: ignore[arg-type]  # a dict of just these keys
+    assert [(each["id"], each["at"]) for each in after["rejects"]] == [
+        (handle["MessageId"], "2025-01-15T12:00:30+00:00")
+    ]
+    assert "set aside" not in caplog.text
+
+
+def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> None:
+    rejects = queue.create()
+    queue.send("hello", notice("2025-01-15/good"))
+    sensor = make(rejects_queue_url=rejects)
+    first = sensor.poll(sensor.init())
+    assert len(first.state["done"]) == 2
+    sensor.poll(first.state)
+    assert queue.left() == (0, 0)
+    (moved,) = queue.client.receive_message(QueueUrl=rejects, MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert moved["Body"] == "hello"
+    assert moved["MessageAttributes"]["flowstone_reason"]["StringValue"] == "it is no JSON"
+    assert moved["MessageAttributes"]["flowstone_message_id"]["StringValue"]
+
+
+def test_a_queue_of_rejects_that_cannot_be_used_fails_the_poll(queue: Live, make: Make) -> None:
+    queue.send("hello")
+    sensor = make(rejects_queue_url=queue.url + "-missing")
+    with pytest.raises(S3Error, match="there is no such queue"):
+        sensor.poll(sensor.init())
+    assert queue.left() == (0, 1)
+
+
+def test_what_is_good_in_a_message_fires_though_the_rest_of_it_cannot_be_used(
+    queue: Live, make: Make
+) -> None:
+    both = json.loads(notice("2025-01-15/good"))
+    both["Records"] += json.loads(notice("no-date"))["Records"]
+    both["Records"] += json.loads(notice("2025-01-16/good"))["Records"]
+    queue.send(json.dumps(both))
+    sensor = make()
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/good", "2025-01-16/good"]
+    assert first.state["done"] == []
+    assert len(first.state["rejects"]) == 1
+
+
+def test_only_the_last_rejects_are_kept_in_the_state(queue: Live, make: Make) -> None:
+    sensor = make(max_messages=1000)
+    old = [{"id": str(number), "at": "then", "reason": "any"} for number in range(100)]
+    queue.send("hello")
+    state = sensor.poll(sensor.init() | {"rejects": old}).state  # type: ignore[arg-type]  # as above
+    assert len(state["rejects"]) == 100
+    assert [each["id"] for each in state["rejects"][:99]] == [str(n) for n in range(1, 100)]
+
+
+# -- with a store ----------------------------------------------------------------------------------
+
+
+def seen(context: Any) -> dict[str, Any]:
+    return {"keys": [found["key"] for each in context.payloads for found in each["objects"]]}
+
+
+def test_real_uploads_through_real_notifications_are_made_once(
+    queue: Live, moto: Any, tmp_path: Path
+) -> None:
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    moto.client.create_bucket(Bucket=bucket)
+    arn = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=["QueueArn"])
+    moto.client.put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {"QueueArn": arn["Attributes"]["QueueArn"], "Events": ["s3:ObjectCreated:*"]}
+            ]
+        },
+    )
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="orders")(seen)
+    pipeline.sensor("queue", S3EventQueue, asset="orders", bucket=bucket, **queue.options)
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flow.db'}") as flow:
+        moto.client.put_object(Bucket=bucket, Key="2025-01-15/a b+c.csv", Body=b"12345")
+        flow.run(once=True)
+        moto.client.put_object(Bucket=bucket, Key="2025-01-16/🍵.csv", Body=b"12345")
+        flow.run(once=True)
+        flow.run(once=True)
+        made = [each.metadata for each in reversed(flow.materializations())]
+    assert made == [{"keys": ["2025-01-15/a b+c.csv"]}, {"keys": ["2025-01-16/🍵.csv"]}]
+    assert queue.left() == (0, 0)
+
+
+PROGRAM = """
+import json, sys
+from flowstone_core import Flowstone, Pipeline
+from flowstone_core.store import Store
+from flowstone_core.testing import CrashPoint
+from flowstone_s3 import S3EventQueue
+
+CrashPoint("before the commit").before(Store, "commit_ticks")
+CrashPoint("after the commit").after(Store, "commit_ticks")
+pipeline = Pipeline("shop")
+pipeline.asset(name="orders")(lambda context: None)
+pipeline.sensor("queue", S3EventQueue, asset="orders", **json.loads(sys.argv[2]))
+with Flowstone(pipeline, store=sys.argv[1]) as flow:
+    flow.run(once=True)
+"""
+
+
+@pytest.mark.parametrize("point", ["before the commit", "after the commit"])
+def test_a_process_that_dies_around_the_commit_loses_nothing_and_doubles_nothing(
+    queue: Live, tmp_path: Path, point: str
+) -> None:
+    store = f"sqlite:///{tmp_path / 'flow.db'}"
+    queue.send(notice("2025-01-15/a"), notice("2025-01-16/b"))
+
+    def run(crash_at: str = "") -> int:
+        command = [sys.executable, "-c", PROGRAM, store, json.dumps(queue.options)]
+        environ = os.environ | {"FLOWSTONE_CRASH_AT": crash_at}
+        return subprocess.run(command, env=environ, timeout=60, check=False).returncode
+
+    assert run(point) == -signal.SIGKILL
+    assert queue.left() == (0, 2), "what was not committed is not deleted"
+    # What SQS does when the time for which they are hidden is over.
+    queue.client.purge_queue(QueueUrl=queue.url)
+    queue.send(notice("2025-01-15/a"), notice("2025-01-16/b"))
+    assert (run(), run()) == (0, 0)
+    with Flowstone(store=store) as flow:
+        events = flow.events(source="sensor:queue")
+    assert sorted(event.partition for event in events) == ["d:2025-01-15", "d:2025-01-16"]
+    assert queue.left() == (0, 0)
+
+
+# -- what can go wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [{"version": 2}, {}, None, []])
+def test_a_state_of_another_version_is_not_guessed_at(make: Make, state: Any) -> None:
+    with pytest.raises(SensorBroken, match="flowstone sensors reset"):
+        make().poll(state)
+
+
+def test_connecting_changes_nothing(queue: Live, make: Make) -> None:
+    queue.send(notice("2025-01-15/a"))
+    make(rejects_queue_url=queue.create()).connect()
+    assert queue.left() == (1, 0)
+
+
+def test_a_queue_that_is_not_there(queue: Live, make: Make) -> None:
+    sensor = make(queue_url=f"{queue.url}-missing")
+    for call in (sensor.connect, lambda: sensor.poll(sensor.init())):
+        with pytest.raises(S3Error, match="there is no such queue: queue ") as caught:
+            call()
+        assert "check queue_url" in str(caught.value)
+
+
+class Refusing(ThreadingHTTPServer):
+    """Answers every request with one error, as SQS writes it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Refusal)
+        self.answer = (500, "", "")
+
+
+class Refusal(BaseHTTPRequestHandler):
+    server: Refusing
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, code, text = self.server.answer
+        body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": text}).encode()
+        if not code:
+            body = b"<html>"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+        pass
+
+
+@pytest.fixture
+def refusing() -> Iterator[Refusing]:
+    with Refusing() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "said"),
+    [
+        (400, "AccessDeniedException", CredentialsError, "may not use queue 'http"),
+        (400, "QueueDoesNotExist", S3Error, "there is no such queue"),
+        (400, "ThrottlingException", S3UnavailableError, "asks for fewer requests"),
+        (400, "OverLimit", S3UnavailableError, "too many messages"),
+        (400, "ExpiredToken", CredentialsError, "the credentials have expired: queue"),
+        (400, "InvalidParameterValue", S3Error, "SQS refused: queue "),
+        (403, "", CredentialsError, "access denied"),
+        (500, "", S3UnavailableError, "fails: queue"),
+        (503, "ServiceUnavailable", S3UnavailableError, "is overloaded"),
+    ],
+)
+def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
+    make: Make, refusing: Refusing, status: int, code: str, kind: type[Exception], said: str
+) -> None:
+    refusing.answer = (status, code, "any text")
+    endpoint = f"http://127.0.0.1:{refusing.server_port}"
+    sensor = make(endpoint_url=endpoint, queue_url=f"{endpoint}/1/name", timeout="5s")
+    with pytest.raises(kind, match=said) as caught:
+        sensor.poll(sensor.init())
+    assert SECRET not in str(caught.value)
+    assert type(caught.value) is kind
+
+
+def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:
+    sensor = make(endpoint_url="http://127.0.0.1:1", queue_url="http://127.0.0.1:1/1/name")
+    with pytest.raises(S3UnavailableError, match="cannot be reached: queue"):
+        sensor.poll(sensor.init())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"queue_url": "name"}, "is no queue's URL"),
+        ({"queue_url": "https://host/"}, "is no queue's URL"),
+        ({"queue_url": "https://me:pw@host/1/q"}, "is no queue's URL"),
+        ({"rejects_queue_url": "https://host/1/q"}, "must be another queue"),
+        ({"wait": "21s"}, "less than or equal"),
+        ({"wait": "1500ms"}, "whole seconds"),
+        ({"visibility": "5s"}, "greater than or equal"),
+        ({"wait": "20s", "timeout": "20s"}, "timeout must be longer than wait"),
+        ({"max_messages": 0}, "greater than or equal"),
+        ({"access_key": "a"}, "access_key and secret_key go together"),
+        ({"partition_pattern": "("}, "partition_pattern"),
+    ],
+)
+def test_settings_that_are_wrong(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=said):
+        S3EventQueueConfig.model_validate({"queue_url": "https://host/1/q"} | options)
