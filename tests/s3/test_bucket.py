@@ -337,6 +337,14 @@ def test_one_client_serves_many_listings_and_can_be_closed_at_any_time(scripted:
     client = bucket._client
     all_objects(bucket)
     assert bucket._client is client
+    scripted.leave_out = "ETag"
+    scripted.put("a")
+    with pytest.raises(S3Error, match="gives no ETag"):
+        all_objects(bucket)
+    assert bucket._client is None
+    scripted.leave_out = ""
+    scripted.delete("a")
+    all_objects(bucket)
     bucket.close()
     bucket.close()
     assert all_objects(bucket) == []

@@ -412,10 +412,13 @@ def test_S10_more_objects_in_a_window_than_can_be_remembered_are_refused() -> No
         windowed(empty_state(), *listing, limit=60)
 
 
-def test_S10_what_waits_counts_as_remembered() -> None:
+def test_S10_what_waits_counts_as_remembered_while_it_is_listed() -> None:
     _, state = look(empty_state(), B)
+    memory = Memory(state, NOW, Rules(settle=MINUTE, limit=2))
+    assert not memory.observe(item(*B))
+    assert not memory.observe(item(*A1))
     with pytest.raises(S3Error, match="more than 2 objects"):
-        look(state, B, A1, ("c", "one", 1), settle=MINUTE, limit=2)
+        memory.observe(item("c", "one", 1))
     with pytest.raises(S3Error, match="more than 2 objects"):
         look(state, ("b", "two", 2), A1, settle=MINUTE, limit=2)
 

@@ -74,7 +74,7 @@ class ObjectsConfig(SensorConfig):
         default=False, description="whether to pay for listing a bucket that makes requesters pay"
     )
     poll_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=1))] = Field(
-        timedelta(seconds=50),
+        timedelta(seconds=40),
         description="how long after its start a poll makes no further request, new or repeated, "
         "and fails; keep the sensor's deadline above it by twice timeout",
     )
