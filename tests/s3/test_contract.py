@@ -8,15 +8,19 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
-from flowstone_s3 import S3FileArrival
+from flowstone_s3 import S3EventQueue, S3FileArrival
+from moto.sqs.models import sqs_backends
 
 from flowstone_core import PollContext
 from flowstone_core.testing import SensorContract
 
-SECRET = "sec/ret+key=40"
+ACCOUNT = "123456789012"
 
 
 class Gate:
@@ -132,3 +136,60 @@ class TestS3FileArrivalThatSettles(TestS3FileArrival):
 
 class TestS3FileArrivalOfAWindow(TestS3FileArrival):
     options: ClassVar = {"window": "1h", "prefix": "orders/"}
+
+
+class TestS3EventQueue(SensorContract):
+    """Objects are put into a bucket of moto, which tells the queue."""
+
+    invalid_settings = (
+        ({"queue_url": ...}, "queue_url"),
+        ({"queue_url": "orders"}, "is no queue's URL"),
+        ({"visibility": timedelta(seconds=1)}, "visibility"),
+        ({"wait": timedelta(seconds=1)}, "timeout must be longer than wait"),
+    )
+
+    @pytest.fixture
+    def source(self, moto_bucket: Any) -> Iterator[None]:
+        self.bucket = moto_bucket
+        endpoint = urlsplit(moto_bucket.options["endpoint_url"])
+        self.gate = Gate(str(endpoint.hostname), endpoint.port or 0)
+        own = {"endpoint_url": endpoint.geturl(), "region_name": "us-east-1"}
+        own |= {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+        sqs, s3 = (boto3.Session().client(name, **own) for name in ("sqs", "s3"))
+        self.path = urlsplit(sqs.create_queue(QueueName=self.bucket.name)["QueueUrl"]).path
+        arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{self.bucket.name}"
+        configuration = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        s3.put_bucket_notification_configuration(
+            Bucket=self.bucket.name,
+            NotificationConfiguration={"QueueConfigurations": [configuration]},
+        )
+        yield
+        self.gate.stop()
+        for client in (sqs, s3):
+            client.close()
+
+    def make_sensor(self, context: PollContext) -> S3EventQueue:
+        options = self.bucket.options | {
+            "endpoint_url": self.gate.endpoint,
+            "queue_url": f"{self.gate.endpoint}{self.path}",
+            "timeout": "500ms",
+            "partition_pattern": r"(?P<name>file-\d+)",
+            "max_messages": 10,
+        }
+        return S3EventQueue(S3EventQueue.Config.model_validate(options), context)
+
+    def change(self, number: int) -> str:
+        self.bucket.put(f"orders/file-{number:04} +%.csv", b"x")
+        return f"file-{number:04}"
+
+    def settle(self) -> None:
+        """Let the time pass at the server for which messages are hidden that were read."""
+        super().settle()
+        for message in sqs_backends[ACCOUNT]["us-east-1"].queues[self.bucket.name]._messages:
+            message.change_visibility(0)
+
+    def break_source(self) -> Any:
+        return self.gate.shut()
+
+    def hang_source(self) -> Any:
+        return self.gate.hung()
