@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from flowstone_core.declaration import SensorDeclaration
 from flowstone_core.duration import format_duration
@@ -128,20 +128,20 @@ def _sensor(
     else:
         yield _SENSOR_HEALTH[status.health].format(name=status.name)
     if status.last_error and status.health is not SensorHealth.OK:
-        yield f"Its last error, at {status.last_tick_at}: {status.last_error}"
+        yield f"Its last error, at {_at(status.last_tick_at)}: {status.last_error}"
     yield from _polled_by(status, runners, now)
     for tick in ticks[:1]:
-        yield f"Its last tick that was not quiet, at {tick.started_at}: {_tick(tick)}."
+        yield f"Its last tick that was not quiet, at {_at(tick.started_at)}: {_tick(tick)}."
     duplicates = [tick for tick in ticks if tick.duplicates]
     if duplicates:
         total = sum(tick.duplicates for tick in duplicates)
         yield (
             f"In its last {len(ticks)} such ticks it found {total} again that it had fired for "
-            f"(last at {duplicates[0].started_at}): they were suppressed by their keys. "
+            f"(last at {_at(duplicates[0].started_at)}): they were suppressed by their keys. "
             "'flowstone sensors reset --forget-keys' would let them fire once more."
         )
     for event in events[:1]:
-        yield f"It fired last at {event.created_at}: {_event(event)}."
+        yield f"It fired last at {_at(event.created_at)}: {_event(event)}."
     if not events:
         yield "It has never fired."
 
@@ -152,7 +152,7 @@ def _polled_by(status: SensorStatus, runners: Sequence[RunnerInfo], now: datetim
         return
     yield _owner(status.owner, runners, "polls")
     if status.not_before is not None and status.not_before > now:
-        yield f"It is polled next at {status.not_before}, in {_whole(status.not_before - now)}."
+        yield f"It is polled next at {_at(status.not_before)}, in {_whole(status.not_before - now)}."
     elif status.every is not None:
         yield f"It is polled every {format_duration(status.every)}."
 
@@ -176,9 +176,9 @@ def _schedule(
     if status.health in {ScheduleHealth.OK, ScheduleHealth.FAILING}:
         yield _owner(status.owner, runners, "fires")
     for tick in ticks[:1]:
-        yield f"Its last tick that was not quiet, at {tick.started_at}: {_tick(tick)}."
+        yield f"Its last tick that was not quiet, at {_at(tick.started_at)}: {_tick(tick)}."
     for event in events[:1]:
-        yield f"It fired last at {event.created_at}: {_event(event)}."
+        yield f"It fired last at {_at(event.created_at)}: {_event(event)}."
     for each in skips[:3]:
         yield _skip(each)
     for fire in fires:
@@ -195,10 +195,10 @@ def _materialization(
 ) -> Iterator[str]:
     match found.state:
         case MaterializationState.COMPLETED:
-            yield f"It completed at {found.finished_at}, in attempt {found.attempt}."
+            yield f"It completed at {_at(found.finished_at)}, in attempt {found.attempt}."
         case MaterializationState.DISCARDED | MaterializationState.CANCELLED:
             yield (
-                f"It was {found.state} at {found.finished_at}, after {found.attempt} of "
+                f"It was {found.state} at {_at(found.finished_at)}, after {found.attempt} of "
                 f"{found.max_attempts} attempts: 'flowstone materializations retry {found.id}' "
                 "has it made after all."
             )
@@ -209,20 +209,20 @@ def _materialization(
     if found.error:
         yield f"Its last error: {found.error}"
     for event in events[:3]:
-        yield f"It was asked for at {event.created_at} by {event.source}, key {event.key}."
+        yield f"It was asked for at {_at(event.created_at)} by {event.source}, key {event.key}."
     if len(events) > 3:
         yield f"{len(events) - 3} more events joined it before it started."
     for attempt in attempts:
-        end = f"{attempt.outcome} at {attempt.finished_at}" if attempt.outcome else "not ended"
+        end = f"{attempt.outcome} at {_at(attempt.finished_at)}" if attempt.outcome else "not ended"
         error = f": {attempt.error}" if attempt.error else ""
-        yield f"Attempt {attempt.number}, begun at {attempt.started_at}: {end}{error}"
+        yield f"Attempt {attempt.number}, begun at {_at(attempt.started_at)}: {end}{error}"
 
 
 def _waiting(found: Materialization, runners: Sequence[RunnerInfo], now: datetime) -> Iterator[str]:
     if found.waiting_for:
         yield f"It is not started yet: it waits for {found.waiting_for}."
     elif found.available_at is not None and found.available_at > now:
-        yield f"Attempt {found.attempt + 1} of {found.max_attempts} starts at {found.available_at}."
+        yield f"Attempt {found.attempt + 1} of {found.max_attempts} starts at {_at(found.available_at)}."
     elif not runners:
         yield "It may start, but no runner is alive: start one by 'flowstone run'."
     else:
@@ -257,7 +257,11 @@ def _event(event: StoredEvent) -> str:
 def _skip(stored: StoredSkip) -> str:
     skip = stored.skip
     at_least = "" if skip.complete else "at least "
-    when = f"{skip.first}" if skip.first == skip.last else f"{skip.first} to {skip.last}"
+    when = (
+        f"{_at(skip.first)}"
+        if skip.first == skip.last
+        else f"{_at(skip.first)} to {_at(skip.last)}"
+    )
     return f"It skipped {at_least}{_instants(skip.count)}, {when}: {skip.reason}."
 
 
@@ -271,6 +275,10 @@ def _instants(count: int) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _at(moment: datetime | None) -> str:
+    return "no time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _shown(partition: str) -> str:
