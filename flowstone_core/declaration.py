@@ -244,9 +244,10 @@ def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
         yield from _secrets(value.get_secret_value(), secret=True)
     elif isinstance(value, bytes):
         yield from _secrets(value.decode(errors="replace"), secret=secret)
-    elif secret and value is not None:
-        yield str(value)
-    else:
+    elif value is not None:
+        if secret:
+            yield str(value)
+        # That of a URL may stand alone in an error, whether or not the whole URL is a secret.
         yield from _url_password(value)
 
 

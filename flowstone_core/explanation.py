@@ -152,7 +152,8 @@ def _polled_by(status: SensorStatus, runners: Sequence[RunnerInfo], now: datetim
         return
     yield _owner(status.owner, runners, "polls")
     if status.not_before is not None and status.not_before > now:
-        yield f"It is polled next at {_at(status.not_before)}, in {_whole(status.not_before - now)}."
+        left = _whole(status.not_before - now)
+        yield f"It is polled next at {_at(status.not_before)}, in {left}."
     elif status.every is not None:
         yield f"It is polled every {format_duration(status.every)}."
 
@@ -222,7 +223,8 @@ def _waiting(found: Materialization, runners: Sequence[RunnerInfo], now: datetim
     if found.waiting_for:
         yield f"It is not started yet: it waits for {found.waiting_for}."
     elif found.available_at is not None and found.available_at > now:
-        yield f"Attempt {found.attempt + 1} of {found.max_attempts} starts at {_at(found.available_at)}."
+        which = f"Attempt {found.attempt + 1} of {found.max_attempts}"
+        yield f"{which} starts at {_at(found.available_at)}."
     elif not runners:
         yield "It may start, but no runner is alive: start one by 'flowstone run'."
     else:

@@ -97,6 +97,8 @@ class TestDeclared:
             ("url", "ftp://me:p%40ss%20word@host/", "p@ss word"),
             ("url", "ftp://me:p%40ss%20word@host/", "p%40ss%20word"),
             ("dsn", f"postgresql://me:{CANARY}@host/db", CANARY),
+            ("key", f"https://me:{CANARY}@host/db", f"https://me:{CANARY}@host/db"),
+            ("key", f"https://me:{CANARY}@host/db", CANARY),
         ],
     )
     def test_the_secrets_are_known_wherever_they_are(self, option, value, secret):
