@@ -313,6 +313,34 @@ def test_credentials_come_from_where_they_are_configured(scripted: Any, aws_home
     assert by_keys["X-Amz-Security-Token"] == "temporary"
 
 
+def test_credentials_come_from_the_environment(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRON")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    listed(without_keys(scripted.options))
+    listed(scripted.options)
+    by_environment, by_keys = scripted.requests
+    assert "Credential=AKIAENVIRON/" in by_environment["Authorization"]
+    assert "Credential=AKIATEST/" in by_keys["Authorization"]
+
+
+def test_credentials_come_from_a_role_that_a_profile_assumes(
+    scripted: Any, moto_endpoint: str, aws_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_endpoint)
+    (aws_home / "config").write_text(
+        "[profile reader]\nrole_arn = arn:aws:iam::111122223333:role/reader\n"
+        "source_profile = person\nregion = eu-central-1\n"
+        "[profile person]\naws_access_key_id = AKIAPERSON\naws_secret_access_key = x\n"
+    )
+    listed(without_keys(scripted.options) | {"profile": "reader"})
+    (asked,) = scripted.requests
+    # STS gives keys that begin with ASIA, and a token beside them.
+    assert "Credential=ASIA" in asked["Authorization"]
+    assert asked["X-Amz-Security-Token"]
+
+
 def test_S9_renewed_credentials_count_without_a_restart(
     scripted: Any, refusal: Any, aws_home: Path
 ) -> None:

@@ -261,8 +261,10 @@ def test_it_connects_by_asking_for_one_key_of_now(
 
 def test_the_plugin_offers_its_sensor() -> None:
     assert flowstone_s3.FLOWSTONE_API == API_VERSION
-    assert flowstone_s3.flowstone_sensors() == {"s3_file_arrival": S3FileArrival}
-    assert is_sensor_class(S3FileArrival)
+    offered = flowstone_s3.flowstone_sensors()
+    assert offered["s3_file_arrival"] is S3FileArrival
+    assert set(offered) == {"s3_file_arrival", "s3_event_queue"}
+    assert all(is_sensor_class(each) for each in offered.values())
     (entry,) = entry_points(group="flowstone", name="s3")
     assert entry.load() is flowstone_s3
 

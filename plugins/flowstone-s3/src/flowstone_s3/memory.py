@@ -153,8 +153,8 @@ class Memory:
         )
 
     def _settled_before(self, at: datetime, answered: datetime | None) -> bool:
-        # At the first poll ever the server's word is taken for it: what has been there for long
-        # belongs to that poll, which may be told to fire nothing.
+        # Before anything was ever seen the server's word is taken for it: what has been there for
+        # long belongs to the first poll, which may be told to fire nothing.
         return self._first and answered is not None and answered - at >= self._rules.settle
 
     def _replace(self, key: bytes, known: bytes | None, version: bytes, at: datetime) -> None:
