@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import re
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flowstone_db import errors, flowstone_sensors
@@ -53,3 +55,37 @@ def test_every_error_is_explained_and_no_other() -> None:
     assert named == {name for name in ours if name.endswith("Error")} - {"FlowstoneError"} | {
         "SensorBroken"
     }
+
+
+RIGHTS = dict(
+    zip(("postgresql", "mariadb"), re.findall(r"```sql\n(.*?)```", README, re.DOTALL), strict=True)
+)
+
+
+def statements(text: str, **names: str) -> list[str]:
+    for name, own in names.items():
+        text = re.sub(rf"\b{name}\b", own, text)
+    return [each.strip() for each in text.split(";") if each.strip()]
+
+
+def test_the_rights_are_such_that_postgresql_gives_them(postgresql_database: Any) -> None:
+    role = f"reader_{uuid.uuid4().hex[:12]}"
+    for table in ("orders", "price"):
+        postgresql_database.execute(f"CREATE TABLE {table} (id int)")
+    ((name,),) = postgresql_database.execute("SELECT quote_ident(current_database())")
+    for each in statements(POSTGRESQL, flowstone_reader=role, shop=name):
+        postgresql_database.execute(each)
+    can = "SELECT has_table_privilege(%s, 'orders', %s)"
+    assert postgresql_database.execute(can, role, "SELECT") == [(True,)]
+    assert postgresql_database.execute(can, role, "INSERT") == [(False,)]
+    postgresql_database.execute(f"DROP OWNED BY {role}")
+    postgresql_database.execute(f"DROP ROLE {role}")
+
+
+def test_the_rights_are_such_that_mariadb_gives_them(mariadb_database: Any) -> None:
+    mariadb_database.execute("CREATE TABLE orders (id int)")
+    try:
+        for each in statements(MARIADB):
+            mariadb_database.execute(each)
+    finally:
+        mariadb_database.execute("DROP USER IF EXISTS flowstone_reader@'10.0.0.%'")
