@@ -57,9 +57,7 @@ def test_every_error_is_explained_and_no_other() -> None:
     }
 
 
-RIGHTS = dict(
-    zip(("postgresql", "mariadb"), re.findall(r"```sql\n(.*?)```", README, re.DOTALL), strict=True)
-)
+POSTGRESQL, MARIADB = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 
 
 def statements(text: str, **names: str) -> list[str]:
