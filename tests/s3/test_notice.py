@@ -75,12 +75,12 @@ def test_what_arrived_is_read_from_each_envelope() -> None:
         "096fKKXTRTtl3on89fVO.nfljtsv6qko",
         "0055AED6DCD90281E5",
     )
-    assert read_notices(in_sns(plain(record()))) == [first]
+    assert list(read_notices(in_sns(plain(record())))) == [first]
     (other,) = read_notices(json.dumps(event_bridge()))
     assert (other.bucket, other.key, other.size) == (first.bucket, first.key, first.size)
     assert other.event_key == first.event_key, "told of twice, it is one upload"
     assert first.event_key.startswith("orders/2025-01-15/a.csv@")
-    assert read_notices(in_sns(json.dumps(event_bridge()))) == [other]
+    assert list(read_notices(in_sns(json.dumps(event_bridge())))) == [other]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_S2_the_key_of_an_event_of_eventbridge_is_as_it_is() -> None:
     ],
 )
 def test_what_tells_of_no_arrival_is_nothing(body: str) -> None:
-    assert read_notices(body) == []
+    assert list(read_notices(body)) == []
 
 
 def test_each_upload_has_a_key_of_its_own() -> None:
@@ -127,11 +127,12 @@ def test_each_upload_has_a_key_of_its_own() -> None:
         record(sequencer=None),
         record(sequencer=None, eTag="other"),
     ]
-    keys = {read_notices(plain(each))[0].event_key for each in different}
+    keys = {found.event_key for each in different for found in read_notices(plain(each))}
     assert len(keys) == len(different)
     other_bucket = record()
     other_bucket["s3"]["bucket"]["name"] = "other"
-    assert read_notices(plain(other_bucket))[0].event_key not in keys
+    (found,) = read_notices(plain(other_bucket))
+    assert found.event_key not in keys
 
 
 def test_a_version_is_in_the_payload_where_there_is_one() -> None:
@@ -172,6 +173,17 @@ def without(*path: str) -> str:
         (without("s3", "object", "key"), "record 1 has no key"),
         (plain(record(size="many")), "the size of its object is no number"),
         (plain(record(size=True)), "the size of its object is no number"),
+        (plain(record(size=2**63)), "the size of its object is no number"),
+        (plain(record(size=-1)), "the size of its object is no number"),
+        (plain(record("x" * 4097)), "the key of record 1 is too long"),
+        (plain(record(eTag="x" * 4097)), "the eTag of record 1 is too long"),
+        (plain(record(eTag="\ud800")), "the eTag of record 1 cannot be written in UTF-8"),
+        (plain(record(versionId=7)), "record 1 has no versionId"),
+        (plain(record(sequencer="\udfff")), "the sequencer of its object cannot be written"),
+        (plain({"eventSource": "aws:dynamodb", "eventName": "INSERT"}), "s3 of record 1"),
+        (json.dumps(event_bridge(time="\ud800")), "the time of the message cannot be written"),
+        (json.dumps(event_bridge(**{"detail-type": "AWS API Call via CloudTrail"})), "not what S3"),
+        (json.dumps({"source": "aws.s3"}), "the message has no detail-type"),
         (plain(record("%FF")), "the key of record 1 is not in UTF-8"),
         (plain(record("\ud800")), "cannot be written in UTF-8"),
         (json.dumps(event_bridge(detail=7)), "its detail is no JSON object"),
@@ -180,4 +192,16 @@ def without(*path: str) -> str:
 )
 def test_what_cannot_be_used_says_why(body: str, said: str) -> None:
     with pytest.raises(NoticeError, match=said):
-        read_notices(body)
+        list(read_notices(body))
+
+
+def test_what_is_good_is_read_though_a_record_before_it_is_not() -> None:
+    notices = read_notices(plain(record(size=-1), record("2025-01-16/b.csv"), record(size=2**63)))
+    assert next(notices).key == "2025-01-16/b.csv"
+    with pytest.raises(NoticeError, match="the size of its object is no number"):
+        next(notices)
+
+
+def test_the_longest_key_of_s3_is_read_though_each_byte_of_it_is_encoded() -> None:
+    (found,) = read_notices(plain(record("%2B" * 1024)))
+    assert found.key == "+" * 1024

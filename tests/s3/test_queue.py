@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -223,9 +224,21 @@ def by_name(key: str) -> object:
         raise SensorBroken("never")
     if key.startswith("raises"):
         raise KeyError("hunter2")
+    if key.startswith("odd"):
+        raise ValueError("a\nb\0c\ud800" + "d" * 400_000)
     if key.startswith("number"):
         return 7
     return None if key.startswith("out") else key
+
+
+def test_a_reason_can_be_kept_and_sent_whatever_a_function_raises(queue: Live, make: Make) -> None:
+    rejects = queue.create()
+    queue.send(notice("odd"))
+    sensor = make(partition_fn=by_name, rejects_queue_url=rejects)
+    state = sensor.poll(sensor.init()).state
+    (reject,) = state["rejects"]
+    assert reject["reason"] == "no partition for 'odd': a b c " + "d" * 294
+    assert queue.left(rejects) == (1, 0)
 
 
 def test_a_function_says_which_partition(queue: Live, make: Make) -> None:
@@ -333,11 +346,46 @@ def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> N
     assert moved["MessageAttributes"]["flowstone_message_id"]["StringValue"]
 
 
-def test_a_queue_of_rejects_that_cannot_be_used_fails_the_poll(queue: Live, make: Make) -> None:
-    queue.send("hello")
+def test_a_queue_of_rejects_that_is_not_there_holds_up_nothing(
+    queue: Live, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.send("hello", notice("2025-01-15/good"))
     sensor = make(rejects_queue_url=queue.url + "-missing")
-    with pytest.raises(S3Error, match="there is no such queue"):
-        sensor.poll(sensor.init())
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/good"]
+    assert len(first.state["done"]) == 1
+    assert [reject["reason"] for reject in first.state["rejects"]] == ["it is no JSON"]
+    assert "stays where it is: there is no such queue" in caplog.text
+    sensor.poll(first.state)
+    assert queue.left() == (0, 1), "it is not lost"
+
+
+def test_a_message_too_long_to_be_moved_with_its_reason_stays(queue: Live, make: Make) -> None:
+    queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes={"MaximumMessageSize": "2048"})
+    rejects = queue.create()
+    queue.client.set_queue_attributes(QueueUrl=rejects, Attributes={"MaximumMessageSize": "1024"})
+    queue.send("x" * 1500, "hello", notice("2025-01-15/good"))
+    sensor = make(rejects_queue_url=rejects)
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/good"]
+    sensor.poll(first.state)
+    assert (queue.left(), queue.left(rejects)) == ((0, 1), (1, 0))
+
+
+@pytest.mark.parametrize("facts", [{"eTag": "\ud800"}, {"size": 2**70}])
+def test_what_a_store_cannot_hold_is_set_aside_and_holds_up_nothing(
+    queue: Live, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    body = json.loads(notice("2025-01-15/bad"))
+    body["Records"][0]["s3"]["object"] |= facts
+    queue.send(json.dumps(body), notice("2025-01-16/good"))
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="orders")(seen)
+    pipeline.sensor("queue", S3EventQueue, asset="orders", **queue.options)
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flow.db'}") as flow:
+        flow.run(once=True)
+        flow.run(once=True)
+        assert [event.partition for event in flow.events()] == ["d:2025-01-16"]
     assert queue.left() == (0, 1)
 
 
@@ -464,22 +512,39 @@ def test_a_queue_that_is_not_there(queue: Live, make: Make) -> None:
 
 
 class Refusing(ThreadingHTTPServer):
-    """Answers every request with one error, as SQS writes it."""
+    """Answers with one error, as SQS writes it; only one action, if another server has the rest."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Refusal)
         self.answer = (500, "", "")
+        self.action = ""
+        self.behind = ""
+        self.signed: list[str] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
 
 class Refusal(BaseHTTPRequestHandler):
     server: Refusing
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.signed.append(self.headers["Authorization"])
+        if self.server.behind and self.headers["X-Amz-Target"] != self.server.action:
+            url, headers = self.server.behind, dict(self.headers)
+            request = urllib.request.Request(url, asked, headers)  # noqa: S310 - loopback
+            with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+                self.reply(200, answer.read())
+            return
         status, code, text = self.server.answer
         body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": text}).encode()
         if not code:
             body = b"<html>"
+        self.reply(status, body)
+
+    def reply(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))
@@ -516,12 +581,57 @@ def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
     make: Make, refusing: Refusing, status: int, code: str, kind: type[Exception], said: str
 ) -> None:
     refusing.answer = (status, code, "any text")
-    endpoint = f"http://127.0.0.1:{refusing.server_port}"
-    sensor = make(endpoint_url=endpoint, queue_url=f"{endpoint}/1/name", timeout="5s")
+    url = f"{refusing.endpoint}/1/name"
+    sensor = make(endpoint_url=refusing.endpoint, queue_url=url, timeout="5s")
     with pytest.raises(kind, match=said) as caught:
         sensor.poll(sensor.init())
     assert SECRET not in str(caught.value)
     assert type(caught.value) is kind
+
+
+def test_a_right_to_hide_that_is_missing_holds_up_nothing(
+    queue: Live, make: Make, refusing: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.send("hello", notice("2025-01-15/good"))
+    refusing.behind, refusing.action = queue.endpoint, "AmazonSQS.ChangeMessageVisibilityBatch"
+    refusing.answer = (400, "AccessDeniedException", "any text")
+    sensor = make(endpoint_url=refusing.endpoint)
+    first = sensor.poll(sensor.init())
+    assert keys(first) == ["2025-01-15/good"]
+    assert len(first.state["done"]) == 1
+    assert "come again after visibility: access denied" in caplog.text
+    sensor.poll(first.state)
+    assert queue.left() == (0, 1)
+
+
+@pytest.mark.parametrize("action", ["ChangeMessageVisibilityBatch", "SendMessage"])
+def test_a_server_that_fails_half_way_fails_the_poll_and_nothing_is_lost(
+    queue: Live, make: Make, refusing: Refusing, action: str
+) -> None:
+    queue.send("hello", notice("2025-01-15/good"))
+    refusing.behind, refusing.action = queue.endpoint, f"AmazonSQS.{action}"
+    rejects = queue.create() if action == "SendMessage" else None
+    sensor = make(endpoint_url=refusing.endpoint, rejects_queue_url=rejects)
+    with pytest.raises(S3UnavailableError):
+        sensor.poll(sensor.init())
+    assert queue.left() == (0, 2)
+
+
+def test_what_could_not_be_deleted_is_deleted_by_a_later_poll(
+    queue: Live, make: Make, refusing: Refusing
+) -> None:
+    queue.send(notice("2025-01-15/a"), notice("2025-01-15/b"))
+    sensor = make(endpoint_url=refusing.endpoint)
+    refusing.behind = queue.endpoint
+    state = sensor.poll(sensor.init()).state
+    refusing.action = "AmazonSQS.DeleteMessageBatch"
+    refusing.answer = (400, "AccessDeniedException", "any text")
+    with pytest.raises(CredentialsError, match="access denied"):
+        sensor.poll(state)
+    assert queue.left() == (0, 2)
+    refusing.action = ""
+    sensor.poll(state)
+    assert queue.left() == (0, 0)
 
 
 def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:

@@ -18,6 +18,7 @@ from flowstone_core import (
     Triggered,
     encode_partition,
 )
+from flowstone_s3.errors import S3Error, S3UnavailableError
 from flowstone_s3.notice import Notice, NoticeError, read_notices
 from flowstone_s3.partitioning import partition_function
 from flowstone_s3.queue import Message, Queue
@@ -101,7 +102,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         moved = self._set_aside([(messages[each], why) for each, why in rejected.items()], known)
         after = QueueState(
             version=VERSION,
-            done=[each.handle for each in messages.values() if each.id not in rejected or moved],
+            done=[
+                each.handle
+                for each in messages.values()
+                if each.id not in rejected or each.id in moved
+            ],
             rejects=self._rejects(state["rejects"], rejected),
         )
         return Triggered(list(events.values()), after) if events else NotTriggered(after)
@@ -153,8 +158,9 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         except (RetryLater, SensorBroken):
             raise
         except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything
-            # The text of a foreign error may hold anything, and the state keeps the reason.
+            # The text of a foreign error may hold anything, and the reason is kept and sent.
             why = str(error) if type(error) is ValueError else type(error).__name__
+            why = "".join(each if each.isprintable() else " " for each in why[:300])
             raise NoticeError(f"no partition for {notice.key!r:.300}: {why}") from None
         yield Event(
             partition,
@@ -169,18 +175,35 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         marker = key.endswith("/") and notice.size == 0
         return begins and ends and self._matches(key) is not None and not marker
 
-    def _set_aside(self, rejected: list[tuple[Message, str]], known: set[str]) -> bool:
-        """Move what cannot be used, or hide it; say whether it may be deleted."""
+    def _set_aside(self, rejected: list[tuple[Message, str]], known: set[str]) -> set[str]:
+        """Move what cannot be used, or hide it; return the ids of what may be deleted."""
+        warn = self.context.logger.warning
         for message, reason in rejected:
             if message.id not in known:
                 text = "a message cannot be used, and is set aside: %s (message %s)"
-                self.context.logger.warning(text, reason, message.id)
+                warn(text, reason, message.id)
+        moved = {message.id for message, reason in rejected if self._move(message, reason)}
+        try:
+            self._queue.hide([message for message, _ in rejected if message.id not in moved])
+        except S3UnavailableError:
+            raise
+        except S3Error as error:
+            warn("messages that cannot be used come again after visibility: %s", error)
+        return moved
+
+    def _move(self, message: Message, reason: str) -> bool:
         url = self.config.rejects_queue_url
         if url is None:
-            self._queue.hide([message for message, _ in rejected])
             return False
-        for message, reason in rejected:
+        try:
             self._queue.reject(url, message, reason)
+        except S3UnavailableError:
+            raise
+        except S3Error as error:
+            # What is wrong with this message, or with that queue, must not hold up the others.
+            text = "a message that cannot be used stays where it is: %s (message %s)"
+            self.context.logger.warning(text, error, message.id)
+            return False
         return True
 
     def _rejects(self, before: list[Reject], rejected: dict[str, str]) -> list[Reject]:
@@ -188,7 +211,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             return before
         at = self.context.clock.now().isoformat()
         kept = [reject for reject in before if reject["id"] not in rejected]
-        new = [Reject(id=each, at=at, reason=why[:500]) for each, why in rejected.items()]
+        new = [Reject(id=each, at=at, reason=why) for each, why in rejected.items()]
         return (kept + new)[-REJECTS_KEPT:]
 
 
