@@ -508,7 +508,7 @@ def test_a_queue_that_is_not_there(queue: Live, make: Make) -> None:
     for call in (sensor.connect, lambda: sensor.poll(sensor.init())):
         with pytest.raises(S3Error, match="there is no such queue: queue ") as caught:
             call()
-        assert "check queue_url" in str(caught.value)
+        assert "check its URL" in str(caught.value)
 
 
 class Refusing(ThreadingHTTPServer):
@@ -571,10 +571,19 @@ def refusing() -> Iterator[Refusing]:
         (400, "ThrottlingException", S3UnavailableError, "asks for fewer requests"),
         (400, "OverLimit", S3UnavailableError, "too many messages"),
         (400, "ExpiredToken", CredentialsError, "the credentials have expired: queue"),
+        (403, "InvalidClientTokenId", CredentialsError, "access key, or its session token"),
+        (403, "UnrecognizedClientException", CredentialsError, "access key, or its session"),
+        (403, "InvalidSignatureException", CredentialsError, "the secret key does not belong"),
+        (403, "SignatureDoesNotMatch", CredentialsError, "the secret key does not belong"),
+        (400, "RequestExpired", S3Error, "the clock of this machine"),
+        (401, "NotAuthorized", CredentialsError, "may not use queue"),
+        (404, "", S3Error, "does not speak the protocol of SQS: queue"),
+        (200, "", S3Error, "does not speak the protocol of SQS: queue"),
+        (429, "", S3UnavailableError, "asks for fewer requests"),
         (400, "InvalidParameterValue", S3Error, "SQS refused: queue "),
-        (403, "", CredentialsError, "access denied"),
-        (500, "", S3UnavailableError, "fails: queue"),
-        (503, "ServiceUnavailable", S3UnavailableError, "is overloaded"),
+        (403, "", CredentialsError, "may not use queue"),
+        (500, "", S3UnavailableError, "fails or is overloaded: queue"),
+        (503, "ServiceUnavailable", S3UnavailableError, "fails or is overloaded: queue"),
     ],
 )
 def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
@@ -585,8 +594,56 @@ def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
     sensor = make(endpoint_url=refusing.endpoint, queue_url=url, timeout="5s")
     with pytest.raises(kind, match=said) as caught:
         sensor.poll(sensor.init())
-    assert SECRET not in str(caught.value)
+    for word in (SECRET, "bucket", "s3:", "S3", "listing"):
+        assert word not in str(caught.value)
     assert type(caught.value) is kind
+
+
+def test_a_signature_of_another_time_is_a_matter_of_the_clock(
+    make: Make, refusing: Refusing
+) -> None:
+    text = "Signature expired: 20140325T143453Z is now earlier than 20140325T143751Z"
+    refusing.answer = (403, "InvalidSignatureException", text)
+    sensor = make(endpoint_url=refusing.endpoint, queue_url=f"{refusing.endpoint}/1/name")
+    with pytest.raises(S3Error, match="the clock of this machine"):
+        sensor.connect()
+
+
+def test_the_region_is_the_one_in_the_url_where_none_is_set(
+    make: Make, refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    refusing.answer = (400, "QueueDoesNotExist", "")
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/name"
+    for region in (None, "eu-central-1"):
+        sensor = make(endpoint_url=refusing.endpoint, queue_url=url, region=region)
+        with pytest.raises(S3Error, match="there is no such queue"):
+            sensor.connect()
+    assert ["/eu-west-1/sqs/" in each for each in refusing.signed] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("sqs.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("sqs-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("sqs.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("vpce-1.sqs.ap-southeast-2.vpce.amazonaws.com", "ap-southeast-2"),
+        ("queue.amazonaws.com", None),
+        ("sqs.eu-west-1.example.org", None),
+        ("127.0.0.1:9324", None),
+    ],
+)
+def test_the_region_in_a_url(host: str, region: str | None) -> None:
+    url = f"https://{host}/123456789012/name"
+    assert S3EventQueueConfig(queue_url=url).queue_region == region
+
+
+def test_a_region_that_is_nowhere_is_asked_for(make: Make, refusing: Refusing) -> None:
+    url = f"{refusing.endpoint}/1/name"
+    sensor = make(endpoint_url=refusing.endpoint, queue_url=url, region=None)
+    with pytest.raises(S3Error, match=r"no region is set.*set region"):
+        sensor.connect()
 
 
 def test_a_right_to_hide_that_is_missing_holds_up_nothing(
@@ -647,6 +704,10 @@ def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:
         ({"queue_url": "https://host/"}, "is no queue's URL"),
         ({"queue_url": "https://me:pw@host/1/q"}, "is no queue's URL"),
         ({"rejects_queue_url": "https://host/1/q"}, "must be another queue"),
+        (
+            {"queue_url": "https://sqs.eu-west-1.amazonaws.com/1/q", "region": "eu-west-2"},
+            "queue_url is in eu-west-1, and region says eu-west-2",
+        ),
         ({"wait": "21s"}, "less than or equal"),
         ({"wait": "1500ms"}, "whole seconds"),
         ({"visibility": "5s"}, "greater than or equal"),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flowstone_s3.connection import aws_session
 from flowstone_s3.queue_config import S3EventQueueConfig
-from flowstone_s3.queue_errors import QueuePlace, explain_queue
+from flowstone_s3.queue_errors import QueuePlace, explain_queue, not_sqs
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from mypy_boto3_sqs import SQSClient
 
 T = TypeVar("T")
@@ -165,15 +166,18 @@ class Queue:
             yield self._client
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             self.close()
-            place = QueuePlace(url, self._config.endpoint_url, self._config.region)
-            raise explain_queue(error, place) from error
+            raise explain_queue(error, self._place(url)) from error
+
+    def _place(self, url: str) -> QueuePlace:
+        return QueuePlace(url, self._config.endpoint_url, self._config.queue_region)
 
     def _connect(self) -> SQSClient:
         from botocore.config import Config
 
         seconds = self._config.timeout.total_seconds()
-        return aws_session(self._config).client(
+        client = aws_session(self._config).client(
             "sqs",
+            region_name=self._config.queue_region,
             endpoint_url=self._config.endpoint_url,
             config=Config(
                 connect_timeout=seconds,
@@ -181,6 +185,14 @@ class Queue:
                 retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
             ),
         )
+        client.meta.events.register("after-call.sqs", self._check)
+        return client
+
+    def _check(self, http_response: AWSResponse, **_: object) -> None:
+        # To botocore an answer that is no JSON, such as a web page, is one with nothing in it: a
+        # queue without messages, or a message that was moved.
+        if http_response.status_code < 300 and not http_response.content.lstrip().startswith(b"{"):
+            raise not_sqs(self._place(self._config.queue_url))
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -12,12 +13,16 @@ from flowstone_core import Duration, SensorConfig
 from flowstone_s3.connection import ConnectionConfig
 from flowstone_s3.partitioning import PartitionConfig
 
+_AMAZON = re.compile(r"(?:.*\.)?sqs(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\..*\bamazonaws\.com.*")
+
 
 class MessagesConfig(SensorConfig):
     """Which messages are read, and what of them fires."""
 
     queue_url: str = Field(
-        description="the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name"
+        description="the queue's URL, such as "
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/name; the region in it counts where "
+        "region is not set"
     )
     bucket: str | None = Field(
         None, min_length=1, description="only messages about this bucket count; all do if not set"
@@ -82,8 +87,25 @@ class MessagesConfig(SensorConfig):
 class S3EventQueueConfig(PartitionConfig, ConnectionConfig, MessagesConfig):
     """Which queue is read, how it is reached, and which partition each object belongs to."""
 
+    @property
+    def queue_region(self) -> str | None:
+        """The region that is set, else the one in the queue's URL, if it is Amazon's."""
+        return self.region or _region_in(self.queue_url)
+
+    @model_validator(mode="after")
+    def _check_region(self) -> S3EventQueueConfig:
+        named = _region_in(self.queue_url)
+        if self.endpoint_url is None and named is not None and self.region not in {None, named}:
+            raise ValueError(f"queue_url is in {named}, and region says {self.region}")
+        return self
+
     @model_validator(mode="after")
     def _check_timeout(self) -> S3EventQueueConfig:
         if self.timeout <= self.wait:
             raise ValueError("timeout must be longer than wait: an answer takes as long")
         return self
+
+
+def _region_in(url: str) -> str | None:
+    found = _AMAZON.fullmatch(urlsplit(url).hostname or "")
+    return None if found is None else found[1]
