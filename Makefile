@@ -46,8 +46,9 @@ format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 chaos: $(VENV)/.dev ## kill a runner a thousand times, then see that nothing is lost and nothing doubled
 	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
 
-bench: $(VENV)/.dev ## measure the runner beside a bare heap loop
+bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of large buckets
 	@$(BIN)/python benchmarks/runner.py
+	@$(BIN)/python benchmarks/s3_listing.py
 
 clean: ## remove .venv and everything the other targets leave
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run

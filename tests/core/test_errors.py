@@ -10,6 +10,8 @@ from flowstone_core import errors
 from flowstone_core.errors import (
     MESSAGE_LIMIT,
     RETRY_LATER_LIMIT,
+    AttemptTimeoutError,
+    ChildDiedError,
     ConflictError,
     Discard,
     FlowstoneError,
@@ -80,7 +82,14 @@ def test_a_kind_that_python_has_a_name_for_is_that_too(kind, builtin):
 
 def test_an_error_says_whether_the_same_call_may_succeed_later():
     retryable = {kind for kind in KINDS if kind.retryable}
-    assert retryable == {RetryLater, PollTimeoutError, StaleTickError, StoreUnavailableError}
+    assert retryable == {
+        AttemptTimeoutError,
+        ChildDiedError,
+        PollTimeoutError,
+        RetryLater,
+        StaleTickError,
+        StoreUnavailableError,
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ secret_key = hunter2-secret
     assert result.stderr == ""
     assert "hunter2" not in result.output
     head, assets, sensors, schedules = result.stdout.split("\n\n")
-    names = ("flowstone-core", "flowstone-db", "flowstone-s3")
+    names = ("flowstone-core", "flowstone-db", "flowstone-http", "flowstone-s3")
     plugins = [f"{name} {version(name)}" for name in names]
     assert head.splitlines() == [
         "file:    setup.cfg",

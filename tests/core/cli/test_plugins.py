@@ -121,6 +121,7 @@ def test_plugins_that_the_configuration_leaves_out_are_blocked(greeter):
         "builtin": "ok",
         "db": "blocked",
         "greeter": "ok",
+        "http": "blocked",
         "s3": "blocked",
     }
 
