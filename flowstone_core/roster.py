@@ -61,7 +61,8 @@ class Roster:
         Raises:
             StoreError: If the store cannot be used.
         """
-        take_over = next(self._looks) % TAKEOVER_LOOKS == 0
+        # What was claimed when a commit's answer was lost is this runner's, and it does not know.
+        take_over = next(self._looks) % TAKEOVER_LOOKS == 0 or self._down
         for share in self._shares:
             share.look(take_over=take_over)
 

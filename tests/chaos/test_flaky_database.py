@@ -1,0 +1,156 @@
+"""A store whose connections fail: at open, before a commit, after one, and at every statement."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowstone_core import Flowstone
+from flowstone_core.errors import StoreError
+from flowstone_core.store import Store
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ledger import balance, ledger_pipeline
+
+PATIENCE = 60
+SHARDS = 4
+"""Parts of a test that can run beside each other."""
+
+IO_ERROR = 10
+"""SQLITE_IOERR, which may pass by itself."""
+
+
+def failure(where: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(f"disk I/O error ({where})")
+    error.sqlite_errorcode = IO_ERROR
+    return error
+
+
+@dataclass
+class Faults:
+    """Decides, each time, whether the database fails."""
+
+    fails: Callable[[str], bool]
+    injected: list[str] = field(default_factory=list)
+
+    def at(self, where: str) -> None:
+        if self.fails(where):
+            self.injected.append(where)
+            raise failure(where)
+
+    def harm(self, flow: Flowstone) -> None:
+        """Have the store of a Flowstone fail where it is decided."""
+        dialect: Any = flow._store._database._engine.dialect
+        connect, commit, execute = dialect.connect, dialect.do_commit, dialect.do_execute
+
+        def flaky_connect(*arguments: Any, **options: Any) -> Any:
+            self.at("open")
+            return connect(*arguments, **options)
+
+        def flaky_commit(connection: Any) -> None:
+            self.at("before a commit")
+            commit(connection)
+            self.at("after a commit")
+
+        def flaky_execute(cursor: Any, statement: str, *rest: Any) -> None:
+            self.at("a statement")
+            execute(cursor, statement, *rest)
+
+        dialect.connect, dialect.do_commit = flaky_connect, flaky_commit
+        dialect.do_execute = flaky_execute
+        # Those that are open already were opened without harm.
+        flow._store._database._engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what waits for the store to come back wait a moment only."""
+
+    def moment(*_: object, **__: object) -> timedelta:
+        return timedelta(milliseconds=5)
+
+    for module in ("local", "execution", "runner", "committer", "supervisor"):
+        monkeypatch.setattr(f"flowstone_core.{module}.backoff_delay", moment, raising=False)
+
+
+def problems(url: str, book: Path, numbers: int) -> tuple[str, ...]:
+    """Balance the ledger by a connection that nothing happens to."""
+    store = Store.open(url)
+    try:
+        return balance(store, book, numbers).problems
+    finally:
+        store.close()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(PATIENCE * 20):
+        if happened():
+            return
+        waiting.wait(0.05)
+    pytest.fail("it did not happen")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_connections_that_fail_at_open_before_and_after_commits_lose_nothing(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, book, numbers = f"sqlite:///{tmp_path / 'flaky.db'}", tmp_path / "book.txt", 45
+    chance = random.Random(seed)  # noqa: S311 - a seed is the point of it
+    rates: dict[str, float] = {}
+    faults = Faults(lambda where: chance.random() < rates.get(where, 0.0))
+    with Flowstone(ledger_pipeline(book, numbers), store=url) as flow:
+        flow.status()
+        faults.harm(flow)
+        thread = threading.Thread(target=flow.run, daemon=True)
+        thread.start()
+        until(book.exists)
+        rates |= {"open": 0.2, "before a commit": 0.2, "after a commit": 0.2}
+        until(lambda: len(faults.injected) > 40)
+        rates.clear()
+        until(lambda: not problems(url, book, numbers))
+        flow.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert {"before a commit", "after a commit"} <= set(faults.injected)
+
+
+@pytest.mark.parametrize("first", range(1, SHARDS + 1))
+def test_a_statement_that_fails_wherever_it_stands_leaves_everything_as_it_was(
+    tmp_path: Path, first: int
+) -> None:
+    """The N-th statement of a run fails, for every N until a run has none left."""
+    for number in itertools.count(first, SHARDS):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        url, book = f"sqlite:///{folder / 'flaky.db'}", folder / "book.txt"
+        count = itertools.count(1)
+        faults = Faults(
+            lambda where, count=count, number=number: (
+                where == "a statement" and next(count) == number
+            )
+        )
+        with Flowstone(ledger_pipeline(book, 3), store=url) as flow:
+            flow.status()
+            faults.harm(flow)
+            with suppress(StoreError):
+                flow.run(once=True)
+        for _ in range(2):
+            with Flowstone(ledger_pipeline(book, 3), store=url) as flow:
+                flow.run(once=True)
+        assert problems(url, book, 3) == (), f"statement {number}"
+        if not faults.injected:
+            break
+    assert number > 20
