@@ -62,6 +62,7 @@ def anything(body: object, facts: object) -> None:
         ({"allow_private": False, "trust_env": True}, "allow_private = false excludes trust_env"),
         ({"verify": False, "ca_file": __file__}, "ca_file and verify = false exclude each other"),
         ({"ca_file": "missing.pem"}, "there is no such file"),
+        ({"not_ready_status": ["302"]}, "not_ready_status = 302 has no meaning"),
     ],
 )
 def test_what_is_wrong_is_said_without_its_value(options: dict[str, Any], said: str) -> None:
@@ -88,8 +89,8 @@ def test_what_is_right(options: dict[str, Any]) -> None:
     config(**options)
 
 
-def test_a_target_is_shown_without_its_query() -> None:
+def test_of_a_target_only_the_server_is_shown() -> None:
     target = config(url="https://Example.org:8443/a/b?token=hunter2#x").target()
-    assert target.shown == "https://example.org:8443/a/b?***"
+    assert target.place == "example.org:8443"
     assert repr(target) == "<Target example.org:8443>"
-    assert config(url="http://[::1]/a").target().shown == "http://[::1]/a"
+    assert config(url="http://[::1]/a").target().place == "[::1]"

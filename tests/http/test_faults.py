@@ -149,7 +149,7 @@ def test_H2_the_body_of_a_redirect_is_not_read(make_sensor: Make, server: Any) -
 def test_H2_gzip_in_one_or_several_members_is_read(make_sensor: Make, server: Any) -> None:
     body = json.dumps({"ok": True, "filler": "x" * 100_000}).encode()
     several = gzip.compress(body[:50_000]) + gzip.compress(body[50_000:])
-    for packed in (gzip.compress(body), several):
+    for packed in (gzip.compress(body), several, several + b"\0" * 512):
         server.answers(server.reply(packed, Content_Encoding="gzip"))
         assert fires(make_sensor(check="ok"))
     assert server.seen[0].headers["accept-encoding"] == "gzip"
@@ -354,11 +354,13 @@ def test_H5_a_body_does_not_go_to_another_server(
 # -- H6: addresses ---------------------------------------------------------------------------------
 
 PRIVATE = [
-    "127.0.0.1", "127.1.2.3", "0.0.0.0",  # noqa: S104 - to be refused
-    "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-    "100.64.0.1", "168.63.129.16", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0",
-    "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
-    "2002:7f00:1::", "::127.0.0.1", "fec0::1", "2001:0:1:2:3:4:5:6",
+    "0.0.0.0",  # noqa: S104 - to be refused
+    "127.0.0.1", "127.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+    "169.254.169.254", "100.64.0.1", "168.63.129.16", "224.0.0.1", "255.255.255.255", "::1",
+    "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "::ffff:0:7f00:1", "192.0.0.192", "3fff::1",
+    "5f00::1", "2001:470::5efe:7f00:1", "2001:470::200:5efe:7f00:1", "2002:7f00:1::",
+    "::127.0.0.1", "fec0::1", "2001:0:1:2:3:4:5:6",
 ]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_the_payload_says_what_was_answered(make_sensor: Make, server: Any) -> N
     outcome = sensor.poll(sensor.init())
     assert isinstance(outcome, Triggered)
     assert outcome.events[0].payload == {
-        "url": f"http://localhost:{server.port}/ready?***",
+        "server": f"localhost:{server.port}",
         "status": 200,
         "etag": '"abc"',
         "value": {"rows": 3},

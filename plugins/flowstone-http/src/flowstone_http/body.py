@@ -55,6 +55,10 @@ def _unzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
             rest = chunk
             while rest:
                 if member.eof:
+                    # As gzip itself has it: zeros after a member are padding (RFC 1952 has none).
+                    rest = rest.lstrip(b"\0")
+                    if not rest:
+                        break
                     member = zlib.decompressobj(16 + zlib.MAX_WBITS)
                 yield member.decompress(rest, _PIECE)
                 rest = member.unconsumed_tail or member.unused_data

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ImportString, SecretStr, field_validator
 
 from flowstone_core import Duration, SensorConfig
 from flowstone_http.expression import Expression
-from flowstone_http.request import Request, usual_headers
+from flowstone_http.request import REDIRECTS, Request, usual_headers
 from flowstone_http.target import Target, read_target
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -59,7 +59,7 @@ class WebhookConfig(SensorConfig):
     )
     repeat: bool = Field(default=False, description="fire at each poll while it is ready")
     not_ready_status: tuple[Annotated[int, Field(ge=200, le=599)], ...] = Field(
-        (), description="statuses that mean not ready yet, such as 404; one a line"
+        (), description="statuses that mean not ready yet, such as 404, and no redirect; one a line"
     )
     partition: str | None = Field(
         None,
@@ -145,7 +145,10 @@ class WebhookConfig(SensorConfig):
         return self
 
     def _wrong_ways(self) -> list[str]:
-        wrong = []
+        wrong = [
+            f"not_ready_status = {status} has no meaning: redirects are followed"
+            for status in sorted(REDIRECTS.intersection(self.not_ready_status))
+        ]
         if self.body is not None and self.method != "POST":
             wrong.append("body goes with method = POST")
         if self.method == "HEAD" and (self.check or self.check_fn):

@@ -93,12 +93,12 @@ def _read(answer: Answer) -> JsonValue:
 
 def _check_depth(body: bytes) -> None:
     depth = 0
-    for token in _TOKEN.findall(body):
-        if token in b"[{":
+    for match in _TOKEN.finditer(body):
+        if match[0] in b"[{":
             depth += 1
             if depth > DEPTH_LIMIT:
                 raise ValueError(f"it is nested more than {DEPTH_LIMIT} deep")
-        elif token in b"]}":
+        elif match[0] in b"]}":
             depth -= 1
 
 

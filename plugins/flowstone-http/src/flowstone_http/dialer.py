@@ -18,10 +18,24 @@ _IPV4_IN_IPV6 = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # mapped
     (ipaddress.IPv6Network("::/96"), 0),  # compatible
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64
+    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),  # NAT64 of one's own network
+    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),  # SIIT
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
 )
-_METADATA = {ipaddress.ip_address("168.63.129.16")}
-"""Addresses of clouds' own services that look like any other; the known rest is link-local."""
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # a cloud's own service; the known rest of them is link-local
+            # What the registries of IANA say, and the ipaddress of each Python in its own way.
+            "192.0.0.0/24",
+            "3fff::/20",
+            "5f00::/16",
+        ),
+    )
+)
+_ISATAP = {0x00005EFE, 0x02005EFE}
+"""The first half of the interface identifier of an address that holds one of IPv4 (RFC 5214)."""
 
 
 def is_public(text: str) -> bool:
@@ -40,9 +54,11 @@ def is_public(text: str) -> bool:
             if address in network:
                 inner = ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
                 return is_public(str(inner))
-        if address.teredo is not None or address.is_site_local:
+        isatap = int(address) >> 32 & 0xFFFFFFFF in _ISATAP
+        if isatap or address.teredo is not None or address.is_site_local:
             return False
-    return address.is_global and not address.is_multicast and address not in _METADATA
+    known = any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not address.is_multicast and not known
 
 
 def resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:

@@ -57,7 +57,7 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
     It fires once for each partition that becomes ready, and again when it was not ready in
     between; with ``on_change`` when it is ready and another than the one it last fired for. The
     asset function finds what was answered in the payload:
-    ``{"url": ..., "status": ..., "etag": ..., "value": ...}``.
+    ``{"server": ..., "status": ..., "etag": ..., "value": ...}``.
 
     A poll that fails changes nothing.
     """
@@ -131,7 +131,7 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         return Event(
             partition,
             payload={
-                "url": self._request.target.shown,
+                "server": self._request.target.place,
                 "status": answer.status,
                 "etag": answer.header("etag")[:1000] or None,
                 **storable(value),

@@ -36,12 +36,6 @@ class Target:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
-    def shown(self) -> str:
-        """The URL without its query; only for URLs that settings name."""
-        parts = urlsplit(self.url)
-        return f"{self.scheme}://{self.place}{parts.path}" + ("?***" if parts.query else "")
-
-    @property
     def digest(self) -> str:
         """What tells this URL from another, and nothing of it."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:32]
