@@ -43,8 +43,9 @@ format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: $(VENV)/.dev ## kill a runner a thousand times, then see that nothing is lost and nothing doubled
+chaos: $(VENV)/.dev ## kill a runner a thousand times, and fail its store at every statement: nothing lost, nothing doubled
 	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
+	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -n auto tests/chaos/test_flaky_database.py
 
 bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of large buckets
 	@$(BIN)/python benchmarks/runner.py
