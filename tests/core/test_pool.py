@@ -21,7 +21,7 @@ class Work(Call):
         self.ended = threading.Event()
         self.expirations = 0
         self.error = error
-        self.thread = ""
+        self.thread: threading.Thread | None = None
         if go:
             self.let_go()
 
@@ -29,7 +29,7 @@ class Work(Call):
         self._go.set()
 
     def run(self):
-        self.thread = threading.current_thread().name
+        self.thread = threading.current_thread()
         self.running.set()
         assert self._go.wait(PATIENCE)
         self.ended.set()
@@ -157,8 +157,7 @@ def test_its_threads_do_not_hold_up_the_end_of_the_process(pool_of):
     call = Work()
     pool.submit(call)
     assert started(call)
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == call.thread]
-    assert thread.daemon
+    assert call.thread.daemon
     call.let_go()
 
 
@@ -167,8 +166,6 @@ def test_close_ends_idle_threads(fake_clock):
     call = Work(go=True)
     pool.submit(call)
     assert call.ended.wait(PATIENCE)
-    threads = [thread for thread in threading.enumerate() if thread.name == call.thread]
     pool.close()
-    for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+    call.thread.join(PATIENCE)
+    assert not call.thread.is_alive()
