@@ -112,9 +112,7 @@ def test_a_stuck_thread_is_replaced_and_ends_when_its_call_returns(pool_of, fake
     assert waiting.ended.wait(PATIENCE)
     assert pool.stuck == 1
     stuck.let_go()
-    threads = [thread for thread in threading.enumerate() if thread.name == stuck.thread]
-    for thread in threads:
-        thread.join(PATIENCE)
+    stuck.thread.join(PATIENCE)
     assert pool.stuck == 0
     assert waiting.thread != stuck.thread
 
