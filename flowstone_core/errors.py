@@ -133,6 +133,10 @@ class StoreUnavailableError(StoreError):
     retryable = True
 
 
+class StoreLostError(StoreError):
+    """The store's file is gone, replaced, damaged or read-only: no waiting helps, a person must."""
+
+
 class StaleTickError(FlowstoneError):
     """The sensor was changed by somebody else since this tick began; nothing was written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from sqlalchemy.pool import QueuePool
 
 from flowstone_core.errors import (
     StoreError,
+    StoreLostError,
     StoreUnavailableError,
     ValidationError,
     describe,
@@ -50,13 +52,19 @@ BUSY_TIMEOUT = 5_000
 
 _SCHEMES = "use sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
-# Of SQLite's primary result codes, those that may pass by themselves: BUSY, LOCKED, NOMEM,
-# IOERR, FULL, CANTOPEN (such as too many open files).
+# Of SQLite's primary result codes (sqlite.org/rescode.html), those that may pass by themselves:
+# BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN (such as too many open files).
 _SQLITE_PASSING = {5, 6, 7, 10, 13, 14}
+# Those that do not, before somebody repaired the file: READONLY, CORRUPT, NOTADB.
+_SQLITE_LOST = {8, 11, 26}
+# Of IOERR's extended codes, those that tell of the disk itself: READ, SHORT_READ, WRITE, FSYNC,
+# DIR_FSYNC, TRUNCATE, FSTAT, VNODE, DATA, CORRUPTFS. The others are of locks and of memory.
+_SQLITE_DISK = {266, 522, 778, 1034, 1290, 1546, 1802, 6922, 8202, 8458}
 _SQLITE_HINTS = {
     5: "another process holds the database: it is tried again",
     13: "the disk is full: free some space",
     8: "make the file and its folder writable",
+    10: "look in the system's log for what the disk did",
     11: "keep the file, and restore a backup",
     26: "keep the file, and restore a backup",
 }
@@ -84,9 +92,13 @@ class Database:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
         in_file = self.is_sqlite and url.database not in {None, "", ":memory:"}
-        self.file = Path(url.database) if in_file and url.database else None
+        self.file = Path(url.database).absolute() if in_file and url.database else None
+        self._identity: tuple[int, int] | None = None
         try:
-            self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+            if self.is_sqlite:
+                self._engine = _sqlite_engine(url, self.file)
+            else:
+                self._engine = _postgresql_engine(url)
         except ModuleNotFoundError as error:
             raise StoreError(
                 f"the driver for {url.get_backend_name()} is not installed: {error}",
@@ -99,7 +111,13 @@ class Database:
     def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Call a function of a connection in one transaction that only reads."""
+        """Call a function of a connection in one transaction that only reads.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be used at the moment.
+            StoreLostError: If the SQLite file was deleted or replaced, or is damaged.
+        """
+        self._check_file()
         with self.errors(), self._engine.connect() as connection, connection.begin():
             return function(connection, *args, **kwargs)
 
@@ -114,20 +132,27 @@ class Database:
         Raises:
             StoreUnavailableError: If the database cannot be used at the moment. If the connection
                 was lost during the commit, nobody knows whether it was done.
+            StoreLostError: If the SQLite file was deleted or replaced, even during the call: what
+                was written then went nowhere.
         """
         attempt = 1
         while True:
+            self._check_file()
             try:
                 with self.errors(), self._turn, self._writing() as connection:
-                    return function(connection, *args, **kwargs)
+                    written = function(connection, *args, **kwargs)
             except StoreError as error:
                 if attempt == WRITE_ATTEMPTS or not _is_conflict(error):
                     raise
+            else:
+                self._check_file()
+                return written
             attempt += 1
 
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
         self._engine.dispose()
+        self._identity = None
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -154,6 +179,27 @@ class Database:
         shown = self.url.update_query_dict(hidden).render_as_string(hide_password=True)
         return shown.replace(quote_plus(MASK), MASK)
 
+    def _check_file(self) -> None:
+        # SQLite goes on without a word on a file that has no name any more: others would find
+        # another one in its place, and nobody ever reads what it writes.
+        if self.file is None:
+            return
+        try:
+            found = os.stat(self.file)  # noqa: PTH116 - a quarter of what Path.stat costs
+        except OSError:
+            identity = None
+        else:
+            identity = found.st_dev, found.st_ino
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            became = "deleted or moved away" if identity is None else "replaced by another file"
+            raise StoreLostError(
+                f"the store {self.display} was {became} while it was in use; nothing more is "
+                "written to it",
+                hint="put the file back, or start again with the one that is there now",
+            )
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         connection = self._engine.connect().execution_options(flowstone_write=True)
@@ -173,8 +219,13 @@ class Database:
         return StoreError(text)
 
     def _translated_sqlite(self, cause: sqlite3.Error) -> StoreError:
-        code = getattr(cause, "sqlite_errorcode", 1) & 0xFF
-        kind = StoreUnavailableError if code in _SQLITE_PASSING else StoreError
+        extended = getattr(cause, "sqlite_errorcode", 1)
+        code = extended & 0xFF
+        kind = StoreError
+        if code in _SQLITE_LOST or extended in _SQLITE_DISK:
+            kind = StoreLostError
+        elif code in _SQLITE_PASSING:
+            kind = StoreUnavailableError
         text = f"the store {self.display}: {printable(str(cause), 300)}"
         return kind(text, hint=_SQLITE_HINTS.get(code))
 
@@ -235,8 +286,11 @@ def _is_conflict(error: StoreError) -> bool:
     )
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    in_memory = not url.database or url.database == ":memory:"
+def _sqlite_engine(url: URL, file: Path | None) -> Engine:
+    in_memory = file is None
+    if file is not None:
+        # SQLite must not make a file where the store's was (sqlite.org/uri.html).
+        url = url.set(database=file.as_uri()).set(query={"mode": "rw", "uri": "true"})
     engine = create_engine(
         url,
         hide_parameters=True,

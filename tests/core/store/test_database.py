@@ -101,8 +101,15 @@ def test_what_raises_is_undone(opened):
     assert opened.read(scalar, "SELECT count(*) FROM flowstone_schema") == 1
 
 
-def test_a_read_sees_one_moment_on_sqlite(tmp_path, migrated_file):
-    opened = Database(parse_url(f"sqlite:///{tmp_path / 'flowstone.db'}"))
+@pytest.fixture
+def empty_file(tmp_path):
+    path = tmp_path / "flowstone.db"
+    path.touch()
+    return path
+
+
+def test_a_read_sees_one_moment_on_sqlite(empty_file):
+    opened = Database(parse_url(f"sqlite:///{empty_file}"))
     opened.write(execute, "CREATE TABLE numbers (n)")
 
     def read(connection):
@@ -119,8 +126,8 @@ def test_a_read_sees_one_moment_on_sqlite(tmp_path, migrated_file):
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5_000)],
 )
-def test_every_connection_to_sqlite_is_made_safe(tmp_path, pragma, value):
-    opened = Database(parse_url(f"sqlite:///{tmp_path / 'flowstone.db'}"))
+def test_every_connection_to_sqlite_is_made_safe(empty_file, pragma, value):
+    opened = Database(parse_url(f"sqlite:///{empty_file}"))
     both = threading.Barrier(2)
 
     def ask(connection):
