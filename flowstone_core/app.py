@@ -570,10 +570,11 @@ class Flowstone:
             redact=settings.redactor,
             wake_engine=equipment.engine.wake,
             poll_threads=settings.run.poll_threads,
+            outage=equipment.heartbeat.outage,
             schedules=self._timetable.declared,
             make_schedule=self._timetable.make,
         )
-        return Supervisor(
+        supervisor = Supervisor(
             runner,
             equipment.engine,
             equipment.heartbeat,
@@ -581,6 +582,8 @@ class Flowstone:
             clock,
             settings.run.grace,
         )
+        self._store.when_lost(supervisor.lose)
+        return supervisor
 
     def _equip(self, watch: Watch) -> Equipment:
         from flowstone_core.announcer import Announcer

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
-from flowstone_core.errors import StoreUnavailableError, describe
+from flowstone_core.errors import StoreLostError, StoreUnavailableError, describe
+from flowstone_core.outage import Outage
 from flowstone_core.redaction import Redactor
 from flowstone_core.store import Commit, Store, TickResult
 from flowstone_core.worker import AnyDecision, Worker
@@ -41,6 +42,7 @@ class Committer:
 
     Args:
         owner: The runner's id, by which the store knows what is its own.
+        outage: Told when the store cannot be used, and when it was.
         on_result: Called with each transaction's results, after the commit.
         on_verdict: Called once for each decision, last.
     """
@@ -52,6 +54,7 @@ class Committer:
         assets: AssetGraph,
         clock: Clock,
         redact: Redactor,
+        outage: Outage,
         on_result: Callable[[TickResult], None],
         on_verdict: Callable[[Verdict], None],
     ) -> None:
@@ -60,11 +63,11 @@ class Committer:
         self._assets = assets
         self._clock = clock
         self._redact = redact
+        self._outage = outage
         self._on_result = on_result
         self._on_verdict = on_verdict
         self._queue: queue.SimpleQueue[tuple[Worker, AnyDecision] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="flowstone-commit", daemon=True)
-        self._down = False
 
     def start(self) -> None:
         """Begin; call it once."""
@@ -103,8 +106,8 @@ class Committer:
             return
         try:
             results = self._write([decision.commits[0] for _, decision in group])
-        except StoreUnavailableError as error:
-            self._unavailable(error)
+        except (StoreUnavailableError, StoreLostError) as error:
+            self._outage.begin(error)
             for worker, decision in group:
                 yield Verdict(worker, decision, committed=False)
             return
@@ -124,8 +127,8 @@ class Committer:
                 (result,) = self._write([commit])
                 if not result.committed:
                     return Verdict(worker, decision, committed=False, stale=True)
-        except StoreUnavailableError as error:
-            self._unavailable(error)
+        except (StoreUnavailableError, StoreLostError) as error:
+            self._outage.begin(error)
             return Verdict(worker, decision, committed=False)
         except Exception as error:
             logger.exception("the store refused a tick", extra=worker.labels)
@@ -146,18 +149,8 @@ class Committer:
 
     def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
         results = self._store.commit_ticks(self._owner, commits, self._assets, self._clock.now())
-        if self._down:
-            self._down = False
-            logger.warning("the store is back")
+        self._outage.end()
         for result in results:
             if result.committed:
                 self._on_result(result)
         return results
-
-    def _unavailable(self, error: StoreUnavailableError) -> None:
-        if not self._down:
-            self._down = True
-            logger.error(
-                "the store is unavailable: ticks are dropped and polled again",
-                extra={"error": describe(error, self._redact)},
-            )

@@ -15,10 +15,14 @@ from pathlib import Path
 
 from flowstone_core.clock import Clock
 from flowstone_core.engine import RunnerInfo
-from flowstone_core.errors import StoreError, describe
+from flowstone_core.errors import StoreError
+from flowstone_core.outage import Outage
 from flowstone_core.store import Store
 
 logger = logging.getLogger("flowstone.heartbeat")
+
+PROBE_INTERVAL = 1.0
+"""Seconds between two beats while the store cannot be used: the first that succeeds says it can."""
 
 
 class Heartbeat:
@@ -29,6 +33,10 @@ class Heartbeat:
 
     Args:
         lease: How long the row is good for; it is renewed three times as often.
+
+    Attributes:
+        runner: This process, as the store knows it.
+        outage: Whether the store can be used; it ends with a beat at the latest.
     """
 
     def __init__(self, store: Store, clock: Clock, lease: timedelta) -> None:
@@ -37,7 +45,8 @@ class Heartbeat:
         self._lease = lease
         self._waker = clock.waker()
         self._stopping = False
-        self._down = False
+        self.outage = Outage()
+        self.outage.listen(self._waker.set)
         self._thread = threading.Thread(target=self._run, name="flowstone-heartbeat", daemon=True)
         now = clock.now()
         self.runner = RunnerInfo(
@@ -67,15 +76,9 @@ class Heartbeat:
             if not self._store.renew_runner(self.runner.id, now + self._lease):
                 logger.warning("this runner was taken for dead; it begins anew")
                 self._store.register_runner(self._renewed())
-            if self._down:
-                self._down = False
-                logger.warning("the lease is renewed again")
+            self.outage.end()
         except StoreError as error:
-            if not self._down:
-                self._down = True
-                logger.error(  # noqa: TRY400 - the cause is in the text, once for each outage
-                    "the lease cannot be renewed", extra={"error": describe(error)}
-                )
+            self.outage.begin(error)
 
     def retire_dead(self) -> None:
         """Mark the runners of this machine whose process is gone as stopped."""
@@ -100,8 +103,10 @@ class Heartbeat:
     def _run(self) -> None:
         period = self._lease.total_seconds() / 3
         while not self._stopping:
-            self._waker.wait(period)
-            if not self._stopping:
+            was_on = self.outage.on
+            self._waker.wait(PROBE_INTERVAL if was_on else period)
+            # Woken because an outage has just begun, it gives the store its second first.
+            if not self._stopping and self.outage.on is was_on:
                 self.beat()
 
     def _renewed(self) -> RunnerInfo:

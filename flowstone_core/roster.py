@@ -9,7 +9,8 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from flowstone_core.clock import Clock
-from flowstone_core.errors import StoreError, describe
+from flowstone_core.errors import StoreError
+from flowstone_core.outage import Outage
 from flowstone_core.share import Share
 
 logger = logging.getLogger("flowstone.roster")
@@ -28,13 +29,19 @@ class Roster:
 
     Args:
         shares: What it looks after.
+        outage: Told when the store cannot be used.
         on_look: Called after each look of the thread.
     """
 
     def __init__(
-        self, shares: Sequence[AnyShare], clock: Clock, on_look: Callable[[], None]
+        self,
+        shares: Sequence[AnyShare],
+        clock: Clock,
+        outage: Outage,
+        on_look: Callable[[], None],
     ) -> None:
         self._shares = shares
+        self._outage = outage
         self._on_look = on_look
         self._looks = count(1)
         self._down = False
@@ -80,10 +87,7 @@ class Roster:
                 self.look()
                 self._down = False
             except StoreError as error:
-                if not self._down:
-                    logger.error(  # noqa: TRY400 - once for each outage, the cause in the text
-                        "the store cannot be looked at", extra={"error": describe(error)}
-                    )
+                self._outage.begin(error)
                 self._down = True
             except Exception:
                 logger.exception("the look at the store failed; the next one follows")

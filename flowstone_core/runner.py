@@ -21,6 +21,7 @@ from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
 from flowstone_core.committer import Committer, Verdict
 from flowstone_core.declaration import SensorDeclaration
+from flowstone_core.outage import Outage
 from flowstone_core.pool import Pool
 from flowstone_core.redaction import Redactor
 from flowstone_core.roster import AnyShare, Roster
@@ -51,6 +52,7 @@ class Runner:
         runner_id: As registered by the heartbeat.
         sensors: What is declared; only enabled ones are ticked.
         schedules: What files and pipelines say of schedules; the store has more.
+        outage: Whether the store can be used; nothing is ticked while it cannot.
         make_schedule: Makes a schedule of its record; called in any thread, and may raise.
         assets: All assets.
         announcer: Told after each commit.
@@ -70,6 +72,7 @@ class Runner:
         redact: Redactor,
         wake_engine: Callable[[], None],
         poll_threads: int = 32,
+        outage: Outage | None = None,
         schedules: Mapping[str, Declared] | None = None,
         make_schedule: Callable[[ScheduleRecord], Schedule] | None = None,
     ) -> None:
@@ -78,9 +81,17 @@ class Runner:
         self._clock = clock
         self._announcer = announcer
         self._wake_engine = wake_engine
+        self._outage = outage or Outage()
         self._pool = Pool("flowstone-poll", clock, poll_threads)
         self._committer = Committer(
-            store, runner_id, assets, clock, redact, self._on_result, self._on_verdict
+            store,
+            runner_id,
+            assets,
+            clock,
+            redact,
+            self._outage,
+            self._on_result,
+            self._on_verdict,
         )
         sensor_workers = [
             SensorWorker(declaration, assets, clock, redact)
@@ -106,12 +117,13 @@ class Runner:
                 self._on_schedule,
                 partial(self._on_lost, "schedule"),
             )
-        self._roster = Roster(tuple(self._shares.values()), clock, self._on_look)
+        self._roster = Roster(tuple(self._shares.values()), clock, self._outage, self._on_look)
         self._drift = self._measure_drift()
         self._heap: list[tuple[float, int, Worker]] = []
         self._numbers = count(1)
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waker = clock.waker()
+        self._outage.listen(self._waker.set)
         self._stopping = False
         self._thread = threading.Thread(
             target=self._schedule, name="flowstone-scheduler", daemon=True
@@ -171,6 +183,12 @@ class Runner:
         self._receive()
         self._notice_clock_step()
         waits = [self._pool.expire()]
+        if not self._outage.on:
+            waits += self._dispatch_due()
+        return min((max(wait, 0.0) for wait in waits if wait is not None), default=None)
+
+    def _dispatch_due(self) -> list[float]:
+        waits = []
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
             due, number, worker = heapq.heappop(self._heap)
@@ -181,7 +199,7 @@ class Runner:
                 waits.append(worker.deadline)
         if self._heap:
             waits.append(self._heap[0][0] - now)
-        return min((max(wait, 0.0) for wait in waits if wait is not None), default=None)
+        return waits
 
     def settle(self, grace: timedelta | None = None) -> bool:
         """Wait until every poll that was started is decided and committed, or given up.

@@ -13,6 +13,7 @@ from types import FrameType
 
 from flowstone_core.clock import Clock
 from flowstone_core.engine import Engine
+from flowstone_core.errors import StoreLostError
 from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.observers import Observers
 from flowstone_core.runner import Runner
@@ -46,6 +47,7 @@ class Supervisor:
         self._grace = grace
         self._end = clock.waker()
         self._signalled = False
+        self._lost: StoreLostError | None = None
 
     def run(self, duration: timedelta | None = None) -> bool:
         """Run until a signal, `stop`, or the end of ``duration``.
@@ -58,12 +60,15 @@ class Supervisor:
             Whether everything that ran had ended when the grace time was over.
 
         Raises:
-            StoreError: If the store cannot be used.
+            StoreError: If the store cannot be used; while it runs, if no waiting helps.
         """
         with self._signals(), self._started():
             self._runner.start()
             self._end.wait(None if duration is None else duration.total_seconds())
-            return self._stop()
+            ended = self._stop()
+        if self._lost is not None:
+            raise self._lost
+        return ended
 
     def run_once(self) -> bool:
         """Poll each sensor once, carry what is due to its end, and stop.
@@ -84,6 +89,12 @@ class Supervisor:
         """Have `run` stop gracefully; any thread, and safe in a signal handler."""
         self._end.set()
 
+    def lose(self, error: StoreLostError) -> None:
+        """Have `run` stop at once and raise the error: nothing can be kept any more; any thread."""
+        if self._lost is None:
+            self._lost = error
+            self.stop()
+
     @contextmanager
     def _started(self) -> Iterator[None]:
         self._heartbeat.start()
@@ -102,8 +113,9 @@ class Supervisor:
 
     def _stop(self) -> bool:
         self._observers.tell("flowstone_runner_stopping", runner=self._heartbeat.runner)
-        end = self._clock.monotonic() + self._grace.total_seconds()
-        polled = self._runner.stop(self._grace)
+        grace = self._grace if self._lost is None else timedelta(0)
+        end = self._clock.monotonic() + grace.total_seconds()
+        polled = self._runner.stop(grace)
         left = timedelta(seconds=max(0.0, end - self._clock.monotonic()))
         carried = self._engine.stop(left)
         return polled and carried

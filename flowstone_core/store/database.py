@@ -83,6 +83,7 @@ class Database:
 
     Attributes:
         file: The SQLite file; None for PostgreSQL, and for a database in memory.
+        on_lost: Called with each `StoreLostError`, before it is raised; in any thread.
 
     Raises:
         StoreError: If the database's driver is not installed.
@@ -94,6 +95,7 @@ class Database:
         in_file = self.is_sqlite and url.database not in {None, "", ":memory:"}
         self.file = Path(url.database).absolute() if in_file and url.database else None
         self._identity: tuple[int, int] | None = None
+        self.on_lost: Callable[[StoreLostError], None] = lambda _: None
         try:
             if self.is_sqlite:
                 self._engine = _sqlite_engine(url, self.file)
@@ -194,11 +196,13 @@ class Database:
             self._identity = identity
         elif identity != self._identity:
             became = "deleted or moved away" if identity is None else "replaced by another file"
-            raise StoreLostError(
+            lost = StoreLostError(
                 f"the store {self.display} was {became} while it was in use; nothing more is "
                 "written to it",
                 hint="put the file back, or start again with the one that is there now",
             )
+            self.on_lost(lost)
+            raise lost
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -221,13 +225,14 @@ class Database:
     def _translated_sqlite(self, cause: sqlite3.Error) -> StoreError:
         extended = getattr(cause, "sqlite_errorcode", 1)
         code = extended & 0xFF
-        kind = StoreError
-        if code in _SQLITE_LOST or extended in _SQLITE_DISK:
-            kind = StoreLostError
-        elif code in _SQLITE_PASSING:
-            kind = StoreUnavailableError
         text = f"the store {self.display}: {printable(str(cause), 300)}"
-        return kind(text, hint=_SQLITE_HINTS.get(code))
+        hint = _SQLITE_HINTS.get(code)
+        if code in _SQLITE_LOST or extended in _SQLITE_DISK:
+            lost = StoreLostError(text, hint=hint)
+            self.on_lost(lost)
+            return lost
+        kind = StoreUnavailableError if code in _SQLITE_PASSING else StoreError
+        return kind(text, hint=hint)
 
 
 def among(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from flowstone_core.asset import Asset, AssetGraph
 from flowstone_core.attempt import AttemptEnd
 from flowstone_core.document import JsonObject
 from flowstone_core.engine import ClaimRound, RunnerInfo
-from flowstone_core.errors import StaleTickError
+from flowstone_core.errors import StaleTickError, StoreLostError
 from flowstone_core.event import StoredEvent
 from flowstone_core.materialization import Attempt, Claim, Materialization, MaterializationState
 from flowstone_core.schedule import Given
@@ -88,6 +88,13 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+    def when_lost(self, call: Callable[[StoreLostError], None]) -> None:
+        """Have a function called when the store's file is found to be gone or damaged.
+
+        In whichever thread finds it, before the error is raised there. The last one given counts.
+        """
+        self._database.on_lost = call
 
     @property
     def url(self) -> str:

@@ -69,7 +69,10 @@ def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
     for outage.on in (True, True, True, False, False):
         heartbeat.beat()
     messages = [record.message for record in caplog.records]
-    assert messages == ["the lease cannot be renewed", "the lease is renewed again"]
+    assert messages == [
+        "the store cannot be used: nothing is polled until it can",
+        "the store can be used again: polling goes on",
+    ]
 
 
 def test_stopping_frees_what_it_owned_at_once(store, fake_clock):

@@ -78,6 +78,7 @@ class House:
             redact=Redactor(),
             wake_engine=self.wake,
             poll_threads=threads,
+            outage=heartbeat.outage,
         )
         runner.heartbeat = heartbeat
         return runner
@@ -395,11 +396,13 @@ class Faulty:
 
 def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house, caplog):
     faulty = Faulty(house.store)
-    house.sensor(
-        "feed",
-        probe(lambda state: Triggered(f"p{state}", 1) if not state else NotTriggered(state)),
-        every="1h",
-    )
+    polls = []
+
+    def look(state):
+        polls.append(state)
+        return Triggered(f"p{state}", 1) if not state else NotTriggered(state)
+
+    house.sensor("feed", probe(look), every="1h")
 
     def unavailable(commits):
         raise StoreUnavailableError("database is locked")
@@ -408,13 +411,16 @@ def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house
     runner = house.opened(store=faulty)
     house.pass_time(runner, 3 * STORE_RETRY)
     assert house.store.events() == []
+    assert len(polls) == 1  # what is found could not be kept: nobody looks
     faulty.faults.clear()
+    runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
     assert [event.partition for event in house.store.events()] == ["p0"]
-    told = [record.message for record in caplog.records if record.name == "flowstone.committer"]
-    assert len(told) == 2
-    assert "the store is unavailable" in told[0]
-    assert told[1] == "the store is back"
+    told = [record.message for record in caplog.records if record.name == "flowstone.outage"]
+    assert told == [
+        "the store cannot be used: nothing is polled until it can",
+        "the store can be used again: polling goes on",
+    ]
 
 
 def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
@@ -460,6 +466,7 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
     runner = house.opened(store=faulty)
     assert len(house.store.events(limit=100)) == 20
     assert house.store.sensor("feed").memory.version == 0
+    runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
     events = house.store.events(limit=100)
     assert sorted(event.partition for event in events) == [event.partition for event in found]
@@ -486,6 +493,7 @@ def test_an_unknown_commit_is_resolved_by_looking_again(house):
     runner = house.runner(store=faulty)
     runner.open()
     house.pass_time(runner, 5)
+    runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
     runner.look()
     house.pass_time(runner, 5)

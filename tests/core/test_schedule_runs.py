@@ -81,8 +81,10 @@ class Desk:
             poll_threads=2,
             schedules=timetable.declared,
             make_schedule=timetable.make,
+            outage=heartbeat.outage,
         )
         runner.timetable = timetable
+        runner.heartbeat = heartbeat
         return runner
 
     def opened(self) -> Runner:
@@ -712,6 +714,7 @@ def test_what_could_not_be_written_is_found_again(desk):
     desk.until(runner, at("13:00") + timedelta(seconds=STORE_RETRY), step=timedelta(minutes=1))
     assert desk.fired() == []
     flaky.away = False
+    runner.heartbeat.beat()
     desk.until(runner, desk.clock.now() + timedelta(seconds=40), step=timedelta(seconds=1))
     assert desk.fired() == [at("13:00")]
     assert desk.skipped() == []
@@ -868,7 +871,7 @@ def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
     assert runner.stop(PATIENCE)
     messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert messages == [
-        "the store cannot be looked at",
+        "the store cannot be used: nothing is polled until it can",
         "the look at the store failed; the next one follows",
     ]
 
