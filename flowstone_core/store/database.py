@@ -119,7 +119,7 @@ class Database:
             StoreUnavailableError: If the database cannot be used at the moment.
             StoreLostError: If the SQLite file was deleted or replaced, or is damaged.
         """
-        self._check_file()
+        self.check_file()
         with self.errors(), self._engine.connect() as connection, connection.begin():
             return function(connection, *args, **kwargs)
 
@@ -139,7 +139,7 @@ class Database:
         """
         attempt = 1
         while True:
-            self._check_file()
+            self.check_file()
             try:
                 with self.errors(), self._turn, self._writing() as connection:
                     written = function(connection, *args, **kwargs)
@@ -147,7 +147,7 @@ class Database:
                 if attempt == WRITE_ATTEMPTS or not _is_conflict(error):
                     raise
             else:
-                self._check_file()
+                self.check_file()
                 return written
             attempt += 1
 
@@ -181,7 +181,12 @@ class Database:
         shown = self.url.update_query_dict(hidden).render_as_string(hide_password=True)
         return shown.replace(quote_plus(MASK), MASK)
 
-    def _check_file(self) -> None:
+    def check_file(self) -> None:
+        """Make sure that the SQLite file is the one that was there the first time.
+
+        Raises:
+            StoreLostError: If it is not.
+        """
         # SQLite goes on without a word on a file that has no name any more: others would find
         # another one in its place, and nobody ever reads what it writes.
         if self.file is None:

@@ -280,6 +280,15 @@ events = Table(
     Index("ix_flowstone_events_source", "source", "id"),
     Index("ix_flowstone_events_asset", "asset", "id"),
     Index("ix_flowstone_events_materialization_id", "materialization_id"),
+    Index("ix_flowstone_events_tick_id", "tick_id"),
+    # Finds the keys that have been remembered for long enough.
+    Index(
+        "ix_flowstone_events_remembered",
+        "source",
+        "created_at",
+        sqlite_where=REMEMBERED,
+        postgresql_where=REMEMBERED,
+    ),
     sqlite_autoincrement=True,
 )
 

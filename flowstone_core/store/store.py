@@ -63,6 +63,7 @@ class Store:
         database = Database(parse_url(url))
         try:
             migration.prepare(database, migrate=migrate)
+            database.check_file()
         except BaseException:
             database.close()
             raise
