@@ -70,8 +70,8 @@ class Child:
             ChildDiedError: If the child ends before it has answered, in whatever way.
             ConflictError: If the child was closed.
         """
-        connection = self._connected()
         try:
+            connection = self._connected()
             connection.send((method, arguments))
             while True:
                 kind, value = connection.recv()
@@ -118,7 +118,9 @@ class Child:
             logger.warning("a process ended between two calls; another is started", extra=extra)
         with self._lock:
             self._process, self._connection = self._start()
-            return self._connection
+            connection = self._connection
+        connection.send(self._recipe)
+        return connection
 
     def _start(self) -> tuple[BaseProcess, Connection[Any, Any]]:
         context = _context()
@@ -127,7 +129,6 @@ class Child:
         process = context.Process(target=_serve, args=(theirs, level), name=self._name)
         process.start()
         theirs.close()
-        ours.send(self._recipe)
         _living.add(self)
         return process, ours
 

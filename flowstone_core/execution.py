@@ -15,8 +15,6 @@ from flowstone_core.child import Child
 from flowstone_core.engine import EngineSetup
 from flowstone_core.errors import (
     AttemptTimeoutError,
-    ChildDiedError,
-    ConflictError,
     StaleAttemptError,
     StoreError,
     describe,
@@ -76,14 +74,14 @@ class Execution(Call):
         with self._lock:
             self._returned = True
             timed_out = self._timed_out
-        if timed_out and in_process:
-            self._conclude(self._too_long())
-        elif timed_out:
+        if timed_out and not in_process:
             logger.warning("late result discarded: the attempt has timed out", extra=self._ids)
-        elif end is None:
-            self._on_end(self)
-        else:
+        elif end is not None:
             self._conclude(end)
+        elif timed_out:
+            self._conclude(self._too_long())
+        else:
+            self._on_end(self)
 
     def expired(self) -> None:
         """End it as timed out; a process is killed, a thread's late result is discarded."""
@@ -124,21 +122,24 @@ class Execution(Call):
             self._kill()
         try:
             end = cast("AttemptEnd", child.call("attempt", self._asset, self.claim))
-        except (ChildDiedError, ConflictError) as error:
+        except Exception as error:  # noqa: BLE001 - however it fails, the attempt has an end
             child.close()
             if self._cancelled.is_set():
                 return None
             return self._host.fail(self._asset, self.claim, error)
         with self._lock:
             self._child = None
-        self._crew.give_back(child)
+            perhaps_killed = self._cancelled.is_set()
+        if perhaps_killed:
+            child.close()
+        else:
+            self._crew.give_back(child)
         return end
 
     def _kill(self) -> None:
-        with self._lock:
-            child = self._child
-        if child is not None:
-            child.kill(final=True)
+        with self._lock:  # once it has been given back it is somebody else's
+            if self._child is not None:
+                self._child.kill(final=True)
 
     def _too_long(self) -> AttemptEnd:
         hint = "its process was killed"

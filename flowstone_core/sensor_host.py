@@ -11,8 +11,6 @@ from flowstone_core.decision import Decision, Observation, TickRules, decide
 from flowstone_core.declaration import AnySensor, SensorDeclaration
 from flowstone_core.document import STATE_LIMIT, dump_document, load_document
 from flowstone_core.errors import (
-    ChildDiedError,
-    ConflictError,
     OutcomeError,
     ValidationError,
     describe,
@@ -128,7 +126,7 @@ class ProcessHost:
         started_at = self._clock.now()
         try:
             return cast("Decision[TickCommit]", self._child.call("tick", memory))
-        except (ChildDiedError, ConflictError) as error:
+        except Exception as error:  # noqa: BLE001 - however it fails, the tick has an end
             observation = Observation(error, started_at, self._clock.now(), raised=True)
             return decide(self._rules, memory, observation)
 
@@ -136,7 +134,7 @@ class ProcessHost:
         """See `SensorHost.connect`."""
         try:
             return cast("str | None", self._child.call("connect"))
-        except (ChildDiedError, ConflictError) as error:
+        except Exception as error:  # noqa: BLE001 - as for a tick
             return describe(error, self._rules.redact)
 
     def cleanup(self) -> None:
@@ -144,7 +142,7 @@ class ProcessHost:
         if self._child.pid is not None:
             try:
                 self._child.call("cleanup")
-            except (ChildDiedError, ConflictError) as error:
+            except Exception as error:  # noqa: BLE001 - as for a tick
                 extra = {"sensor": self._rules.sensor, "error": describe(error)}
                 logger.warning("cleanup failed", extra=extra)
         self._child.close()

@@ -7,12 +7,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from flowstone_core import Flowstone, Pipeline, ValidationError
+from flowstone_core.asset import AssetGraph
+from flowstone_core.asset_host import AssetHost, Crew
+from flowstone_core.child import Child
+from flowstone_core.clock import SystemClock
+from flowstone_core.engine import EngineSetup
+from flowstone_core.errors import ConflictError
+from flowstone_core.execution import Execution
+from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.materialization import AttemptOutcome, MaterializationState
 
 PATIENCE = 60
@@ -209,3 +218,46 @@ def until(happened: Callable[[], bool]) -> None:
             return
         waiting.wait(0.01)
     pytest.fail("it did not happen")
+
+
+def test_what_was_answered_in_the_moment_of_the_timeout_counts_and_its_process_is_not_used_again(
+    assets: ModuleType, tmp_path: Path
+) -> None:
+    house = House(tmp_path, assets.tells, timeout="1h")
+    store, clock, ended = house.flow._store, SystemClock(), []
+    made = AssetGraph(house.pipeline.assets.values())
+    heartbeat = Heartbeat(store, clock, timedelta(hours=1))
+    store.register_runner(heartbeat.runner)
+    setup = EngineSetup(store, made, clock, heartbeat.runner.id)
+    (claim,) = store.claim(heartbeat.runner.id, 1, made, clock.now()).claims
+
+    class Late(Child):
+        def call(self, method: str, *arguments: object) -> object:
+            answer = super().call(method, *arguments)
+            execution.expired()
+            return answer
+
+    class Lone(Crew):
+        def borrow(self) -> Child:
+            return child
+
+    child, crew = Late("late", AssetHost, str), Lone(str)
+    execution = Execution(claim, setup, ended.append, crew)
+    execution.run()
+    assert ended == [execution]
+    assert house.state is MaterializationState.COMPLETED
+    assert crew._idle == []
+    with pytest.raises(ConflictError):
+        child.call("attempt")
+    house.flow.close()
+
+
+def test_what_cannot_be_sent_at_the_last_moment_is_a_failed_attempt(
+    assets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, assets.tells, max_attempts=1)
+    monkeypatch.delattr(assets, "tells")  # since it was declared
+    house.run()
+    assert house.state is MaterializationState.DISCARDED
+    (error,) = house.errors()
+    assert "tells" in str(error)
