@@ -94,7 +94,7 @@ def test_migrating_leads_to_the_same_partial_indexes_and_checks(migrated):
     migrated.write(schema.metadata.drop_all)
     migrated.write(schema.metadata.create_all)
     assert migrated.read(conditions) == before
-    assert len(before) == 12
+    assert len(before) == 13
 
 
 def test_the_newest_revision_is_alembics_and_they_are_numbered_in_order():
@@ -234,7 +234,7 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
-    with pytest.raises(StoreError, match=r"no schema yet.*needs 0002 \(run: flowstone db upgrade"):
+    with pytest.raises(StoreError, match=r"no schema yet.*needs 0003 \(run: flowstone db upgrade"):
         Store.open(empty_url)
     Store.open(empty_url, migrate=True).close()
     Store.open(empty_url).close()
@@ -248,7 +248,7 @@ def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
 
 def test_a_store_that_is_behind_is_named_with_both_revisions(own_store_url):
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '0000'")
-    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0002"):
+    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0003"):
         Store.open(own_store_url, migrate=False)
 
 
@@ -293,7 +293,7 @@ def test_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tm
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '9999'")
     before = digests(tmp_path)
     for use in (Store.open, Store.upgrade):
-        with pytest.raises(StoreError, match=r"revision 9999; .* knows those up to 0002"):
+        with pytest.raises(StoreError, match=r"revision 9999; .* knows those up to 0003"):
             use(own_store_url)
     assert digests(tmp_path) == before
 
