@@ -7,17 +7,22 @@ the process, and skip the rest: hence the listing and the reports.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from typing import Any, Literal, TypeAlias
 
 from stevedore.extension import Extension, ExtensionManager
 
+from flowstone_core.deadline import Deadline
 from flowstone_core.errors import describe
 from flowstone_core.hookspecs import PROJECT
+
+logger = logging.getLogger("flowstone.plugins")
 
 CORE = "flowstone-core"
 """The distribution whose own plugin is always loaded, and never displaced."""
@@ -153,15 +158,17 @@ class Loader(ExtensionManager[object]):
 
     Args:
         found: Those of which the report is ``ok`` are loaded; no two of them share a name.
+        deadline: Each import has this long.
 
     Raises:
         KeyboardInterrupt: If somebody does not want to wait for an import.
     """
 
-    def __init__(self, found: Installed) -> None:
+    def __init__(self, found: Installed, deadline: Deadline) -> None:
         wanted = [each for each in found if each[1].status == "ok"]
         self._reports = {point.name: report for point, report in wanted}
         self._points = [point for point, _ in wanted]
+        self._deadline = deadline
         super().__init__(PROJECT)
 
     def list_entry_points(self) -> list[EntryPoint]:
@@ -171,14 +178,27 @@ class Loader(ExtensionManager[object]):
     def _load_one_plugin(
         self, ep: EntryPoint, *args: Any, **kwargs: Any
     ) -> Extension[object] | None:
-        try:
-            return super()._load_one_plugin(ep, *args, **kwargs)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - stevedore contains but some kinds
-            missing = isinstance(error, ModuleNotFoundError) and error.name
-            self._reports[ep.name].fault(
-                f"it cannot be imported: {describe(error)}",
-                f"install what provides the module {missing!r}" if missing else None,
-            )
-            return None
+        load = partial(super()._load_one_plugin, ep, *args, **kwargs)
+        found = self._deadline.call(partial(_loaded, load))
+        if isinstance(found, Extension):
+            return found
+        report = self._reports[ep.name]
+        if found is None:
+            # At once: what imports the same module next waits for it too, and cannot say so.
+            logger.warning("%s is waited for no longer: its import has not ended", report.owner)
+            found = self._deadline.passed, f"if you do not need it: {DISABLE_VARIABLE}={ep.name}"
+        error, hint = found
+        report.fault(f"it cannot be imported: {error}", hint)
+        return None
+
+
+def _loaded(
+    load: Callable[[], Extension[object] | None],
+) -> Extension[object] | tuple[str, str | None] | None:
+    """Import, or say what went wrong and what to do; stevedore contains but some kinds."""
+    try:
+        return load()
+    except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
+        missing = isinstance(error, ModuleNotFoundError) and error.name
+        hint = f"install what provides the module {missing!r}" if missing else None
+        return describe(error), hint

@@ -15,7 +15,8 @@ implementations::
 or with one that this core does not know, the plugin is refused. Hook arguments are passed by
 name, so a hook may take only those it needs, and later versions may add some.
 
-A hook that raises, whatever it raises, harms its own plugin only.
+A hook that raises, whatever it raises, harms its own plugin only. So does one that hangs, or a
+plugin whose import does: each is called in a thread of its own, and past 30 s it counts as broken.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import click
 
     from flowstone_core.engine import Engine, RunnerInfo
@@ -49,8 +52,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def flowstone_sensors() -> Mapping[str, type[Sensor[Any, Any]]]:  # type: ignore[empty-body]
     """Return sensor classes by the name that configuration writes as ``type``.
 
-    Called once, in the main thread, after all plugins are loaded. Import heavy packages inside
-    the sensor, not at the top of the plugin: every command pays for what is imported here.
+    Called once, after all plugins are loaded. Import heavy packages inside the sensor, not at the
+    top of the plugin: every command pays for what is imported here.
     """
 
 
@@ -59,8 +62,7 @@ def flowstone_triggers() -> Mapping[str, type[Trigger]]:  # type: ignore[empty-b
     """Return trigger classes by the name that configuration writes as the setting of a schedule.
 
     ``{"business_days": BusinessDays}`` lets a schedule say ``business_days = 08:00``, which makes
-    ``BusinessDays("08:00", timezone)``. Called once, in the main thread, after all plugins are
-    loaded.
+    ``BusinessDays("08:00", timezone)``. Called once, after all plugins are loaded.
     """
 
 
@@ -68,7 +70,7 @@ def flowstone_triggers() -> Mapping[str, type[Trigger]]:  # type: ignore[empty-b
 def flowstone_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
     """Return engine classes by the name that configuration writes as ``engine``.
 
-    Called once, in the main thread, after all plugins are loaded.
+    Called once, after all plugins are loaded.
     """
 
 
@@ -76,8 +78,8 @@ def flowstone_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-bod
 def flowstone_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
     """Return click commands by name; they appear under ``flowstone``.
 
-    Called in the main thread, only when a command is run or ``--help`` is asked for. A name that
-    FlowStone itself uses is refused.
+    Called only when a command is run or ``--help`` is asked for. A name that FlowStone itself
+    uses is refused.
     """
 
 
@@ -102,6 +104,19 @@ def flowstone_triggered(event: StoredEvent) -> None:
 @hookspec
 def flowstone_materialization_changed(materialization: Materialization) -> None:
     """Watch: a materialization is in a new state. Called like `flowstone_tick_finished`."""
+
+
+@hookspec
+def flowstone_sensor_stale(sensor: str, since: datetime) -> None:
+    """Watch: a sensor has had no good poll for its ``stale_after``, whatever the reason.
+
+    Told once; what its polls come to is told by `flowstone_tick_finished`, the good one that ends
+    it too. Called like `flowstone_tick_finished`.
+
+    Args:
+        sensor: Its name.
+        since: When its last good poll ended, or when its runner began to poll it.
+    """
 
 
 @hookspec

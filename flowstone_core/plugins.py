@@ -11,11 +11,13 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pluggy
 
 from flowstone_core import hookspecs
+from flowstone_core.deadline import Deadline
 from flowstone_core.entry_point import (
     CORE,
     DISABLE_VARIABLE,
@@ -66,21 +68,27 @@ class Plugins:
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         return [(each.plugin_name, _by_name(each)) for each in implementations]
 
-    def commands(self) -> tuple[Mapping[str, click.Command], Sequence[str]]:
-        """Ask the plugins for their commands.
+    def commands(
+        self, deadline: Deadline | None = None
+    ) -> tuple[Mapping[str, click.Command], Sequence[str]]:
+        """Ask the plugins for their commands, when a command is not one of FlowStone's own.
 
-        Called in the main thread, when a command is not one of FlowStone's own.
+        Args:
+            deadline: Each plugin has this long.
 
         Returns:
             The commands by name, and everything that is wrong with others: of a name that several
             provide, none is there.
+
+        Raises:
+            KeyboardInterrupt: If somebody does not want to wait for a plugin.
         """
         import click
 
         offers: defaultdict[str, dict[str, click.Command]] = defaultdict(dict)
         wrong: list[str] = []
         for plugin, call in self.watchers("flowstone_commands"):
-            provision = provide_commands(call, click.Command)
+            provision = provide_commands(call, click.Command, deadline)
             wrong += (f"plugin {plugin!r}: {problem}" for problem in provision.problems)
             for name, command in provision.commands.items():
                 offers[name][plugin] = command
@@ -94,15 +102,21 @@ class Plugins:
         return commands, wrong
 
 
-def discover(allow: Collection[str] | None = None, disabled: Collection[str] = ()) -> Plugins:
+def discover(
+    allow: Collection[str] | None = None,
+    disabled: Collection[str] = (),
+    deadline: Deadline | None = None,
+) -> Plugins:
     """Find, import, register and check every plugin that is installed.
 
-    Called in the main thread, by whoever needs plugins; nothing is kept between calls.
+    Called by whoever needs plugins; nothing is kept between calls. What is foreign runs in threads
+    of its own: what does not come back is broken, and what it does later changes nothing here.
 
     Args:
         allow: Distributions that are loaded; all if None. The core's own plugin always is.
         disabled: Entry points or distributions that are not loaded, beside those that the
             environment variable `DISABLE_VARIABLE` names.
+        deadline: Each import, each look at a plugin and each of its hooks has this long.
 
     Raises:
         KeyboardInterrupt: If somebody does not want to wait for a plugin.
@@ -121,48 +135,69 @@ def discover(allow: Collection[str] | None = None, disabled: Collection[str] = (
         elif blocked & {normalized(report.name), distribution}:
             report.status, report.error = "blocked", "it is disabled"
     refuse_shared_names(reports)
-    return _provided(_registered(found), reports)
+    deadline = deadline or Deadline()
+    return _provided(_registered(found, deadline), reports, deadline)
 
 
-def _registered(found: Installed) -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
+def _registered(found: Installed, deadline: Deadline) -> pluggy.PluginManager:
+    manager = _manager()
     by_name = {report.name: report for _, report in found if report.status == "ok"}
-    for extension in sorted(Loader(found), key=lambda each: each.name):
-        _register(manager, extension.plugin, by_name[extension.name], by_name)
+    owners: dict[int, str] = {}
+    for extension in sorted(Loader(found, deadline), key=lambda each: each.name):
+        plugin, report = extension.plugin, by_name[extension.name]
+        owner = owners.setdefault(id(plugin), report.owner)
+        if owner != report.owner:
+            report.fault(f"it names the same module or object as {owner}")
+            continue
+        seen = deadline.call(partial(_look, plugin, report.name))
+        if seen is None:
+            report.fault(f"its hooks cannot be looked at: {deadline.passed}")
+        elif seen.problems:
+            for problem in seen.problems:
+                report.fault(problem, seen.hint)
+        else:
+            manager.register(_Hooks(seen.hooks), name=report.name)
     return manager
 
 
-def _register(
-    manager: pluggy.PluginManager,
-    plugin: object,
-    report: PluginReport,
-    by_name: Mapping[str, PluginReport],
-) -> None:
-    """Register a plugin, unless it does not fit; whatever it does when looked at is contained."""
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a plugin has, or what is wrong with it."""
+
+    hooks: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    hint: str | None = None
+
+
+class _Hooks:
+    """The hooks of a plugin, without the plugin: looked at again it might be another one."""
+
+    def __init__(self, hooks: Mapping[str, Callable[..., object]]) -> None:
+        vars(self).update(hooks)
+
+
+def _look(plugin: object, name: str) -> _Look:
+    """Look at a plugin alone; whatever it does meanwhile is contained."""
     try:
-        other = manager.get_name(plugin)
-        if other is not None:
-            report.fault(f"it names the same module or object as {by_name[other].owner}")
-            return
         written_for = getattr(plugin, "FLOWSTONE_API", None)
         if written_for != API_VERSION:
             states = "no FLOWSTONE_API" if written_for is None else f"API {written_for!r:.40}"
-            report.fault(
-                f"it states {states}, this core has API {API_VERSION}",
-                "install a version of the plugin that states FLOWSTONE_API = "
-                f"{API_VERSION}, or another core",
-            )
-            return
-        manager.register(plugin, name=report.name)
-        for misfit in _misfits(manager, plugin):
-            report.fault(f"its hooks do not fit: {misfit}")
-        if report.status != "ok":
-            manager.unregister(name=report.name)
-    except KeyboardInterrupt:
-        raise
+            hint = f"install one that states FLOWSTONE_API = {API_VERSION}, or another core"
+            return _Look({}, [f"it states {states}, this core has API {API_VERSION}"], hint)
+        manager = _manager()
+        manager.register(plugin, name=name)
+        misfits = [f"its hooks do not fit: {misfit}" for misfit in _misfits(manager, plugin)]
+        callers = manager.get_hookcallers(plugin) or ()
+        hooks = {caller.name: caller.get_hookimpls()[0].function for caller in callers}
+        return _Look(hooks, misfits)
     except BaseException as error:  # noqa: BLE001 - a plugin's attributes are foreign code too
-        report.fault(f"its hooks do not fit: {' '.join(describe(error).split())}")
+        return _Look({}, [f"its hooks do not fit: {' '.join(describe(error).split())}"])
 
 
 def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
@@ -172,7 +207,7 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
     """
     callers = {caller.name: caller for caller in manager.get_hookcallers(plugin) or ()}
     for name, caller in callers.items():
-        own = [each for each in caller.get_hookimpls() if each.plugin is plugin]
+        own = caller.get_hookimpls()
         if not caller.has_spec() and not all(each.optionalhook for each in own):
             known = (each for each in vars(hookspecs) if each.startswith(f"{PROJECT}_"))
             yield f"there is no hook {name!r}, {did_you_mean(name, known)}".rstrip(", ")
@@ -190,7 +225,9 @@ def _is_deferred(function: Callable[..., object]) -> bool:
     )
 
 
-def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) -> Plugins:
+def _provided(
+    manager: pluggy.PluginManager, reports: Sequence[PluginReport], deadline: Deadline
+) -> Plugins:
     sensors: defaultdict[str, list[Provided]] = defaultdict(list)
     triggers: defaultdict[str, list[Provided]] = defaultdict(list)
     engines: defaultdict[str, list[Provided]] = defaultdict(list)
@@ -202,7 +239,7 @@ def _provided(manager: pluggy.PluginManager, reports: Sequence[PluginReport]) ->
             for each in caller.get_hookimpls()
             if each.plugin_name == name
         }
-        provision = provide(hooks)
+        provision = provide(hooks, deadline)
         for problem in provision.problems:
             report.fault(problem)
         report.watches = tuple(sorted(hooks.keys() - _PROVIDING))

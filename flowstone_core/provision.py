@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from flowstone_core.asset import NAME
+from flowstone_core.deadline import Deadline
 from flowstone_core.declaration import AnySensor, is_sensor_class
 from flowstone_core.engine import Engine
 from flowstone_core.errors import describe, printable
@@ -52,21 +54,25 @@ class Provision:
     problems: list[str] = field(default_factory=list)
 
 
-def provide(hooks: Mapping[str, Callable[[], object]]) -> Provision:
+def provide(
+    hooks: Mapping[str, Callable[[], object]], deadline: Deadline | None = None
+) -> Provision:
     """Call the providing hooks of one plugin; whatever they do is contained.
 
     Args:
         hooks: Those that it implements, by name.
+        deadline: Each hook has this long.
 
     Raises:
         KeyboardInterrupt: If somebody does not want to wait for a hook.
     """
     provision = Provision()
+    ask = partial(_ask, deadline)
     if hook := hooks.get("flowstone_sensors"):
-        provision.sensors, problems = _ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
+        provision.sensors, problems = ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
         provision.problems += problems
     if hook := hooks.get("flowstone_triggers"):
-        found, problems = _ask("flowstone_triggers", hook, is_trigger_class, _NO_TRIGGER)
+        found, problems = ask("flowstone_triggers", hook, is_trigger_class, _NO_TRIGGER)
         provision.problems += problems
         for name in sorted(found.keys() & RESERVED):
             del found[name]
@@ -75,17 +81,20 @@ def provide(hooks: Mapping[str, Callable[[], object]]) -> Provision:
             )
         provision.triggers = found
     if hook := hooks.get("flowstone_engines"):
-        provision.engines, problems = _ask("flowstone_engines", hook, is_engine_class, _NO_ENGINE)
+        provision.engines, problems = ask("flowstone_engines", hook, is_engine_class, _NO_ENGINE)
         provision.problems += problems
     return provision
 
 
-def provide_commands(hook: Callable[[], object], kind: type[click.Command]) -> Provision:
+def provide_commands(
+    hook: Callable[[], object], kind: type[click.Command], deadline: Deadline | None = None
+) -> Provision:
     """Call one plugin's hook ``flowstone_commands``; whatever it does is contained.
 
     Args:
         hook: Its implementation.
         kind: click's class, from whoever has imported it: nothing else here needs it.
+        deadline: The hook has this long.
 
     Raises:
         KeyboardInterrupt: If somebody does not want to wait for the hook.
@@ -94,7 +103,7 @@ def provide_commands(hook: Callable[[], object], kind: type[click.Command]) -> P
     def fits(value: object) -> TypeGuard[click.Command]:
         return isinstance(value, kind)
 
-    found, problems = _ask("flowstone_commands", hook, fits, "no click command")
+    found, problems = _ask(deadline, "flowstone_commands", hook, fits, "no click command")
     return Provision(commands=found, problems=problems)
 
 
@@ -115,6 +124,18 @@ def is_engine_class(value: object) -> TypeGuard[type[Engine]]:
 
 
 def _ask(
+    deadline: Deadline | None,
+    hook: str,
+    call: Callable[[], object],
+    fits: Callable[[object], TypeGuard[T]],
+    misfit: str,
+) -> tuple[dict[str, T], list[str]]:
+    deadline = deadline or Deadline()
+    answer = deadline.call(lambda: _answer(hook, call, fits, misfit))
+    return ({}, [f"{hook}: {deadline.passed}"]) if answer is None else answer
+
+
+def _answer(
     hook: str, call: Callable[[], object], fits: Callable[[object], TypeGuard[T]], misfit: str
 ) -> tuple[dict[str, T], list[str]]:
     found: dict[str, T] = {}
@@ -131,8 +152,6 @@ def _ask(
                 problems.append(f"{hook}: {name!r} is {_shown(value)}, {misfit}")
             else:
                 found[name] = value
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
         problems.append(f"{hook} raised {describe(error)}")
     return found, problems

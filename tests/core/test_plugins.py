@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
+from typing import cast
 
 import click
 import pytest
 
+from flowstone_core.deadline import Deadline
 from flowstone_core.entry_point import DISABLE_VARIABLE, PluginReport
 from flowstone_core.local import LocalEngine
 from flowstone_core.plugins import Plugins, discover
+from flowstone_core.testing import FakeClock
 
+PATIENCE = 60
 API = "from flowstone_core import *\nfrom flowstone_core import hookimpl\nFLOWSTONE_API = 1\n"
 SENSORS = API + dedent(
     """
     @function_sensor()
     def still(state):
         return NotTriggered(state)
+
+    def interrupt():
+        raise KeyboardInterrupt
 
     @hookimpl
     def flowstone_sensors():
@@ -171,6 +182,7 @@ def test_plugins_that_nobody_looked_for_watch_nothing() -> None:
     [
         ("import sys; sys.exit('bye')", "it cannot be imported: SystemExit: bye"),
         ("raise BaseException('odd')", "it cannot be imported: BaseException: odd"),
+        ("raise KeyboardInterrupt", "it cannot be imported: KeyboardInterrupt"),
         ("raise AssertionError('no')", "it cannot be imported: AssertionError: no"),
         ("raise OSError(28, 'full')", "it cannot be imported: OSError: [Errno 28] full"),
         ("1 +", "it cannot be imported: SyntaxError: invalid syntax (toy.py, line 1)"),
@@ -180,25 +192,19 @@ def test_plugins_that_nobody_looked_for_watch_nothing() -> None:
         ),
     ],
 )
-def test_what_does_not_import_is_reported(site: Site, source: str, cause: str) -> None:
+def test_P12_what_does_not_import_is_reported(site: Site, source: str, cause: str) -> None:
     assert broken(site, source) == cause
 
 
-def test_a_missing_module_is_named(site: Site) -> None:
+def test_P12_a_missing_module_is_named(site: Site) -> None:
     error = broken(site, "import nothing_of_that_name")
     assert error.endswith("ModuleNotFoundError: No module named 'nothing_of_that_name'")
     hint = report(discover(), "toy").hint
     assert hint == "install what provides the module 'nothing_of_that_name'"
 
 
-def test_who_does_not_want_to_wait_for_an_import_need_not(site: Site) -> None:
-    site.install("toys", toy="raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        discover()
-
-
 @pytest.mark.parametrize("value", ["shelf:nothing", "not a reference!", "", "shelf:toys.lid"])
-def test_an_entry_point_that_names_nothing_is_reported(site: Site, value: str) -> None:
+def test_P12_an_entry_point_that_names_nothing_is_reported(site: Site, value: str) -> None:
     site.module("shelf", "toys = 1\n")
     site.metadata("toys", "2.5", f"[flowstone]\ntoy = {value}\n")
     found = report(discover(), "toy")
@@ -218,7 +224,7 @@ def test_an_entry_point_that_names_nothing_is_reported(site: Site, value: str) -
         (f"FLOWSTONE_API = '{'x' * 100}'", f"it states API '{'x' * 39}, this core has API 1"),
     ],
 )
-def test_a_plugin_for_another_core_is_refused(site: Site, states: str, said: str) -> None:
+def test_P15_a_plugin_for_another_core_is_refused(site: Site, states: str, said: str) -> None:
     assert broken(site, states) == said
 
 
@@ -251,13 +257,13 @@ def test_a_plugin_for_another_core_is_refused(site: Site, states: str, said: str
         ),
     ],
 )
-def test_a_hook_that_does_not_fit_is_refused(site: Site, hooks: str, said: str) -> None:
+def test_P13_a_hook_that_does_not_fit_is_refused(site: Site, hooks: str, said: str) -> None:
     sound = "\n@hookimpl\ndef flowstone_runner_started(runner): pass\n"
     assert broken(site, f"{API}@hookimpl\n{hooks}\n{sound}") == f"its hooks do not fit: {said}"
     assert discover().watchers("flowstone_runner_started") == []
 
 
-def test_all_hooks_that_do_not_fit_are_named_at_once(site: Site) -> None:
+def test_P13_all_hooks_that_do_not_fit_are_named_at_once(site: Site) -> None:
     error = broken(
         site,
         API + "@hookimpl\ndef flow(): pass\n@hookimpl\ndef stone(): pass\n@hookimpl\n"
@@ -271,22 +277,42 @@ def test_a_hook_of_a_later_core_may_be_marked_optional(site: Site) -> None:
     assert report(discover(), "toy").status == "ok"
 
 
-def test_a_wrong_signature_names_the_hook_and_the_argument(site: Site) -> None:
+def test_P13_a_wrong_signature_names_the_hook_and_the_argument(site: Site) -> None:
     error = broken(site, API + "@hookimpl\ndef flowstone_triggered(event, registry): pass\n")
     assert "flowstone_triggered(event, registry)" in error
     assert "Argument(s) {'registry'}" in error
     assert "\n" not in error
 
 
-def test_a_plugin_that_cannot_be_looked_at_is_reported(site: Site) -> None:
-    error = broken(site, "def __getattr__(name): raise SystemExit('do not look')")
-    assert error == "its hooks do not fit: SystemExit: do not look"
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])
+def test_a_plugin_that_cannot_be_looked_at_is_reported(site: Site, kind: str) -> None:
+    error = broken(site, f"def __getattr__(name): raise {kind}('do not look')")
+    assert error == f"its hooks do not fit: {kind}: do not look"
 
 
-def test_who_does_not_want_to_wait_for_a_look_at_a_plugin_need_not(site: Site) -> None:
-    site.install("toys", toy="def __getattr__(name): raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        discover()
+def test_a_plugin_is_looked_at_once(site: Site) -> None:
+    site.module(
+        "shelf",
+        API
+        + """
+class Toys:
+    FLOWSTONE_API = 1
+    looks = 0
+
+    @hookimpl
+    def flowstone_tick_finished(self, tick):
+        return tick
+
+    @property
+    def shy(self):
+        Toys.looks += 1
+        assert Toys.looks == 1
+
+toys = Toys()
+""",
+    )
+    site.metadata("toys", "1.0", "[flowstone]\ntoy = shelf:toys\n")
+    assert report(discover(), "toy").status == "ok"
 
 
 def test_the_same_module_under_two_names_is_registered_once(site: Site) -> None:
@@ -309,6 +335,7 @@ def test_the_same_module_under_two_names_is_registered_once(site: Site) -> None:
         ("None", "flowstone_sensors returned a value of type NoneType; it must return a mapping"),
         ("{}[1]", "flowstone_sensors raised KeyError: 1"),
         ("exit('none today')", "flowstone_sensors raised SystemExit: none today"),
+        ("interrupt()", "flowstone_sensors raised KeyboardInterrupt"),
         (
             "{'a': dict}",
             (
@@ -370,17 +397,141 @@ def test_what_is_sound_of_a_broken_plugin_is_provided(site: Site) -> None:
     assert report(plugins, "toy").sensors == ("good",)
 
 
-def test_who_does_not_want_to_wait_for_a_hook_need_not(site: Site) -> None:
-    hook = "@hookimpl\ndef flowstone_sensors(): raise KeyboardInterrupt\n"
-    site.install("toys", toy=API + hook)
+# -- what hangs ------------------------------------------------------------------------------
+
+
+class Swamp:
+    """Where a plugin that imports it gets stuck; its clock goes past any deadline meanwhile."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.threads: list[threading.Thread] = []
+        self.dry = threading.Event()
+
+    def enter(self) -> None:
+        self.threads.append(threading.current_thread())
+        self._clock.wait_for_sleepers()
+        self._clock.advance(30)
+        assert self.dry.wait(PATIENCE)
+
+    def leave(self) -> None:
+        self.dry.set()
+        for thread in self.threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def swamp(fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swamp]:
+    swamp = Swamp(fake_clock)
+    monkeypatch.setitem(sys.modules, "swamp", cast("ModuleType", swamp))
+    yield swamp
+    swamp.leave()
+
+
+HANGS = {
+    "import": (
+        "import swamp\nswamp.enter()\n" + SENSORS.format(names="{'a': still}"),
+        "it cannot be imported: it did not come back within 30 s",
+    ),
+    "look": (
+        "import swamp\ndef __getattr__(name): swamp.enter()\n",
+        "its hooks cannot be looked at: it did not come back within 30 s",
+    ),
+    "hook": (
+        API + "import swamp\n@hookimpl\ndef flowstone_sensors(): swamp.enter()\n",
+        "flowstone_sensors: it did not come back within 30 s",
+    ),
+    "what a hook returns": (
+        API
+        + dedent(
+            """
+            import swamp
+            class Slow(dict):
+                def items(self): swamp.enter()
+            @hookimpl
+            def flowstone_triggers(): return Slow()
+            """
+        ),
+        "flowstone_triggers: it did not come back within 30 s",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "said"), HANGS.values(), ids=HANGS)
+def test_P12_a_plugin_that_hangs_is_named_and_the_others_are_there(
+    site: Site, swamp: Swamp, fake_clock: FakeClock, source: str, said: str
+) -> None:
+    site.install("toys", "2.5", toy=source)
+    site.install("neighbours", neighbour=SENSORS.format(names="{'near': still}"))
+    plugins = discover(deadline=Deadline(clock=fake_clock))
+    found = report(plugins, "toy")
+    assert (found.distribution, found.version, found.status) == ("toys", "2.5", "broken")
+    assert found.error == said
+    assert report(plugins, "neighbour").sensors == ("near",)
+    (thread,) = swamp.threads
+    assert thread.is_alive()
+    assert thread.daemon
+
+
+def test_P12_what_a_hung_import_does_when_it_ends_after_all_changes_nothing(
+    site: Site, swamp: Swamp, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.install("toys", "2.5", toy=HANGS["import"][0])
+    plugins = discover(deadline=Deadline(clock=fake_clock))
+    before = replace(report(plugins, "toy"))
+    assert before.hint == "if you do not need it: FLOWSTONE_DISABLE_PLUGINS=toy"
+    assert caplog.messages == [
+        "plugin 'toy' of toys 2.5 is waited for no longer: its import has not ended"
+    ]
+    swamp.leave()
+    assert sys.modules["toy"].still, "it is there now"
+    assert report(plugins, "toy") == before
+    assert "a" not in plugins.sensors
+
+
+def test_P12_a_command_that_hangs_hides_no_other(
+    site: Site, swamp: Swamp, fake_clock: FakeClock
+) -> None:
+    hangs = API + "import swamp\n@hookimpl\ndef flowstone_commands(): swamp.enter()\n"
+    site.install("ants", ant=hangs)
+    site.install("bees", bee=COMMANDS.format(commands="{'wave': greet}"))
+    commands, problems = discover().commands(Deadline(clock=fake_clock))
+    assert list(commands) == ["wave"]
+    assert problems == ["plugin 'ant': flowstone_commands: it did not come back within 30 s"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{}",
+        "def __getattr__(name):\n    {}",
+        API + "@hookimpl\ndef flowstone_sensors():\n    {}",
+    ],
+    ids=["import", "look", "hook"],
+)
+def test_P12_who_does_not_want_to_wait_for_a_plugin_need_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    let_go = threading.Event()
+
+    def wait_for_ctrl_c() -> None:
+        signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGINT)
+        assert let_go.wait(PATIENCE)
+
+    monkeypatch.setattr(site, "wait_for_ctrl_c", wait_for_ctrl_c, raising=False)
+    monkeypatch.setitem(sys.modules, "site_of_test", cast("ModuleType", site))
+    call = "__import__('site_of_test').wait_for_ctrl_c()"
+    site.install("toys", toy=source.format(call))
     with pytest.raises(KeyboardInterrupt):
         discover()
+    let_go.set()
 
 
 # -- names taken twice -----------------------------------------------------------------------
 
 
-def test_a_sensor_that_two_provide_is_nobodys(site: Site) -> None:
+def test_P14_a_sensor_that_two_provide_is_nobodys(site: Site) -> None:
     site.install("ants", "1.1", ant=SENSORS.format(names="{'shared': still, 'own': still}"))
     site.install("bees", "2.2", bee=SENSORS.format(names="{'shared': still, 'other': still}"))
     plugins = discover()
@@ -396,7 +547,7 @@ def test_a_sensor_that_two_provide_is_nobodys(site: Site) -> None:
         assert found.hint == "uninstall one of them, or disable it by FLOWSTONE_DISABLE_PLUGINS"
 
 
-def test_the_engine_of_the_core_cannot_be_displaced(site: Site) -> None:
+def test_P14_the_engine_of_the_core_cannot_be_displaced(site: Site) -> None:
     hook = """
 from flowstone_core.local import LocalEngine
 @hookimpl
@@ -412,7 +563,7 @@ def flowstone_engines():
     assert report(plugins, "toy").engines == ("turbo",)
 
 
-def test_a_name_that_two_distributions_take_is_nobodys(site: Site) -> None:
+def test_P14_a_name_that_two_distributions_take_is_nobodys(site: Site) -> None:
     site.install("ants", "1.1", ants__twin=SENSORS.format(names="{'a': still}"))
     site.install("bees", "2.2", bees__twin=SENSORS.format(names="{'b': still}"))
     plugins = discover()
@@ -437,7 +588,7 @@ def test_a_name_that_two_take_by_the_same_module_is_nobodys(site: Site) -> None:
     assert report(plugins, "twin", "ants").status == "ok"
 
 
-def test_the_name_of_the_cores_plugin_cannot_be_taken_away(site: Site) -> None:
+def test_P14_the_name_of_the_cores_plugin_cannot_be_taken_away(site: Site) -> None:
     site.install("toys", builtin=SENSORS.format(names="{'a': still}"))
     plugins = discover()
     assert "local" in plugins.engines
@@ -482,7 +633,7 @@ def test_a_plugin_is_disabled_by_its_name_or_its_distributions(
 
 
 @pytest.mark.parametrize("text", [b"[flowstone]\nno equals sign\n", b"\xff\xfe\x00"])
-def test_metadata_that_cannot_be_read_is_reported(site: Site, text: bytes) -> None:
+def test_P16_metadata_that_cannot_be_read_is_reported(site: Site, text: bytes) -> None:
     site.install("neighbours", neighbour=SENSORS.format(names="{'near': still}"))
     site.metadata("toys", "2.5", text)
     plugins = discover()
@@ -493,7 +644,7 @@ def test_metadata_that_cannot_be_read_is_reported(site: Site, text: bytes) -> No
     assert "near" in plugins.sensors
 
 
-def test_a_distribution_without_metadata_is_unknown(site: Site) -> None:
+def test_P16_a_distribution_without_metadata_is_unknown(site: Site) -> None:
     for name in ("toys", "games"):
         site.module(name, SENSORS.format(names=f"{{'{name}': still}}"))
         info = site.metadata(name, "1.0", f"[flowstone]\n{name} = {name}\n")
@@ -503,7 +654,7 @@ def test_a_distribution_without_metadata_is_unknown(site: Site) -> None:
     assert report(plugins, "games") == PluginReport("games", "?", "?", sensors=("games",))
 
 
-def test_a_distribution_whose_metadata_cannot_be_read_is_unknown(site: Site) -> None:
+def test_P16_a_distribution_whose_metadata_cannot_be_read_is_unknown(site: Site) -> None:
     site.module("toys", SENSORS.format(names="{'a': still}"))
     info = site.metadata("toys", "1.0", "[flowstone]\ntoy = toys\n")
     (info / "METADATA").write_bytes(b"Name: \xff")

@@ -107,7 +107,9 @@ def test_what_is_no_mapping_is_refused_whole(returned: object) -> None:
     assert (provision.sensors, provision.problems) == ({}, [said])
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit("no"), GeneratorExit("no")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit("no"), GeneratorExit("no"), KeyboardInterrupt("no")]
+)
 def test_what_a_hook_raises_harms_no_other_hook(error: BaseException) -> None:
     hooks = {"flowstone_sensors": fail(error), "flowstone_engines": lambda: {"whole": Whole}}
     provision = provide(hooks)
@@ -149,13 +151,6 @@ def test_commands_are_asked_for_alone() -> None:
     assert provision.commands == {"greet": greet}
     said = f"flowstone_commands: 'shout' is {print!r}, no click command"
     assert provision.problems == [said]
-
-
-def test_who_does_not_want_to_wait_for_a_hook_need_not() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        provide({"flowstone_sensors": fail(KeyboardInterrupt())})
-    with pytest.raises(KeyboardInterrupt):
-        provide_commands(fail(KeyboardInterrupt()), click.Command)
 
 
 def test_the_owner_is_named_for_messages() -> None:
