@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowstone_core.testing.contract import SensorContract as SensorContract
     from flowstone_core.testing.crash_point import CrashPoint as CrashPoint
     from flowstone_core.testing.fake_clock import FakeClock as FakeClock
+    from flowstone_core.testing.leaks import assert_no_leaks as assert_no_leaks
     from flowstone_core.testing.scripted_sensor import Script as Script
     from flowstone_core.testing.scripted_sensor import ScriptedSensor as ScriptedSensor
 
@@ -22,6 +23,7 @@ _HOMES = {
     "Script": "testing.scripted_sensor",
     "ScriptedSensor": "testing.scripted_sensor",
     "SensorContract": "testing.contract",
+    "assert_no_leaks": "testing.leaks",
     "settings_table": "manual",
 }
 

@@ -8,9 +8,9 @@ import pytest
 
 from flowstone_core.declaration import AnySensor
 from flowstone_core.testing.contract.finding import Finding, check, told
-from flowstone_core.testing.contract.leftovers import Holdings, left_behind
 from flowstone_core.testing.contract.terms import Terms
 from flowstone_core.testing.contract.wallclock import reads
+from flowstone_core.testing.leaks import Holdings, left_behind
 
 
 class Parting(Terms):

@@ -90,3 +90,8 @@ def test_a_test_that_is_overridden_stands_for_itself(run, tmp_path):
     assert "who overrides a test says what is right" in said
     assert "seen: 'something else' was not found after it was made; the last that it" in said
     assert "2 failed" in said
+
+
+def test_the_page_s_other_tests_pass(run):
+    said = run("test_closes.py")
+    assert "1 passed" in said, said
