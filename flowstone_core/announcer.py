@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 from flowstone_core.event import StoredEvent
@@ -63,6 +64,12 @@ class Announcer:
         logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
         self._watch(tick)
         self._observers.tell("flowstone_tick_finished", tick=tick)
+
+    def stale(self, sensor: str, since: datetime) -> None:
+        """Say that a sensor has had no good poll for too long."""
+        extra = {"sensor": sensor, "since": since}
+        logger.warning("stale: no good poll for too long", extra=extra)
+        self._observers.tell("flowstone_sensor_stale", sensor=sensor, since=since)
 
     def event(self, event: StoredEvent) -> None:
         """Say that an event was committed."""

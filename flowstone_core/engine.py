@@ -24,6 +24,7 @@ class RunnerInfo:
             still lives; opaque.
         lease_until: It must be heard of before this moment, or its work is taken over.
         stopped_at: When it stopped in good order; None while it runs, or if it was killed.
+        stuck_threads: How many of its threads are left behind in calls that do not come back.
     """
 
     id: str
@@ -34,6 +35,7 @@ class RunnerInfo:
     started_at: datetime
     lease_until: datetime
     stopped_at: datetime | None = None
+    stuck_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,11 @@ class Engine(ABC):
 
     def __init__(self, setup: EngineSetup) -> None:
         self.setup = setup
+
+    @property
+    def stuck(self) -> int:
+        """How many threads are left behind in asset functions that do not come back."""
+        return 0
 
     @abstractmethod
     def start(self) -> None:

@@ -35,6 +35,13 @@ _SCHEDULE_HEALTH = {
     ScheduleHealth.ENDED: "Nothing is to come.",
     ScheduleHealth.OK: "It fires as it should.",
 }
+_POLLED = {
+    SensorHealth.OK,
+    SensorHealth.NEW,
+    SensorHealth.FAILING,
+    SensorHealth.STALE,
+    SensorHealth.QUARANTINED,
+}
 _HOW_LATE = timedelta(seconds=5)
 
 
@@ -125,6 +132,8 @@ def _sensor(
         yield f"{failed}, {limit} or more: it is quarantined, and tried once an hour."
     elif status.health is SensorHealth.FAILING:
         yield f"{failed}, and backs off."
+    elif status.health is SensorHealth.STALE:
+        yield f"It is stale: it has had no good poll since {_at(status.stale_since)}."
     else:
         yield _SENSOR_HEALTH[status.health].format(name=status.name)
     if status.last_error and status.health is not SensorHealth.OK:
@@ -147,8 +156,7 @@ def _sensor(
 
 
 def _polled_by(status: SensorStatus, runners: Sequence[RunnerInfo], now: datetime) -> Iterator[str]:
-    polled = {SensorHealth.OK, SensorHealth.NEW, SensorHealth.FAILING, SensorHealth.QUARANTINED}
-    if status.health not in polled:
+    if status.health not in _POLLED:
         return
     yield _owner(status.owner, runners, "polls")
     if status.not_before is not None and status.not_before > now:

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -37,6 +38,7 @@ class Heartbeat:
     Attributes:
         runner: This process, as the store knows it.
         outage: Whether the store can be used; it ends with a beat at the latest.
+        count_stuck: Says how many threads of this process are left behind; told with each beat.
     """
 
     def __init__(self, store: Store, clock: Clock, lease: timedelta) -> None:
@@ -45,6 +47,7 @@ class Heartbeat:
         self._lease = lease
         self._waker = clock.waker()
         self._stopping = False
+        self.count_stuck: Callable[[], int] = lambda: 0
         self.outage = Outage()
         self.outage.listen(self._waker.set)
         self._thread = threading.Thread(target=self._run, name="flowstone-heartbeat", daemon=True)
@@ -73,7 +76,8 @@ class Heartbeat:
         """Renew the lease once; a runner that was taken for dead registers again."""
         now = self._clock.now()
         try:
-            if not self._store.renew_runner(self.runner.id, now + self._lease):
+            stuck = self.count_stuck()
+            if not self._store.renew_runner(self.runner.id, now + self._lease, stuck):
                 logger.warning("this runner was taken for dead; it begins anew")
                 self._store.register_runner(self._renewed())
             self.outage.end()

@@ -65,6 +65,11 @@ class LocalEngine(Engine):
         self._alarms: set[Waker] = {self._alarm}
         self._thread = threading.Thread(target=self._run, name="flowstone-engine", daemon=True)
 
+    @property
+    def stuck(self) -> int:
+        """See `Engine.stuck`."""
+        return self._pool.stuck
+
     def start(self) -> None:
         """Begin to claim, in a thread of its own; returns at once."""
         self._thread.start()

@@ -21,6 +21,7 @@ from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
 from flowstone_core.committer import Committer, Verdict
 from flowstone_core.declaration import SensorDeclaration
+from flowstone_core.freshness import Freshness
 from flowstone_core.outage import Outage
 from flowstone_core.pool import Pool
 from flowstone_core.redaction import Redactor
@@ -93,6 +94,7 @@ class Runner:
             self._on_result,
             self._on_verdict,
         )
+        self._freshness = Freshness(store, runner_id, clock, announcer, self._outage)
         sensor_workers = [
             SensorWorker(declaration, assets, clock, redact)
             for declaration in sensors.values()
@@ -218,6 +220,7 @@ class Runner:
             StoreError: If the store cannot be used.
         """
         self._roster.look()
+        self._freshness.look()
 
     def stop(self, grace: timedelta) -> bool:
         """Poll no more; wait for what runs, commit it, and have the sensors clean up.
@@ -306,6 +309,8 @@ class Runner:
     # -- called in other threads --------------------------------------------------------------
 
     def _on_decided(self, worker: Worker, decision: AnyDecision, holds: int) -> None:
+        if isinstance(worker, SensorWorker):
+            self._freshness.note(worker, good=decision.outcome.good)
         if not decision.commits:
             self._over(worker, holds, self._wait(decision))
             return
@@ -324,6 +329,7 @@ class Runner:
     def _adopt_sensor(self, worker: Worker, memory: SensorMemory) -> None:
         assert isinstance(worker, SensorWorker)  # noqa: S101 - for the type checker
         worker.memory = memory
+        worker.good_at = self._clock.now()
         self._adopt(worker)
 
     def _on_schedule(self, _: str, record: ScheduleRecord) -> None:
@@ -342,6 +348,7 @@ class Runner:
             worker.owned = False
 
     def _on_look(self) -> None:
+        self._freshness.look()
         # The scheduler compares the clocks whenever it is awake.
         self._waker.set()
 

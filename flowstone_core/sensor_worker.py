@@ -43,7 +43,10 @@ class SensorWorker(Worker):
         settings = declaration.settings
         super().__init__("sensor", declaration.name, settings.deadline.total_seconds())
         self.every = settings.every.total_seconds()
+        self.stale_after = settings.stale_after or 3 * settings.every
         self.memory = SensorMemory()
+        self.good_at = clock.now()
+        """When its last good poll ended, or when this runner began to poll it."""
         self._clock = clock
         self._rules = TickRules(
             declaration.name,

@@ -81,6 +81,9 @@ class SensorSettings(BaseModel):
     quarantine_after: Annotated[int, Field(ge=1)] = Field(
         10, description="after so many failures in a row, one try an hour"
     )
+    stale_after: PositiveDuration | None = Field(
+        None, description="no good poll for so long, and it shows as stale; 3 x every by default"
+    )
     first_poll: Literal["fire", "baseline"] = Field(
         "fire", description="fire for what already exists, or record it and fire nothing"
     )

@@ -28,6 +28,8 @@ class SensorHealth(StrEnum):
     """It said that no retry helps; it waits for a reset."""
     QUARANTINED = "quarantined"
     """Failed so often in a row that it is tried once an hour."""
+    STALE = "stale"
+    """No good poll for its ``stale_after``."""
     FAILING = "failing"
     NEW = "new"
     """Not polled yet."""
@@ -46,6 +48,7 @@ class SensorStatus:
         not_before: When it is polled next at the earliest, if it backs off.
         last_tick_at: The last tick that was not quiet.
         owner: The id of the runner that ticks it.
+        stale_since: When its last good poll ended, or its runner began, if that is too long ago.
     """
 
     name: str
@@ -60,6 +63,7 @@ class SensorStatus:
     last_outcome: TickOutcome | None = None
     last_error: str | None = None
     owner: str | None = None
+    stale_since: datetime | None = None
 
 
 class ScheduleHealth(StrEnum):
@@ -162,6 +166,7 @@ def sensor_status(
         last_outcome=record.last_outcome if record else None,
         last_error=record.last_error if record else None,
         owner=record.owner if record else None,
+        stale_since=record.stale_since if record else None,
     )
 
 
@@ -178,6 +183,8 @@ def _health(declaration: SensorDeclaration | None, record: SensorRecord | None) 
         return SensorHealth.BROKEN
     if record.memory.failures >= declaration.settings.quarantine_after:
         return SensorHealth.QUARANTINED
+    if record.stale_since is not None:
+        return SensorHealth.STALE
     if record.memory.failures:
         return SensorHealth.FAILING
     return SensorHealth.OK if record.memory.polled else SensorHealth.NEW

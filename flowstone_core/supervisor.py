@@ -45,6 +45,7 @@ class Supervisor:
         self._observers = observers
         self._clock = clock
         self._grace = grace
+        heartbeat.count_stuck = lambda: runner.stuck + engine.stuck
         self._end = clock.waker()
         self._signalled = False
         self._lost: StoreLostError | None = None

@@ -71,8 +71,8 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
     """List sensors, those declared and those that only the store still knows.
 
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
-    last_tick_at, last_outcome, last_error, owner. The last tick is the last one that was not
-    quiet.
+    last_tick_at, last_outcome, last_error, owner, stale_since (when its last good poll ended, if
+    that is too long ago). The last tick is the last one that was not quiet.
     """
     rows = [
         asdict(sensor)

@@ -24,9 +24,10 @@ RUNNER_COLUMNS = {
     "version": "VERSION",
     "started_at": "SINCE",
     "lease_until": "LEASE UNTIL",
+    "stuck_threads": "STUCK",
 }
 
-UNWELL = {"failing", "broken", "quarantined"}
+UNWELL = {"failing", "stale", "broken", "quarantined"}
 
 
 @click.command()
@@ -39,7 +40,8 @@ def status(session: Session, *, as_json: bool) -> None:
     list' have all.
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
-    lease_until, stopped_at), sensors (as 'sensors list' has them), schedules (as 'schedules list'
+    lease_until, stopped_at, stuck_threads: how many of its threads are left behind in calls that
+    do not come back), sensors (as 'sensors list' has them), schedules (as 'schedules list'
     has them) and materializations (how many there are in each state).
     """
     flow = session.flow()

@@ -11,7 +11,7 @@ from flowstone_core.store import file
 from flowstone_core.store.database import Database
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision. Revisions are numbered in their order."""
 
 _alembic = threading.Lock()

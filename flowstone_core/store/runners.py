@@ -27,12 +27,14 @@ def register(connection: Connection, info: RunnerInfo) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def renew(connection: Connection, runner_id: str, lease_until: datetime) -> bool:
+def renew(
+    connection: Connection, runner_id: str, lease_until: datetime, stuck_threads: int
+) -> bool:
     """Extend a runner's lease; False if it is not known or has stopped."""
     renewed = connection.execute(
         update(_runners)
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
-        .values(lease_until=lease_until)
+        .values(lease_until=lease_until, stuck_threads=stuck_threads)
     )
     return renewed.rowcount == 1
 

@@ -96,6 +96,7 @@ runners = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("lease_until", UtcDateTime, nullable=False),
     Column("stopped_at", UtcDateTime),
+    Column("stuck_threads", Integer, nullable=False, server_default=text("0")),
 )
 
 sensors = Table(
@@ -116,6 +117,7 @@ sensors = Table(
     Column("last_outcome", String(20)),
     Column("last_good_at", UtcDateTime),
     Column("last_error", Text),
+    Column("stale_since", UtcDateTime),
     CheckConstraint("NOT paused OR owner IS NULL", "paused"),
     Index("ix_flowstone_sensors_owner", "owner"),
 )

@@ -31,6 +31,7 @@ class SensorRecord:
         last_outcome: What that tick came to.
         last_good_at: The end of the last one of these that was good.
         last_error: The error of the last of these; None if it had none.
+        stale_since: When its last good poll ended, if that was noticed to be too long ago.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SensorRecord:
     last_outcome: TickOutcome | None = None
     last_good_at: datetime | None = None
     last_error: str | None = None
+    stale_since: datetime | None = None
 
 
 def missing(connection: Connection, names: Iterable[str]) -> list[str]:
@@ -125,6 +127,14 @@ def set_paused(connection: Connection, name: str, *, paused: bool) -> SensorReco
     return _change(connection, name, {"paused": paused, "owner": None})
 
 
+def mark_stale(connection: Connection, name: str, owner: str, since: datetime) -> bool:
+    """Keep since when a sensor has had no good poll; False if there was nothing to write."""
+    statement = update(_sensors).where(
+        _sensors.c.name == name, _sensors.c.owner == owner, _sensors.c.stale_since.is_(None)
+    )
+    return connection.execute(statement.values(stale_since=since)).rowcount == 1
+
+
 def reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRecord:
     """Have a sensor begin anew; either way its history is kept."""
     record = _change(
@@ -138,6 +148,7 @@ def reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorReco
             "not_before": None,
             "broken": False,
             "owner": None,
+            "stale_since": None,
         },
     )
     if forget_keys:
@@ -174,4 +185,5 @@ def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
         last_outcome=None if row.last_outcome is None else TickOutcome(row.last_outcome),
         last_good_at=row.last_good_at,
         last_error=row.last_error,
+        stale_since=row.stale_since,
     )

@@ -108,9 +108,9 @@ class Store:
         """Make a runner known, or begin one anew that was taken for dead."""
         self._database.write(runners.register, info)
 
-    def renew_runner(self, runner_id: str, lease_until: datetime) -> bool:
+    def renew_runner(self, runner_id: str, lease_until: datetime, stuck_threads: int = 0) -> bool:
         """Extend a runner's lease; False if it is not known or has stopped."""
-        return self._database.write(runners.renew, runner_id, lease_until)
+        return self._database.write(runners.renew, runner_id, lease_until, stuck_threads)
 
     def stop_runner(self, runner_id: str, now: datetime) -> None:
         """Mark a runner as stopped and free its sensors and schedules."""
@@ -180,6 +180,14 @@ class Store:
             NotFoundError: If the store has not heard of it.
         """
         return self._database.write(sensors.set_paused, name, paused=False)
+
+    def mark_stale(self, name: str, owner: str, since: datetime) -> bool:
+        """Keep since when a sensor has had no good poll, until it has one.
+
+        Returns:
+            False if it is not the owner's any more, or is marked already: nothing was written.
+        """
+        return self._database.write(sensors.mark_stale, name, owner, since)
 
     def reset_sensor(
         self,

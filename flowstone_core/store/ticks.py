@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.event import StoredEvent
@@ -201,6 +201,12 @@ def _remember(connection: Connection, commits: Sequence[TickCommit]) -> None:
             last_error=bindparam("tick_error"),
             last_good_at=func.coalesce(
                 bindparam("good_at", type_=schema.UtcDateTime), _sensors.c.last_good_at
+            ),
+            stale_since=case(
+                (
+                    bindparam("good_at", type_=schema.UtcDateTime).is_(None),
+                    _sensors.c.stale_since,
+                ),
             ),
         )
     )

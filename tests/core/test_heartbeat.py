@@ -58,10 +58,10 @@ def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, c
 
 def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
     class Outage:
-        def renew_runner(self, runner_id, lease_until):
+        def renew_runner(self, *arguments):
             if self.on:
                 raise StoreUnavailableError("database is locked")
-            return store.renew_runner(runner_id, lease_until)
+            return store.renew_runner(*arguments)
 
     outage = Outage()
     heartbeat = Heartbeat(outage, fake_clock, LEASE)
@@ -73,6 +73,12 @@ def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
         "the store cannot be used: nothing is polled until it can",
         "the store can be used again: polling goes on",
     ]
+
+
+def test_a_beat_says_how_many_threads_are_stuck(heartbeat, store):
+    heartbeat.count_stuck = lambda: 3
+    heartbeat.beat()
+    assert [runner.stuck_threads for runner in store.runners()] == [3]
 
 
 def test_stopping_frees_what_it_owned_at_once(store, fake_clock):

@@ -16,6 +16,7 @@ def test_the_defaults_of_a_sensor():
         "quarantine_after": 10,
         "first_poll": "fire",
         "max_events": 1_000,
+        "stale_after": None,
         "enabled": True,
     }
 

@@ -234,7 +234,9 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
-    with pytest.raises(StoreError, match=r"no schema yet.*needs 0003 \(run: flowstone db upgrade"):
+    with pytest.raises(
+        StoreError, match=rf"no schema yet.*needs {migration.HEAD} \(run: flowstone db upgrade"
+    ):
         Store.open(empty_url)
     Store.open(empty_url, migrate=True).close()
     Store.open(empty_url).close()
@@ -248,7 +250,7 @@ def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
 
 def test_a_store_that_is_behind_is_named_with_both_revisions(own_store_url):
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '0000'")
-    with pytest.raises(StoreError, match=r"has schema revision 0000; .* needs 0003"):
+    with pytest.raises(StoreError, match=rf"has schema revision 0000; .* needs {migration.HEAD}"):
         Store.open(own_store_url, migrate=False)
 
 
@@ -293,7 +295,9 @@ def test_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tm
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '9999'")
     before = digests(tmp_path)
     for use in (Store.open, Store.upgrade):
-        with pytest.raises(StoreError, match=r"revision 9999; .* knows those up to 0003"):
+        with pytest.raises(
+            StoreError, match=rf"revision 9999; .* knows those up to {migration.HEAD}"
+        ):
             use(own_store_url)
     assert digests(tmp_path) == before
 
