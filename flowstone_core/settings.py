@@ -57,6 +57,12 @@ PositiveDuration: TypeAlias = Annotated[
 ]
 """A duration that is longer than nothing, and no longer than a year."""
 
+SHORTEST, LONGEST = timedelta(hours=1), timedelta(days=36_525)
+"""What is younger may still be in somebody's hands; a century is as good as for ever."""
+
+Age: TypeAlias = Annotated[Duration, _within(SHORTEST, LONGEST)]
+"""How old something has to be before it goes."""
+
 
 class SensorSettings(BaseModel):
     """The settings that every sensor has, whichever plugin it comes from."""
@@ -89,6 +95,9 @@ class SensorSettings(BaseModel):
     )
     max_events: Annotated[int, Field(ge=1, le=100_000)] = Field(
         1_000, description="events in one transaction; more are committed in several"
+    )
+    dedupe_for: Age = Field(
+        timedelta(days=90), description="how long an event's key is remembered; then it may recur"
     )
     enabled: bool = Field(default=True, description="whether it is polled at all")
 
@@ -213,3 +222,4 @@ class RunSettings(BaseModel):
     lease: Annotated[Duration, _within(timedelta(seconds=1), timedelta(hours=1))] = Field(
         timedelta(seconds=30), description="how long a runner that is not heard of keeps its work"
     )
+    retention: Age | None = Field(None, description="how long history is kept; for ever by default")

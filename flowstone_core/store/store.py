@@ -28,6 +28,7 @@ from flowstone_core.store import (
 from flowstone_core.store import line as materialization_line
 from flowstone_core.store.backfills import Backfills
 from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.pruning import Pruning
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
 from flowstone_core.store.ticks import Commit, TickResult
@@ -444,6 +445,14 @@ class Store:
     def backfills(self) -> Backfills:
         """What is remembered of backfills."""
         return Backfills(self._database)
+
+    def pruning(self, *, dry_run: bool = False) -> Pruning:
+        """Return what deletes old history, in many transactions.
+
+        Args:
+            dry_run: Whether it only says what it would delete.
+        """
+        return Pruning(self._database, dry_run=dry_run)
 
     # -- what engines call: see `MaterializationQueue` -------------------------------------------
 

@@ -17,6 +17,7 @@ def test_the_defaults_of_a_sensor():
         "first_poll": "fire",
         "max_events": 1_000,
         "stale_after": None,
+        "dedupe_for": timedelta(days=90),
         "enabled": True,
     }
 
@@ -31,6 +32,7 @@ def test_the_defaults_of_a_run():
         "asset_threads": 8,
         "grace": timedelta(seconds=30),
         "lease": timedelta(seconds=30),
+        "retention": None,
     }
 
 

@@ -1,0 +1,298 @@
+"""Pruning: history that is old goes, a few rows at a time.
+
+Each batch is a transaction of its own, so that other writers get their turn between two, and who
+stops after any batch leaves a store that is whole. What is old is looked for by number, oldest
+first, and the look ends at a page where nothing is old any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    not_,
+    select,
+    update,
+)
+
+from flowstone_core.store import schema
+from flowstone_core.store.database import Database
+from flowstone_core.store.expiry import (
+    Condition,
+    Expiry,
+    Memory,
+    asking,
+    is_forgettable,
+    is_latest,
+    is_referred_to,
+)
+
+BATCH = 500
+"""Rows in one transaction."""
+
+_rows = schema.materializations
+_events = schema.events
+_ticks = schema.ticks
+_attempts = schema.attempts
+_skips = schema.skips
+_backfills = schema.backfills
+_runners = schema.runners
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, or would be, and what was kept though it is old.
+
+    Attributes:
+        keys: Keys that were forgotten: they may occur again.
+        kept_events: Events that are kept because their keys are remembered.
+        kept_materializations: Those that are kept because each is the latest completed one of
+            its partition: it says that the partition is up to date.
+    """
+
+    events: int = 0
+    materializations: int = 0
+    attempts: int = 0
+    ticks: int = 0
+    skips: int = 0
+    backfills: int = 0
+    runners: int = 0
+    keys: int = 0
+    kept_events: int = 0
+    kept_materializations: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        names = (field.name for field in fields(self))
+        return Pruned(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+_Delete: TypeAlias = Callable[[Connection, Collection[int], Expiry], tuple[Pruned, bool]]
+
+
+class Pruning:
+    """Deletes what is old; from any thread, and by several processes at once if need be.
+
+    Each method yields what one step did, before the next one begins: whoever takes no more of
+    them has stopped it. Many steps only look.
+
+    Args:
+        database: The store's.
+        dry_run: Whether to say what would be deleted, and delete nothing.
+    """
+
+    def __init__(self, database: Database, *, dry_run: bool = False) -> None:
+        self._database = database
+        self._dry_run = dry_run
+
+    def forget(self, source: str, before: datetime) -> Iterator[Pruned]:
+        """Let the keys of a source's events that are older than a moment be used again."""
+        condition = is_forgettable(source, before)
+        if self._dry_run:
+            yield Pruned(keys=self._database.read(_count, _events, condition))
+            return
+        # Looked for first: most have none, and need no transaction that writes.
+        while found := self._database.read(_some, condition):
+            yield Pruned(keys=self._database.write(_forget, found))
+            if len(found) < BATCH:
+                return
+
+    def prune(self, before: datetime, memory: Memory) -> Iterator[Pruned]:
+        """Delete what ended before a moment and says nothing any more.
+
+        That is: events, unless their keys are remembered, or a backfill that is not finished
+        asked; their materializations with the attempts, unless an event stays, or it is the
+        latest completed one of its partition; ticks that no event refers to, with what they
+        skipped; finished backfills; runners that own nothing.
+        """
+        expiry = Expiry(before, memory, self._database.read(asking))
+        for page in self._pages(_rows, _rows.c.requested_at, _rows.c.finished_at, before):
+            found, kept = self._database.read(_look_at_materializations, page, expiry)
+            yield kept
+            yield from self._carry_out(found, _prune_materializations, page, expiry)
+        for page in self._pages(_ticks, _ticks.c.finished_at, _ticks.c.finished_at, before):
+            found = self._database.read(_look_at_ticks, page, expiry)
+            yield from self._carry_out(found, _prune_ticks, page, expiry)
+        columns = _backfills.c.created_at, _backfills.c.finished_at
+        for page in self._pages(_backfills, *columns, before):
+            yield from self._carry_out(Pruned(backfills=len(page)), _prune_backfills, page, expiry)
+        yield from self._runners(expiry)
+
+    def _carry_out(
+        self, found: Pruned, prune: _Delete, page: Collection[int], expiry: Expiry
+    ) -> Iterator[Pruned]:
+        """Delete what was found of a page, in as many batches as it takes."""
+        if self._dry_run or found == Pruned():
+            yield found
+            return
+        more = True
+        while more:
+            step, more = self._database.write(prune, page, expiry)
+            yield step
+
+    def _runners(self, expiry: Expiry) -> Iterator[Pruned]:
+        last: str | None = ""
+        while last is not None:
+            last, gone = self._database.read(_gone_runners, last, expiry)
+            if self._dry_run or not gone:
+                yield Pruned(runners=len(gone))
+            else:
+                condition = and_(_runners.c.id.in_(gone), expiry.is_gone())
+                yield Pruned(runners=self._database.write(_delete, _runners, condition))
+
+    def _pages(
+        self, table: Table, begun: Column[datetime], ended: Column[datetime], before: datetime
+    ) -> Iterator[list[int]]:
+        """Yield the numbers of what ended before a moment, page by page, oldest first.
+
+        It ends at a page of which nothing even began before: one row is not enough, since the
+        clock may have been wrong when that was written.
+        """
+        last: int | None = 0
+        while last is not None:
+            last, page = self._database.read(_page, table, begun, ended, last, before)
+            if page:
+                yield page
+
+
+def _page(
+    connection: Connection,
+    table: Table,
+    begun: Column[datetime],
+    ended: Column[datetime],
+    last: int,
+    before: datetime,
+) -> tuple[int | None, list[int]]:
+    """Return where the next page begins, and what is old of this one."""
+    query = select(table.c.id, begun.label("begun"), ended.label("ended"))
+    query = query.where(table.c.id > last).order_by(table.c.id).limit(BATCH)
+    rows = connection.execute(query).all()
+    old = [row.id for row in rows if row.ended is not None and row.ended < before]
+    goes_on = len(rows) == BATCH and any(row.begun < before for row in rows)
+    return rows[-1].id if goes_on else None, old
+
+
+def _some(connection: Connection, condition: Condition) -> list[int]:
+    return list(connection.scalars(select(_events.c.id).where(condition).limit(BATCH)))
+
+
+def _forget(connection: Connection, numbers: Collection[int]) -> int:
+    forgettable = and_(_events.c.id.in_(numbers), not_(_events.c.forgotten))
+    return connection.execute(update(_events).where(forgettable).values(forgotten=True)).rowcount
+
+
+def _look_at_materializations(
+    connection: Connection, page: Collection[int], expiry: Expiry
+) -> tuple[Pruned, Pruned]:
+    """Say what can be deleted of a page, and what is kept."""
+    free = not_(is_referred_to(expiry.stays()))
+    query = select(_rows.c.id, is_latest().label("latest"), free.label("free"))
+    rows = connection.execute(query.where(_rows.c.id.in_(page))).all()
+    going = [row.id for row in rows if row.free and not row.latest]
+    goes, held = func.count().filter(not_(expiry.stays())), func.count().filter(expiry.held())
+    events = select(goes, held).where(_events.c.materialization_id.in_(page))
+    gone, remembered = connection.execute(events).one()
+    attempts = _count(connection, _attempts, _attempts.c.materialization_id.in_(going))
+    return (
+        Pruned(events=gone, materializations=len(going), attempts=attempts),
+        Pruned(kept_events=remembered, kept_materializations=sum(row.latest for row in rows)),
+    )
+
+
+def _prune_materializations(
+    connection: Connection, page: Collection[int], expiry: Expiry
+) -> tuple[Pruned, bool]:
+    """Delete one batch of what can be deleted of a page; say whether there is more."""
+    # Locked: what an operator has made again meanwhile has not ended any more.
+    query = select(_rows.c.id).where(_rows.c.id.in_(page), expiry.ended()).order_by(_rows.c.id)
+    ended = connection.scalars(query.with_for_update(skip_locked=True)).all()
+    asked = select(_events.c.id).where(_events.c.materialization_id.in_(ended))
+    going = asked.where(not_(expiry.stays())).limit(BATCH)
+    events = _delete(connection, _events, _events.c.id.in_(going))
+    if events == BATCH:
+        return Pruned(events=events), True
+    free = and_(_rows.c.id.in_(ended), not_(is_referred_to()), not_(is_latest()))
+    link = _attempts.c.materialization_id
+    rows, attempts, more = _delete_with(connection, _rows, free, link, BATCH - events)
+    return Pruned(events=events, materializations=rows, attempts=attempts), more
+
+
+def _look_at_ticks(connection: Connection, page: Collection[int], expiry: Expiry) -> Pruned:
+    """Say what can be deleted of a page once those events are gone that go."""
+    query = select(_ticks.c.id).where(_ticks.c.id.in_(page), expiry.frees_tick())
+    going = connection.scalars(query).all()
+    return Pruned(ticks=len(going), skips=_count(connection, _skips, _skips.c.tick_id.in_(going)))
+
+
+def _prune_ticks(
+    connection: Connection,
+    page: Collection[int],
+    expiry: Expiry,  # noqa: ARG001 - as for the others
+) -> tuple[Pruned, bool]:
+    free = and_(_ticks.c.id.in_(page), not_(exists().where(_events.c.tick_id == _ticks.c.id)))
+    rows, skips, more = _delete_with(connection, _ticks, free, _skips.c.tick_id, BATCH)
+    return Pruned(ticks=rows, skips=skips), more
+
+
+def _prune_backfills(
+    connection: Connection,
+    page: Collection[int],
+    expiry: Expiry,  # noqa: ARG001 - as for the others
+) -> tuple[Pruned, bool]:
+    # Finished once, finished for ever.
+    return Pruned(backfills=_delete(connection, _backfills, _backfills.c.id.in_(page))), False
+
+
+def _gone_runners(
+    connection: Connection, last: str, expiry: Expiry
+) -> tuple[str | None, list[str]]:
+    """Return where the next page of runners begins, and who is gone of this one."""
+    query = select(_runners.c.id, expiry.is_gone().label("gone")).where(_runners.c.id > last)
+    rows = connection.execute(query.order_by(_runners.c.id).limit(BATCH)).all()
+    return rows[-1].id if len(rows) == BATCH else None, [row.id for row in rows if row.gone]
+
+
+def _delete_with(
+    connection: Connection, table: Table, condition: Condition, link: Column[int], room: int
+) -> tuple[int, int, bool]:
+    """Delete rows together with those that refer to them, as many as there is room for.
+
+    At least one goes, however many refer to it.
+
+    Args:
+        table: Whose rows.
+        condition: Which of them.
+        link: The column by which those of another table refer to them.
+
+    Returns:
+        How many rows went, how many that referred to them, and whether there are more.
+    """
+    referring = select(func.count()).where(link == table.c.id).scalar_subquery()
+    query = select(table.c.id, referring.label("referring")).where(condition)
+    found = connection.execute(query.order_by(table.c.id)).all()
+    going: list[int] = []
+    for row in found:
+        room -= 1 + row.referring
+        if going and room < 0:
+            break
+        going.append(row.id)
+    others = _delete(connection, link.table, link.in_(going))
+    rows = _delete(connection, table, table.c.id.in_(going))
+    return rows, others, len(going) < len(found)
+
+
+def _delete(connection: Connection, table: Table, condition: Condition) -> int:
+    return connection.execute(delete(table).where(condition)).rowcount
+
+
+def _count(connection: Connection, table: Table, condition: Condition) -> int:
+    return connection.scalar(select(func.count()).select_from(table).where(condition)) or 0
