@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flowstone_core.asset import AssetGraph
 from flowstone_core.clock import Clock
@@ -15,6 +16,8 @@ from flowstone_core.outage import Outage
 from flowstone_core.redaction import Redactor
 from flowstone_core.store import Commit, Store, TickResult
 from flowstone_core.worker import AnyDecision, Worker
+
+T = TypeVar("T")
 
 logger = logging.getLogger("flowstone.committer")
 
@@ -94,10 +97,10 @@ class Committer:
                 group.append(more)
             singles = [item for item in group if len(item[1].commits) == 1]
             for verdict in self._write_group(singles):
-                self._on_verdict(verdict)
+                _tell(self._on_verdict, verdict)
             for worker, decision in group:
                 if len(decision.commits) > 1:
-                    self._on_verdict(self._write_in_turn(worker, decision))
+                    _tell(self._on_verdict, self._write_in_turn(worker, decision))
             if ending:
                 return
 
@@ -152,5 +155,13 @@ class Committer:
         self._outage.end()
         for result in results:
             if result.committed:
-                self._on_result(result)
+                _tell(self._on_result, result)
         return results
+
+
+def _tell(listener: Callable[[T], None], what: T) -> None:
+    """Tell of what is committed; whoever cannot hear it must not end the thread that commits."""
+    try:
+        listener(what)
+    except Exception:
+        logger.exception("what is committed could not be told on")

@@ -51,7 +51,7 @@ EVENT_COLUMNS = {
     "payload": "PAYLOAD",
 }
 HEALTHS = [
-    "disabled", "paused", "broken", "quarantined", "failing", "new", "undeclared", "ok"
+    "disabled", "paused", "broken", "quarantined", "stale", "failing", "new", "undeclared", "ok"
 ]  # fmt: skip
 STATE_LIMIT = 500
 """Most characters of a state that people are shown."""
