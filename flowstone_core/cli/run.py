@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from flowstone_core.app import Flowstone
     from flowstone_core.materialization import Materialization
     from flowstone_core.tick import Tick
+
+STANDARD_ERROR = 2
 
 
 class Failures:
@@ -91,6 +94,9 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
     if not flow.settings.sensors and not flow.settings.assets:
         click.echo(nothing_to_run(flow.settings))
         return
+    if not faulthandler.is_enabled():
+        # Of what crashes the whole process, in a thread, these are the last words, and its name.
+        faulthandler.enable(STANDARD_ERROR)
     failures = Failures()
     ended = flow.run(once=True, watch=failures) if once else flow.run(duration=duration)
     failed = failures.messages(flow)
