@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.plugins import Plugins
     from flowstone_core.preview import Fire
+    from flowstone_core.pruner import Pruner
     from flowstone_core.sensor_worker import SensorWorker
     from flowstone_core.status import ScheduleStatus, SensorStatus, Status
-    from flowstone_core.store import Store, StoredSkip
+    from flowstone_core.store import Pruned, Store, StoredSkip
     from flowstone_core.supervisor import Supervisor
     from flowstone_core.tick import Tick
     from flowstone_core.timetable import Timetable
@@ -535,6 +536,26 @@ class Flowstone:
 
         return Account(self._store, self.settings, self._timetable, self._clock).explain(name)
 
+    def prune(self, older_than: timedelta | str | None = None, *, dry_run: bool = False) -> Pruned:
+        """Delete history that ended long ago, and forget the keys of old events.
+
+        What is not finished stays, and of each partition of each asset the latest completed
+        materialization. It is done in many small transactions: runners go on meanwhile. If it is
+        interrupted, the next time goes on.
+
+        Args:
+            older_than: The age, such as ``90d``; the setting ``retention`` by default.
+            dry_run: Whether to say what would be deleted, and delete nothing.
+
+        Raises:
+            ValidationError: If there is no age, or it is none, or out of bounds.
+        """
+        from flowstone_core.duration import parse_duration
+
+        if isinstance(older_than, str):
+            older_than = parse_duration(older_than)
+        return self._make_pruner().prune(older_than, dry_run=dry_run)
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _asset(self, name: str) -> Asset:
@@ -579,11 +600,19 @@ class Flowstone:
             equipment.engine,
             equipment.heartbeat,
             equipment.observers,
+            self._make_pruner(),
             clock,
             settings.run.grace,
         )
         self._store.when_lost(supervisor.lose)
         return supervisor
+
+    def _make_pruner(self) -> Pruner:
+        from flowstone_core.pruner import Pruner
+
+        sensors = self.settings.sensors.items()
+        dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
+        return Pruner(self._store, self._clock, dedupe_for, self.settings.run.retention)
 
     def _equip(self, watch: Watch) -> Equipment:
         from flowstone_core.announcer import Announcer

@@ -16,6 +16,7 @@ from flowstone_core.engine import Engine
 from flowstone_core.errors import StoreLostError
 from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.observers import Observers
+from flowstone_core.pruner import Pruner
 from flowstone_core.runner import Runner
 
 logger = logging.getLogger("flowstone.supervisor")
@@ -24,7 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Supervisor:
-    """Starts and stops the runner, the engine and the heartbeat together.
+    """Starts and stops the runner, the engine, the heartbeat and the pruner together.
 
     Args:
         grace: How long a graceful stop waits for what runs.
@@ -36,6 +37,7 @@ class Supervisor:
         engine: Engine,
         heartbeat: Heartbeat,
         observers: Observers,
+        pruner: Pruner,
         clock: Clock,
         grace: timedelta,
     ) -> None:
@@ -43,6 +45,7 @@ class Supervisor:
         self._engine = engine
         self._heartbeat = heartbeat
         self._observers = observers
+        self._pruner = pruner
         self._clock = clock
         self._grace = grace
         heartbeat.count_stuck = lambda: runner.stuck + engine.stuck
@@ -101,6 +104,7 @@ class Supervisor:
         self._heartbeat.start()
         try:
             self._engine.start()
+            self._pruner.start()
             self._observers.tell("flowstone_runner_started", runner=self._heartbeat.runner)
             logger.info(
                 "runner started",
@@ -108,6 +112,7 @@ class Supervisor:
             )
             yield
         finally:
+            self._pruner.stop()
             self._heartbeat.stop()
             self._observers.close(timeout=5)
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
