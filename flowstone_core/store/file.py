@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,8 @@ from urllib.parse import quote
 from flowstone_core.errors import StoreError
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "lustre"}
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _SMALLEST = 512
 """Bytes of the smallest database there can be: one page."""
 
@@ -49,6 +52,31 @@ def inspect(path: Path) -> str | None:
             if _stamp(path) == untouched:
                 raise
     return _read(path, "mode=ro")
+
+
+def remote_kind(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """Return the kind of network file system that a file is on, as far as this system can tell.
+
+    SQLite's log in WAL mode works among the processes of one machine only, and its locks do not
+    hold on many of these (sqlite.org/wal.html, sqlite.org/howtocorrupt.html).
+
+    Args:
+        path: The file.
+        mounts: Lists what is mounted where, as proc(5) says of mountinfo.
+    """
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place = path.absolute().parent
+    found: tuple[int, str] = 0, ""
+    for line in lines:
+        described, _, device = line.partition(" - ")
+        mounted = _OCTAL.sub(lambda match: chr(int(match[1], 8)), described.split(" ")[4])
+        # Of what is mounted in one place, the last line is what can be seen.
+        if place.is_relative_to(mounted) and len(mounted) >= found[0]:
+            found = len(mounted), device.split(" ")[0]
+    return found[1] if found[1] in _REMOTE else None
 
 
 @contextmanager

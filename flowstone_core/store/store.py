@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from flowstone_core.store import (
     attempts,
     claims,
     events,
+    file,
     materializations,
     migration,
     requests,
@@ -33,6 +35,8 @@ from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
 from flowstone_core.store.ticks import Commit, TickResult
 from flowstone_core.tick import SensorMemory, Skip, Tick, TickCommit
+
+logger = logging.getLogger("flowstone.store")
 
 
 class Store:
@@ -65,6 +69,7 @@ class Store:
         try:
             migration.prepare(database, migrate=migrate)
             database.check_file()
+            _warn_of_network(database)
         except BaseException:
             database.close()
             raise
@@ -487,3 +492,13 @@ class Store:
     def unfinished(self, assets: AssetGraph, before: datetime | None = None) -> int:
         """See `MaterializationQueue.unfinished`."""
         return self._database.read(materializations.unfinished, assets, before)
+
+
+def _warn_of_network(database: Database) -> None:
+    kind = None if database.file is None else file.remote_kind(database.file)
+    if kind is not None:
+        logger.warning(
+            "the store is on a network file system, where SQLite may be corrupted: "
+            "put it on a local disk, or use PostgreSQL",
+            extra={"store": database.display, "file_system": kind},
+        )

@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-def test_killed_again_and_again_a_runner_loses_nothing_and_doubles_nothing() -> None:
+def test_K1_K2_K3_K4_K5_K6_K7_K8_K9_killed_anywhere_nothing_is_lost_and_nothing_doubled() -> None:
     ended = run("--kills", "36", "--stores", "2")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert re.match(r"seed \d+, 36 kills, 2 stores\n", ended.stdout), "it can be replayed"

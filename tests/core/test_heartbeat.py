@@ -99,7 +99,7 @@ def dead_pid():
 
 
 @pytest.mark.parametrize(("where", "survives"), [("here", False), ("elsewhere", True)])
-def test_d8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock, where, survives):
+def test_D8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock, where, survives):
     other = Heartbeat(store, fake_clock, LEASE)
     machine = machine_id() if where == "here" else "another machine"
     store.register_runner(replace(other.runner, pid=dead_pid(), machine=machine))

@@ -134,7 +134,7 @@ def test_what_it_raises_is_what_it_would_be_in_a_thread(
     assert house.errors() == [{"discards": "not wanted", "raises": "KeyError: 'of its own'"}[deed]]
 
 
-def test_K15_an_attempt_that_kills_its_process_each_time_is_discarded_after_its_attempts(
+def test_K14_K15_an_attempt_that_kills_its_process_each_time_is_discarded_after_its_attempts(
     assets: ModuleType, tmp_path: Path
 ) -> None:
     house = House(tmp_path, assets.crashes)

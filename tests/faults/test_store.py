@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from flowstone_core import Flowstone
 from flowstone_core.errors import StoreError, StoreLostError
-from flowstone_core.store import Store, database
+from flowstone_core.store import Store, database, file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
@@ -201,6 +201,51 @@ def test_D5_a_file_that_is_damaged_while_it_is_open_says_what_to_do(
     with suppress(StoreError):
         store.close()
     assert line.path.read_bytes().startswith(b"no database at all")
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:41 / /mnt/team rw,relatime shared:7 - nfs4 server:/team rw
+31 30 8:2 / /mnt/team/local rw - xfs /dev/sdb1 rw
+32 22 0:42 / /mnt/my\\040share rw - cifs //server/share rw
+33 22 0:43 / /mnt/twice rw - nfs server:/twice rw
+34 33 8:3 / /mnt/twice rw - ext4 /dev/sdc1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/flowstone.db", None),
+        ("/mnt/team/flowstone.db", "nfs4"),
+        ("/mnt/team/deep/er/flowstone.db", "nfs4"),
+        ("/mnt/teams/flowstone.db", None),
+        ("/mnt/team/local/flowstone.db", None),
+        ("/mnt/my share/flowstone.db", "cifs"),
+        ("/mnt/twice/flowstone.db", None),
+    ],
+)
+def test_D7_a_network_file_system_is_told_by_its_mount(
+    tmp_path: Path, path: str, kind: str | None
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert file.remote_kind(Path(path), mounts) == kind
+
+
+def test_D7_where_mounts_are_not_listed_nothing_is_said(tmp_path: Path) -> None:
+    assert file.remote_kind(tmp_path / "flowstone.db", tmp_path / "missing") is None
+
+
+def test_D7_a_store_on_one_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Store.open(f"sqlite:///{tmp_path / 'local.db'}").close()
+    assert caplog.messages == []
+    monkeypatch.setattr(file, "remote_kind", lambda path: "nfs4")
+    Store.open(f"sqlite:///{tmp_path / 'far.db'}").close()
+    (said,) = caplog.messages
+    assert "on a network file system" in said
 
 
 RUNNER = """

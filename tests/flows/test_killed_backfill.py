@@ -164,7 +164,7 @@ def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store
     assert sorted(shop.made()) == DAYS
 
 
-def test_a_second_signal_ends_it_at_once(shop: Shop) -> None:
+def test_K12_a_second_signal_ends_it_at_once(shop: Shop) -> None:
     interrupted = shop.backfill(stop_at=MIDDLE)
     read_until(interrupted.stdout, "half way")
     interrupted.send_signal(signal.SIGINT)

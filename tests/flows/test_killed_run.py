@@ -71,7 +71,7 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
         process.communicate(timeout=PATIENCE)
 
 
-def test_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, store: Store) -> None:
+def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, store: Store) -> None:
     killed = shop.run("eu")
     assert killed.stdout is not None
     assert killed.stdout.readline() == "half done\n"

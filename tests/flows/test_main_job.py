@@ -161,7 +161,9 @@ def store_of(folder):
     return Flowstone(store=f"sqlite:///{folder / 'flow.db'}")
 
 
-def test_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothing(folder, bucket, s3):
+def test_K2_K8_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothing(
+    folder, bucket, s3
+):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv", "in/2025-01-14/a.csv")
     os.mkfifo(folder / "gate")
@@ -190,7 +192,9 @@ def test_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothing(fol
     assert "canary" not in "".join(first.lines + second.lines)
 
 
-def test_a_graceful_stop_gives_back_what_does_not_end_and_the_next_run_makes_it(folder, bucket, s3):
+def test_K12_a_graceful_stop_gives_back_what_does_not_end_and_the_next_run_makes_it(
+    folder, bucket, s3
+):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv")
     config = folder / "setup.cfg"
@@ -231,7 +235,7 @@ def test_without_its_plugin_a_config_is_refused_with_what_to_install(folder):
     assert "Traceback" not in "".join(run.lines)
 
 
-def test_two_runners_on_one_store_share_the_work_without_doubling_it(folder, bucket, s3):
+def test_D8_two_runners_on_one_store_share_the_work_without_doubling_it(folder, bucket, s3):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, *(f"in/2025-01-{day:02}/a.csv" for day in range(1, 11)))
     runs = [Run(folder), Run(folder)]

@@ -126,7 +126,7 @@ def test_a_read_sees_one_moment_on_sqlite(empty_file):
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5_000)],
 )
-def test_every_connection_to_sqlite_is_made_safe(empty_file, pragma, value):
+def test_K13_every_connection_to_sqlite_is_made_safe(empty_file, pragma, value):
     opened = Database(parse_url(f"sqlite:///{empty_file}"))
     both = threading.Barrier(2)
 
@@ -153,7 +153,7 @@ def test_an_event_without_its_materialization_is_refused(opened):
 # -- errors of SQLite ------------------------------------------------------------------------------
 
 
-def test_a_locked_database_is_unavailable_and_then_available_again(tmp_path, monkeypatch):
+def test_D1_a_locked_database_is_unavailable_and_then_available_again(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 20)
     path = tmp_path / "flowstone.db"
     store = Store.open(f"sqlite:///{path}")
@@ -183,7 +183,7 @@ def test_threads_of_one_process_take_turns_and_never_find_it_locked(tmp_path, mo
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_a_full_disk_loses_nothing_and_is_recovered_from(bench):
+def test_D2_a_full_disk_loses_nothing_and_is_recovered_from(bench):
     def limit(pages):
         bench.store._database.read(
             lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -127,6 +128,41 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_url):
     finally:
         sa.event.remove(sa.Engine, "after_cursor_execute", refuse)
     assert Store.upgrade(empty_url) == (None, migration.HEAD)
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from flowstone_core.store import Store
+
+statements = 0
+
+def kill(connection, cursor, statement, *_):
+    global statements
+    statements += statement.startswith(("CREATE", "ALTER", "INSERT", "UPDATE"))
+    if statements == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sa.event.listen(sa.Engine, "after_cursor_execute", kill)
+Store.upgrade(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("statement", [1, 4, 12])
+@pytest.mark.parametrize("before", [None, "0001"])
+def test_K11_killed_at_any_statement_it_is_made_whole_by_the_next(
+    empty_url, monkeypatch, before, statement
+):
+    if before is not None:
+        monkeypatch.setattr(migration, "HEAD", before)
+        Store.open(empty_url, migrate=True).close()
+        monkeypatch.undo()
+    killed = subprocess.run([sys.executable, "-c", KILLED, empty_url, str(statement)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Store.upgrade(empty_url) == (before, migration.HEAD)
+    store = Store.open(empty_url)
+    assert store.sensors() == []
+    store.close()
 
 
 UPGRADE = "import sys; from flowstone_core.store import Store; print(Store.upgrade(sys.argv[1])[0])"
@@ -273,7 +309,7 @@ def test_a_store_of_the_first_version_keeps_what_it_holds(empty_url, monkeypatch
     store.close()
 
 
-def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
+def test_K7_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
     path = tmp_path / "flowstone.db"
     script = (
         "import os, signal, sys; from datetime import datetime, UTC;"
@@ -291,7 +327,7 @@ def test_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
 # -- refused, and left as it was -------------------------------------------------------------------
 
 
-def test_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tmp_path):
+def test_D6_a_newer_store_is_refused_with_both_revisions(own_store_url, backend, tmp_path):
     run(own_store_url, "UPDATE flowstone_schema SET version_num = '9999'")
     before = digests(tmp_path)
     for use in (Store.open, Store.upgrade):
@@ -356,20 +392,20 @@ def test_an_empty_database_of_nobody_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", b"x" * 511])
-def test_what_is_too_short_to_be_a_database_is_refused(tmp_path, content):
+def test_D5_what_is_too_short_to_be_a_database_is_refused(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     refused(path, r"is not an SQLite database; it was not touched")
 
 
 @pytest.mark.parametrize("content", [b"x" * 512, b"hello, world\n" * 1_000])
-def test_what_is_no_database_is_refused(tmp_path, content):
+def test_D5_what_is_no_database_is_refused(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     refused(path, r"file is not a database.*keep the file, and restore a backup")
 
 
-def test_a_damaged_store_is_refused(tmp_path, migrated_file):
+def test_D5_a_damaged_store_is_refused(tmp_path, migrated_file):
     path = tmp_path / "flowstone.db"
     content = bytearray(migrated_file.read_bytes())
     content[100:4_000] = b"\xff" * 3_900
@@ -377,7 +413,7 @@ def test_a_damaged_store_is_refused(tmp_path, migrated_file):
     refused(path, r"malformed.*keep the file, and restore a backup")
 
 
-def test_a_store_cut_short_is_refused(tmp_path, migrated_file):
+def test_D5_a_store_cut_short_is_refused(tmp_path, migrated_file):
     path = tmp_path / "flowstone.db"
     path.write_bytes(migrated_file.read_bytes()[:8_192])
     refused(path, r"malformed.*keep the file, and restore a backup")
@@ -429,14 +465,14 @@ def public_folder():
     shutil.rmtree(folder)
 
 
-def test_a_folder_that_cannot_be_written_is_named(public_folder):
+def test_D3_a_folder_that_cannot_be_written_is_named(public_folder):
     public_folder.chmod(0o555)
     told = without_rights(f"sqlite:///{public_folder}/flowstone.db")
     assert told.startswith(f"the folder {public_folder} cannot be written")
     assert list(public_folder.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_named(public_folder, migrated_file):
+def test_D3_a_file_that_cannot_be_written_is_named(public_folder, migrated_file):
     path = public_folder / "flowstone.db"
     shutil.copyfile(migrated_file, path)
     path.chmod(0o444)
