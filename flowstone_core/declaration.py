@@ -208,7 +208,9 @@ def _check(
         also = () if model is SensorSettings else SensorSettings.model_fields
         redact = Redactor(secrets)
         problems += pydantic_problems(error, model, where, subject, places, also, redact)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a Config is foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a Config is foreign code
         text = f"its Config raised {describe(error, Redactor(secrets))}"
         problems.append(Problem(text, where, subject, "a validator should raise ValueError"))
     return None

@@ -191,7 +191,9 @@ class _Declaring:
             for problem in error.problems:
                 message = ": ".join(each for each in (problem.subject, problem.message) if each)
                 self._problem(kind, message, problem.hint)
-        except Exception as error:  # noqa: BLE001 - a plugin's trigger may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin's trigger may raise anything
             self._problem(kind, f"its trigger raised {describe(error)}")
 
     def _partition_of(self) -> PartitionOf | None:

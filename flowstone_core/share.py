@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from flowstone_core.catchup import skipped
 from flowstone_core.clock import Clock
+from flowstone_core.deadline import Deadline
 from flowstone_core.errors import describe
 from flowstone_core.schedule import Schedule, merged, timing
 from flowstone_core.store import Declared, ScheduleRecord, Store
@@ -217,7 +218,7 @@ def missed(
     """Say what a schedule skips because it begins anew at ``now``.
 
     Args:
-        make: Makes a schedule of its record; if it raises, nothing can be said.
+        make: Makes a schedule of its record; if it raises or hangs, nothing can be said.
     """
     if record.paused:
         reason = SkipReason.PAUSED
@@ -225,11 +226,19 @@ def missed(
         reason = SkipReason.DISABLED
     else:
         reason = SkipReason.EDITED
-    try:
-        return skipped(make(record), record.memory.decided_until, now, reason)
-    except Exception as error:  # noqa: BLE001 - a trigger that does not work any more
-        logger.warning(
-            "what was skipped cannot be counted",
-            extra={"schedule": record.name, "error": describe(error)},
-        )
-        return ()
+
+    def count() -> tuple[Skip, ...] | str:
+        try:
+            return skipped(make(record), record.memory.decided_until, now, reason)
+        except BaseException as error:  # noqa: BLE001 - a trigger that does not work any more
+            return describe(error)
+
+    deadline = Deadline()
+    found = deadline.call(count)
+    if isinstance(found, tuple):
+        return found
+    logger.warning(
+        "what was skipped cannot be counted",
+        extra={"schedule": record.name, "error": found or deadline.passed},
+    )
+    return ()

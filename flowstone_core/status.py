@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
+from flowstone_core.deadline import Deadline
 from flowstone_core.declaration import SensorDeclaration
 from flowstone_core.document import JsonObject
 from flowstone_core.engine import RunnerInfo
-from flowstone_core.errors import describe
+from flowstone_core.errors import describe, printable
 from flowstone_core.materialization import MaterializationState
 from flowstone_core.schedule import Schedule
 from flowstone_core.store import ScheduleRecord, SensorRecord
 from flowstone_core.tick import TickOutcome
+
+WORDS_LIMIT = 500
+"""Most characters that a trigger may say of itself."""
 
 
 class SensorHealth(StrEnum):
@@ -205,13 +210,9 @@ def schedule_status(
         now: From when on the next instant is looked for.
     """
     given = record.given
-    words, following, wrong = str(given.get("text")), None, None
-    try:
-        schedule = make(record)
-        words = schedule.trigger.describe()
-        following = schedule.next_instant(max(now, record.memory.decided_until))
-    except Exception as error:  # noqa: BLE001 - a plugin's trigger may raise anything
-        wrong = describe(error)
+    deadline = Deadline()
+    found = deadline.call(partial(_look_ahead, record, make, now))
+    words, following, wrong = found or (str(given.get("text")), None, deadline.passed)
     health = _schedule_health(record, following, wrong, declared=declared)
     fires = health in {ScheduleHealth.OK, ScheduleHealth.FAILING}
     kind, text = str(given.get("trigger")), str(given.get("text"))
@@ -236,6 +237,19 @@ def schedule_status(
         last_outcome=record.last_outcome,
         owner=record.owner,
     )
+
+
+def _look_ahead(
+    record: ScheduleRecord, make: Callable[[ScheduleRecord], Schedule], now: datetime
+) -> tuple[str, datetime | None, str | None]:
+    """Return a schedule's words, its next instant, and what is wrong with its trigger."""
+    words = str(record.given.get("text"))
+    try:
+        schedule = make(record)
+        words = printable(str(schedule.trigger.describe()), WORDS_LIMIT)
+        return words, schedule.next_instant(max(now, record.memory.decided_until)), None
+    except BaseException as error:  # noqa: BLE001 - a plugin's trigger may raise anything
+        return words, None, describe(error)
 
 
 def _schedule_health(

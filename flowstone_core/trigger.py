@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -83,6 +84,8 @@ def next_fire(trigger: Trigger, after: datetime) -> datetime | None:
         return None
     who = f"the trigger {type(trigger).__qualname__} for {trigger.text!r:.80}"
     if not isinstance(found, datetime):
+        if inspect.iscoroutine(found):
+            found.close()
         kind = type(found).__qualname__
         raise OutcomeError(f"{who} returned a value of type {kind}; it must return a datetime")
     if found.utcoffset() is None:

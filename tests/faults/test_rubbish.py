@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, field_validator
 
 from flowstone_core import (
     Event,
@@ -28,6 +28,7 @@ from flowstone_core import (
     Sensor,
     SensorConfig,
     Triggered,
+    ValidationError,
 )
 from flowstone_core.document import PAYLOAD_LIMIT, STATE_LIMIT
 from flowstone_core.errors import MESSAGE_LIMIT
@@ -361,6 +362,23 @@ def test_P9_endless_recursion_is_a_failed_tick(ward: Ward) -> None:
         return deeper(state)
 
     assert ward.fails({"falls": deeper})["falls"].startswith("RecursionError: maximum recursion")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), CancelledError(), Own("no"), OSError("no")])
+def test_P9_whatever_a_config_raises_is_a_problem_with_its_place(error: BaseException) -> None:
+    class Checks(SensorConfig):
+        table: str = ""
+
+        @field_validator("table")
+        @classmethod
+        def check(cls, table: str) -> str:
+            raise error
+
+    pipeline = Pipeline("ward")
+    pipeline.asset(name="report")(lambda context: None)
+    sensor = type("Checked", (Sick,), {"Config": Checks})
+    with pytest.raises(ValidationError, match=f"its Config raised {type(error).__name__}"):
+        pipeline.sensor("sick", sensor, asset="report", table="rows")
 
 
 # -- what is said of it ----------------------------------------------------------------------------

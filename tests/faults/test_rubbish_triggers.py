@@ -1,0 +1,154 @@
+"""Triggers of plugins that return rubbish or raise anything: their schedules fail, no other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import pytest
+
+from flowstone_core import Flowstone, Pipeline, Trigger, ValidationError
+from flowstone_core.config import Config
+from flowstone_core.plugins import discover
+from flowstone_core.provision import Provided
+from flowstone_core.testing import FakeClock
+from flowstone_core.tick import TickOutcome
+from flowstone_core.validation import validate
+
+Answer: TypeAlias = Callable[[datetime], object]
+
+
+class Odd(Trigger):
+    """Answers what a test says."""
+
+    answer: Answer
+
+    def next_fire(self, after: datetime) -> datetime | None:
+        return type(self).answer(after)  # type: ignore[return-value]
+
+
+def odd(answer: Answer) -> Trigger:
+    kind: type[Odd] = type("Odd", (Odd,), {"answer": staticmethod(answer)})
+    return kind("whatever")
+
+
+def raises(error: BaseException) -> Answer:
+    def answer(after: datetime) -> object:
+        raise error
+
+    return answer
+
+
+class Own(BaseException):
+    """Not even an Exception."""
+
+
+class NoTextError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("I have no text")
+
+
+async def coroutine(after: datetime) -> object:
+    return after
+
+
+def generator(after: datetime) -> Iterator[object]:
+    yield after
+
+
+class Timeless(datetime):
+    """Raises when it is looked at."""
+
+    def utcoffset(self) -> timedelta | None:
+        raise SystemExit("no offset today")
+
+
+WHO = "the trigger Odd for 'whatever' returned "
+ANSWERS: dict[str, tuple[Answer, str]] = {
+    "same": (lambda after: after, "which is not later than"),
+    "past": (lambda after: after - timedelta(days=1), "which is not later than"),
+    "naive": (lambda after: datetime(2030, 1, 1), WHO + "the naive 2030-01-01"),  # noqa: DTZ001
+    "date": (lambda after: date(2030, 1, 1), WHO + "a value of type date; it must return a dat"),
+    "text": (lambda after: "soon", WHO + "a value of type str"),
+    "flag": (lambda after: True, WHO + "a value of type bool"),
+    "coroutine": (coroutine, WHO + "a value of type coroutine"),
+    "generator": (generator, WHO + "a value of type generator"),
+    "timeless": (lambda after: Timeless(2030, 1, 1, tzinfo=UTC), "SystemExit: no offset today"),
+    "arity": (cast("Answer", list[int]().clear), "TypeError: "),
+    "exits": (raises(SystemExit(3)), "SystemExit: 3"),
+    "interrupts": (raises(KeyboardInterrupt()), "KeyboardInterrupt"),
+    "is_cancelled": (raises(CancelledError()), "CancelledError"),
+    "closes": (raises(GeneratorExit()), "GeneratorExit"),
+    "has_its_own": (raises(Own("of its own")), "Own: of its own"),
+    "no_text": (raises(NoTextError()), "NoTextError: <its str() raised SystemExit>"),
+    "ansi": (raises(OSError("\x1b[2Jred\x9b1m")), "OSError: red\\x9b1m"),
+    "long": (raises(OSError("x" * 10_000_000)), "x [9998000 more characters]"),
+}
+
+
+@pytest.fixture
+def store(migrated_file: Path, tmp_path: Path) -> str:
+    path = tmp_path / "schedules.db"
+    shutil.copyfile(migrated_file, path)
+    return f"sqlite:///{path}"
+
+
+def test_P4_P9_P19_whatever_a_trigger_answers_harms_its_own_schedule_only(
+    store: str, fake_clock: FakeClock
+) -> None:
+    pipeline = Pipeline("ward")
+    pipeline.asset(name="report")(lambda context: None)
+    for name, (answer, _) in ANSWERS.items():
+        pipeline.schedule("report", name=name, trigger=odd(answer))
+    pipeline.schedule("report", name="well", cron="* * * * *", partition="${instant}")
+    with Flowstone(pipeline, store=store, clock=fake_clock) as flow:
+        for _ in range(3):
+            assert flow.run(once=True)
+            fake_clock.advance(60)
+        for name, (_, said) in ANSWERS.items():
+            ticks = flow.ticks(source=f"schedule:{name}")
+            assert ticks, name
+            assert {tick.outcome for tick in ticks} == {TickOutcome.FAILED}, name
+            assert all(said in (tick.error or "") for tick in ticks), (name, ticks[0].error)
+        assert len(flow.events(source="schedule:well")) == 2
+        shown = {status.name: status for status in flow.list_schedules()}
+        assert {name for name, status in shown.items() if status.health == "broken"} == set(ANSWERS)
+        assert all(said in (shown[name].error or "") for name, (_, said) in ANSWERS.items())
+        for name in ANSWERS:
+            flow.pause_schedule(name)
+            flow.resume_schedule(name)
+
+
+def test_a_trigger_that_knows_no_further_instant_is_done(store: str, fake_clock: FakeClock) -> None:
+    pipeline = Pipeline("ward")
+    pipeline.asset(name="report")(lambda context: None)
+    pipeline.schedule("report", trigger=odd(lambda after: None))
+    with Flowstone(pipeline, store=store, clock=fake_clock) as flow:
+        assert flow.run(once=True)
+        assert flow.ticks() == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), CancelledError(), Own("no"), NoTextError()])
+def test_P9_a_trigger_that_cannot_be_made_is_a_problem_with_its_place(
+    error: BaseException,
+) -> None:
+    pipeline = Pipeline("ward")
+    pipeline.asset(name="report")(lambda context: None)
+    with pytest.raises(ValidationError, match=type(error).__name__):
+        declare(pipeline, error)
+
+
+def declare(pipeline: Pipeline, error: BaseException) -> None:
+    def fail(self: object, *arguments: object) -> None:
+        raise error
+
+    unmade = type("Unmade", (Odd,), {"__init__": fail})
+    found = discover(allow=[])
+    given = {**found.triggers, "business_days": Provided("business_days", unmade, "p", "d", "1")}
+    pipeline.schedule("report", business_days="08:00")
+    validate(Config(), pipelines=[pipeline], plugins=replace(found, triggers=given))
