@@ -14,6 +14,7 @@ from urllib.parse import quote
 from flowstone_core.errors import StoreError
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
+_LOGS = ("-wal", "-journal")
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "lustre"}
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _SMALLEST = 512
@@ -30,10 +31,11 @@ def inspect(path: Path) -> str | None:
         None if there is no file yet, or an empty one.
 
     Raises:
-        StoreError: If it cannot be written, or is not a store of ours.
+        StoreError: If it cannot be written, is not a store of ours, or only its log is there.
         sqlite3.Error: If it is damaged.
     """
     _check_access(path)
+    _check_logs(path)
     if not path.exists() or path.stat().st_size == 0:
         return None
     if path.stat().st_size < _SMALLEST:
@@ -137,10 +139,25 @@ def _read(path: Path, options: str) -> str | None:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     """Return what changes when a file is written to; None if SQLite's log is beside it."""
-    if any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal")):
+    if any(Path(f"{path}{suffix}").exists() for suffix in _LOGS):
         return None
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def _check_logs(path: Path) -> None:
+    """Refuse a store whose file is gone and whose log is not.
+
+    SQLite would play the log of the old file into the new one, and ruin it without a word
+    (sqlite.org/howtocorrupt.html, section 1.4). Beside an empty file it deletes the log itself.
+    """
+    logs = [log for suffix in _LOGS if (log := Path(f"{path}{suffix}")).exists()]
+    if logs and not path.exists():
+        raise StoreError(
+            f"the store {path} is not there, and its log {logs[0]} is: somebody deleted or moved "
+            "the file alone; nothing was touched",
+            hint=f"put the file back; or, to begin anew, delete what is left: rm {path}-*",
+        )
 
 
 def _check_access(path: Path) -> None:

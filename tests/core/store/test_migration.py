@@ -14,6 +14,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -417,6 +418,31 @@ def test_D5_a_store_cut_short_is_refused(tmp_path, migrated_file):
     path = tmp_path / "flowstone.db"
     path.write_bytes(migrated_file.read_bytes()[:8_192])
     refused(path, r"malformed.*keep the file, and restore a backup")
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_D4_a_store_whose_log_alone_is_left_is_refused(tmp_path, suffix):
+    path = tmp_path / "flowstone.db"
+    store = Store.open(f"sqlite:///{path}")
+    store.declare_sensors(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
+    log = (tmp_path / "flowstone.db-wal").read_bytes()
+    store.close()
+    path.unlink()
+    (tmp_path / f"flowstone.db{suffix}").write_bytes(log)
+    refused(path, rf"its log .*flowstone\.db{suffix} is.*put the file back")
+    assert not path.exists()
+
+
+def test_D7_beside_an_empty_file_an_old_log_is_nothing(tmp_path):
+    path = tmp_path / "flowstone.db"
+    other = Store.open(f"sqlite:///{tmp_path / 'other.db'}")
+    other.declare_sensors(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
+    shutil.copy(tmp_path / "other.db-wal", tmp_path / "flowstone.db-wal")
+    path.touch()
+    store = Store.open(f"sqlite:///{path}")
+    assert store.sensors() == []
+    for each in (store, other):
+        each.close()
 
 
 def test_a_folder_is_refused(tmp_path):
