@@ -87,6 +87,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in ("local", "execution", "runner", "committer", "supervisor"):
         monkeypatch.setattr(f"flowstone_core.{module}.backoff_delay", moment, raising=False)
+    monkeypatch.setattr("flowstone_core.heartbeat.PROBE_INTERVAL", 0.005)
+    monkeypatch.setattr("flowstone_core.runner.STORE_RETRY", 0.005)
 
 
 def problems(url: str, book: Path, numbers: int) -> tuple[str, ...]:
