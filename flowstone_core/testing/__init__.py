@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowstone_core.manual import settings_table as settings_table
+    from flowstone_core.testing.concurrency import ConcurrencyHarness as ConcurrencyHarness
+    from flowstone_core.testing.concurrency import ConcurrencyReport as ConcurrencyReport
     from flowstone_core.testing.contract import SensorContract as SensorContract
     from flowstone_core.testing.crash_point import CrashPoint as CrashPoint
     from flowstone_core.testing.fake_clock import FakeClock as FakeClock
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from flowstone_core.testing.scripted_sensor import ScriptedSensor as ScriptedSensor
 
 _HOMES = {
+    "ConcurrencyHarness": "testing.concurrency",
+    "ConcurrencyReport": "testing.concurrency",
     "CrashPoint": "testing.crash_point",
     "FakeClock": "testing.fake_clock",
     "Script": "testing.scripted_sensor",

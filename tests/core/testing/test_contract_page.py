@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstone_core.testing import SensorContract
+from flowstone_core.testing import ConcurrencyReport, SensorContract
 
 PAGE = Path(__file__, "../../../../docs/testing-a-sensor.md").resolve().read_text("utf-8")
 FILES = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
@@ -93,5 +93,12 @@ def test_a_test_that_is_overridden_stands_for_itself(run, tmp_path):
 
 
 def test_the_page_s_other_tests_pass(run):
-    said = run("test_closes.py")
-    assert "1 passed" in said, said
+    said = run("test_closes.py", "test_at_once.py")
+    assert "2 passed" in said, said
+
+
+def test_a_report_on_the_page_has_the_lines_of_one():
+    (shown,) = [text for text in SAID if text.startswith("operations")]
+    names = [line.split()[0] for line in shown.splitlines()]
+    report = str(ConcurrencyReport(0, {}, {}, {}, 0, 0, {}, 0, ()))
+    assert names == [line.split()[0] for line in report.splitlines()]

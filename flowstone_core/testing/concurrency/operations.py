@@ -1,0 +1,213 @@
+"""What a thread of the harness may do."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from random import Random
+from typing import TypeAlias
+
+from flowstone_core.app import Flowstone
+from flowstone_core.materialization import Materialization
+from flowstone_core.partition import Partition
+from flowstone_core.store import Store
+from flowstone_core.testing.concurrency.witness import Witness
+from flowstone_core.testing.fake_clock import FakeClock
+
+Operation: TypeAlias = Callable[[], object]
+
+WAITING = timedelta(minutes=45)
+"""The most that threads let time pass together: less than a runner's lease, which is an hour."""
+
+_SHARES = {
+    "tick": 6, "change": 4, "wait": 2, "pause": 1, "resume": 2, "reset": 1, "edit": 1,
+    "materialize": 1, "cancel": 1, "retry": 1,
+}  # fmt: skip
+
+
+class Hands:
+    """What all threads of a run share.
+
+    Args:
+        flows: Each with a runner of its own.
+        store: A connection of its own, to look.
+        witness: Sees what happens.
+        change: Changes the world.
+        step: The most that time is let pass at once.
+        assets: Their names.
+
+    Attributes:
+        sensors: The names of the sensors.
+        schedules: The names of the schedules.
+        changes: What each change of the world is known by, in order.
+        resets: How often each sensor was reset.
+        over: Whether threads that hang are waited for no longer; they do nothing more.
+    """
+
+    def __init__(
+        self,
+        flows: Sequence[Flowstone],
+        store: Store,
+        clock: FakeClock,
+        witness: Witness,
+        change: Callable[[int], Partition | None] | None,
+        step: timedelta,
+        assets: Sequence[str],
+    ) -> None:
+        self.flows = flows
+        self.store = store
+        self.clock = clock
+        self.witness = witness
+        self.assets = assets
+        self.step = step
+        self.sensors = sorted(flows[0].settings.sensors)
+        self.schedules = sorted(flows[0].settings.schedules)
+        self.changes: list[Partition | None] = []
+        self.resets: Counter[str] = Counter()
+        self.over = False
+        self._change = change
+        self._left = WAITING
+        self._lock = threading.Lock()
+        self._world = threading.Lock()
+        self._running = [threading.Lock() for _ in flows]
+        self._numbers = itertools.count(1)
+
+    @property
+    def changeable(self) -> bool:
+        """Whether the world can be changed."""
+        return self._change is not None
+
+    def change(self) -> None:
+        """Change the world."""
+        assert self._change is not None  # noqa: S101 - for the type checker
+        with self._world:
+            self.changes.append(self._change(len(self.changes) + 1))
+
+    def tick(self, number: int) -> None:
+        """Have a runner tick everything once, and carry what is due; one at a time for each."""
+        with self._running[number]:
+            self.flows[number].run(once=True)
+
+    def wait(self, share: float) -> None:
+        """Let time pass, while some of it is left."""
+        with self._lock:
+            by = min(self.step * share, self._left)
+            self._left -= by
+        self.clock.advance(by)
+
+    def reset(self, flow: Flowstone, sensor: str) -> None:
+        """Reset a sensor."""
+        with self._lock:
+            self.resets[sensor] += 1
+        flow.reset_sensor(sensor)
+
+    def edit(self, flow: Flowstone, schedule: str) -> None:
+        """Change something of a schedule that does not matter."""
+        with self._lock:
+            number = next(self._numbers)
+        flow.update_schedule(schedule, metadata={"edit": number})
+
+    def versions(self) -> dict[str, int]:
+        """Return the versions of what is stored."""
+        found = {f"sensor {each.name!r}": each.memory.version for each in self.store.sensors()}
+        schedules = self.store.schedules()
+        return found | {f"schedule {each.name!r}": each.memory.version for each in schedules}
+
+
+class Operations:
+    """Draws one thread's operations.
+
+    Args:
+        hands: What all threads share.
+        chosen: Makes the choices.
+        without: The operations to leave out.
+    """
+
+    def __init__(self, hands: Hands, chosen: Random, without: Collection[str]) -> None:
+        self._hands = hands
+        self._chosen = chosen
+        needs = {"change": hands.changeable, "reset": hands.sensors, "edit": hands.schedules}
+        shares = {
+            name: share
+            for name, share in _SHARES.items()
+            if name not in without and needs.get(name, True)
+        }
+        self._names, self._weights = list(shares), list(shares.values())
+
+    @staticmethod
+    def names() -> set[str]:
+        """Return the names of all operations."""
+        return set(_SHARES)
+
+    def draw(self) -> tuple[str, Operation]:
+        """Choose what to do next: its name, and how."""
+        (name,) = self._chosen.choices(self._names, self._weights)
+        make: Callable[[Flowstone], Operation] = getattr(self, f"_{name}")
+        return name, make(self._chosen.choice(self._hands.flows))
+
+    def _tick(self, flow: Flowstone) -> Operation:
+        number = self._hands.flows.index(flow)
+        return lambda: self._hands.tick(number)
+
+    def _change(self, flow: Flowstone) -> Operation:
+        del flow
+        return self._hands.change
+
+    def _wait(self, flow: Flowstone) -> Operation:
+        del flow
+        share = self._chosen.random()
+        return lambda: self._hands.wait(share)
+
+    def _pause(self, flow: Flowstone) -> Operation:
+        kind, name = self._source()
+        return lambda: (flow.pause_sensor if kind == "sensor" else flow.pause_schedule)(name)
+
+    def _resume(self, flow: Flowstone) -> Operation:
+        kind, name = self._source()
+        return lambda: (flow.resume_sensor if kind == "sensor" else flow.resume_schedule)(name)
+
+    def _reset(self, flow: Flowstone) -> Operation:
+        name = self._chosen.choice(self._hands.sensors)
+        return lambda: self._hands.reset(flow, name)
+
+    def _edit(self, flow: Flowstone) -> Operation:
+        name = self._chosen.choice(self._hands.schedules)
+        return lambda: self._hands.edit(flow, name)
+
+    def _materialize(self, flow: Flowstone) -> Operation:
+        asset = self._chosen.choice(self._hands.assets)
+        partition = f"by hand {self._chosen.randrange(5)}"
+        return lambda: flow.materialize(asset, partition)
+
+    def _cancel(self, flow: Flowstone) -> Operation:
+        place = self._chosen.random()
+
+        def cancel() -> None:
+            for row in self._some(flow, place):
+                self._hands.witness.cancelling(row.run_id)
+                flow.cancel(row.id)
+
+        return cancel
+
+    def _retry(self, flow: Flowstone) -> Operation:
+        place = self._chosen.random()
+
+        def retry() -> None:
+            for row in self._some(flow, place):
+                flow.retry(row.id)
+
+        return retry
+
+    def _some(self, flow: Flowstone, place: float) -> Sequence[Materialization]:
+        """Return one of the newest materializations; none if there is none."""
+        rows = flow.materializations(limit=10)
+        return rows[int(place * len(rows)) :][:1]
+
+    def _source(self) -> tuple[str, str]:
+        hands = self._hands
+        sources = [("sensor", name) for name in hands.sensors]
+        sources += [("schedule", name) for name in hands.schedules]
+        return self._chosen.choice(sources)
