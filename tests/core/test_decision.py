@@ -204,7 +204,7 @@ class TestEvents:
         second = returned(Triggered(event, 1), first.commits[-1].after)
         assert keys(first) != keys(second)
 
-    def test_p8_a_key_is_the_event_s_own_wherever_it_is_found(self):
+    def test_P8_a_key_is_the_event_s_own_wherever_it_is_found(self):
         once = returned(Triggered([Event("a", key="k"), Event("b", key="k")], 1))
         again = returned(Triggered(Event("a", key="k"), 2), once.commits[-1].after)
         assert keys(once) == ["k", "k"]
@@ -214,11 +214,11 @@ class TestEvents:
     def test_a_key_of_any_text_is_a_key(self, key):
         assert keys(returned(Triggered(Event("a", key=key), 1))) == [encode_partition(key)]
 
-    def test_p6_many_events_go_on_in_the_next_transaction(self):
+    def test_P6_many_events_go_on_in_the_next_transaction(self):
         decision = returned(Triggered([str(n) for n in range(2_500)], 1))
         assert [len(commit.events) for commit in decision.commits] == [1_000, 1_000, 500]
 
-    def test_p6_so_do_large_payloads(self):
+    def test_P6_so_do_large_payloads(self):
         payload = {"x": "é" * (PAYLOAD_LIMIT // 2 - 10)}
         events = [Event(str(n), payload=payload) for n in range(100)]
         decision = returned(Triggered(events, 1))
@@ -227,7 +227,7 @@ class TestEvents:
             assert sum(len(e.payload.encode()) for e in commit.events) <= TRANSACTION_LIMIT
         assert len(decision.commits) == 4
 
-    def test_p6_a_transaction_may_be_full_to_the_last_byte(self):
+    def test_P6_a_transaction_may_be_full_to_the_last_byte(self):
         payload = {"x": "y" * (PAYLOAD_LIMIT - len('{"x":""}'))}
         events = [Event(str(n), payload=payload) for n in range(67)]
         decision = returned(Triggered(events, 1))
@@ -279,7 +279,7 @@ class TestFailure:
             RecursionError(),
         ],
     )
-    def test_p9_whatever_is_raised_is_a_failed_tick(self, error):
+    def test_P9_whatever_is_raised_is_a_failed_tick(self, error):
         assert assert_failed(raised(error)).startswith(type(error).__qualname__)
 
     def test_a_timeout_is_called_one_and_counted(self):
@@ -331,7 +331,7 @@ class TestFailure:
         assert_failed(returned(None, NEW, initial='"first"'), NEW, '"first"')
         assert raised(OSError(), NEW).commits[0].after.state is None
 
-    def test_p19_the_error_is_redacted_and_safe(self):
+    def test_P19_the_error_is_redacted_and_safe(self):
         def redact(text):
             return text.replace("hunter2", "***")
 
@@ -466,7 +466,7 @@ RUBBISH = {
 
 @pytest.mark.parametrize("memory", [NEW, SETTLED, FAILING])
 @pytest.mark.parametrize("make", RUBBISH.values(), ids=RUBBISH)
-def test_p4_p5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
+def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
     outcome = make()
     decision = returned(outcome, memory, initial="0")
     assert_failed(decision, memory, memory.state or "0")
@@ -477,7 +477,7 @@ def test_p4_p5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
 
 
 @pytest.mark.parametrize("error", [NoTextError(), BrokenRetry(5), Pretends(RetryLater), None, 5])
-def test_p19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
+def test_P19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
     assert assert_failed(returned(PollFailed(error, 1)), state="1")
 
 
@@ -491,7 +491,7 @@ def test_p19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
         (lambda: Triggered, "a value of type type"),
     ],
 )
-def test_p4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
+def test_P4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
     outcome = make()
     assert returned(outcome).error == (
         f"poll returned {kind}; it must return Triggered, NotTriggered or PollFailed"
@@ -500,12 +500,12 @@ def test_p4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
         outcome.close()
 
 
-def test_p5_the_error_names_the_path_in_the_state():
+def test_P5_the_error_names_the_path_in_the_state():
     decision = returned(NotTriggered({"feeds": [{"last": NOON}]}))
     assert decision.error == "the state['feeds'][0]['last'] is not JSON: it is a datetime"
 
 
-def test_p7_a_poll_that_mutates_its_state_and_raises_changes_nothing():
+def test_P7_a_poll_that_mutates_its_state_and_raises_changes_nothing():
     state = load_document(SETTLED.state)
     state["seen"] = 99
     assert_failed(raised(OSError("gone")))

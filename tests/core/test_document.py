@@ -61,7 +61,7 @@ def test_the_text_does_not_depend_on_the_order_of_keys():
     assert dump({"b": 1, "a": [1, 2]}) == dump({"a": [1, 2], "b": 1}) == '{"a":[1,2],"b":1}'
 
 
-def test_p7_each_reading_is_a_fresh_value():
+def test_P7_each_reading_is_a_fresh_value():
     text = dump({"seen": [1]})
     load_document(text)["seen"].append(2)
     assert load_document(text) == {"seen": [1]}
@@ -111,7 +111,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize(("value", "reason"), NOT_JSON, ids=lambda value: type(value).__name__)
-def test_p5_what_would_not_come_back_is_refused_with_its_path(value, reason):
+def test_P5_what_would_not_come_back_is_refused_with_its_path(value, reason):
     with pytest.raises(ValidationError) as caught:
         dump(value)
     assert str(caught.value) == f"the state is not JSON: {reason}"
@@ -140,7 +140,7 @@ def deep():
 
 
 @pytest.mark.parametrize("make", [recursive_list, recursive_dict, deep])
-def test_p5_what_holds_itself_is_refused(make):
+def test_P5_what_holds_itself_is_refused(make):
     with pytest.raises(ValidationError, match="refers to itself or is nested more than 100 deep"):
         dump(make())
     assert same_document(make(), "[]") is False
@@ -153,14 +153,14 @@ def test_a_hundred_levels_are_fine():
         dump([[value]])
 
 
-def test_p6_what_is_too_large_is_refused_with_its_size():
+def test_P6_what_is_too_large_is_refused_with_its_size():
     assert len(dump("é" * 49, limit=100).encode()) == 100
     with pytest.raises(ValidationError) as caught:
         dump("é" * 50, limit=100)
     assert str(caught.value) == "the state has 102 bytes of JSON; at most 100 are allowed"
 
 
-def test_p6_the_limits():
+def test_P6_the_limits():
     assert STATE_LIMIT == 8 * 1024 * 1024
     assert PAYLOAD_LIMIT == 256 * 1024
 

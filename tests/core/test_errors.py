@@ -175,7 +175,7 @@ class TestPrintable:
             ("\ud800", "\\ud800"),
         ],
     )
-    def test_p19_terminal_sequences_go_and_the_rest_is_escaped(self, text, safe):
+    def test_P19_terminal_sequences_go_and_the_rest_is_escaped(self, text, safe):
         assert printable(text) == safe
 
     def test_what_is_too_long_is_cut_with_a_note(self):
@@ -197,14 +197,14 @@ class TestDescribe:
         assert describe(OutcomeError("poll returned None")) == "poll returned None"
 
     @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
-    def test_p19_a_message_that_cannot_be_had(self, raised):
+    def test_P19_a_message_that_cannot_be_had(self, raised):
         class NastyError(Exception):
             def __str__(self):
                 raise raised("secret detail")
 
         assert describe(NastyError()).endswith(f"NastyError: <its str() raised {raised.__name__}>")
 
-    def test_p19_a_message_that_is_no_plain_text(self):
+    def test_P19_a_message_that_is_no_plain_text(self):
         class Text(str):
             __slots__ = ()
 
@@ -219,26 +219,26 @@ class TestDescribe:
 
         assert describe(NastyError()).endswith("NastyError: boom")
 
-    def test_p19_an_error_whose_every_attribute_raises(self):
+    def test_P19_an_error_whose_every_attribute_raises(self):
         class NastyError(Exception):
             def __getattribute__(self, name):
                 raise RuntimeError(name)
 
         assert describe(NastyError("boom")).endswith("NastyError: boom")
 
-    def test_p19_megabytes_are_cut(self):
+    def test_P19_megabytes_are_cut(self):
         text = describe(ValueError("x" * 10_000_000))
         assert len(text) < MESSAGE_LIMIT + 100
         assert text.endswith("more characters]")
 
-    def test_p19_a_secret_is_hidden_before_the_text_is_cut(self):
+    def test_P19_a_secret_is_hidden_before_the_text_is_cut(self):
         def redact(text):
             return text.replace("hunter2hunter2", "***")
 
         for before in range(MESSAGE_LIMIT - 20, MESSAGE_LIMIT + 1):
             assert "hunt" not in describe(ValueError("x" * before + "hunter2hunter2"), redact)
 
-    def test_p19_a_terminal_sequence_hides_no_secret_from_the_redactor(self):
+    def test_P19_a_terminal_sequence_hides_no_secret_from_the_redactor(self):
         def redact(text):
             return text.replace("hunter2", "***")
 

@@ -324,7 +324,7 @@ class Rude(BaseException):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_p9_whatever_is_raised_fails_its_own_attempt_only(workshop, error, text):
+def test_P9_whatever_is_raised_fails_its_own_attempt_only(workshop, error, text):
     def fail(context):
         raise error
 
@@ -497,7 +497,7 @@ def test_as_many_at_once_as_there_are_threads(workshop):
     assert max(item.metadata["most"] for item in made) == 3
 
 
-def test_p3_one_that_hangs_does_not_hold_up_the_others(workshop):
+def test_P1_one_that_hangs_does_not_hold_up_the_others(workshop):
     hanging = Gate()
     workshop.asset(name="hanging")(hanging)
     workshop.asset(name="orders")(lambda context: None)

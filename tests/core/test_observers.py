@@ -114,7 +114,7 @@ def test_what_is_told_after_the_end_is_not_called() -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit("no"), KeyboardInterrupt("no"), GeneratorExit("no")]
 )
-def test_what_a_watcher_raises_is_its_own_and_named_once(
+def test_P17_what_a_watcher_raises_is_its_own_and_named_once(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[object] = []
@@ -134,6 +134,29 @@ def test_what_a_watcher_raises_is_its_own_and_named_once(
     assert record.getMessage() == "a plugin that watches failed again and again"
     assert (record.plugin, record.times) == ("bad", 3)
     assert record.kind == type(error).__name__
+
+
+class NoTextError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("I have no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (NoTextError(), "NoTextError: <its str() raised SystemExit>"),
+        (OSError("\x1b[2Jred\x9b1m\rx"), "OSError: red\\x9b1m\\rx"),
+        (OSError("x" * 10_000_000), f"OSError: {'x' * 2_000} [9998000 more characters]"),
+    ],
+    ids=["no text", "ansi", "long"],
+)
+def test_P19_what_a_watcher_raises_is_shown_safely(
+    error: BaseException, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    observers = Observers(watching(bad=fail(error)))
+    observers.tell("flowstone_triggered", event=1)
+    assert observers.close(TIMEOUT)
+    assert [record.error for record in caplog.records] == [text]
 
 
 def test_another_kind_of_failure_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -156,7 +179,7 @@ def test_a_secret_in_what_a_watcher_raises_is_hidden(caplog: pytest.LogCaptureFi
     assert [record.error for record in caplog.records] == ["ValueError: password is ***"]
 
 
-def test_a_hanging_watcher_holds_up_neither_tell_nor_close(
+def test_P17_a_hanging_watcher_holds_up_neither_tell_nor_close(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     observers = Observers(watching(stuck=gate))
@@ -174,7 +197,7 @@ def test_a_hanging_watcher_holds_up_neither_tell_nor_close(
     assert not gate.reached.acquire(blocking=False)
 
 
-def test_the_oldest_calls_are_dropped_and_counted(
+def test_P17_the_oldest_calls_are_dropped_and_counted(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

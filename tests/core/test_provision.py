@@ -110,7 +110,7 @@ def test_what_is_no_mapping_is_refused_whole(returned: object) -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit("no"), GeneratorExit("no"), KeyboardInterrupt("no")]
 )
-def test_what_a_hook_raises_harms_no_other_hook(error: BaseException) -> None:
+def test_P12_what_a_hook_raises_harms_no_other_hook(error: BaseException) -> None:
     hooks = {"flowstone_sensors": fail(error), "flowstone_engines": lambda: {"whole": Whole}}
     provision = provide(hooks)
     assert provision.engines == {"whole": Whole}

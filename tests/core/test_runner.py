@@ -340,7 +340,7 @@ def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house
     assert feed.polls == polls
 
 
-def test_c_a_hanging_sensor_harms_only_itself(house):
+def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
     running, let_go = threading.Event(), threading.Event()
 
     def hang(state):

@@ -576,7 +576,7 @@ class Odd(Trigger):
         (lambda after: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk, answer, says):
+def test_P4_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk, answer, says):
     odd = type("Odd", (Odd,), {"answer": staticmethod(answer)})
     desk.pipeline.schedule("report", name="odd", trigger=odd("whatever"))
     desk.schedule()
@@ -591,7 +591,7 @@ def test_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk, an
     assert all(tick.outcome is TickOutcome.FAILED and says in tick.error for tick in ticks)
 
 
-def test_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
+def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
     let_go, asked = threading.Event(), threading.Event()
 
     def hang(after):

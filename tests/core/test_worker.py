@@ -104,7 +104,7 @@ def test_the_poll_gets_a_copy_of_the_state(fake_clock):
     ],
 )
 @pytest.mark.parametrize("hook", ["init", "poll"])
-def test_p9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
+def test_P9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
     def fail(*_):
         raise error
 
@@ -129,7 +129,7 @@ def test_a_constructor_that_raises_is_tried_again_at_the_next_tick(fake_clock):
 
 
 @pytest.mark.parametrize("state", [{1, 2}, float("nan"), {"when": object()}])
-def test_p5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state):
+def test_P5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state):
     worker, _ = worker_of(fake_clock, init=lambda: state)
     decision = tick(worker)
     assert decision.outcome is TickOutcome.FAILED
@@ -137,7 +137,7 @@ def test_p5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state
     assert decision.commits[0].after.state is None
 
 
-def test_p4_a_coroutine_is_closed_and_named(fake_clock):
+def test_P4_a_coroutine_is_closed_and_named(fake_clock):
     async def poll(state):
         return NotTriggered(state)
 
@@ -182,7 +182,7 @@ def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
     assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
 
 
-def test_p1_p2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(fake_clock, caplog):
+def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(fake_clock, caplog):
     started, let_go = threading.Event(), threading.Event()
 
     def hang(state):

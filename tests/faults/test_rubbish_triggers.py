@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -14,11 +16,14 @@ import pytest
 
 from flowstone_core import Flowstone, Pipeline, Trigger, ValidationError
 from flowstone_core.config import Config
+from flowstone_core.deadline import Deadline
 from flowstone_core.plugins import discover
 from flowstone_core.provision import Provided
 from flowstone_core.testing import FakeClock
 from flowstone_core.tick import TickOutcome
 from flowstone_core.validation import validate
+
+PATIENCE = 60
 
 Answer: TypeAlias = Callable[[datetime], object]
 
@@ -122,6 +127,45 @@ def test_P4_P9_P19_whatever_a_trigger_answers_harms_its_own_schedule_only(
         for name in ANSWERS:
             flow.pause_schedule(name)
             flow.resume_schedule(name)
+
+
+def test_P1_a_trigger_that_hangs_holds_up_neither_a_listing_nor_a_start_for_ever(
+    store: str,
+    fake_clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    let_go, threads = threading.Event(), []
+
+    def hang(after: datetime) -> None:
+        threads.append(threading.current_thread())
+        fake_clock.wait_for_sleepers()
+        fake_clock.advance(30)
+        assert let_go.wait(PATIENCE)
+
+    def flow(answer: Answer, **options: str) -> Flowstone:
+        pipeline = Pipeline("ward")
+        pipeline.asset(name="report")(lambda context: None)
+        pipeline.schedule("report", name="odd", trigger=odd(answer), **options)
+        pipeline.schedule("report", name="well", cron="* * * * *")
+        return Flowstone(pipeline, store=store, clock=fake_clock)
+
+    for module in ("status", "share"):
+        deadline = partial(Deadline, clock=fake_clock)
+        monkeypatch.setattr(f"flowstone_core.{module}.Deadline", deadline)
+    with flow(lambda after: None) as before:
+        assert before.run(once=True)
+    with flow(hang, start="2025-01-01") as hanging:
+        shown = {status.name: status for status in hanging.list_schedules()}
+        assert shown["odd"].error == "it did not come back within 30 s"
+        assert (shown["odd"].health, shown["well"].health) == ("broken", "ok")
+        assert len(threads) == 1
+        hanging.pause_schedule("odd")
+        assert len(threads) == 3, "what the new start skips could not be counted, nor shown"
+        assert "what was skipped cannot be counted" in caplog.messages
+    let_go.set()
+    for thread in threads:
+        thread.join(PATIENCE)
 
 
 def test_a_trigger_that_knows_no_further_instant_is_done(store: str, fake_clock: FakeClock) -> None:

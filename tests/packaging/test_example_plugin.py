@@ -225,7 +225,7 @@ BROKEN = {
 }
 
 
-def test_each_broken_plugin_is_reported_and_harms_no_other(
+def test_P12_P13_P15_each_broken_plugin_is_reported_and_harms_no_other(
     make_house: Callable[..., House],
 ) -> None:
     alone = make_house("good").reports()
@@ -332,7 +332,7 @@ def test_a_schedule_whose_plugin_is_gone_is_kept_and_says_so(
     assert (listed["health"], listed["trigger"]) == ("ok", "cron")
 
 
-def test_a_watcher_that_raises_is_named_and_the_run_goes_on(
+def test_P17_a_watcher_that_raises_is_named_and_the_run_goes_on(
     make_house: Callable[..., House],
 ) -> None:
     house = make_house("good", "broken")
@@ -354,7 +354,7 @@ def test_a_watcher_that_raises_is_named_and_the_run_goes_on(
     assert [(each["asset"], each["state"]) for each in listed] == [("rocket", "completed")]
 
 
-def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House]) -> None:
+def test_P14_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House]) -> None:
     house = make_house("good", "rival")
     found = house.reports()
     rival = "plugin 'rival' of flowstone-example-rival 7.8.9"
@@ -385,7 +385,7 @@ def test_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., House
     assert found["flowstone-example-rival", "builtin"]["error"] == taken
 
 
-def test_an_entry_point_that_two_distributions_name_is_nobodys(
+def test_P14_an_entry_point_that_two_distributions_name_is_nobodys(
     make_house: Callable[..., House],
 ) -> None:
     found = make_house("broken", "rival").discover()
