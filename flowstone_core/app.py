@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flowstone_core.pruner import Pruner
     from flowstone_core.sensor_worker import SensorWorker
     from flowstone_core.status import ScheduleStatus, SensorStatus, Status
-    from flowstone_core.store import Pruned, Store, StoredSkip
+    from flowstone_core.store import Backup, Pruned, Soundness, Store, StoredSkip
     from flowstone_core.supervisor import Supervisor
     from flowstone_core.tick import Tick
     from flowstone_core.timetable import Timetable
@@ -651,6 +651,34 @@ def upgrade_store(url: str) -> tuple[str | None, str]:
     from flowstone_core.store import Store
 
     return Store.upgrade(url)
+
+
+def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
+    """Copy a store in an SQLite file to another file, while runners use it; it is not migrated.
+
+    Args:
+        url: The store.
+        path: The file; it appears when the copy is whole.
+        overwrite: Whether to replace the file if it is there.
+
+    Raises:
+        ConflictError: If the file is there and may not be overwritten.
+        StoreError: If there is no store, it is damaged, or the file cannot be made.
+    """
+    from flowstone_core.store import Store
+
+    return Store.back_up(url, path, overwrite=overwrite)
+
+
+def check_store(url: str) -> Soundness:
+    """Look whether a store is whole and fits together, while runners use it; not migrated.
+
+    Raises:
+        StoreError: If there is no store, or it is damaged so badly that it cannot be read.
+    """
+    from flowstone_core.store import Store
+
+    return Store.check(url)
 
 
 def installed_plugins(config: Config) -> Plugins:

@@ -1,4 +1,4 @@
-"""Pruning by itself: an hour at a time, what nobody needs any more goes."""
+"""Pruning by itself: once an hour, what nobody needs any more goes."""
 
 from __future__ import annotations
 

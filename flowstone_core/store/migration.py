@@ -61,7 +61,7 @@ def _inspect(database: Database) -> str | None:
     """Return the revision, once it is clear that the store may be touched."""
     path = database.file
     if path is None:
-        found = database.read(_revision)
+        found = database.read(revision)
     else:
         with database.errors():
             found = file.inspect(path)
@@ -88,7 +88,7 @@ def _apply(connection: Connection, display: str) -> str | None:
     """Migrate in the caller's transaction, alone; return the revision before."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(APPLICATION_ID)))
-    before = _revision(connection)
+    before = revision(connection)
     _refuse_newer(display, before)
     if before != HEAD:
         from alembic import command
@@ -101,7 +101,8 @@ def _apply(connection: Connection, display: str) -> str | None:
     return before
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """Return the schema's revision; None if there is no schema."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))

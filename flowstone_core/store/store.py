@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
 from flowstone_core.asset import Asset, AssetGraph
 from flowstone_core.attempt import AttemptEnd
@@ -16,6 +18,7 @@ from flowstone_core.materialization import Attempt, Claim, Materialization, Mate
 from flowstone_core.schedule import Given
 from flowstone_core.store import (
     attempts,
+    backup,
     claims,
     events,
     file,
@@ -25,14 +28,17 @@ from flowstone_core.store import (
     runners,
     schedules,
     sensors,
+    soundness,
     ticks,
 )
 from flowstone_core.store import line as materialization_line
 from flowstone_core.store.backfills import Backfills
+from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database, parse_url
 from flowstone_core.store.pruning import Pruning
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
+from flowstone_core.store.soundness import Soundness
 from flowstone_core.store.ticks import Commit, TickResult
 from flowstone_core.tick import SensorMemory, Skip, Tick, TickCommit
 
@@ -91,6 +97,29 @@ class Store:
             return migration.upgrade(database)
         finally:
             database.close()
+
+    @staticmethod
+    def back_up(url: str, path: Path, *, overwrite: bool = False) -> Backup:
+        """Copy a store in an SQLite file to another file, while others use it.
+
+        Raises:
+            ValidationError: As for `open`.
+            ConflictError: If the file is there and may not be overwritten, or never may be.
+            StoreError: If there is no store, it is damaged, or the file cannot be made.
+        """
+        with closing(Database(parse_url(url))) as database:
+            return backup.back_up(database, path, overwrite=overwrite)
+
+    @staticmethod
+    def check(url: str) -> Soundness:
+        """Look whether a store is whole and fits together, while others use it.
+
+        Raises:
+            ValidationError: As for `open`.
+            StoreError: If there is no store, or it is damaged so badly that it cannot be read.
+        """
+        with closing(Database(parse_url(url))) as database:
+            return soundness.check(database)
 
     def close(self) -> None:
         """Close all connections."""

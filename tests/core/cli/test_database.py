@@ -1,5 +1,18 @@
 """``flowstone db``."""
 
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from flowstone_core.store import schema
+from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.migration import HEAD
+
 
 def test_a_store_is_made_and_then_there_is_nothing_to_do(shop):
     first = shop.run("db", "upgrade").stdout
@@ -14,3 +27,169 @@ def test_a_store_in_postgresql_is_upgraded_by_hand_only(shop, postgresql):
         assert "flowstone db upgrade" in shop.run("status", code=1).stderr
         assert "from nothing" in shop.run("db", "upgrade").stdout
         assert shop.run("status").stdout.startswith("store: postgresql")
+
+
+# -- prune -----------------------------------------------------------------------------------------
+
+
+def age(shop, **duration):
+    """Make all that is in the store older."""
+    by = timedelta(**duration)
+
+    def older(connection):
+        for table in schema.metadata.sorted_tables:
+            moments = [column for column in table.c if isinstance(column.type, schema.UtcDateTime)]
+            for column in moments:
+                for moment in connection.scalars(select(column).distinct()).all():
+                    if moment is not None:
+                        values = {column.name: moment - by}
+                        connection.execute(update(table).where(column == moment).values(values))
+
+    with closing(Database(parse_url(f"sqlite:///{shop.folder / 'flowstone.db'}"))) as database:
+        database.write(older)
+
+
+def test_prune_says_what_goes_and_what_is_kept_and_why(made):
+    age(made, days=60)
+    said = made.run("db", "prune", "--older-than", "30d", "--dry-run").stdout
+    assert said == (
+        "would delete: 2 events, 1 runner\n"
+        "kept: 4 completed materializations, the latest of their partitions; "
+        "2 events whose keys are remembered (dedupe_for)\n"
+    )
+    assert made.run("db", "prune", "--older-than", "30d").stdout == said.replace(
+        "would delete", "deleted"
+    )
+    age(made, days=60)
+    found = made.json("db", "prune", "--older-than", "30d", "--dry-run")
+    assert found == {
+        "dry_run": True,
+        "events": 2,
+        "materializations": 0,
+        "attempts": 0,
+        "ticks": 1,
+        "skips": 0,
+        "backfills": 0,
+        "runners": 0,
+        "keys": 2,
+        "kept_events": 0,
+        "kept_materializations": 4,
+    }
+    assert made.run("db", "prune", "--older-than", "30d").stdout == (
+        "deleted: 2 events, 1 tick\n"
+        "forgot: 2 keys of events older than dedupe_for\n"
+        "kept: 4 completed materializations, the latest of their partitions\n"
+    )
+    assert made.json("events", "list") == []
+    assert len(made.json("materializations", "list")) == 4
+
+
+def test_prune_goes_by_the_retention_and_needs_an_age(made):
+    said = made.run("db", "prune", code=2).stderr
+    assert said.endswith("(say --older-than 90d, or set retention in [flowstone])\n")
+    made.write(settings="retention = 30d\n")
+    assert made.run("db", "prune").stdout == "deleted: nothing\n"
+    age(made, days=60)
+    assert made.json("db", "prune")["runners"] == 1
+
+
+@pytest.mark.parametrize("wrong", ["soon", "59m", "36526d"])
+def test_prune_refuses_what_is_no_age(made, wrong):
+    made.run("db", "prune", "--older-than", wrong, code=2)
+    made.write(settings=f"retention = {wrong}\n")
+    made.run("db", "prune", code=2)
+
+
+def test_what_depends_on_a_pruned_partition_is_made_without_it(made):
+    age(made, days=400)
+    made.run("db", "prune", "--older-than", "30d")
+    made.run("materialize", "daily_report", "2025-01-13")
+    made.run("run", "--once")
+    found = made.json("materializations", "list")
+    assert [row["asset"] for row in found].count("raw_orders") == 2
+    assert len(found) == 5
+
+
+# -- backup ----------------------------------------------------------------------------------------
+
+
+def test_a_backup_can_be_put_in_the_place_of_the_store(made):
+    before = made.json("materializations", "list")
+    said = made.run("db", "backup", "copy.db").stdout
+    size = (made.folder / "copy.db").stat().st_size
+    assert said == f"{made.folder / 'copy.db'}: {size:,} bytes, revision {HEAD}\n"
+    for path in made.folder.glob("flowstone.db*"):
+        path.unlink()
+    (made.folder / "copy.db").rename(made.folder / "flowstone.db")
+    assert made.json("materializations", "list") == before
+
+
+def test_a_backup_that_is_there_is_overwritten_by_force_only(made):
+    made.run("db", "backup", "copy.db")
+    assert "(--force overwrites it)" in made.run("db", "backup", "copy.db", code=1).stderr
+    found = made.json("db", "backup", "copy.db", "--force")
+    assert found == {
+        "path": str(made.folder / "copy.db"),
+        "size": (made.folder / "copy.db").stat().st_size,
+        "revision": HEAD,
+    }
+
+
+def test_a_backup_of_no_store_makes_none(shop):
+    assert "there is no store" in shop.run("db", "backup", "copy.db", code=1).stderr
+    assert not list(shop.folder.glob("*.db"))
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def test_a_store_that_a_run_left_is_sound(made):
+    assert made.run("db", "check").stdout == (
+        "store:        sqlite:///flowstone.db\n"
+        f"revision:     {HEAD}\n"
+        "journal mode: wal\n"
+        "the store is sound\n"
+    )
+    assert made.json("db", "check") == {
+        "store": "sqlite:///flowstone.db",
+        "revision": HEAD,
+        "journal_mode": "wal",
+        "complete": True,
+        "problems": [],
+    }
+
+
+def test_what_is_wrong_is_told_with_exit_code_1(made):
+    with closing(sqlite3.connect(made.folder / "flowstone.db")) as connection:
+        connection.execute("UPDATE flowstone_attempts SET finished_at = NULL")
+        connection.commit()
+    said = made.run("db", "check", code=1)
+    assert "sound" not in said.stdout
+    assert said.stderr.count("error: materialization ") == 4
+    assert len(made.json("db", "check", code=1)["problems"]) == 4
+
+
+def test_an_older_store_is_checked_as_far_as_it_is_known(made):
+    with closing(sqlite3.connect(made.folder / "flowstone.db")) as connection:
+        connection.execute("UPDATE flowstone_schema SET version_num = '0001'")
+        connection.commit()
+    said = made.run("db", "check")
+    assert "does not know revision 0001" in said.stderr
+    assert said.stdout.endswith("the store is sound\n")
+
+
+@pytest.mark.parametrize("command", [["check"], ["backup", "copy.db"]])
+def test_D5_a_file_that_is_no_database_is_named_with_what_to_do(shop, command):
+    (shop.folder / "flowstone.db").write_bytes(b"no database" * 100)
+    said = shop.run("db", *command, code=1).stderr
+    assert "file is not a database" in said
+    assert "restore a backup" in said
+
+
+def test_a_store_in_postgresql_is_checked_and_not_backed_up(shop, postgresql):
+    with postgresql.database("migrated") as url:
+        shop.write(settings=f"store = {url}\n")
+        assert shop.run("db", "check").stdout.endswith("the store is sound\n")
+        assert shop.json("db", "check")["journal_mode"] is None
+        assert "pg_dump" in shop.run("db", "backup", "copy.db", code=1).stderr
+        assert shop.run("db", "prune", "--older-than", "1d").stdout == "deleted: nothing\n"

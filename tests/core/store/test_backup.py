@@ -1,0 +1,264 @@
+"""Backups of SQLite stores: whole, of one moment, beside writers, and never in the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flowstone_core.errors import ConflictError, StoreError
+from flowstone_core.store import Store, backup, migration
+
+
+@pytest.fixture
+def backend():
+    """Not both: PostgreSQL has backups of its own."""
+    return "sqlite"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where backups go: a folder with nothing in it."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    return folder
+
+
+def test_a_backup_has_all_that_is_committed_and_is_one_file(bench, store_url, folder):
+    bench.make("alone", "p")
+    path = folder / "flowstone.db"
+    made = Store.back_up(store_url, path)
+    assert made == backup.Backup(path, path.stat().st_size, migration.HEAD)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(folder.iterdir()) == [path]
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as copy:
+        assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    copied = Store.open(f"sqlite:///{path}", migrate=False)
+    assert copied.materializations() == bench.store.materializations()
+    assert copied.sensors() == bench.store.sensors()
+    copied.close()
+
+
+def test_a_backup_put_in_the_place_of_the_store_is_what_was_there(bench, store_url, folder):
+    bench.fire(bench.event("before", "alone"))
+    path, place = folder / "flowstone.db", Path(store_url.removeprefix("sqlite:///"))
+    Store.back_up(store_url, path)
+    bench.fire(bench.event("after", "alone"))
+    bench.store.close()
+    for each in place.parent.glob(f"{place.name}*"):
+        each.unlink()
+    shutil.move(path, place)
+    restored = Store.open(store_url)
+    assert [event.key for event in restored.events()] == ["before"]
+    assert restored.sensor("feed").memory.version == 1
+    restored.close()
+    assert Store.check(store_url).problems == ()
+
+
+def test_a_backup_made_while_others_write_is_sound_and_of_one_moment(
+    bench, store_url, folder, monkeypatch
+):
+    monkeypatch.setattr(backup, "STEP", 1)
+    bench.fire(*(bench.event(f"k{number}", "alone", f"p{number}") for number in range(200)))
+    over, written, failures = threading.Event(), threading.Semaphore(0), []
+
+    def write():
+        try:
+            number = 0
+            while not over.is_set():
+                number += 1
+                bench.fire(bench.event(f"meanwhile {number}", "alone", f"p{number}"))
+                written.release()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for number in range(5):
+            path = folder / f"{number}.db"
+            Store.back_up(store_url, path)
+            # Somebody wrote while it was made, or right after it, and was not kept from it.
+            assert written.acquire(timeout=60)
+            assert Store.check(f"sqlite:///{path}").problems == ()
+    finally:
+        over.set()
+        thread.join()
+    assert failures == []
+    counts = []
+    for number in range(5):
+        copied = Store.open(f"sqlite:///{folder / f'{number}.db'}")
+        events, version = copied.events(limit=100_000), copied.sensor("feed").memory.version
+        # The state and the events are of the same moment.
+        assert len(events) == 200 + version - 1
+        counts.append(version)
+        copied.close()
+    assert counts == sorted(counts)
+
+
+def test_what_is_written_while_it_is_copied_is_not_in_it(bench, store_url, folder, monkeypatch):
+    bench.fire(*(bench.event(f"k{number}", "alone", f"p{number}") for number in range(200)))
+    monkeypatch.setattr(backup, "STEP", 1)
+    connect = sqlite3.connect
+
+    def connect_after_a_write(*arguments, **options):
+        # The copy is opened when the moment of the backup has been chosen.
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        bench.fire(bench.event("too late", "alone", "p"))
+        return connect(*arguments, **options)
+
+    source = backup.source_of
+
+    def source_and_watch(database):
+        found = source(database)
+        monkeypatch.setattr(backup.sqlite3, "connect", connect_after_a_write)
+        return found
+
+    # This one has its connection already, so the next file to be opened is the copy.
+    monkeypatch.setattr(backup, "source_of", source_and_watch)
+    backup.back_up(bench.store._database, folder / "one.db", overwrite=False)
+    copied = Store.open(f"sqlite:///{folder / 'one.db'}")
+    assert len(copied.events(limit=1_000)) == 200
+    copied.close()
+    assert len(bench.store.events(limit=1_000)) == 201
+
+
+def test_a_store_of_an_older_revision_is_copied_as_it_is(tmp_path, folder, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    monkeypatch.setattr(migration, "HEAD", "0001")
+    Store.open(url).close()
+    monkeypatch.undo()
+    assert Store.back_up(url, folder / "old.db").revision == "0001"
+    assert Store.upgrade(url) == ("0001", migration.HEAD)
+
+
+# -- refused ---------------------------------------------------------------------------------------
+
+
+def refused(url, path, match, *, overwrite=False, kind=ConflictError):
+    before = {each: each.read_bytes() for each in path.parent.glob("*") if each.is_file()}
+    with pytest.raises(kind, match=match):
+        Store.back_up(url, path, overwrite=overwrite)
+    assert {each: each.read_bytes() for each in path.parent.glob("*") if each.is_file()} == before
+
+
+@pytest.mark.usefixtures("bench")
+def test_what_is_there_is_overwritten_only_if_that_is_wanted(store_url, folder):
+    path = folder / "flowstone.db"
+    path.write_text("precious")
+    refused(store_url, path, r"is there already; it was not touched \(--force overwrites it\)")
+    Store.back_up(store_url, path, overwrite=True)
+    assert Store.check(f"sqlite:///{path}").problems == ()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_the_store_itself_is_never_overwritten(store_url, tmp_path, overwrite):
+    Store.open(store_url).close()
+    path = Path(store_url.removeprefix("sqlite:///"))
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    for each in (path, link):
+        refused(store_url, each, "is the store itself", overwrite=overwrite)
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_a_name_that_a_log_lies_beside_is_refused(store_url, folder, suffix):
+    (folder / f"flowstone.db{suffix}").write_text("somebody's")
+    refused(store_url, folder / "flowstone.db", f"flowstone.db{suffix} is beside", overwrite=True)
+
+
+def test_a_folder_is_refused_and_a_missing_one_is_named(store_url, folder):
+    refused(store_url, folder, "is a folder, not a file", overwrite=True)
+    path = folder / "missing" / "flowstone.db"
+    refused(store_url, path, r"does not exist \(make it: mkdir -p", kind=StoreError)
+
+
+def test_where_there_is_no_store_there_is_no_backup(tmp_path, folder):
+    path = folder / "backup.db"
+    refused(f"sqlite:///{tmp_path / 'no.db'}", path, "there is no store", kind=StoreError)
+    refused("sqlite://", path, "in memory", kind=StoreError)
+    (tmp_path / "theirs.db").write_bytes(b"x" * 600)
+    match = "file is not a database.*restore a backup"
+    refused(f"sqlite:///{tmp_path / 'theirs.db'}", path, match, kind=StoreError)
+    assert not (tmp_path / "no.db").exists()
+
+
+def test_for_postgresql_it_says_what_to_use(postgresql, folder):
+    refused(
+        postgresql.url("migrated"),
+        folder / "backup.db",
+        r"PostgreSQL.*\(use pg_dump\)",
+        kind=StoreError,
+    )
+
+
+def test_a_damaged_store_leaves_no_backup(bench, store_url, folder):
+    bench.fire(*(bench.event(f"k{number}", "alone", f"p{number}") for number in range(300)))
+    bench.store.close()
+    place = Path(store_url.removeprefix("sqlite:///"))
+    content = bytearray(place.read_bytes())
+    pages = len(content) // 4_096
+    for page in range(pages - 10, pages):
+        content[page * 4_096 : page * 4_096 + 8] = b"\xff" * 8
+    place.write_bytes(content)
+    refused(store_url, folder / "backup.db", "is not sound, and was not kept", kind=StoreError)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(store_url, folder, monkeypatch):
+    connect = sqlite3.connect
+
+    def connect_to_a_full_disk(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    source = backup.source_of
+
+    def source_and_fill(database):
+        found = source(database)
+        database.read(lambda connection: None)
+        monkeypatch.setattr(sqlite3, "connect", connect_to_a_full_disk)
+        return found
+
+    monkeypatch.setattr(backup, "source_of", source_and_fill)
+    match = r"the backup .* cannot be made: .*full"
+    refused(store_url, folder / "backup.db", match, kind=StoreError)
+    assert list(folder.iterdir()) == []
+
+
+def test_without_hard_links_it_appears_all_the_same_and_in_nobodys_way(
+    store_url, folder, monkeypatch
+):
+    path = folder / "flowstone.db"
+
+    def no_links(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def no_links_and_somebody_was_first(source, target):
+        path.write_text("precious")
+        no_links(source, target)
+
+    def somebody_was_first(source, target):
+        path.write_text("precious")
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    for link in (no_links_and_somebody_was_first, somebody_was_first):
+        monkeypatch.setattr(os, "link", link)
+        with pytest.raises(ConflictError, match="is there already"):
+            Store.back_up(store_url, path)
+        assert path.read_text() == "precious"
+        path.unlink()
+    monkeypatch.setattr(os, "link", no_links)
+    Store.back_up(store_url, path)
+    assert list(folder.iterdir()) == [path]
