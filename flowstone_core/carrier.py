@@ -17,7 +17,7 @@ from flowstone_core.announcer import Announcer, Watch
 from flowstone_core.backfill import Backfill, Progress
 from flowstone_core.clock import Clock
 from flowstone_core.engine import Engine
-from flowstone_core.errors import StoreUnavailableError, describe
+from flowstone_core.errors import StoreLostError, StoreUnavailableError, describe
 from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.observers import Observers
 from flowstone_core.store import Store
@@ -96,6 +96,9 @@ class Carrier:
                         before, progress = progress, self._try_step(progress)
                         if progress != before:
                             watch(progress)
+            except StoreLostError:
+                self._grace = timedelta(0)  # what still runs could not be recorded
+                raise
             finally:
                 self._put_down()
             if not progress.finished:

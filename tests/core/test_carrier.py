@@ -23,6 +23,7 @@ from flowstone_core.engine import RunnerInfo
 from flowstone_core.errors import (
     NotFoundError,
     StoreError,
+    StoreLostError,
     StoreUnavailableError,
     ValidationError,
 )
@@ -301,6 +302,27 @@ def test_a_store_that_cannot_be_used_at_all_is_said_at_once(store, pool):
         carry(Scripted(GONE), store, pool)
     with pytest.raises(StoreError, match="refused"):
         carry(Scripted(BEGUN, StoreError("refused")), store, pool)
+    with pytest.raises(StoreLostError, match="deleted"):
+        carry(Scripted(BEGUN, StoreLostError("deleted")), store, pool)
+
+
+def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool):
+    begun, go = threading.Event(), threading.Event()
+    pipeline = Pipeline("slow")
+
+    @pipeline.asset
+    def orders(context):
+        begun.set()
+        go.wait()
+
+    path = tmp_path / "flowstone.db"
+    with Flowstone(pipeline, store=f"sqlite:///{path}", grace="1d") as flow:
+        job = pool.submit(flow.backfill, "orders", *RANGE)
+        assert begun.wait(PATIENCE)
+        path.unlink()
+        with pytest.raises(StoreLostError, match="was deleted"):
+            job.result(PATIENCE)
+        go.set()
 
 
 def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
