@@ -310,6 +310,52 @@ def test_a_store_of_the_first_version_keeps_what_it_holds(empty_url, monkeypatch
     store.close()
 
 
+AT = "'2025-01-01T00:00:00.000000Z'"
+ROWS = {
+    "runners": f"('one', 'host', 7, 'machine', '0.1', {AT}, {AT}, NULL)",
+    "sensors": f"('feed', 1, '{{}}', true, 0, NULL, false, false, 'one', {AT}, {AT}, 'failed', "
+    f"{AT}, 'no luck')",
+    "schedules": "('nightly', 'orders', '{}', NULL, 'flow.ini:1', false, 1, "
+    f"{AT}, 0, NULL, false, NULL, 'one', {AT}, NULL, NULL, NULL, NULL, NULL)",
+    "ticks": f"(1, 'sensor:feed', 'triggered', {AT}, {AT}, 1, 0, NULL, 0)",
+    "materializations": "(1, 'run', 'orders', 'p', 'pending', 0, 3, "
+    f"{AT}, {AT}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+    "events": f"(1, 'sensor:feed', 'key', 'orders', 'p', '{{}}', {AT}, 1, 1, false)",
+    "attempts": f"(1, 1, {AT}, NULL, NULL, NULL, 'one')",
+    "skips": f"(1, 'nightly', 1, 'overlap', {AT}, {AT}, 1, true)",
+    "backfills": f"(1, 'orders', 'a', 'b', 'day', false, {AT}, NULL)",
+}
+
+
+@pytest.mark.parametrize("revision", ["0002", "0003"])
+def test_a_store_of_an_older_version_keeps_every_row(empty_url, monkeypatch, revision):
+    monkeypatch.setattr(migration, "HEAD", revision)
+    Store.open(empty_url, migrate=True).close()
+    for table, row in ROWS.items():
+        run(empty_url, f"INSERT INTO flowstone_{table} VALUES {row}")  # noqa: S608
+    before = everything(empty_url)
+    monkeypatch.undo()
+    assert Store.upgrade(empty_url) == (revision, migration.HEAD)
+    after = everything(empty_url)
+    for table in ROWS:
+        (old,), (new,) = before[table], after[table]
+        assert old.items() <= new.items()
+
+
+def everything(url):
+    """Return all rows by their tables, whatever columns these have."""
+
+    def read(connection):
+        tables = {table: f"SELECT * FROM flowstone_{table}" for table in ROWS}  # noqa: S608
+        return {
+            table: [dict(row) for row in connection.exec_driver_sql(query).mappings()]
+            for table, query in tables.items()
+        }
+
+    with closing(Database(parse_url(url))) as database:
+        return database.read(read)
+
+
 def test_K7_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
     path = tmp_path / "flowstone.db"
     script = (

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from flowstone_core.errors import NotFoundError
 from flowstone_core.materialization import MaterializationState
-from flowstone_core.store import Memory, Pruned, Store, pruning, schema
+from flowstone_core.store import Memory, Pruned, Store, materializations, pruning, schema
 from flowstone_core.tick import (
     NewEvent,
     ScheduleCommit,
@@ -182,6 +182,41 @@ def test_what_an_operator_has_made_again_keeps_its_payloads(bench):
     assert prune(bench) == {}
     (claim,) = bench.claim().claims
     assert [event.payload for event in claim.events] == [{"file": "a.csv"}]
+
+
+def test_what_an_operator_has_made_again_after_it_was_looked_at_stays(bench):
+    asked = bench.ask("alone", "p", payload={"file": "a.csv"})
+    bench.discard(bench.claimed()["alone"])
+    bench.later(days=40)
+    pruned = steps(bench)
+    next(pruned)  # it has been looked at, and is about to go
+    bench.store.retry(asked.id, bench.assets, bench.now)
+    assert sum(pruned, Pruned()) == Pruned()
+    (claim,) = bench.claim().claims
+    assert [event.payload for event in claim.events] == [{"file": "a.csv"}]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_what_an_operator_is_about_to_make_again_is_passed_over(bench, store_url, backend):
+    asked = bench.ask("alone", "p", payload={"file": "a.csv"})
+    other = bench.ask("alone", "q")
+    for claim in bench.claim().claims:
+        bench.discard(claim)
+    bench.later(days=40)
+
+    def retry_slowly(connection):
+        found = materializations.retry(connection, asked.id, bench.assets, bench.now)
+        # Not held up, and done before the operator's transaction is.
+        done = sum(steps(bench), Pruned())
+        assert (done.events, done.materializations) == (1, 1)
+        return found
+
+    operator = Store.open(store_url)
+    assert operator._database.write(retry_slowly).state is MaterializationState.PENDING
+    operator.close()
+    assert [event.payload for event in bench.store.events()] == [{"file": "a.csv"}]
+    with pytest.raises(NotFoundError):
+        bench.get(other.id)
 
 
 def test_one_that_another_stands_behind_stays(bench):
