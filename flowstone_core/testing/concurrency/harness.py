@@ -49,6 +49,8 @@ class ConcurrencyHarness:
             what the event is known by: its partition, if no other change has it, or a text that
             only this event has in its key or its payload; or None if nothing need come of it.
             Threads call it one at a time.
+        expected: Asked when the threads are done: what must be in an event besides, known as
+            what ``change`` returns is. For a sensor that sees only the last of several changes.
         assets: The names of the assets; the harness makes and watches their functions.
         threads: How many there are.
         operations: How many each does.
@@ -89,6 +91,7 @@ class ConcurrencyHarness:
         declare: Callable[[Pipeline], None],
         *,
         change: Callable[[int], Partition | None] | None = None,
+        expected: Callable[[], Collection[Partition]] = tuple,
         assets: Sequence[str] = ("made",),
         threads: int = 4,
         operations: int = 40,
@@ -103,6 +106,7 @@ class ConcurrencyHarness:
             raise ValueError(f"no operations: {', '.join(sorted(unknown))}")
         self._declare = declare
         self._change = change
+        self._expected = expected
         self._assets = assets
         self._threads = threads
         self._operations = operations
@@ -143,7 +147,9 @@ class ConcurrencyHarness:
             hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)
             verdict = Verdict(flows[0], store, hands)
             with passing(clock), _eager_threads():
-                if self._work(hands, seed) and not come_to_rest(hands, verdict, self._patience):
+                ended = self._work(hands, seed)
+                verdict.expected = tuple(self._expected())
+                if ended and not come_to_rest(hands, verdict, self._patience):
                     witness.blame(f"it did not come to rest: {verdict.unrest()}")
             return verdict.report(seed)
 

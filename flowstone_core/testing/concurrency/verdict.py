@@ -31,12 +31,16 @@ class Verdict:
         flow: A Flowstone on it.
         store: The store.
         hands: What the threads did.
+
+    Attributes:
+        expected: What must be in an event, beside the changes of the world.
     """
 
     def __init__(self, flow: Flowstone, store: Store, hands: Hands) -> None:
         self._flow = flow
         self._store = store
         self._hands = hands
+        self.expected: tuple[Partition, ...] = ()
 
     def found(self) -> int:
         """Return how many events of sensors there are: those of schedules never end."""
@@ -120,9 +124,9 @@ class Verdict:
             for name in self._hands.sensors
             for event in self._events(f"sensor:{name}")
         ]
-        for change in list(self._hands.changes):
-            if change is not None:
-                yield change, sum(identifies(change, event) for event in events)
+        changes = (change for change in list(self._hands.changes) if change is not None)
+        for change in dict.fromkeys((*changes, *self.expected)):
+            yield change, sum(identifies(change, event) for event in events)
 
     def _of_schedules(self) -> Iterator[str]:
         hands = self._hands

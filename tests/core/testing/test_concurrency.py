@@ -14,7 +14,7 @@ import pytest
 
 from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
 from flowstone_core.store import Store, schedules, sensors
-from flowstone_core.testing import ConcurrencyHarness, assert_no_leaks
+from flowstone_core.testing import ConcurrencyHarness, ConcurrencyReport, assert_no_leaks
 from flowstone_core.testing.concurrency import harness as module
 
 ALONE = {"threads": 1, "runners": 1}
@@ -175,6 +175,11 @@ def test_what_is_lost_is_said_with_the_seed(inbox):
     assert "to repeat it: run(seed=11)" in str(caught.value)
 
 
+def test_what_is_expected_besides_is_missed(inbox):
+    report = inbox.run(expected=lambda: ["file-1", "elsewhere"], operations=8, patience=3)
+    assert report.problems == ("the change 'elsewhere' is in no event: it is lost",)
+
+
 def test_what_does_not_come_to_rest_is_said(inbox):
     report = inbox.run(Broken, operations=2, change=lambda number: None)
     assert report.problems == ("it did not come to rest: sensor 'files' fails: OSError: down",)
@@ -302,20 +307,22 @@ def test_the_same_seed_makes_the_same_choices(inbox):
     assert one.operations != other.operations
 
 
-def test_a_report_is_readable(inbox):
-    shown = str(inbox.run(Hasty, seed=11)).splitlines()
-    names = [line.split()[0] for line in shown if not line.startswith(" ")]
-    assert names == [
-        "operations",
-        "refused",
-        "ticks",
-        "world",
-        "events",
-        "made",
-        "problems",
-        "seed",
+def test_a_report_is_readable():
+    problems = tuple(f"problem {number}" for number in range(1, 23))
+    counts = {"tick": 3, "change": 2}
+    report = ConcurrencyReport(5, counts, {}, {"triggered": 2}, 2, 3, {"completed": 3}, 4, problems)
+    head, *rest = str(report).split("  problem", 1)
+    assert head.splitlines() == [
+        "operations  2 change, 3 tick",
+        "refused     none",
+        "ticks       2 triggered",
+        "world       2 changes",
+        "events      3",
+        "made        3 completed by 4 calls",
+        "problems    22",
+        "seed        5",
     ]
-    assert any(line.startswith("  the change 'file-") for line in shown)
+    assert rest[0].splitlines()[-2:] == ["  problem 20", "  and 2 more"]
 
 
 def test_an_operation_that_there_is_not_is_refused():
