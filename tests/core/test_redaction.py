@@ -1,3 +1,4 @@
+import base64
 import html
 import json
 import time
@@ -54,6 +55,31 @@ def test_P19_no_part_of_a_secret_survives_where_a_text_is_cut(form):
     shown = form("canary-secret-of-some-length")
     for before in range(MESSAGE_LIMIT - len(shown) - 5, MESSAGE_LIMIT + 5):
         assert "canary" not in describe(ValueError("x" * before + shown), redact)
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", ["", "u", "me", "a:?", "user name:"])
+@pytest.mark.parametrize("secret", ["?>~canary~>?", "exactly8", CANARY.strip(), "~" * 20])
+def test_a_secret_is_hidden_in_base64_wherever_it_begins(encode, before, secret):
+    shown = encode(f"{before}{secret} and more".encode()).decode()
+    text = Redactor([secret])(f"Basic {shown}")
+    assert MASK in text
+    # At most a character at each end has a bit of it.
+    kept = len(text.replace(MASK, "")) - len("Basic ")
+    assert kept <= len(encode(f"{before} and more".encode())) + 4
+
+
+def test_base64_of_a_short_secret_is_left_alone():
+    assert Redactor(["abcd"])(base64.b64encode(b"abcd").decode()) == "YWJjZA=="
+
+
+@given(st.binary(max_size=20), st.binary(min_size=8, max_size=30), st.binary(max_size=20))
+def test_any_secret_is_hidden_in_base64(before, secret, after):
+    text = secret.hex()
+    shown = base64.b64encode(before + text.encode() + after).decode()
+    hidden = Redactor([text])(shown)
+    assert MASK in hidden
+    assert len(hidden.replace(MASK, "")) <= len(base64.b64encode(before + after)) + 4
 
 
 def test_a_secret_within_another_leaves_nothing_of_the_longer():
