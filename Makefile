@@ -45,7 +45,7 @@ format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 
 chaos: $(VENV)/.dev ## kill a runner a thousand times, and fail its store at every statement: nothing lost, nothing doubled
 	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
-	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -rP -n auto tests/chaos/test_flaky_database.py
+	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -rP -n auto tests/chaos/test_flaky_database.py tests/faults/test_fuzz.py
 
 bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of large buckets
 	@$(BIN)/python benchmarks/runner.py
