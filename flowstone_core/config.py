@@ -46,6 +46,7 @@ _QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
 # What follows "//user:" up to the end of the line, unless it is a port.
 _AFTER_USER = re.compile(r"//[^\s:/@\[]*:(?!\d*(?:[/?#,\s]|$))(.+)")
 _PARAMETER = re.compile(r"(?:^|[?&;\s])([\w.-]+)=([^\s&;]+)", re.MULTILINE)
+_LINE = re.compile(r"^([\w.-]+)[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,10 @@ def _secrets(key: str, expansion: Expansion) -> Iterable[str]:
     if looks_secret(key):
         yield expansion.value
     yield from hidden_in_urls(expansion.value)
+    for name, value in _LINE.findall(expansion.value):
+        # Indented by mistake, a setting is a line of the one above it.
+        if looks_secret(name):
+            yield value
     for name, value in expansion.taken.items():
         # A short one of a harmless name, such as ENV=prod, would be masked inside other words.
         if len(value) >= 8 or looks_secret(name.lower()):

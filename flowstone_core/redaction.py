@@ -12,7 +12,9 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
+from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
 _SHORTEST = 4
@@ -20,8 +22,11 @@ _SHORTEST = 4
 _SHORTEST_ENCODED = 8
 # What stands before the "://" does not matter, and looking for it would make a long text slow.
 _URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]*:)[^\s/]+(?=@)")
+_HEADER = re.compile(r"([A-Za-z][\w-]*):\s+(.+)")
+_RANDOM = re.compile(r"(?=.*[A-Za-z])(?=.*\d)\S{16,}")
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|private_?key|access_?key$|^auth",
+    r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|private_?key|access_?key$|^auth"
+    r"|cookie$|signature$",
     re.IGNORECASE,
 )
 
@@ -37,7 +42,9 @@ class Redactor:
     Values shorter than 4 characters are not looked for: hiding every ``a`` would hide the text.
 
     Args:
-        secrets: The values to hide. Each is hidden as it is and with any of its characters quoted
+        secrets: The values to hide, and what of them is a secret by itself: in a URL, a header, a
+            form or a JSON document, the values whose names say so, and those that look random.
+            Each is hidden as it is and with any of its characters quoted
             for a URL, or escaped as Python, JSON or HTML would write them; one of 8 bytes or more
             also in base64, of itself or of a text that it is a part of, as in the header of basic
             authentication. White space around it, such as the newline at the end of a file, is
@@ -45,7 +52,9 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        stripped = {secret.strip() for secret in secrets}
+        given = list(secrets)
+        parts = (part for secret in given for part in parts_of(secret))
+        stripped = {secret.strip() for secret in (*given, *parts)}
         known = [secret for secret in stripped if len(secret) >= _SHORTEST]
         # The longest first: a secret may contain another.
         ordered = sorted(known, key=len, reverse=True)
@@ -58,6 +67,61 @@ class Redactor:
         if self._known is not None:
             text = self._known.sub(MASK, text)
         return _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
+
+
+def parts_of(secret: str) -> Iterator[str]:
+    """Yield what of a URL, a header, a form or a JSON document is a secret by itself.
+
+    A value counts if its name looks secret, or if it looks random: 16 characters or more, letters
+    and digits, and no blank. So neither ``Accept: application/json`` nor a host hides anything.
+
+    Args:
+        secret: A value that is a secret as a whole; most have no parts.
+    """
+    for name, value in _named_values(secret):
+        for text in {value, unquote_plus(value), unquote(value)}:
+            named = len(text) >= _SHORTEST_ENCODED and looks_secret(name.replace("-", "_"))
+            if named or _looks_random(text):
+                yield text
+
+
+def _named_values(secret: str) -> Iterator[tuple[str, str]]:
+    address, _, query = secret.partition("?")
+    if "://" in address:
+        yield from (("", segment) for segment in address.split("/")[3:])
+        yield from _pairs(query, "&")
+    elif header := _HEADER.fullmatch(secret):
+        name, value = header.groups()
+        yield name, value
+        yield name, value.rpartition(" ")[2]  # what follows Bearer, or another scheme
+        yield from _pairs(value, ";")
+    elif secret.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            yield from _leaves("", json.loads(secret))
+    else:
+        yield from _pairs(secret, "&")
+
+
+def _pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:
+    for pair in text.split(separator):
+        name, equals, value = pair.strip().partition("=")
+        if equals:
+            yield name, value
+
+
+def _leaves(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(str(key), item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(name, item)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _looks_random(text: str) -> bool:
+    return _RANDOM.fullmatch(text) is not None
 
 
 def _any_form(secret: str) -> str:

@@ -288,6 +288,15 @@ def test_secrets_are_known_and_not_shown(read):
     assert CANARY not in repr(config)
 
 
+def test_a_secret_that_was_indented_by_mistake_is_known(read):
+    config = read(
+        f"[flowstone]\nstore = sqlite://\n  password = {CANARY}\n  bucket = orders\n  token =\n"
+    )
+    setting = config.run.settings["store"]
+    assert setting.secrets == (CANARY,)
+    assert setting.shown == "sqlite://\npassword = ***\nbucket = orders\ntoken ="
+
+
 @pytest.mark.parametrize(
     ("text", "hidden"),
     [

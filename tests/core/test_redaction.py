@@ -82,6 +82,49 @@ def test_any_secret_is_hidden_in_base64(before, secret, after):
     assert len(hidden.replace(MASK, "")) <= len(base64.b64encode(before + after)) + 4
 
 
+TOKEN = "Zq9Xv7Kp0aB1cD2e"
+
+
+@pytest.mark.parametrize(
+    ("secret", "part"),
+    [
+        (f"https://api.shop/hooks/{TOKEN}/x", TOKEN),
+        (f"https://api.shop/hooks?sig={TOKEN}&page=2", TOKEN),
+        ("https://api.shop/?api_key=hunter-two", "hunter-two"),
+        ("https://api.shop/?token=a%2Fb%20c%2Bdef", "a/b c+def"),
+        ("https://api.shop/?token=a+b+c+d+e", "a b c d e"),
+        ("X-Api-Key: hunter-two", "hunter-two"),
+        ("Authorization: Bearer hunter-two", "hunter-two"),
+        (f"X-Any: {TOKEN}", TOKEN),
+        ("Cookie: a=1; session-token=hunter-two", "hunter-two"),
+        (f"Cookie: a={TOKEN}; b=2", TOKEN),
+        ('{"who": [{"password": "hunter-two"}]}', "hunter-two"),
+        (f'["{TOKEN}"]', TOKEN),
+        ("user=me&password=hunter-two", "hunter-two"),
+    ],
+)
+def test_a_part_of_a_secret_that_is_one_by_itself_is_hidden(secret, part):
+    assert Redactor([secret])(f"sent {part}.") == "sent ***."
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("https://api.shop/reports?format=json&region=europe-west", "json of europe-west"),
+        ("https://api.shop.example.com:8443/reports", "api.shop.example.com:8443"),
+        ("Accept: application/json", "answered with application/json"),
+        ("X-Api-Key: abc", "abc"),
+        ('{"name": "daily report", "rows": 12345678901234567}', "daily report 12345678901234567"),
+        ("{no json", "{no"),
+        ("[" * 5_000, "[[["),
+        ("correct horse battery", "horse"),
+        ("https://[broken?token=", "https://[broken"),
+    ],
+)
+def test_a_part_that_is_no_secret_is_left_alone(secret, text):
+    assert Redactor([secret])(text) == text
+
+
 def test_a_secret_within_another_leaves_nothing_of_the_longer():
     assert Redactor(["abcd", "abcd-efgh"])("abcd-efgh and abcd") == "*** and ***"
     assert Redactor(["abcd-efgh", "abcd"])("abcd-efgh and abcd") == "*** and ***"
@@ -132,7 +175,7 @@ def test_P19_ten_megabytes_take_no_minutes(piece):
     [
         "password", "db_password", "PASSWD", "passphrase", "secret_key", "client_secret", "token",
         "sas_token", "credentials", "api_key", "apikey", "private_key", "aws_secret_access_key",
-        "access_key", "authorization", "auth",
+        "access_key", "authorization", "auth", "cookie", "set_cookie", "x_signature",
     ],
 )  # fmt: skip
 def test_names_that_say_that_the_value_is_secret(name):

@@ -1,0 +1,542 @@
+"""Secrets in every place that takes one, and a search for them in everything that comes out.
+
+What is known to be secret, and hidden wherever it turns up, in any form:
+
+* settings of type ``SecretStr``, and those whose name says that they are secrets, whatever type;
+* passwords in URLs and connection strings, in any setting;
+* what ``${NAME}`` took from the environment, if it has 8 characters or the name says so.
+
+So an exception's text, or a log line, may hold one of these: it is masked. What a sensor or an
+asset function returns is data: partitions, keys, payloads, states and metadata are stored as they
+are, and nobody can know what of it is secret; `SensorContract` tries that a sensor puts none of its
+own secrets there. A secret that an asset function has from somewhere else, say ``os.environ``, is
+known only if the configuration names it.
+
+The sources here are hostile: whatever is sent to them they send back in their errors, plain and in
+base64, together with all the other secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from flowstone_core.cli import main
+
+PATIENCE = 60
+PLACES = (
+    "access_key", "secret_key", "session_token", "queue_secret_key", "rows_url",
+    "rows_password", "change_url", "notify_url", "http_path", "http_query",
+    "http_header", "http_cookie", "http_body", "http_username", "http_password", "bearer_token",
+    "own_token", "child_token", "from_environment",
+)  # fmt: skip
+
+
+def canary(place: str) -> str:
+    """A secret that a URL, a header, JSON and a shell would all write in different ways."""
+    return f"c4n{PLACES.index(place):02}ry9/+Z9q=&Xv7Kp"
+
+
+CANARIES = {place: canary(place) for place in PLACES}
+
+
+def found_in(text: str | bytes) -> list[str]:
+    """Name the places whose secrets are in a text: as they are, quoted, or in base64."""
+    raw = text if isinstance(text, bytes) else text.encode(errors="replace")
+    # What is before the first special character is the same in every other form.
+    return [place for place, secret in CANARIES.items() if _forms(secret[:8]).search(raw)]
+
+
+def _forms(core: str) -> re.Pattern[bytes]:
+    forms = [core]
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + core.encode()).decode()
+        forms.append(text[(before * 8 + 5) // 6 : (before + len(core)) * 8 // 6])
+    return re.compile("|".join(map(re.escape, forms)).encode())
+
+
+def test_the_search_finds_every_form() -> None:
+    secret = canary("own_token")
+    for form in (secret, quote(secret), quote(secret, safe=""), json.dumps(secret), repr(secret)):
+        assert found_in(f"a{form}b") == ["own_token"]
+    for before in ("", "u:", "user:"):
+        encoded = base64.b64encode(f"{before}{secret}".encode())
+        assert found_in(b"Basic " + encoded) == ["own_token"]
+    assert found_in("***") == []
+
+
+PIPELINE = '''
+import logging
+import os
+import sys
+
+from pydantic import SecretStr
+
+from flowstone_core import Event, NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
+
+pipeline = Pipeline("shop")
+ALL = os.environ["CANARIES"]
+
+
+class OwnConfig(SensorConfig):
+    token: SecretStr
+    other: str = ""
+
+
+class Own(Sensor[OwnConfig, int]):
+    """Finds something once, and then says its secret in every way that it knows."""
+
+    Config = OwnConfig
+
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        token = self.config.token.get_secret_value()
+        self.context.logger.warning("polling with %s", token, extra={"header": f"Bearer {token}"})
+        logging.getLogger("library").error("GET /?token=%s", token)
+        if state == 0:
+            return Triggered(Event("eu", key="first", payload={"rows": 1}), 1)
+        try:
+            raise ConnectionError(f"refused {token!r}")
+        except ConnectionError as error:
+            raise RuntimeError(f"cannot log in: {token} {ALL}") from error
+
+    def connect(self):
+        raise RuntimeError(f"cannot connect: {ALL}")
+
+    def cleanup(self):
+        raise RuntimeError(f"cannot close: {ALL}")
+
+
+class Dying(Own):
+    """Says its secret, and takes its process with it."""
+
+    def poll(self, state):
+        token = self.config.token.get_secret_value()
+        self.context.logger.error("dying with %s", token)
+        raise SystemExit(f"no way with {token} {ALL}")
+
+
+@pipeline.asset(max_attempts=1)
+def made(context):
+    """Make it, or say why not."""
+    context.logger.error("making with %s", ALL)
+    raise RuntimeError(f"cannot make {context.partition}: {ALL}") from ValueError(ALL)
+
+
+@pipeline.asset
+def well(context):
+    context.logger.info("well with %s", ALL)
+    return {"rows": 1}
+
+
+pipeline.sensor("own", Own, asset="made", token=os.environ["OWN_TOKEN"], backoff="1ms")
+pipeline.sensor(
+    "dying", Own, asset="made", token=os.environ["CHILD_TOKEN"], isolation="process", backoff="1ms"
+)
+pipeline.sensor("leaving", Dying, asset="made", token=os.environ["CHILD_TOKEN"], backoff="1ms")
+pipeline.schedule("well", cron="* * * * *", catchup="all")
+
+
+def partition(at):
+    raise RuntimeError(f"no partition: {ALL}")
+
+
+pipeline.schedule("made", name="failing", cron="* * * * * *", partition_fn=partition)
+'''
+
+CONFIGURATION = """
+[flowstone]
+store = sqlite:///flowstone.db
+pipelines = shop:pipeline
+grace = 5s
+
+[flowstone:sensor:files]
+type = s3_file_arrival
+asset = made
+bucket = shop
+prefix = orders/${{FROM_ENVIRONMENT}}/
+region = eu-central-1
+endpoint_url = http://127.0.0.1:{port}
+access_key = {access_key}
+secret_key = {secret_key}
+session_token = {session_token}
+backoff = 1ms
+
+[flowstone:sensor:queue]
+type = s3_event_queue
+asset = made
+queue_url = http://127.0.0.1:{port}/1/queue
+region = eu-central-1
+endpoint_url = http://127.0.0.1:{port}
+access_key = {access_key}
+secret_key = {queue_secret_key}
+backoff = 1ms
+
+[flowstone:sensor:rows]
+type = database_rows
+asset = made
+url = postgresql://reader:{rows_url}@127.0.0.1:{closed}/shop
+table = sale
+mode = incrementing
+id_column = id
+partition_column = region
+backoff = 1ms
+
+[flowstone:sensor:rows_by_password]
+type = database_rows
+asset = made
+url = postgresql://reader@127.0.0.1:{closed}/shop
+password = {rows_password}
+table = sale
+mode = incrementing
+id_column = id
+partition_column = region
+backoff = 1ms
+
+[flowstone:sensor:change]
+type = database_change
+asset = made
+url = postgresql://127.0.0.1:{closed}/shop?user=reader&password={change_url}
+query = SELECT 1
+backoff = 1ms
+
+[flowstone:sensor:notify]
+type = postgres_notify
+asset = made
+url = postgresql://reader:{notify_url}@127.0.0.1:{closed}/shop
+channel = sales
+backoff = 1ms
+
+[flowstone:sensor:hook]
+type = webhook
+asset = made
+url = http://127.0.0.1:{port}/hooks/{http_path}?sig={http_query}
+method = POST
+headers =
+    X-Api-Key: {http_header}
+    Cookie: session={http_cookie}
+body = {{"key": "{http_body}"}}
+bearer_token = {bearer_token}
+check = ok
+partition = day
+backoff = 1ms
+
+[flowstone:sensor:basic]
+type = webhook
+asset = made
+url = http://127.0.0.1:{port}/basic
+username = {http_username}
+password = {http_password}
+partition = day
+backoff = 1ms
+"""
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """Sends back whatever it is sent, and all it knows, in its errors."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        said = f"{self.path} {self.headers} {self.rfile.read(length).decode('latin-1')}"
+        said += " ".join(CANARIES.values())
+        said += base64.b64encode(said.encode()).decode()
+        text = said.replace("&", "&amp;").replace("<", "&lt;")
+        body = f"<Error><Code>Refused</Code><Message>{text}</Message></Error>".encode()
+        self.send_response_only(400, " ".join(CANARIES.values()))
+        self.send_header("X-Said", " ".join(CANARIES.values()))
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_HEAD = do_GET  # noqa: N815 - the names are the protocol's
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class House:
+    """A folder with the configuration, a hostile server, and all that was said there."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.environ = {
+            "CANARIES": " ".join(CANARIES.values()),
+            "OWN_TOKEN": canary("own_token"),
+            "CHILD_TOKEN": canary("child_token"),
+            "FROM_ENVIRONMENT": canary("from_environment"),
+            "PYTHONPATH": str(folder),
+            "NO_PROXY": "127.0.0.1",
+        }
+        self.said: dict[str, str] = {}
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            closed_port = closed.getsockname()[1]
+        quoted = {"rows_url", "change_url", "notify_url", "http_path", "http_query"}
+        written = {
+            place: quote(secret, safe="") if place in quoted else secret
+            for place, secret in CANARIES.items()
+        }
+        text = CONFIGURATION.format(port=port, closed=closed_port, **written)
+        (folder / "setup.cfg").write_text(text.replace("%", "%%"), "utf-8")
+        (folder / "shop.py").write_text(PIPELINE, "utf-8")
+
+    def run(self, *arguments: str) -> int:
+        """Run a command in a process of its own."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "flowstone_core", *arguments],
+            cwd=self.folder,
+            env=os.environ | self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.said[" ".join(arguments)] = ended.stdout + ended.stderr
+        return ended.returncode
+
+    def command(self, *arguments: str) -> int:
+        """Run a command in this process."""
+        result = CliRunner().invoke(main, arguments)
+        self.said[" ".join(arguments)] = result.stdout + result.stderr
+        return result.exit_code
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> House:
+    house = House(tmp_path, port)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, value in house.environ.items():
+        monkeypatch.setenv(name, value)
+    return house
+
+
+def leaks(house: House) -> dict[str, list[str]]:
+    """Name the secrets in what was said, and in each file of the store."""
+    said = {where: found_in(text) for where, text in house.said.items()}
+    stored = {path.name: found_in(path.read_bytes()) for path in house.folder.glob("flowstone.db*")}
+    return {where: places for where, places in (said | stored).items() if places}
+
+
+COMMANDS = {
+    "backfill": ["well", "--from", "2025-01-01", "--to", "2025-01-02"],
+    "check": ["--connect"],
+    "db backup": ["copy.db"],
+    "db check": [],
+    "db prune": [],
+    "db upgrade": [],
+    "events list": [],
+    "explain": ["own"],
+    "materializations cancel": ["1"],
+    "materializations list": [],
+    "materializations retry": ["1"],
+    "materializations show": ["1"],
+    "materialize": ["made", "2025-01-01"],
+    "new-plugin": ["acme"],
+    "plugins list": [],
+    "plugins show": ["webhook"],
+    "run": ["--once"],
+    "schedules add": ["well", "--name", "other", "--cron", "@daily"],
+    "schedules list": [],
+    "schedules next": ["failing"],
+    "schedules pause": ["failing"],
+    "schedules remove": ["other"],
+    "schedules resume": ["failing"],
+    "schedules show": ["failing"],
+    "schedules skipped": [],
+    "schedules update": ["failing", "--jitter", "1s"],
+    "sensors list": [],
+    "sensors pause": ["own"],
+    "sensors poll": ["own", "--dry-run"],
+    "sensors reset": ["own"],
+    "sensors resume": ["own"],
+    "sensors show": ["own"],
+    "status": [],
+}
+"""Every command there is, and what it is given."""
+
+SOURCES = ("files", "queue", "rows", "change", "notify", "hook", "basic", "dying", "leaving")
+
+
+def commands_under(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for word, inner in command.commands.items():
+        yield from commands_under(inner, f"{name} {word}".strip())
+
+
+def test_every_command_is_among_those_that_are_searched() -> None:
+    assert sorted(COMMANDS) == sorted(name for name, _ in commands_under(main))
+
+
+def test_X11_no_run_says_or_stores_a_secret(house: House) -> None:
+    """Hostile sources, polls and asset functions that crash, in both formats of the log."""
+    assert house.run("run", "--once") == 1
+    assert house.run("--log-format", "json", "--log-level", "debug", "run", "--once") == 1
+    assert house.run("--log-level", "debug", "run", "--for", "1s") == 0
+    said = "".join(house.said.values())
+    # They were there to be said: each was masked where its error or its log line stands.
+    for line in (
+        "cannot log in: ***", "cannot make", "no way with ***", "no partition: ***", "making with",
+        "polling with ***", "GET /?token=***", "cannot close: ***", "S3 refused", "status 400",
+        "cannot be reached", "the protocol of SQS",
+    ):  # fmt: skip
+        assert line in said, line
+    with sqlite3.connect(house.folder / "flowstone.db") as store:
+        errors = [row[0] for row in store.execute("SELECT error FROM flowstone_ticks") if row[0]]
+        assert any("cannot log in: ***" in error for error in errors)
+    store.close()
+    assert leaks(house) == {}
+
+
+def test_X11_no_command_says_or_stores_a_secret(house: House) -> None:
+    """Every command, for people and as JSON, after a run in which everything failed."""
+    house.command("run", "--once")
+    house.command("run", "--once")
+    takes_json = {
+        name
+        for name, command in commands_under(main)
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    for name, arguments in COMMANDS.items():
+        house.command(*name.split(), *arguments)
+        if name in takes_json:
+            house.command(*name.split(), *arguments, "--json")
+    for name in SOURCES:
+        house.command("sensors", "show", name)
+        house.command("explain", name)
+    for name in ("files", "rows", "hook"):
+        house.command("sensors", "poll", name, "--dry-run", "--json")
+    assert "cannot log in: ***" in house.said["sensors show own --json"]
+    assert "cannot make" in house.said["materializations show 1"]
+    assert "token=***" in house.said["check --connect"]
+    assert "bearer_token=***" in house.said["check --connect"]
+    assert "no partition: ***" in house.said["schedules show failing"]
+    assert all("Usage:" not in said for said in house.said.values())
+    assert leaks(house) == {}
+    assert found_in((house.folder / "copy.db").read_bytes()) == []
+
+
+SECRET = "c4n99ry9/+Z9q=&Xv7Kp"
+
+WRONG = {
+    "a store that cannot be reached": "store = postgresql://fs:{quoted}@127.0.0.1:{closed}/fs",
+    "a store without a host": "store = postgresql://fs:{quoted}@",
+    "a store whose password breaks it": "store = postgresql://fs:{secret}@127.0.0.1:{closed}/fs",
+    "a store of another kind": "store = oracle://fs:{quoted}@127.0.0.1:{closed}/fs",
+    "a store without a colon": "store = postgresql//fs:{secret}@127.0.0.1/fs",
+    "a store with a password behind": "store = sqlite:///x/y.db?password={quoted}",
+    "an unknown setting that looks secret": "passwrod_token = {secret}",
+    "a misspelt section": "[flowstone:senser:any]\npassword = {secret}",
+    "a section with a value in it": "[flowstone:sensor:any = {secret}]",
+    "a section that is not closed": "[flowstone:sensor:any password={secret}",
+    "a line that is no setting": "[flowstone:sensor:any]\n{secret}",
+    "a setting with a colon": "[flowstone:sensor:any]\npassword: {secret}",
+    "a setting in capitals": "[flowstone:sensor:any]\nPASSWORD = {secret}",
+    "a setting that is there twice": "[flowstone:sensor:any]\ntoken = {secret}\ntoken = {secret}",
+    "an indented setting": "[flowstone:sensor:any]\ntype = webhook\n  password = {secret}",
+    "a type that is not installed": "[flowstone:sensor:any]\ntype = x\napi_key = {secret}",
+    "no asset": "[flowstone:sensor:any]\ntype = webhook\nbearer_token = {secret}",
+    "a URL of another kind": "{hook}url = ftp://u:{quoted}@host/",
+    "a URL without a host": "{hook}url = http://u:{secret}@/",
+    "a URL with a blank": "{hook}url = http://host/a b?token={quoted}",
+    "a URL that is only its secret": "{hook}url = {secret}",
+    "a header without a colon": "{hook}url = http://host/\nheaders = {secret}",
+    "a header with a strange name": "{hook}url = http://host/\nheaders = X Key: {secret}",
+    "a header with a euro": "{hook}url = http://host/\nheaders = X: {secret}\u20ac",
+    "two ways to log in": (
+        "{hook}url = http://host/\nusername = {secret}\nbearer_token = {secret}"
+    ),
+    "a user name alone": "{hook}url = http://host/\nusername = {secret}",
+    "a password alone": "{hook}url = http://host/\npassword = {secret}",
+    "a secret key alone": "{files}secret_key = {secret}",
+    "an access key alone": "{files}access_key = {secret}",
+    "a session token alone": "{files}session_token = {secret}",
+    "an endpoint with a password": "{files}endpoint_url = http://u:{quoted}@host:port/",
+    "a database of another kind": "{rows}url = oracle://u:{quoted}@host/db",
+    "a database without a password": "{rows}url = postgresql://u@host/db\npassword =",
+    "two passwords": "{rows}url = postgresql://u:{quoted}@host/db\npassword = {secret}",
+    "a database that is only its secret": "{rows}url = {secret}",
+    "a database by words": "{rows}url = host=h user=u password={secret}",
+    "a bad port": "{rows}url = postgresql://u:{quoted}@host:no/db",
+    "a wrong setting beside a secret": "{rows}url = sqlite:///x.db\npassword = {secret}\nmode = no",
+    "a variable in a wrong place": "engine = ${{WRONG_PLACE}}",
+    "a variable in a number": "poll_threads = ${{WRONG_PLACE}}",
+    "a variable in a duration": "{hook}url = http://host/\nevery = ${{WRONG_PLACE}}",
+    "a variable in a pipeline": "pipelines = ${{WRONG_PLACE}}:pipeline",
+    "a variable in a cron expression": (
+        "[flowstone:schedule:any]\nasset=made\ncron = ${{WRONG_PLACE}}"
+    ),
+    "a variable in a zone": (
+        "[flowstone:schedule:any]\nasset=made\ncron=@daily\ntimezone = ${{WRONG_PLACE}}"
+    ),
+    "a variable in a template": (
+        "[flowstone:schedule:any]\nasset=made\ncron=@daily\npartition = ${{WRONG_PLACE}}${{no}}"
+    ),
+}  # fmt: skip
+
+BEGINNINGS = {
+    "hook": "[flowstone:sensor:any]\ntype = webhook\nasset = made\npartition = day\n",
+    "files": "[flowstone:sensor:any]\ntype = s3_file_arrival\nasset = made\nbucket = b\n",
+    "rows": "[flowstone:sensor:any]\ntype = database_rows\nasset = made\ntable = t\n",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_X11_no_refusal_says_a_secret(house: House, wrong: str, monkeypatch: Any) -> None:
+    """Wrong values in secret places, and secrets in wrong places."""
+    monkeypatch.setenv("WRONG_PLACE", SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        number = closed.getsockname()[1]
+    quoted = quote(SECRET, safe="")
+    text = WRONG[wrong].format(secret=SECRET, quoted=quoted, closed=number, **BEGINNINGS)
+    text = f"[flowstone]\n{'' if 'pipelines' in text else 'pipelines = shop:pipeline'}\n{text}\n"
+    Path("setup.cfg").write_text(text.replace("%", "%%"), "utf-8")
+    codes = {house.command(*arguments) for arguments in (["check", "--connect"], ["status"])}
+    said = "".join(house.said.values())
+    assert codes <= {1, 2}, said
+    assert "Traceback" not in said
+    assert not _forms(SECRET[:8]).search(said.encode()), said
+
+
+def test_X11_no_error_of_a_store_says_its_password(house: House) -> None:
+    """In a real process, in both formats of the log, where it says most."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"postgresql://fs:{quote(SECRET, safe='')}@127.0.0.1:{closed.getsockname()[1]}/fs"
+    text = f"[flowstone]\npipelines = shop:pipeline\nstore = {url}\n"
+    Path("setup.cfg").write_text(text.replace("%", "%%"), "utf-8")
+    for form in ("keyvalue", "json"):
+        assert house.run("--log-format", form, "--log-level", "debug", "run", "--once") == 1
+    said = "".join(house.said.values())
+    assert "postgresql+psycopg://fs:***@127.0.0.1" in said
+    assert not _forms(SECRET[:8]).search(said.encode())
