@@ -20,15 +20,15 @@ from flowstone_core.validation import Settings, validate
 
 if TYPE_CHECKING:
     from flowstone_core.announcer import Watch
+    from flowstone_core.assembly import Assembly
     from flowstone_core.asset import Asset
     from flowstone_core.backfill import Plan, Progress
-    from flowstone_core.carrier import Carrier, Equipment
+    from flowstone_core.carrier import Carrier
     from flowstone_core.event import StoredEvent
     from flowstone_core.explanation import Explanation
     from flowstone_core.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.plugins import Plugins
     from flowstone_core.preview import Fire
-    from flowstone_core.pruner import Pruner
     from flowstone_core.sensor_worker import SensorWorker
     from flowstone_core.status import ScheduleStatus, SensorStatus, Status
     from flowstone_core.store import Backup, Pruned, Soundness, Store, StoredSkip
@@ -148,7 +148,7 @@ class Flowstone:
         from flowstone_core.child import refuse_in_child
 
         refuse_in_child()
-        self._supervisor = self._wire(watch)
+        self._supervisor = self._assembly().supervisor(self._timetable, watch)
         return self._supervisor.run_once() if once else self._supervisor.run(duration)
 
     def stop(self) -> None:
@@ -287,7 +287,8 @@ class Flowstone:
         order = Order(self._asset(asset).name, span, force, limit)
         backfill = Backfill(order, self._store.backfills, self._clock, self.settings.assets)
         grace = self.settings.run.grace
-        self._carrier = Carrier(backfill, self._store, self._clock, self._equip, grace)
+        equip = self._assembly().equipment
+        self._carrier = Carrier(backfill, self._store, self._clock, equip, grace)
         return self._carrier.run(watch)
 
     def plan_backfill(
@@ -554,7 +555,7 @@ class Flowstone:
 
         if isinstance(older_than, str):
             older_than = parse_duration(older_than)
-        return self._make_pruner().prune(older_than, dry_run=dry_run)
+        return self._assembly().pruner().prune(older_than, dry_run=dry_run)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -575,68 +576,10 @@ class Flowstone:
         known = {*self.settings.sensors, *(record.name for record in self._store.sensors())}
         return _not_found("sensor", name, known)
 
-    def _wire(self, watch: Watch) -> Supervisor:
-        from flowstone_core.runner import Runner
-        from flowstone_core.supervisor import Supervisor
+    def _assembly(self) -> Assembly:
+        from flowstone_core.assembly import Assembly
 
-        settings, clock = self.settings, self._clock
-        equipment = self._equip(watch)
-        runner = Runner(
-            store=self._store,
-            runner_id=equipment.heartbeat.runner.id,
-            sensors=settings.sensors,
-            assets=settings.assets,
-            clock=clock,
-            announcer=equipment.announcer,
-            redact=settings.redactor,
-            wake_engine=equipment.engine.wake,
-            poll_threads=settings.run.poll_threads,
-            outage=equipment.heartbeat.outage,
-            schedules=self._timetable.declared,
-            make_schedule=self._timetable.make,
-        )
-        supervisor = Supervisor(
-            runner,
-            equipment.engine,
-            equipment.heartbeat,
-            equipment.observers,
-            self._make_pruner(),
-            clock,
-            settings.run.grace,
-        )
-        self._store.when_lost(supervisor.lose)
-        return supervisor
-
-    def _make_pruner(self) -> Pruner:
-        from flowstone_core.pruner import Pruner
-
-        sensors = self.settings.sensors.items()
-        dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
-        return Pruner(self._store, self._clock, dedupe_for, self.settings.run.retention)
-
-    def _equip(self, watch: Watch) -> Equipment:
-        from flowstone_core.announcer import Announcer
-        from flowstone_core.carrier import Equipment
-        from flowstone_core.engine import EngineSetup
-        from flowstone_core.heartbeat import Heartbeat
-        from flowstone_core.observers import Observers
-
-        settings = self.settings
-        observers = Observers(settings.plugins, settings.redactor)
-        announcer = Announcer(observers, watch)
-        heartbeat = Heartbeat(self._store, self._clock, settings.run.lease)
-        engine = settings.engine(
-            EngineSetup(
-                queue=self._store,
-                assets=settings.assets,
-                clock=self._clock,
-                worker=heartbeat.runner.id,
-                threads=settings.run.asset_threads,
-                announce=announcer.materialization,
-                redact=settings.redactor,
-            )
-        )
-        return Equipment(engine, heartbeat, observers, announcer)
+        return Assembly(self._store, self.settings, self._clock)
 
 
 def upgrade_store(url: str) -> tuple[str | None, str]:
