@@ -22,12 +22,12 @@ class Deadline:
     """Makes calls, each in a daemon thread of its own, and gives up those that do not come back.
 
     Args:
-        seconds: How long a call may take.
+        seconds: How long a call may take; `LOADING_SECONDS` by default.
         clock: Measures it.
     """
 
-    def __init__(self, seconds: float = LOADING_SECONDS, clock: Clock | None = None) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float | None = None, clock: Clock | None = None) -> None:
+        self.seconds = LOADING_SECONDS if seconds is None else seconds
         self._clock = clock or SystemClock()
 
     def call(self, function: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -22,6 +23,9 @@ from flowstone_core.runner import Runner
 logger = logging.getLogger("flowstone.supervisor")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+SIGNAL_DELAY = 1.0
+"""Seconds after which a signal is noticed that woke nobody."""
 
 
 class Supervisor:
@@ -68,7 +72,7 @@ class Supervisor:
         """
         with self._signals(), self._started():
             self._runner.start()
-            self._end.wait(None if duration is None else duration.total_seconds())
+            self._wait_for_the_end(None if duration is None else duration.total_seconds())
             ended = self._stop()
         if self._lost is not None:
             raise self._lost
@@ -98,6 +102,14 @@ class Supervisor:
         if self._lost is None:
             self._lost = error
             self.stop()
+
+    def _wait_for_the_end(self, seconds: float | None) -> None:
+        # Python calls a signal's handler when this thread is awake. Where the signal reached
+        # another thread, or came in the moment before this one fell asleep, nothing wakes it.
+        end = math.inf if seconds is None else self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0:
+            if self._end.wait(min(left, SIGNAL_DELAY)):
+                return
 
     @contextmanager
     def _started(self) -> Iterator[None]:

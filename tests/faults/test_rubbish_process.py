@@ -58,6 +58,46 @@ def test_P9_a_real_ctrl_c_ends_the_runner_though_polls_raise_it_too(tmp_path: Pa
     assert set(ticks_in(tmp_path, "well")) == {TickOutcome.TRIGGERED}
 
 
+DEAF = """
+import signal, sys, threading
+from flowstone_core import Flowstone, NotTriggered, Pipeline, function_sensor
+
+signals = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+def hear():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    threading.Event().wait()
+
+threading.Thread(target=hear, daemon=True).start()
+@function_sensor(initial=0)
+def well(state):
+    if state == 5:
+        print("up", flush=True)
+    return NotTriggered(state + 1)
+
+pipeline = Pipeline("ward")
+pipeline.sensor("well", well, on_trigger=print, every="100ms")
+with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
+    print("ended", flow.run(), flush=True)
+"""
+
+
+def test_K12_a_signal_that_reaches_another_thread_than_the_main_one_is_noticed(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            process.terminate()
+            out, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (0, "ended True\n")
+
+
 MEDDLES = """
 import locale, logging, os, signal, socket, sys, time
 from datetime import datetime, timedelta
