@@ -10,15 +10,21 @@ datetimes of one zone by their clocks on the wall, and ignores which pass of an 
 
 from __future__ import annotations
 
+import logging
+import re
+import zoneinfo
 from bisect import bisect_left
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib import resources
+from importlib import metadata, resources
+from pathlib import Path
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from flowstone_core.errors import ValidationError, did_you_mean, printable
+
+logger = logging.getLogger("flowstone.zone")
 
 Matches: TypeAlias = Callable[[datetime], datetime | None]
 """Gives the first local time that matches and is strictly later than a local time."""
@@ -29,6 +35,7 @@ HORIZON = 50
 # Nearer to the ends of what a datetime holds, the local time of some zone is out of it.
 _EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_VERSION = re.compile(r"(?:# version )?(\d{4}\w*)\s*$")
 
 
 @lru_cache
@@ -55,11 +62,47 @@ def load_zone(name: str) -> ZoneInfo:
         hint = hint or "use an IANA name such as Europe/Warsaw"
         raise ValidationError(f"there is no time zone {shown}: {hint}")
     try:
-        return ZoneInfo(name)
+        zone = ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise ValidationError(
             f"the data of time zone {name} cannot be read: {printable(str(error), 200)}"
         ) from None
+    if name != "UTC":
+        _log_data()
+    return zone
+
+
+def zone_data() -> str:
+    """Say which zone data this process reads, and of which version.
+
+    The system's come first, the package tzdata stands in where there are none. What was loaded
+    stays as it is until the process ends, even if the data are updated meanwhile.
+
+    Returns:
+        Such as ``2025b in /usr/share/zoneinfo``, or ``2025.2 of the package tzdata``.
+    """
+    for folder in map(Path, zoneinfo.TZPATH):
+        if (folder / "UTC").is_file():
+            return f"{_version_in(folder)} in {folder}"
+    return f"{metadata.version('tzdata')} of the package tzdata"
+
+
+def _version_in(folder: Path) -> str:
+    for name in ("tzdata.zi", "+VERSION"):
+        try:
+            with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                found = _VERSION.match(file.readline(100))
+        except OSError:
+            continue
+        if found is not None:
+            return found[1]
+    return "an unknown version"
+
+
+@lru_cache
+def _log_data() -> None:
+    """Log it once in a process: governments change them, and at short notice."""
+    logger.info("time zones", extra={"data": zone_data()})
 
 
 def to_utc(after: datetime) -> datetime:

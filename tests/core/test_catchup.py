@@ -80,7 +80,7 @@ def test_a_look_at_once_after_another_finds_nothing(gap):
     assert again.decided_until == first.decided_until
 
 
-def test_instants_that_come_in_bursts_are_found_without_walking_through_them():
+def test_T2_instants_that_come_in_bursts_are_found_without_walking_through_them():
     asked = []
 
     class Counting(BUILT_IN["cron"]):
@@ -131,7 +131,7 @@ def test_a_chunk_is_followed_by_the_next_at_once():
     assert rest.caught_up
 
 
-def test_of_a_clock_that_went_back_nothing_is_due():
+def test_T1_of_a_clock_that_went_back_nothing_is_due():
     of = schedule()
     assert due(of, START, START - MINUTE).decided_until == START
     back = due(of, START, START - 2 * MINUTE)
@@ -166,7 +166,7 @@ def test_the_last_instant_of_all_has_its_whole_jitter():
     assert START < of.due_at(START) < START + timedelta(hours=1)
 
 
-def test_counting_ends_at_its_limit():
+def test_T6_counting_ends_at_its_limit():
     of = schedule()
     until = START + COUNT_LIMIT * MINUTE
     (whole,) = skipped(of, START, until, SkipReason.PAUSED)

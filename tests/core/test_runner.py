@@ -141,7 +141,7 @@ def test_intervals_run_start_to_start(house):
     assert feed.polls == 11
 
 
-def test_t5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
+def test_T5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
     feed = house.sensor("feed", probe(), every="10s")
     runner = house.opened()
     house.clock.advance(3600)
@@ -152,7 +152,7 @@ def test_t5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
     assert feed.polls == 3
 
 
-def test_t1_t2_steps_of_the_wall_clock_do_not_touch_intervals(house):
+def test_T1_T2_steps_of_the_wall_clock_do_not_touch_intervals(house):
     feed = house.sensor("feed", probe(), every="10s")
     runner = house.opened()
     house.clock.set_now(house.clock.now() + timedelta(days=3650))
@@ -179,7 +179,7 @@ def test_first_polls_are_spread_and_always_the_same(house):
     runner.stop(timedelta(seconds=5))
 
 
-def test_t10_a_sensor_is_never_polled_twice_at_once_and_an_overdue_poll_follows_at_once(house):
+def test_T10_a_sensor_is_never_polled_twice_at_once_and_an_overdue_poll_follows_at_once(house):
     running, let_go = threading.Event(), threading.Event()
 
     def slow(state):

@@ -31,7 +31,7 @@ def test_what_comes_out_is_read_as_a_person_means_it(text, partition):
     assert PartitionTemplate(text).partition(AT) == partition
 
 
-def test_the_two_passes_of_an_hour_differ_by_their_offset():
+def test_T12_the_two_passes_of_an_hour_differ_by_their_offset():
     zone = ZoneInfo("America/New_York")
     template = PartitionTemplate("${date}T${hour}:${minute}${offset}")
     passes = [datetime(2026, 11, 1, 1, 30, tzinfo=zone, fold=fold) for fold in (0, 1)]

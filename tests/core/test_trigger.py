@@ -80,7 +80,7 @@ def test_a_trigger_that_breaks_its_contract_is_told(answer, said):
     assert said in str(caught.value)
 
 
-def test_the_passes_of_a_repeated_hour_are_told_apart():
+def test_T12_the_passes_of_a_repeated_hour_are_told_apart():
     zone = ZoneInfo("America/New_York")
     first = datetime(2026, 11, 1, 1, 30, tzinfo=zone)
     assert next_fire(answering(first.replace(fold=1)), first) == first.replace(fold=1).astimezone(
@@ -95,7 +95,7 @@ def test_what_a_trigger_raises_passes_through():
         next_fire(answering(ZeroDivisionError()), NOON)
 
 
-def test_a_naive_datetime_is_refused():
+def test_T11_a_naive_datetime_is_refused():
     require_aware(NOON)
     with pytest.raises(ValidationError, match="says no offset from UTC; give an aware datetime"):
         require_aware(NOON.replace(tzinfo=None))

@@ -1,6 +1,7 @@
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstone_core.errors import ValidationError
-from flowstone_core.zone import load_zone, next_elapsed, next_fixed, zone_names
+from flowstone_core.zone import load_zone, next_elapsed, next_fixed, zone_data, zone_names
 
 SECOND = timedelta(seconds=1)
 
@@ -81,7 +82,7 @@ def test_a_zone_is_loaded_by_its_iana_name(name):
         (["UTC"], "no time zone ['UTC']: use an IANA name"),
     ],
 )
-def test_what_is_no_zone_is_refused(name, said):
+def test_T7_what_is_no_zone_is_refused(name, said):
     with pytest.raises(ValidationError) as caught:
         load_zone(name)
     assert said in str(caught.value)
@@ -99,7 +100,7 @@ def test_every_name_there_is_can_be_loaded():
         assert load_zone(name).key == name
 
 
-def test_zone_data_that_cannot_be_read_is_told(tmp_path):
+def test_T7_zone_data_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "Indian").mkdir()
     (tmp_path / "Indian" / "Cocos").write_bytes(b"not a zone")
     zoneinfo.ZoneInfo.clear_cache(only_keys=["Indian/Cocos"])
@@ -115,7 +116,7 @@ def test_zone_data_that_cannot_be_read_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("phase", "steps"), [(timedelta(0), 4), (timedelta(minutes=1, seconds=7), 3.75)]
 )
-def test_instants_around_every_change_are_those_that_a_clock_shows(name, year, phase, steps):
+def test_T3_instants_around_every_change_are_those_that_a_clock_shows(name, year, phase, steps):
     zone = load_zone(name)
     changes = list(changes_of(zone, year))
     assert changes
@@ -161,7 +162,7 @@ def test_it_does_not_matter_in_which_zone_it_is_asked(ask):
         assert len(answers) == 1
 
 
-def test_a_job_of_a_skipped_day_runs_once_when_the_next_begins():
+def test_T3_a_job_of_a_skipped_day_runs_once_when_the_next_begins():
     zone = load_zone("Pacific/Apia")
     hourly = [local(2011, 12, 30, hour) for hour in range(24)]
     matches = only(*hourly, local(2011, 12, 31, 5))
@@ -246,3 +247,29 @@ def test_in_any_zone_the_next_instant_is_later_and_the_first(name, start, ask, s
     assert ask(just_before).isoformat() == first.isoformat()
     between = after + (first.astimezone(UTC) - after) / 2
     assert ask(between).isoformat() == first.isoformat()
+
+
+def test_T7_which_data_are_read_is_known(tmp_path):
+    (tmp_path / "UTC").touch()
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        assert zone_data() == f"an unknown version in {tmp_path}"
+        (tmp_path / "+VERSION").write_text("2031c\n")
+        assert zone_data() == f"2031c in {tmp_path}"
+        (tmp_path / "tzdata.zi").write_text("# version 2032a\n# more\n")
+        assert zone_data() == f"2032a in {tmp_path}"
+        zoneinfo.reset_tzpath([])
+        assert zone_data() == f"{version('tzdata')} of the package tzdata"
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+def test_T7_a_zone_stays_as_it_was_loaded_when_the_data_are_updated(tmp_path):
+    zone = load_zone("Indian/Chagos")
+    (tmp_path / "Indian").mkdir()
+    (tmp_path / "Indian" / "Chagos").write_bytes(b"not a zone")
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        assert load_zone("Indian/Chagos") is zone
+    finally:
+        zoneinfo.reset_tzpath()

@@ -193,7 +193,7 @@ def test_what_was_skipped_is_listed_with_the_reason(timed, runs, documented):
     assert timed.run("schedules", "skipped", "nightly").stdout == "nothing was skipped\n"
 
 
-def test_what_cannot_be_counted_is_at_least_so_many(timed, runs):
+def test_T6_what_cannot_be_counted_is_at_least_so_many(timed, runs):
     declare(timed, "[flowstone:schedule:raw_orders]\nevery = 1s\n")
     runs(timed)
     runs(timed, hours=5)

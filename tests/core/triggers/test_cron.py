@@ -83,7 +83,7 @@ def run(text, zone, after, count):
          ["2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"]),
     ],
 )  # fmt: skip
-def test_what_clocks_do_to_a_job(text, zone, after, expected):
+def test_T3_what_clocks_do_to_a_job(text, zone, after, expected):
     assert run(text, zone, after, len(expected)) == expected
 
 
@@ -135,7 +135,7 @@ def test_after_the_last_year_there_is_no_next():
     assert CronTrigger("0 0 31 2-12 *").next_fire(datetime.max.replace(tzinfo=UTC)) is None
 
 
-def test_a_naive_datetime_is_refused():
+def test_T11_a_naive_datetime_is_refused():
     with pytest.raises(ValidationError, match="says no offset from UTC"):
         CronTrigger("* * * * *").next_fire(START.replace(tzinfo=None))
 

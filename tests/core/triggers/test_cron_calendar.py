@@ -83,7 +83,7 @@ def run(text, after, count):
         ("@midnight", "2026-01-01", ["2026-01-02"]),
     ],
 )  # fmt: skip
-def test_on_which_days_a_job_runs(text, after, expected):
+def test_T4_on_which_days_a_job_runs(text, after, expected):
     found = run(text, f"{after}T00:00Z", len(expected))
     assert found == [f"{day}T00:00:00+00:00" for day in expected]
 

@@ -174,7 +174,7 @@ ALIASES = (
     ],
 )  # fmt: skip
 @pytest.mark.timeout(2)
-def test_an_expression_that_is_wrong_as_a_whole(text, said):
+def test_T4_an_expression_that_is_wrong_as_a_whole(text, said):
     assert refused(text) == [said]
 
 

@@ -109,7 +109,7 @@ def test_what_an_interval_means(text, expected):
          ["2026-04-06T00:00:00+02:00", "2026-04-20T00:00:00+02:00"]),
     ],
 )  # fmt: skip
-def test_what_clocks_do_to_an_interval(text, zone, after, expected):
+def test_T3_what_clocks_do_to_an_interval(text, zone, after, expected):
     assert run(text, zone, after, len(expected)) == expected
 
 
@@ -217,7 +217,7 @@ def test_an_unknown_zone_is_refused():
 
 
 @pytest.mark.parametrize("text", ["1h", "hour", "hour at :15", "day at 10:30"])
-def test_a_naive_datetime_is_refused(text):
+def test_T11_a_naive_datetime_is_refused(text):
     with pytest.raises(ValidationError, match="says no offset from UTC"):
         EveryTrigger(text).next_fire(ANCHOR)
 
