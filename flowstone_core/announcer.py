@@ -67,7 +67,7 @@ class Announcer:
 
     def stale(self, sensor: str, since: datetime) -> None:
         """Say that a sensor has had no good poll for too long."""
-        extra = {"sensor": sensor, "since": since}
+        extra = {"sensor": sensor, "since": since.isoformat(timespec="seconds")}
         logger.warning("stale: no good poll for too long", extra=extra)
         self._observers.tell("flowstone_sensor_stale", sensor=sensor, since=since)
 

@@ -134,6 +134,8 @@ def _sensor(
         yield f"{failed}, and backs off."
     elif status.health is SensorHealth.STALE:
         yield f"It is stale: it has had no good poll since {_at(status.stale_since)}."
+        if status.failures:
+            yield f"{failed}, and backs off."
     else:
         yield _SENSOR_HEALTH[status.health].format(name=status.name)
     if status.last_error and status.health is not SensorHealth.OK:

@@ -1,5 +1,8 @@
 """``flowstone explain``: why things are as they are."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 SENSORS = """
@@ -123,3 +126,22 @@ def test_what_is_not_there(explained):
         "(did you mean 'nightly'?)\n"
     )
     assert "there is no materialization #99" in explained.shop.run("explain", "99", code=1).stderr
+
+
+def test_a_stale_sensor_says_since_when_and_how_often_it_failed(explained):
+    shop = explained.shop
+    shop.run("run", "--once", code=1)
+    with closing(sqlite3.connect(shop.folder / "flowstone.db")) as connection, connection:
+        connection.execute(
+            "UPDATE flowstone_sensors SET stale_since = '2025-01-15T12:00:00.000000Z' "
+            "WHERE name IN ('down', 'later')"
+        )
+    text = said(explained, "down")
+    assert "It is stale: it has had no good poll since 2025-01-15 12:00:00Z." in text
+    assert "It has failed once in a row, and backs off." in text
+    text = said(explained, "later")
+    assert text.startswith("It is stale")
+    assert "failed" not in text
+    (listed,) = [each for each in shop.json("sensors", "list") if each["name"] == "down"]
+    assert (listed["health"], listed["stale_since"]) == ("stale", "2025-01-15T12:00:00+00:00")
+    assert "2 stale" in shop.run("status").stdout
