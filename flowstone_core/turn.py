@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from flowstone_core.pool import Call
 from flowstone_core.worker import AnyDecision, Worker
+
+logger = logging.getLogger("flowstone.worker")
 
 
 class Turn(Call):
@@ -70,6 +73,8 @@ class CleanupCall(Call):
 
     def expired(self) -> None:
         """Wait for it no longer."""
+        extra = {**self._worker.labels, "seconds": self.deadline}
+        logger.warning("cleanup did not come back within its sensor's deadline", extra=extra)
         self._worker.stop()
         self._end()
 

@@ -1,0 +1,142 @@
+"""What hangs harms itself alone: the short form of ``hangs.py``, in which no time decides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hangs import Swamp, wait_for
+
+PATIENCE = 60
+LOADING = 5.0
+MANY = 10
+
+
+@pytest.fixture
+def enter(tmp_path: Path) -> Iterator[Callable[..., Swamp]]:
+    """Begin a process in which something hangs; it is killed after the test."""
+    begun: list[Swamp] = []
+
+    def enter(places: str, *options: str, **more: str) -> Swamp:
+        folder = tmp_path / str(len(begun))
+        folder.mkdir()
+        begun.append(Swamp(folder, places, *options, loading=LOADING, **more))  # type: ignore[arg-type]
+        return begun[-1]
+
+    yield enter
+    for swamp in begun:
+        swamp.process.kill()
+        swamp.process.wait()
+
+
+def until(happened: Callable[[], bool], swamp: Swamp) -> None:
+    assert wait_for(happened, PATIENCE), swamp.log
+
+
+def polled_on(swamp: Swamp) -> None:
+    """See the healthy sensor polled again and again."""
+    polls = swamp.polls_since
+    until(lambda: swamp.polls_since >= polls + MANY, swamp)
+
+
+def where(swamp: Swamp) -> list[str]:
+    return sorted(place for _, place, _ in swamp.stuck)
+
+
+def ended(swamp: Swamp) -> bool:
+    return swamp.end(PATIENCE) is not None and swamp.process.returncode == 0
+
+
+@pytest.mark.parametrize("place", ["import", "hook"])
+def test_P12_a_plugin_that_hangs_when_it_is_loaded_is_named_and_the_process_starts_and_ends(
+    enter: Callable[..., Swamp], place: str
+) -> None:
+    swamp = enter(place)
+    polled_on(swamp)
+    assert swamp.became(place) == {"plugin named": 1}
+    assert where(swamp) == [place]
+    assert ended(swamp), swamp.log
+
+
+def test_P1_all_that_hangs_in_threads_is_left_alone_and_the_rest_goes_on(
+    enter: Callable[..., Swamp],
+) -> None:
+    swamp = enter("poll+asset+trigger+observer")
+    for place in ("poll", "asset", "trigger"):
+        until(lambda place=place: swamp.became(place) == {"timed_out": 1}, swamp)  # type: ignore[misc]
+    until(lambda: len(swamp.stuck) == 4, swamp)
+    polled_on(swamp)
+    until(lambda: len(swamp.told("made")) == 1, swamp)
+    assert where(swamp) == ["asset", "observer", "poll", "trigger"], "none of them is called again"
+    assert swamp.became("poll") == {"timed_out": 1}
+    assert ended(swamp), swamp.log
+    assert swamp.became("observer") == {"plugin named": 1}
+
+
+def test_P1_an_init_that_hangs_is_a_poll_that_does(enter: Callable[..., Swamp]) -> None:
+    swamp = enter("init")
+    until(lambda: swamp.became("init") == {"timed_out": 1}, swamp)
+    polled_on(swamp)
+    assert where(swamp) == ["init"]
+    assert ended(swamp), swamp.log
+
+
+@pytest.mark.parametrize("place", ["init", "poll"])
+def test_P1_what_hangs_in_processes_is_killed_and_tried_again(
+    enter: Callable[..., Swamp], place: str
+) -> None:
+    swamp = enter(f"{place}+asset", "process")
+    until(lambda: swamp.became("asset") == {"timed_out": 1}, swamp)
+    until(lambda: where(swamp).count(place) >= 2, swamp)
+    assert swamp.became(place)["timed_out"]
+    polled_on(swamp)
+    processes = [process for _, what, process in swamp.stuck if what == place]
+    assert len(set(processes)) == len(processes)
+    assert str(swamp.process.pid) not in processes
+    assert ended(swamp), swamp.log
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_P1_a_cleanup_that_hangs_is_named_and_the_process_ends(
+    enter: Callable[..., Swamp], mode: str
+) -> None:
+    swamp = enter("cleanup", mode)
+    until(lambda: bool(swamp.became("poll")), swamp)
+    polled_on(swamp)
+    assert ended(swamp), swamp.log
+    assert where(swamp) == ["cleanup"]
+    assert swamp.became("cleanup") == {"sensor named": 1}
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_P3_a_busy_loop_harms_only_itself(enter: Callable[..., Swamp], mode: str) -> None:
+    swamp = enter("poll", mode, "spins")
+    until(lambda: bool(swamp.became("poll")["timed_out"]), swamp)
+    polled_on(swamp)
+    assert ended(swamp), swamp.log
+
+
+def test_P3_what_holds_the_interpreter_in_a_process_is_killed(
+    enter: Callable[..., Swamp],
+) -> None:
+    swamp = enter("poll", "process", "holds-gil")
+    until(lambda: swamp.became("poll")["timed_out"] >= 2, swamp)
+    polled_on(swamp)
+    assert ended(swamp), swamp.log
+
+
+def test_P3_what_a_thread_that_holds_the_interpreter_freezes_another_runner_takes_over(
+    enter: Callable[..., Swamp],
+) -> None:
+    frozen = enter("poll", "thread", "holds-gil", lease="2s")
+    until(lambda: bool(frozen.stuck), frozen)
+    polls = len(frozen.told("begun"))
+    second = enter("nowhere", "thread", "sleeps", lease="2s", store=frozen.store)
+    polled_on(second)
+    assert len(frozen.told("begun")) == polls
+    assert ended(second), second.log
