@@ -13,13 +13,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
 _SHORTEST = 4
-# What is shorter would be found by chance in the base64 of anything.
-_SHORTEST_ENCODED = 8
+_SHORTEST_PART = 8
+# 8 bytes or more in base64, which a URL or JSON may have quoted.
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]|%2[BbFf]|\\/){11,}")
 # What stands before the "://" does not matter, and looking for it would make a long text slow.
 _URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]*:)[^\s/]+(?=@)")
 _HEADER = re.compile(r"([A-Za-z][\w-]*):\s+(.+)")
@@ -44,11 +45,10 @@ class Redactor:
     Args:
         secrets: The values to hide, and what of them is a secret by itself: in a URL, a header, a
             form or a JSON document, the values whose names say so, and those that look random.
-            Each is hidden as it is and with any of its characters quoted
-            for a URL, or escaped as Python, JSON or HTML would write them; one of 8 bytes or more
-            also in base64, of itself or of a text that it is a part of, as in the header of basic
-            authentication. White space around it, such as the newline at the end of a file, is
-            not part of it.
+            Each is hidden as it is and with any of its characters quoted for a URL, or escaped
+            as Python, JSON or HTML would write them; and so is base64 of 8 bytes or more that it
+            is in, as in the header of basic authentication. White space around it, such as the
+            newline at the end of a file, is not part of it.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -57,16 +57,24 @@ class Redactor:
         stripped = {secret.strip() for secret in (*given, *parts)}
         known = [secret for secret in stripped if len(secret) >= _SHORTEST]
         # The longest first: a secret may contain another.
-        ordered = sorted(known, key=len, reverse=True)
-        patterns = [_any_form(secret) for secret in ordered]
-        patterns += [pattern for secret in ordered for pattern in _encoded(secret)]
-        self._known = re.compile("|".join(patterns)) if patterns else None
+        self._secrets = sorted(known, key=len, reverse=True)
+
+    @cached_property
+    def _known(self) -> re.Pattern[str] | None:
+        # When it is first needed: of ten thousand secrets it takes more than a second.
+        patterns = [_any_form(secret) for secret in self._secrets]
+        return re.compile("|".join(patterns)) if patterns else None
 
     def __call__(self, text: str) -> str:
         """Return the text with every secret in it replaced."""
         if self._known is not None:
-            text = self._known.sub(MASK, text)
+            text = _BASE64.sub(self._mask_encoded, self._known.sub(MASK, text))
         return _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
+
+    def _mask_encoded(self, match: re.Match[str]) -> str:
+        known = self._known
+        hides = known is not None and any(map(known.search, _decoded(match[0])))
+        return MASK if hides else match[0]
 
 
 def parts_of(secret: str) -> Iterator[str]:
@@ -80,7 +88,7 @@ def parts_of(secret: str) -> Iterator[str]:
     """
     for name, value in _named_values(secret):
         for text in {value, unquote_plus(value), unquote(value)}:
-            named = len(text) >= _SHORTEST_ENCODED and looks_secret(name.replace("-", "_"))
+            named = len(text) >= _SHORTEST_PART and looks_secret(name.replace("-", "_"))
             if named or _looks_random(text):
                 yield text
 
@@ -128,25 +136,13 @@ def _any_form(secret: str) -> str:
     return "".join(map(_any_form_of_character, secret))
 
 
-def _encoded(secret: str) -> Iterator[str]:
-    """Yield what base64 has of a secret, wherever it begins in what is encoded.
-
-    Three bytes become four characters, so there are three ways. The characters at the ends that
-    what stands around it has a part in are left out.
-    """
-    raw = secret.encode(errors="surrogatepass")
-    if len(raw) < _SHORTEST_ENCODED:
-        return
-    for before in range(3):
-        text = base64.b64encode(bytes(before) + raw).decode()
-        own = text[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6]
-        yield "".join(map(_any_form_of_encoded, own))
-
-
-def _any_form_of_encoded(character: str) -> str:
-    url_safe = {"+": "-", "/": "_"}.get(character)
-    form = _any_form_of_character(character)
-    return form if url_safe is None else f"(?:{url_safe}|{form})"
+def _decoded(run: str) -> Iterator[str]:
+    """Yield what a run of characters of base64 may stand for, wherever in it that begins."""
+    plain = unquote(run).replace("\\", "").replace("-", "+").replace("_", "/")
+    for start in range(4):
+        piece = plain[start:]
+        raw = base64.b64decode(piece + "A" * (-len(piece) % 4))
+        yield raw.decode(errors="replace")
 
 
 @lru_cache(maxsize=1_000)

@@ -60,7 +60,7 @@ def test_options_of_the_same_name_are_all_there():
     assert wrong == []
 
 
-def test_wrong_lines_are_numbered_and_the_rest_is_read():
+def test_C3_wrong_lines_are_numbered_and_the_rest_is_read():
     found, wrong = read(cut("\n[a]\none = 1\nnothing\n= empty\n[b]").pop(1))
     assert [option.key for option in found] == ["one"]
     assert wrong == [4, 5]
@@ -75,7 +75,7 @@ def test_keys_are_as_written_and_percent_is_literal():
     assert options("[a]\nKey = %(x)s %%\n") == {"Key": "%(x)s %%"}
 
 
-def test_no_text_of_the_file_is_shown_by_repr():
+def test_C3_no_text_of_the_file_is_shown_by_repr():
     block = cut("[a]\nkey = canary\n  canary")[1]
     assert "canary" not in repr(block) + repr(read(block))
 

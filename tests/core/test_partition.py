@@ -92,7 +92,7 @@ def encoded(value):
 @given(partitions)
 @example("s:")
 @example("")
-def test_c6_what_is_encoded_is_decoded_to_the_same_value(value):
+def test_C6_what_is_encoded_is_decoded_to_the_same_value(value):
     text = encoded(value)
     if text is not None:
         assert exactly(decode_partition(text)) == exactly(value)
@@ -105,7 +105,7 @@ def test_c6_what_is_encoded_is_decoded_to_the_same_value(value):
 @example(("a",), "a")
 @example(("a", "b"), ("a,b",))
 @example((("a",), "b"), ("a", ("b",)))
-def test_c6_two_values_never_have_one_text(one, other):
+def test_C6_two_values_never_have_one_text(one, other):
     if encoded(one) is not None and encoded(one) == encoded(other):
         assert exactly(one) == exactly(other)
 
@@ -114,7 +114,7 @@ def test_c6_two_values_never_have_one_text(one, other):
 @example("t:W10")
 @example("d:0000-01-01")
 @example("t:\x00")
-def test_c6_any_text_is_canonical_or_refused(text):
+def test_C6_any_text_is_canonical_or_refused(text):
     try:
         value = decode_partition(text)
     except ValidationError as error:
@@ -164,7 +164,7 @@ def test_each_value_has_its_one_text(value, text):
     assert decode_partition(text) == value
 
 
-def test_c5_case_is_kept_and_two_cases_are_two_partitions():
+def test_C5_case_is_kept_and_two_cases_are_two_partitions():
     assert encode_partition("X") != encode_partition("x")
 
 
@@ -288,7 +288,7 @@ def test_eight_levels_of_tuples_and_two_thousand_bytes_are_fine():
     ],
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
-def test_c6_text_that_is_not_exactly_what_is_written_is_refused(text):
+def test_C6_text_that_is_not_exactly_what_is_written_is_refused(text):
     with pytest.raises(ValidationError, match="is not the text of a partition: "):
         decode_partition(text)
 
@@ -359,5 +359,5 @@ def test_what_a_person_may_not_type(text):
         ("a\x1b[31mb\x00", "ab\\x00"),
     ],
 )
-def test_c5_a_partition_is_shown_to_people(value, text):
+def test_C5_a_partition_is_shown_to_people(value, text):
     assert format_partition(value) == text

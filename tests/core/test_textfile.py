@@ -27,7 +27,7 @@ def test_a_missing_file_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
-def test_other_encodings_are_named(tmp_path, encoding):
+def test_C1_other_encodings_are_named(tmp_path, encoding):
     path = tmp_path / "f"
     path.write_bytes("[flowstone]\n".encode(encoding))
     problem = refused(path)
@@ -45,7 +45,7 @@ def test_a_nul_is_refused_with_its_line(tmp_path, encoding):
     assert problem.where == f"{path}:4"
 
 
-def test_latin_1_is_refused_with_its_line_and_nothing_is_shown(tmp_path):
+def test_C1_latin_1_is_refused_with_its_line_and_nothing_is_shown(tmp_path):
     path = tmp_path / "f"
     path.write_bytes("[flowstone]\nsecret = canaryé\n".encode("latin-1"))
     problem = refused(path)
@@ -87,7 +87,7 @@ def test_a_huge_file_is_refused(tmp_path):
 
 
 @given(st.binary())
-def test_any_bytes_are_a_text_or_one_error(data):
+def test_C1_any_bytes_are_a_text_or_one_error(data):
     try:
         text = _decoded(data, "f")
     except ValidationError as error:

@@ -174,7 +174,7 @@ def test_a_whole_configuration(check, tmp_path):
     assert CANARY not in repr(settings)
 
 
-def test_every_problem_in_one_run(problems, module):
+def test_C1_every_problem_in_one_run(problems, module):
     name = module("import nothing_like_this")
     assert problems(
         f"""\
@@ -356,7 +356,7 @@ def test_broken_plugins_are_warnings(check, tmp_path):
     ]
 
 
-def test_swallowed_settings(problems):
+def test_C2_swallowed_settings(problems):
     assert problems(
         """\
         [flowstone]

@@ -1,0 +1,304 @@
+"""What people get wrong in a configuration; the rest of it is tried beside what it tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowstone_core import Flowstone, ValidationError, decode_partition, encode_partition
+from flowstone_core.config import load
+from flowstone_core.errors import Problem
+from flowstone_core.partition import format_partition
+from flowstone_core.pipeline import Pipeline
+from flowstone_core.plugins import Plugins, discover
+from flowstone_core.validation import Settings, validate
+
+PATIENCE = 60
+CANARY = "c4n4ry-5e1f-Zq9"
+SHOP = """
+from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
+
+pipeline = Pipeline("shop")
+pipeline.asset(name="report")(lambda context: None)
+
+
+class Counting(Sensor[SensorConfig, int]):
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        return Triggered(f"n{state}", state + 1)
+
+
+pipeline.sensor("here", Counting, asset="report")
+pipeline.sensor("there", Counting, asset="report", isolation="process")
+"""
+
+
+RUNNER = """
+import sys
+from flowstone_core import Flowstone
+
+if __name__ == "__main__":
+    with Flowstone(config="setup.cfg") as flow:
+        for line in sys.stdin:
+            flow.run(once=True)
+            for name in ("here", "there"):
+                print(len(flow.events(source=f"sensor:{name}")), end=" ")
+            print(flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def plugins() -> Plugins:
+    return discover()
+
+
+@pytest.fixture
+def checked(tmp_path: Path, plugins: Plugins) -> Callable[[str], Settings]:
+    """Check the text of a setup.cfg, with an asset 'report'."""
+
+    def checked(text: str) -> Settings:
+        path = tmp_path / "setup.cfg"
+        path.write_text(text, "utf-8")
+        pipeline = Pipeline("shop")
+        pipeline.asset(name="report")(lambda context: None)
+        return validate(load(path, {}), pipelines=[pipeline], plugins=plugins)
+
+    return checked
+
+
+def problems_of(check: Callable[[], object]) -> list[Problem]:
+    with pytest.raises(ValidationError) as caught:
+        check()
+    return list(caught.value.problems)
+
+
+def lines_of(problems: list[Problem]) -> list[int]:
+    return [int(problem.where.rpartition(":")[2]) for problem in problems]
+
+
+# -- C1 to C3 --------------------------------------------------------------------------------------
+
+
+def test_C1_everything_is_said_in_one_run_each_with_its_line_and_what_to_do(
+    checked: Callable[[str], Settings],
+) -> None:
+    text = f"""\
+[flowstone]
+poll_threads = none
+grace = 10 apples
+[flowstone:sensor:hook]
+type = webhook
+asset = raport
+url = http://me:{CANARY}@host:port/
+bearer_token = {CANARY}
+evry = 5s
+[flowstone:schedule:daily]
+asset = report
+cron = 0 25 * * *
+timezone = Europe/Warsow
+"""
+    problems = problems_of(lambda: checked(text))
+    assert set(lines_of(problems)) >= {2, 3, 6, 9, 12, 13}
+    said = "\n".join(map(str, problems))
+    for part in ("poll_threads", "10 apples", "'report'", "'every'", "hour", "Europe/Warsaw"):
+        assert part in said, said
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize("value", ["100%", "%(here)s", "%%", "a%b%c", "%", "%s"])
+def test_C1_a_percent_sign_is_no_interpolation(
+    checked: Callable[[str], Settings], value: str
+) -> None:
+    text = "[flowstone:schedule:daily]\nasset = report\ncron = @daily\nmetadata =\n    note = "
+    settings = checked(f"{text}{value.replace('%', '%%')}\n")
+    metadata = settings.schedules["daily"].given["metadata"]
+    assert metadata == {"note": value}
+
+
+MISTAKES = {
+    "a setting of another section": ("[flowstone]\nstore = sqlite://\nevery = 5s\n", "every"),
+    "a section in the plural": ("[flowstone:sensors:a]\n", "[flowstone:sensor:a]"),
+    "a section in capitals": ("[Flowstone]\n", "[flowstone]"),
+    "a section with dots": ("[tool.flowstone.sensor.a]\n", "[flowstone:sensor:a]"),
+    "an indented section": ("[flowstone]\n [flowstone:sensor:a]\n", "remove the blanks before it"),
+    "an indented setting": ("[flowstone]\nstore = sqlite://\n  grace = 5s\n", "grace"),
+    "a colon for an equals sign": ("[flowstone]\nstore: sqlite://\n", "neither 'key = value'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_C2_what_is_nearly_right_is_an_error_that_says_what_was_meant(
+    checked: Callable[[str], Settings], mistake: str
+) -> None:
+    text, meant = MISTAKES[mistake]
+    (problem,) = problems_of(lambda: checked(text))
+    assert meant in str(problem)
+
+
+def test_C2_a_comment_behind_a_value_and_defaults_are_explained(
+    checked: Callable[[str], Settings],
+) -> None:
+    settings = checked(
+        "[DEFAULT]\nevery = 5s\n"
+        "[flowstone:schedule:daily]\nasset = report\ncron = @daily\npartition = all # of them\n"
+    )
+    said = [str(warning) for warning in settings.warnings]
+    assert any("[DEFAULT]" in each and "changes nothing" in each for each in said)
+    assert any("part of the value, no comment" in each for each in said)
+
+
+@pytest.mark.parametrize(
+    "line", [CANARY, f"= {CANARY}", f"password {CANARY}", f"[{CANARY}", f"Pass Word = {CANARY}"]
+)
+def test_C3_a_line_that_is_none_is_refused_by_its_number_and_not_shown(
+    checked: Callable[[str], Settings], line: str
+) -> None:
+    text = f"[flowstone]\nstore = sqlite://\n[flowstone:sensor:a]\n{line}\n"
+    if line.startswith("["):
+        text = text.replace(f"[{CANARY}", f"[flowstone:sensor:b = {CANARY}")
+    problems = problems_of(lambda: checked(text))
+    assert 4 in lines_of(problems)
+    assert CANARY not in "\n".join(map(str, problems))
+
+
+# -- C4 --------------------------------------------------------------------------------------------
+
+SECTIONS = 10_000
+
+
+def section(number: int, **changed: str) -> str:
+    given = {"type": "webhook", "asset": "report", "url": f"http://host/{number}", "every": "1m"}
+    settings = {**given, "partition": "day", **changed}
+    lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    return f"[flowstone:sensor:s{number}]\n{lines}"
+
+
+def test_C4_ten_thousand_sections_are_read(checked: Callable[[str], Settings]) -> None:
+    settings = checked("".join(map(section, range(SECTIONS))))
+    assert len(settings.sensors) == SECTIONS
+    assert settings.sensors["s9999"].where.endswith(f"setup.cfg:{9_999 * 6 + 1}")
+
+
+def test_C4_among_ten_thousand_what_is_twice_or_missing_is_named_exactly(
+    checked: Callable[[str], Settings],
+) -> None:
+    sections = [section(number) for number in range(SECTIONS)]
+    sections[5_000] = section(4_999)
+    sections[7_000] = section(7_000).replace("url = http://host/7000\n", "")
+    sections[8_000] = section(8_000, asset="raport")
+    problems = problems_of(lambda: checked("".join(sections)))
+    twice, missing, misspelt = problems
+    assert lines_of(problems)[0] == 5_000 * 6 + 1
+    assert "this section is there twice" in str(twice)
+    assert f"the other is on line {4_999 * 6 + 1}" in str(twice)
+    assert lines_of([missing]) == [7_000 * 6 + 1]
+    assert "[flowstone:sensor:s7000] url" in str(missing)
+    assert "[flowstone:sensor:s8000] asset" in str(misspelt)
+    assert "did you mean 'report'?" in str(misspelt)
+
+
+# -- C5 and C6 -------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "../../etc/passwd", "/etc/passwd", "C:\\x", "{0.__class__}", "%(x)s", "%s%n", "{{ 7 * 7 }}",
+    "'; DROP TABLE flowstone_events; --", "$(reboot)", "`id`", "<script>alert(1)</script>",
+    "${year}", "a\x00b", "\x1b[2J", "x\u202ey", "x" * 2_000,
+]  # fmt: skip
+
+
+def test_C5_a_partition_is_data_wherever_it_comes(tmp_path: Path) -> None:
+    made = []
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="report")(lambda context: made.append(context.partition))
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flowstone.db'}") as flow:
+        for value in HOSTILE:
+            flow.materialize("report", value)
+        flow.run(once=True)
+        rows = flow.materializations(limit=100)
+        assert sorted(decode_partition(row.partition) for row in rows) == sorted(HOSTILE)
+        assert [len(flow.materializations(partition=value)) for value in HOSTILE] == [1] * 16
+    assert sorted(made) == sorted(HOSTILE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flowstone.db"]
+    for value in HOSTILE:
+        assert format_partition(value).isprintable()
+
+
+def test_C5_two_cases_are_two_partitions_and_a_long_one_is_refused(tmp_path: Path) -> None:
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="report")(lambda context: None)
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flowstone.db'}") as flow:
+        numbers = {flow.materialize("report", value).id for value in ("X", "x", "ẋ", "Ẋ")}
+        assert len(numbers) == 4
+        with pytest.raises(ValidationError, match="at most 2,000 are allowed"):
+            flow.materialize("report", "x" * 2_001)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["d:20250115", "d:2025-W03-3", "d:2025-1-15", "s:YQ==", "s:YR", "t:W10", "dt:2025-01-15"],
+)
+def test_C6_another_spelling_of_a_partition_names_none(text: str) -> None:
+    with pytest.raises(ValidationError):
+        decode_partition(text)
+
+
+@pytest.mark.parametrize("value", ["2025-01-15", "123", "", "d:2025-01-15", "null"])
+def test_C6_a_text_comes_back_as_a_text_from_the_store(tmp_path: Path, value: str) -> None:
+    seen = []
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="report")(lambda context: seen.append(context.partition))
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flowstone.db'}") as flow:
+        flow.materialize("report", value)
+        flow.run(once=True)
+    assert seen == [value]
+    assert decode_partition(encode_partition(value)) == value
+
+
+# -- C7 --------------------------------------------------------------------------------------------
+
+
+def test_C7_a_runner_goes_on_by_what_it_read_when_the_file_is_broken_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """It reads its configuration once; whoever starts beside it is refused, and harms nothing."""
+    path = tmp_path / "setup.cfg"
+    (tmp_path / "shop_of_c7.py").write_text(SHOP)
+    right = "[flowstone]\npipelines = shop_of_c7:pipeline\nstore = sqlite:///flowstone.db\n"
+    path.write_text(right)
+    (tmp_path / "runner.py").write_text(RUNNER)
+    environ = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "runner.py"],
+        cwd=tmp_path, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as runner:  # fmt: skip
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+
+        def run() -> str:
+            runner.stdin.write("\n")
+            runner.stdin.flush()
+            return runner.stdout.readline().strip()
+
+        assert run() == "1 1"
+        for broken in ("[flowstone\n", "[flowstone]\nengien = local\n", "\0", None):
+            path.unlink(missing_ok=True)
+            if broken is not None:
+                path.write_text(broken)
+            beside = subprocess.run(
+                [sys.executable, "-m", "flowstone_core", "--config", "setup.cfg", "status"],
+                cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE,
+                check=False,
+            )  # fmt: skip
+            assert beside.returncode == 2, beside.stderr
+            assert "Traceback" not in beside.stderr
+        assert run() == "2 2"
+        path.write_text(right)
+        runner.stdin.close()
+        assert runner.wait(PATIENCE) == 0
