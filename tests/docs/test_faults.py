@@ -1,0 +1,30 @@
+"""The page of faults: each is there, and each has a test of its name, or says why it has none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KINDS = {"K": 15, "P": 19, "D": 8, "T": 12, "C": 7}
+ROW = re.compile(r"^\| ([A-Z]\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+ROWS = {row[1]: row for row in ROW.finditer((ROOT / "docs" / "faults.md").read_text())}
+
+
+def test_every_fault_is_there() -> None:
+    expected = [f"{kind}{number}" for kind, last in KINDS.items() for number in range(1, last + 1)]
+    assert list(ROWS) == expected
+
+
+@pytest.mark.parametrize("fault", ROWS)
+def test_it_is_made_to_happen_where_the_page_says(fault: str) -> None:
+    tried = ROWS[fault][4]
+    files = re.findall(r"`(tests/[^`]+)`", tried)
+    if not files:
+        assert tried.startswith("no test: ")
+        assert len(tried) > 40
+    for file in files:
+        named = rf"def test_(?:[A-Z]\d+_)*{fault}_"
+        assert re.search(named, (ROOT / file).read_text()), f"{file} has no test of {fault}"
