@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -86,23 +87,33 @@ class Committer:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            ending = False
-            while len(group) < GROUP_LIMIT and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ending = True
-                    break
-                group.append(more)
+        # Of a tick with many transactions one is written between those of others, so that what
+        # finds a million events at once holds up nobody.
+        large: deque[tuple[Worker, AnyDecision, int]] = deque()
+        ending = False
+        while not ending or large:
+            group, ending = ([], True) if ending else self._take(wait=not large)
             singles = [item for item in group if len(item[1].commits) == 1]
             for verdict in self._write_group(singles):
-                _tell(self._on_verdict, verdict)
-            for worker, decision in group:
-                if len(decision.commits) > 1:
-                    _tell(self._on_verdict, self._write_in_turn(worker, decision))
-            if ending:
-                return
+                self._on_verdict(verdict)
+            large += ((*item, 0) for item in group if len(item[1].commits) > 1)
+            if large:
+                worker, decision, number = large.popleft()
+                ended = self._write_alone(worker, decision, number)
+                if ended is None:
+                    large.append((worker, decision, number + 1))
+                else:
+                    self._on_verdict(ended)
+
+    def _take(self, *, wait: bool) -> tuple[list[tuple[Worker, AnyDecision]], bool]:
+        """Take what waits, at most a group; say whether it is the last."""
+        group: list[tuple[Worker, AnyDecision]] = []
+        while len(group) < GROUP_LIMIT and ((wait and not group) or not self._queue.empty()):
+            item = self._queue.get()
+            if item is None:
+                return group, True
+            group.append(item)
+        return group, False
 
     def _write_group(self, group: Sequence[tuple[Worker, AnyDecision]]) -> Iterator[Verdict]:
         if not group:
@@ -119,24 +130,27 @@ class Committer:
             # transaction, and only the one that the store refuses again is a failed tick.
             logger.debug("group commit refused, writing each tick alone", exc_info=True)
             for worker, decision in group:
-                yield self._write_in_turn(worker, decision)
+                verdict = self._write_alone(worker, decision, 0)
+                if verdict is not None:
+                    yield verdict
             return
         for (worker, decision), result in zip(group, results, strict=True):
             yield Verdict(worker, decision, result.committed, stale=not result.committed)
 
-    def _write_in_turn(self, worker: Worker, decision: AnyDecision) -> Verdict:
+    def _write_alone(self, worker: Worker, decision: AnyDecision, number: int) -> Verdict | None:
+        """Write one transaction of a tick; None if there are more of it to come."""
         try:
-            for commit in decision.commits:
-                (result,) = self._write([commit])
-                if not result.committed:
-                    return Verdict(worker, decision, committed=False, stale=True)
+            (result,) = self._write([decision.commits[number]])
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
             return Verdict(worker, decision, committed=False)
         except Exception as error:
             logger.exception("the store refused a tick", extra=worker.labels)
             return self._write_refusal(worker, error)
-        return Verdict(worker, decision, committed=True)
+        if not result.committed:
+            return Verdict(worker, decision, committed=False, stale=True)
+        is_last = number + 1 == len(decision.commits)
+        return Verdict(worker, decision, committed=True) if is_last else None
 
     def _write_refusal(self, worker: Worker, error: Exception) -> Verdict:
         failure = worker.refuse(error)

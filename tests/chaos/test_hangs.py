@@ -63,7 +63,7 @@ def test_P12_a_plugin_that_hangs_when_it_is_loaded_is_named_and_the_process_star
     assert ended(swamp), swamp.log
 
 
-def test_P1_all_that_hangs_in_threads_is_left_alone_and_the_rest_goes_on(
+def test_P1_P17_all_that_hangs_in_threads_is_left_alone_and_the_rest_goes_on(
     enter: Callable[..., Swamp],
 ) -> None:
     swamp = enter("poll+asset+trigger+observer")
