@@ -31,7 +31,8 @@ class ConcurrencyHarness:
 
     Each thread does random operations: a run of one of several runners of the same store, a
     change of the world outside, pause, resume, reset, an edit of a schedule, a materialization by
-    hand, cancel, retry, and letting time pass. Then everything is resumed and comes to rest, and
+    hand, cancel, retry, and letting time pass; now and then a runner stalls before it writes, and
+    goes on with what it knew. Then everything is resumed and comes to rest, and
     it is seen whether
 
     * each event is one event of its source and key, and its materialization came to an end;
@@ -141,7 +142,9 @@ class ConcurrencyHarness:
                 stack.enter_context(Flowstone(pipeline, store=url, clock=clock, lease="1h"))
                 for _ in range(self._runners)
             ]
-            flows[0].status()  # makes the file
+            for flow in flows:
+                for write in ("commit_ticks", "finish"):
+                    witness.stall(flow._store, write)  # noqa: SLF001 - a runner's own
             store = Store.open(url)
             stack.callback(store.close)
             hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)

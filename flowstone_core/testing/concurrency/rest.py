@@ -23,7 +23,7 @@ def come_to_rest(hands: Hands, verdict: Verdict, patience: float) -> bool:
     Returns:
         Whether it came to rest.
     """
-    hands.witness.failing = 0.0
+    hands.witness.failing, hands.witness.stalling = 0.0, False
     flow = hands.flows[0]
     for name in hands.sensors:
         flow.resume_sensor(name)

@@ -14,6 +14,8 @@ from flowstone_core.store import Store
 
 _NEWEST = 100
 _PAUSE = 0.002
+# The share of writes that stall, for how many operations of others at most, and seconds.
+_STALLED, _OPERATIONS, _STALL = 0.3, 10, 0.2
 
 
 class Witness:
@@ -25,6 +27,7 @@ class Witness:
 
     Attributes:
         failing: As it was given.
+        stalling: Whether writes stall.
         operations: How often each operation was done.
         errors: How often each was refused, with the kind of the error.
         calls: How often an asset function was called.
@@ -32,8 +35,10 @@ class Witness:
 
     def __init__(self, failing: float, seed: int) -> None:
         self._lock = threading.Lock()
+        self._done = threading.Condition(self._lock)
         self._chance = Random(f"{seed} asset")  # noqa: S311 - a seed is the point of it
         self.failing = failing
+        self.stalling = True
         self._under_way: Counter[str] = Counter()
         self._cancelled: set[str] = set()
         self._slots: dict[str, tuple[str, str]] = {}
@@ -59,6 +64,27 @@ class Witness:
             self.operations[operation] += 1
             if refused is not None:
                 self.errors[f"{operation}: {refused}"] += 1
+            self._done.notify_all()
+
+    def stall(self, store: object, name: str) -> None:
+        """Have a runner stop now and then before it writes, until others have done something.
+
+        So what it knew is old when it goes on, as after a pause of its machine.
+
+        Args:
+            store: The runner's.
+            name: The method that writes.
+        """
+        write: Callable[..., object] = getattr(store, name)
+
+        def stalled(*arguments: object, **options: object) -> object:
+            with self._done:
+                if self.stalling and self._chance.random() < _STALLED:
+                    until = self.operations.total() + self._chance.randint(1, _OPERATIONS)
+                    self._done.wait_for(lambda: self.operations.total() >= until, _STALL)
+            return write(*arguments, **options)
+
+        setattr(store, name, stalled)
 
     def cancelling(self, run_id: str) -> None:
         """Hear that a run is about to be cancelled.
