@@ -95,7 +95,7 @@ class Committer:
             group, ending = ([], True) if ending else self._take(wait=not large)
             singles = [item for item in group if len(item[1].commits) == 1]
             for verdict in self._write_group(singles):
-                self._on_verdict(verdict)
+                _tell(self._on_verdict, verdict)
             large += ((*item, 0) for item in group if len(item[1].commits) > 1)
             if large:
                 worker, decision, number = large.popleft()
@@ -103,7 +103,7 @@ class Committer:
                 if ended is None:
                     large.append((worker, decision, number + 1))
                 else:
-                    self._on_verdict(ended)
+                    _tell(self._on_verdict, ended)
 
     def _take(self, *, wait: bool) -> tuple[list[tuple[Worker, AnyDecision]], bool]:
         """Take what waits, at most a group; say whether it is the last."""

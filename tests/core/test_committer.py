@@ -130,3 +130,33 @@ def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(des
     assert desk.written == ["large-1", "larger-1", "larger-2"]
     told = [(each.worker.name, each.committed, each.stale) for each in desk.verdicts]
     assert told == [("large", False, True), ("larger", True, False)]
+
+
+def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, caplog):
+    heard, both = [], threading.Semaphore(0)
+
+    def on_result(result):
+        raise RuntimeError("the listener has a bug")
+
+    def on_verdict(verdict):
+        heard.append(verdict.committed)
+        both.release()
+        raise RuntimeError("this one as well")
+
+    store.declare_sensors(["feed"], NOON)
+    (memory,) = store.claim_sensors("one", ["feed"], NOON).values()
+    committer = Committer(
+        store, "one", ASSETS, fake_clock, Redactor(), Outage(), on_result, on_verdict
+    )
+    committer.start()
+    for version in (1, 2):
+        after = SensorMemory(version=version, state="1", polled=True)
+        outcome = TickOutcome.NOT_TRIGGERED
+        commit = TickCommit("feed", outcome, NOON, NOON, memory, after, (), None)
+        committer.put(None, Decision(outcome, (commit,)))
+        assert both.acquire(timeout=PATIENCE)
+        memory = after
+    committer.close(PATIENCE)
+    assert heard == [True, True]
+    assert store.sensor("feed").memory.version == 2
+    assert caplog.text.count("could not be told on") == 4
