@@ -79,7 +79,7 @@ class Swamp:
         own = {
             FOLDER: str(self.folder),
             HOW: f"{self.places}:{self.how}",
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(here)]),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(here), *sys.path]),
         }
         on = [self.store, self.lease]
         with (self.folder / "log").open("wb") as log:

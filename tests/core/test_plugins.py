@@ -303,10 +303,10 @@ class Toys:
     def flowstone_tick_finished(self, tick):
         return tick
 
-    @property
-    def shy(self):
+    def __dir__(self):
         Toys.looks += 1
         assert Toys.looks == 1
+        return super().__dir__()
 
 toys = Toys()
 """,
