@@ -38,6 +38,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowstone_core.cli import main
+from flowstone_core.clock import SystemClock
 
 PATIENCE = 60
 PLACES = (
@@ -147,11 +148,11 @@ def well(context):
     return {"rows": 1}
 
 
-pipeline.sensor("own", Own, asset="made", token=os.environ["OWN_TOKEN"], backoff="1ms")
-pipeline.sensor(
-    "dying", Own, asset="made", token=os.environ["CHILD_TOKEN"], isolation="process", backoff="1ms"
-)
-pipeline.sensor("leaving", Dying, asset="made", token=os.environ["CHILD_TOKEN"], backoff="1ms")
+soon = {"asset": "made", "backoff": "1ms", "every": "1s"}
+child = os.environ["CHILD_TOKEN"]
+pipeline.sensor("own", Own, token=os.environ["OWN_TOKEN"], **soon)
+pipeline.sensor("dying", Own, token=child, isolation="process", **soon)
+pipeline.sensor("leaving", Dying, token=child, **soon)
 pipeline.schedule("well", cron="* * * * *", catchup="all")
 
 
@@ -179,6 +180,7 @@ access_key = {access_key}
 secret_key = {secret_key}
 session_token = {session_token}
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:queue]
 type = s3_event_queue
@@ -189,6 +191,7 @@ endpoint_url = http://127.0.0.1:{port}
 access_key = {access_key}
 secret_key = {queue_secret_key}
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:rows]
 type = database_rows
@@ -199,6 +202,7 @@ mode = incrementing
 id_column = id
 partition_column = region
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:rows_by_password]
 type = database_rows
@@ -210,6 +214,7 @@ mode = incrementing
 id_column = id
 partition_column = region
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:change]
 type = database_change
@@ -217,6 +222,7 @@ asset = made
 url = postgresql://127.0.0.1:{closed}/shop?user=reader&password={change_url}
 query = SELECT 1
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:notify]
 type = postgres_notify
@@ -224,6 +230,7 @@ asset = made
 url = postgresql://reader:{notify_url}@127.0.0.1:{closed}/shop
 channel = sales
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:hook]
 type = webhook
@@ -238,6 +245,7 @@ bearer_token = {bearer_token}
 check = ok
 partition = day
 backoff = 1ms
+every = 1s
 
 [flowstone:sensor:basic]
 type = webhook
@@ -247,6 +255,7 @@ username = {http_username}
 password = {http_password}
 partition = day
 backoff = 1ms
+every = 1s
 """
 
 
@@ -417,6 +426,32 @@ def test_X11_no_run_says_or_stores_a_secret(house: House) -> None:
         assert any("cannot log in: ***" in error for error in errors)
     store.close()
     assert leaks(house) == {}
+
+
+def test_X11_what_a_killed_process_leaves_of_its_store_holds_no_secret(house: House) -> None:
+    """Its write-ahead log, that is, which a process that ends in good order takes along."""
+    log = house.folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flowstone_core", "run"],
+            cwd=house.folder,
+            env=os.environ | house.environ,
+            stdout=output,
+            stderr=output,
+        )
+    pause = SystemClock().waker()
+    while not {"cannot log in", "cannot make", "S3 refused"} <= set(_said(log)):
+        assert process.poll() is None, log.read_text()
+        pause.wait(0.05)
+    process.kill()
+    process.wait(PATIENCE)
+    assert (house.folder / "flowstone.db-wal").stat().st_size > 0
+    assert found_in(log.read_bytes()) == []
+    assert leaks(house) == {}
+
+
+def _said(log: Path) -> list[str]:
+    return re.findall(r"cannot log in|cannot make|S3 refused", log.read_text())
 
 
 def test_X11_no_command_says_or_stores_a_secret(house: House) -> None:

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Trigger
 from flowstone_core.store import Store, schedules, sensors
 from flowstone_core.testing import ConcurrencyHarness, ConcurrencyReport, assert_no_leaks
 from flowstone_core.testing.concurrency import harness as module
+from flowstone_core.testing.concurrency.witness import Witness
 
 ALONE = {"threads": 1, "runners": 1}
 """Without others, so that what happens is always the same."""
@@ -296,6 +298,24 @@ def test_threads_that_hang_are_said(inbox):
     report = inbox.run(change=hang, patience=0.2)
     let_go.set()
     assert any("had not come to an end" in problem for problem in report.problems)
+
+
+def test_a_runner_stalls_before_it_writes_until_others_have_done_something():
+    witness, written = Witness(0.0, seed=1), []
+    store = SimpleNamespace(write=lambda: written.append(witness.operations.total()))
+    witness.stall(store, "write")
+    writer = threading.Thread(target=lambda: [store.write() for _ in range(30)])
+    witness.stalling = False
+    store.write()
+    assert written == [0]
+    witness.stalling = True
+    writer.start()
+    while writer.is_alive():
+        witness.count("tick")
+        writer.join(0.001)
+    assert len(written) == 31
+    # Each stall lasted some operations, of which a write itself takes none.
+    assert written[-1] > 5
 
 
 # -- the rest --------------------------------------------------------------------------------------
