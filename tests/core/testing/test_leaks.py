@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,39 @@ def test_a_flowstone_that_was_run_and_closed_leaves_nothing_behind(tmp_path):
     run()
     with assert_no_leaks():
         run()
+
+
+MODULE = """
+from flowstone_core import Sensor, SensorConfig, Triggered
+
+class Counting(Sensor[SensorConfig, int]):
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        return Triggered(f"n{state}", state + 1)
+
+def make(context):
+    return {"made": context.partition}
+"""
+
+
+def test_neither_does_one_with_processes_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "counting_for_leaks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = import_module("counting_for_leaks")
+
+    def run():
+        pipeline = Pipeline("shop")
+        pipeline.asset(name="made", run_in="process")(module.make)
+        pipeline.sensor("counting", module.Counting, asset="made", isolation="process")
+        with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flowstone.db'}") as flow:
+            flow.run(once=True)
+            return len(flow.events())
+
+    assert run() == 1
+    with assert_no_leaks():
+        assert run() == 2
 
 
 def test_the_example_runs():
