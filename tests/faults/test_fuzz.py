@@ -129,6 +129,12 @@ def installed() -> Plugins:
     return discover()
 
 
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in a folder of its own: above those of other tests, pytest would read it."""
+    return tmp_path_factory.mktemp("fuzz") / "setup.cfg"
+
+
 def shop() -> Pipeline:
     pipeline = Pipeline("shop")
     for name in ("raw_orders", "report"):
@@ -183,9 +189,8 @@ def test_the_configuration_that_is_bent_is_right(tmp_path: Path, installed: Plug
 @fuzz
 @given(seed=st.integers(0, 2**32))
 def test_C1_a_file_that_is_bent_anywhere_is_read_or_refused_whole(
-    seed: int, installed: Plugins, tmp_path_factory: pytest.TempPathFactory
+    seed: int, installed: Plugins, path: Path
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "setup.cfg"
     data = bent(SOURCE.encode(), random.Random(seed))  # noqa: S311 - a seed is the point of it
     assert fit_to_show(said_of(data, path, installed)), data
 
@@ -195,9 +200,8 @@ def test_C1_a_file_that_is_bent_anywhere_is_read_or_refused_whole(
 @example(data=b"\xff\xfe[\0f\0")
 @example(data=b"[flowstone")
 def test_C1_whatever_bytes_a_file_holds_it_is_read_or_refused(
-    data: bytes, installed: Plugins, tmp_path_factory: pytest.TempPathFactory
+    data: bytes, installed: Plugins, path: Path
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "setup.cfg"
     assert fit_to_show(said_of(b"[flowstone]\n" + data, path, installed))
     assert fit_to_show(said_of(data, path, installed))
 
