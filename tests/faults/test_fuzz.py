@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -115,6 +116,11 @@ catchup = latest
 metadata =
     owner = team
 """  # noqa: S608 - nobody runs it
+ROOT = Path(__file__).resolve().parents[2]
+README = re.findall(r"^```ini\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+SHOP = (ROOT / "examples/shop/setup.cfg").read_text("utf-8")
+# Without pipelines: a bent name may be that of any module.
+SOURCES = [re.sub(r"^pipelines.*\n", "", text, flags=re.M) for text in (SOURCE, SHOP, *README)]
 PIECES = [
     b"\0", b"\r", b"\n", b"\r\n", b"\n\n", b" ", b"\t", b"    ", b"\x0b", b"\x85", b"\xff",
     b"[", b"]", b"=", b":", b"${", b"}", b"%", b"%(a)s", b"#", b";", b'"', b"\x1b[31m",
@@ -191,7 +197,8 @@ def test_the_configuration_that_is_bent_is_right(tmp_path: Path, installed: Plug
 def test_C1_a_file_that_is_bent_anywhere_is_read_or_refused_whole(
     seed: int, installed: Plugins, path: Path
 ) -> None:
-    data = bent(SOURCE.encode(), random.Random(seed))  # noqa: S311 - a seed is the point of it
+    chance = random.Random(seed)  # noqa: S311 - a seed is the point of it
+    data = bent(chance.choice(SOURCES).encode(), chance)
     assert fit_to_show(said_of(data, path, installed)), data
 
 
