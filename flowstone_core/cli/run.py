@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,15 @@ from click.exceptions import Exit
 
 from flowstone_core.cli.check import nothing_to_run
 from flowstone_core.cli.session import FAILED, Session, pass_session
+from flowstone_core.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from flowstone_core.app import Flowstone
     from flowstone_core.materialization import Materialization
     from flowstone_core.tick import Tick
 
-STANDARD_ERROR = 2
+WATCHED_LEASES = 2
+"""After so many leases a process that stands still is ended: others have taken over by then."""
 
 
 class Failures:
@@ -94,11 +95,9 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
     if not flow.settings.sensors and not flow.settings.assets:
         click.echo(nothing_to_run(flow.settings))
         return
-    if not faulthandler.is_enabled():
-        # Of what crashes the whole process, in a thread, these are the last words, and its name.
-        faulthandler.enable(STANDARD_ERROR)
     failures = Failures()
-    ended = flow.run(once=True, watch=failures) if once else flow.run(duration=duration)
+    with Watchdog(WATCHED_LEASES * flow.settings.run.lease):
+        ended = flow.run(once=True, watch=failures) if once else flow.run(duration=duration)
     failed = failures.messages(flow)
     if not ended:
         session.warn("not everything ended within the grace time; the next run takes it up")

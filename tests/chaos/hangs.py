@@ -173,20 +173,22 @@ def wait_for(happened: Callable[[], bool], patience: float) -> bool:
 def row(place: Place, mode: Mode, how: How, polls: int) -> bool:
     """Let something hang, print what came of it, and say whether it harmed nothing else."""
     with tempfile.TemporaryDirectory(prefix="flowstone-hangs-") as folder:
-        swamp = Swamp(Path(folder), place, mode, how)
+        frozen = mode == "thread" and how == "holds-gil"
+        swamp = Swamp(Path(folder), place, mode, how, lease="3s" if frozen else "30s")
         if place not in {"nowhere", "cleanup"}:
             wait_for(lambda: bool(swamp.stuck), 60)
-        frozen = mode == "thread" and how == "holds-gil"
-        patience = 5.0 if frozen else 60.0
-        wait_for(lambda: swamp.polls_since >= polls, patience)
+        over = swamp.process.poll if frozen else lambda: swamp.polls_since >= polls
+        wait_for(lambda: bool(over()), 60)
         count, late = swamp.polls_since, sorted(swamp.lateness())
-        took = swamp.end(5.0 if frozen else LEAVE)
+        took = swamp.end()
         figures = "       -        -"
         if late and place != "cleanup":
             figures = f"{median(late) * 1e3:8.1f} {late[-1] * 1e3:8.1f}"
         ended = "killed" if took is None else f"{took:.1f} s"
         known = swamp.became(place)
-        found = ", ".join(f"{count} {what}" for what, count in known.items())
+        found = ", ".join(f"{number} {what}" for what, number in known.items())
+        if frozen:
+            found = "ended by its watchdog, after two leases"
         print(f"{place:9} {mode:8} {how:10} {count:6} {figures} {ended:>8}  {found}", flush=True)
         return frozen or (
             count >= polls and took is not None and (place == "nowhere" or found != "?")

@@ -29,6 +29,7 @@ from flowstone_core import (
     schedule_worker,
 )
 from flowstone_core.sensor_worker import SensorWorker
+from flowstone_core.watchdog import Watchdog
 
 Place: TypeAlias = Literal[
     "nowhere", "import", "hook", "init", "poll", "cleanup", "asset", "observer", "trigger"
@@ -173,7 +174,8 @@ def run(mode: Mode, store: str, lease: str) -> bool:
     with flow:
         flow.materialize("report", "p")
         flow.materialize("well", "p")
-        return flow.run()
+        with Watchdog(2 * flow.settings.run.lease):
+            return flow.run()
 
 
 def _tell_when_it_is_due() -> None:

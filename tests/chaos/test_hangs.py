@@ -130,13 +130,16 @@ def test_P3_what_holds_the_interpreter_in_a_process_is_killed(
     assert ended(swamp), swamp.log
 
 
-def test_P3_what_a_thread_that_holds_the_interpreter_freezes_another_runner_takes_over(
+def test_P3_what_a_thread_freezes_for_ever_ends_and_another_runner_takes_over(
     enter: Callable[..., Swamp],
 ) -> None:
-    frozen = enter("poll", "thread", "holds-gil", lease="2s")
+    frozen = enter("poll", "thread", "holds-gil", lease="3s")
     until(lambda: bool(frozen.stuck), frozen)
+    assert frozen.process.wait(PATIENCE) == 1, "it may hold a lock of the store, so it is ended"
+    assert "Timeout (0:00:06)!" in frozen.log
+    assert 'swamp.py", line' in frozen.log
     polls = len(frozen.told("begun"))
-    second = enter("nowhere", "thread", "sleeps", lease="2s", store=frozen.store)
+    second = enter("nowhere", "thread", "sleeps", lease="3s", store=frozen.store)
     polled_on(second)
     assert len(frozen.told("begun")) == polls
     assert ended(second), second.log

@@ -18,6 +18,7 @@ from flowstone_core import Flowstone
 from flowstone_core.tick import TickOutcome
 
 PATIENCE = 60
+SETUP = "[flowstone]\npipelines = ward:pipeline\nstore = sqlite:///ward.db\n"
 PROGRAM = """
 from flowstone_core import Flowstone, Pipeline, function_sensor
 
@@ -173,6 +174,21 @@ for name, sensor in (("crashes", crashes), ("well", well)):
 """
 
 
+def test_P3_a_poll_that_freezes_the_interpreter_ends_the_runner_and_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "setup.cfg").write_text(SETUP + "lease = 3s\n")
+    (tmp_path / "ward.py").write_text(CRASHES.format(deed="ctypes.PyDLL(None).pause()"))
+    command = [sys.executable, "-m", "flowstone_core", "run"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ended.returncode == 1
+    assert "Timeout (0:00:06)!" in ended.stderr
+    assert re.search(r'ward\.py", line \d+ in crashes', ended.stderr)
+    assert ticks_in(tmp_path, "crashes") == [TickOutcome.NOT_TRIGGERED]
+
+
 @pytest.mark.parametrize(
     ("deed", "code"),
     [("ctypes.string_at(0)", -signal.SIGSEGV), ("os.abort()", -signal.SIGABRT), ("os._exit(7)", 7)],
@@ -180,9 +196,7 @@ for name, sensor in (("crashes", crashes), ("well", well)):
 def test_P10_a_poll_that_crashes_the_runner_loses_nothing_and_has_the_last_word(
     tmp_path: Path, deed: str, code: int
 ) -> None:
-    (tmp_path / "setup.cfg").write_text(
-        "[flowstone]\npipelines = ward:pipeline\nstore = sqlite:///ward.db\n"
-    )
+    (tmp_path / "setup.cfg").write_text(SETUP)
     (tmp_path / "ward.py").write_text(CRASHES.format(deed=deed))
     command = [sys.executable, "-m", "flowstone_core", "run"]
     for _ in range(2):
