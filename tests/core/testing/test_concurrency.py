@@ -189,7 +189,19 @@ def test_what_does_not_come_to_rest_is_said(inbox):
 
 
 def test_two_attempts_at_once_are_said(inbox, monkeypatch):
-    claim, held = Store.claim, []
+    claim, held, met = Store.claim, [], threading.Event()
+    both = threading.Barrier(2, met.set)
+
+    def meeting(self):
+        def make(context):
+            with self._call(context):
+                doubled_run = held and held[0].materialization.run_id
+                if context.run_id == doubled_run and not met.is_set():
+                    both.wait(60)
+
+        return make
+
+    monkeypatch.setattr(Witness, "function", meeting)
 
     def doubled(self, *arguments):
         found = claim(self, *arguments)
