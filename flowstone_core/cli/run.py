@@ -86,7 +86,9 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
     once. Nothing is lost either way: the next run takes it up.
 
     Exit code 1: something did not end within the grace time or, with --once, a tick failed, or a
-    materialization was discarded or is to be retried after a failed attempt.
+    materialization was discarded or is to be retried after a failed attempt. So it is when the
+    process stood still for two leases, because code in one of its threads never let go of Python's
+    interpreter; standard error names the line.
     """
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
