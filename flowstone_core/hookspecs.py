@@ -17,6 +17,7 @@ name, so a hook may take only those it needs, and later versions may add some.
 
 A hook that raises, whatever it raises, harms its own plugin only. So does one that hangs, or a
 plugin whose import does: each is called in a thread of its own, and past 30 s it counts as broken.
+What Python allows in the main thread only, such as to set a signal's handler, fails there.
 """
 
 from __future__ import annotations
