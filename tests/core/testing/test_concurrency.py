@@ -115,7 +115,12 @@ def test_the_runner_loses_and_doubles_nothing_between_four_threads_and_three_run
         minutely(pipeline, name="minutely")
 
     harness = ConcurrencyHarness(
-        declare, change=inbox.put, runners=3, step=timedelta(seconds=40), without=["pause"]
+        declare,
+        change=inbox.put,
+        runners=3,
+        operations=25,
+        step=timedelta(seconds=40),
+        without=["pause"],
     )
     report = harness.run()
     report.assert_sound()
@@ -165,7 +170,7 @@ class Broken(NewFiles):
 
 
 def test_what_is_found_again_by_each_runner_is_said(inbox):
-    report = inbox.run(Forgetful, without=["reset"], patience=3)
+    report = inbox.run(Forgetful, without=["reset"], operations=8)
     with pytest.raises(AssertionError, match=r"'file-1' is in \d+ events, after 0 resets"):
         report.assert_sound()
 
@@ -178,7 +183,7 @@ def test_what_is_lost_is_said_with_the_seed(inbox):
 
 
 def test_what_is_expected_besides_is_missed(inbox):
-    report = inbox.run(expected=lambda: ["file-1", "elsewhere"], operations=8, patience=3)
+    report = inbox.run(expected=lambda: ["file-1", "elsewhere"], operations=8)
     assert report.problems == ("the change 'elsewhere' is in no event: it is lost",)
 
 
@@ -334,7 +339,7 @@ def test_a_runner_stalls_before_it_writes_until_others_have_done_something():
 
 
 def test_the_same_seed_makes_the_same_choices(inbox):
-    one, same, other = (inbox.run(seed=seed) for seed in (5, 5, 6))
+    one, same, other = (inbox.run(seed=seed, operations=6) for seed in (5, 5, 6))
     assert one.operations == same.operations
     assert one.operations != other.operations
 
