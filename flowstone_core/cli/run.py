@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from flowstone_core.materialization import Materialization
     from flowstone_core.tick import Tick
 
-WATCHED_LEASES = 2
-"""After so many leases a process that stands still is ended: others have taken over by then."""
+WATCHED_LEASES = 10
+"""After so many leases a process that stands still is ended. Others have taken over long before;
+so many, because a machine or a container that was only paused for a while shall go on."""
 
 
 class Failures:
@@ -87,7 +88,7 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
 
     Exit code 1: something did not end within the grace time or, with --once, a tick failed, or a
     materialization was discarded or is to be retried after a failed attempt. So it is when the
-    process stood still for two leases, because code in one of its threads never let go of Python's
+    process stood still for ten leases, because code in one of its threads never let go of Python's
     interpreter; standard error names the line.
     """
     if once and duration is not None:

@@ -188,7 +188,7 @@ def row(place: Place, mode: Mode, how: How, polls: int) -> bool:
         known = swamp.became(place)
         found = ", ".join(f"{number} {what}" for what, number in known.items())
         if frozen:
-            found = "ended by its watchdog, after two leases"
+            found = "ended by its watchdog"
         print(f"{place:9} {mode:8} {how:10} {count:6} {figures} {ended:>8}  {found}", flush=True)
         return frozen or (
             count >= polls and took is not None and (place == "nowhere" or found != "?")
