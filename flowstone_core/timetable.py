@@ -187,12 +187,19 @@ class Timetable:
 
         Raises:
             NotFoundError: If there is none of this name.
+            ConflictError: If others change it all the time.
         """
         self._declare(name)
-        now = self._clock.now()
-        record = self._store.schedule(name)
-        skips = missed(record, self.make, now) if record.paused else ()
-        return self._status(self._store.resume_schedule(name, skips, now))
+        for _ in range(EDIT_ATTEMPTS):
+            record = self._store.schedule(name)
+            if not record.paused:
+                return self._status(record)
+            now = self._clock.now()
+            skips = missed(record, self.make, now)
+            resumed = self._store.resume_schedule(name, record.memory.version, skips, now)
+            if resumed is not None:
+                return self._status(resumed)
+        raise _unsettled(name)
 
     def fires(self, name: str, count: int, after: datetime | None = None) -> list[Fire]:
         """Return the next instants of a schedule, whether or not it is paused.
@@ -248,7 +255,7 @@ class Timetable:
             edited = self._store.edit_schedule(name, record.memory.version, wanted, skips, now)
             if edited is not None:
                 return self._status(edited)
-        raise ConflictError(f"schedule {name!r} changes all the time", hint="try it again")
+        raise _unsettled(name)
 
     def _checked(self, spoken: Spoken) -> ScheduleDeclaration:
         settings = self._settings
@@ -283,3 +290,7 @@ class Timetable:
         if "partition_fn" in options:
             options["partition_fn"] = self._functions.get(record.name, options["partition_fn"])
         return options
+
+
+def _unsettled(name: str) -> ConflictError:
+    return ConflictError(f"schedule {name!r} changes all the time", hint="try it again")

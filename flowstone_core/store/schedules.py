@@ -213,17 +213,23 @@ def pause(connection: Connection, name: str) -> ScheduleRecord:
 
 
 def resume(
-    connection: Connection, name: str, skips: Sequence[Skip], now: datetime
-) -> ScheduleRecord:
+    connection: Connection, name: str, version: int, skips: Sequence[Skip], now: datetime
+) -> ScheduleRecord | None:
     """Let a paused schedule go on from ``now``; one that is not paused is left alone.
 
     Args:
+        version: As it was when the skips were worked out.
         skips: What it skipped while it was paused.
+
+    Returns:
+        The schedule, or None if it has changed meanwhile: nothing was written.
 
     Raises:
         NotFoundError: If there is none of this name.
     """
     before = get(connection, name, lock=True)
+    if before.memory.version != version:
+        return None
     if before.paused:
         record(connection, name, skips, now)
         values = {"paused": False, "paused_because": None, **_anew(before, now)}

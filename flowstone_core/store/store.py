@@ -306,13 +306,22 @@ class Store:
         """
         return self._database.write(schedules.pause, name)
 
-    def resume_schedule(self, name: str, skips: Sequence[Skip], now: datetime) -> ScheduleRecord:
+    def resume_schedule(
+        self, name: str, version: int, skips: Sequence[Skip], now: datetime
+    ) -> ScheduleRecord | None:
         """Have a paused schedule fire again, for what comes after ``now``.
+
+        Args:
+            version: As it was when the skips were worked out.
+            skips: What it skipped while it was paused.
+
+        Returns:
+            The schedule; None if it has changed since: nothing was written.
 
         Raises:
             NotFoundError: If there is none of this name.
         """
-        return self._database.write(schedules.resume, name, skips, now)
+        return self._database.write(schedules.resume, name, version, skips, now)
 
     def claim_schedules(
         self, runner_id: str, names: Iterable[str], now: datetime

@@ -226,9 +226,6 @@ def resumed_in_between(flow: Flowstone, monkeypatch: pytest.MonkeyPatch) -> None
     flow.resume_schedule("hourly")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a resume works out what was skipped before it knows that it is paused"
-)
 def test_T9_what_a_resume_passes_over_is_recorded_though_it_was_paused_in_that_moment(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -641,7 +641,9 @@ def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
     (number,) = strict.fire("p", name="strict")
     strict.start()
     strict.bench.discard(strict.claims[number])
-    record = strict.store.resume_schedule("strict", (), strict.bench.now)
+    record = strict.store.resume_schedule(
+        "strict", strict.store.schedule("strict").memory.version, (), strict.bench.now
+    )
     assert (record.paused, record.paused_because) == (False, None)
 
 

@@ -207,7 +207,8 @@ def test_a_failure_pauses_the_schedule_though_it_ticks(line, race):
         assert line.store.schedule("nightly").paused
         assert len(line.start()) == result.committed
         line.over()
-        line.store.resume_schedule("nightly", (), line.now)
+        version = line.store.schedule("nightly").memory.version
+        line.store.resume_schedule("nightly", version, (), line.now)
         line.own()
 
 

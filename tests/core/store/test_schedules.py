@@ -69,6 +69,9 @@ class Desk:
     def get(self, name="nightly"):
         return self.store.schedule(name)
 
+    def resume(self, skips=(), name="nightly"):
+        return self.store.resume_schedule(name, self.get(name).memory.version, skips, self.now)
+
     def missed(self, reason=SkipReason.EDITED):
         """What was skipped of three hours."""
         return (Skip(reason, self.at(1), self.at(2), 2), Skip(reason, self.at(3), self.at(3)))
@@ -386,7 +389,7 @@ def test_a_removed_schedule_is_gone_and_its_history_stays(desk):
         lambda store, name: store.schedule(name),
         lambda store, name: store.remove_schedule(name),
         lambda store, name: store.pause_schedule(name),
-        lambda store, name: store.resume_schedule(name, (), None),
+        lambda store, name: store.resume_schedule(name, 0, (), None),
         lambda store, name: store.edit_schedule(name, 0, {}, (), None),
     ],
     ids=["get", "remove", "pause", "resume", "edit"],
@@ -425,7 +428,7 @@ def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk)
     desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
     paused = desk.store.pause_schedule("nightly")
     desk.bench.later(hours=4)
-    record = desk.store.resume_schedule("nightly", desk.missed(SkipReason.PAUSED), desk.now)
+    record = desk.resume(desk.missed(SkipReason.PAUSED))
     assert record == desk.get()
     assert record.memory == ScheduleMemory(desk.now, version=paused.memory.version + 1)
     assert (record.paused, record.paused_because, record.owner) == (False, None, None)
@@ -434,13 +437,23 @@ def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk)
     assert {item.skip.reason for item in desk.store.skips()} == {SkipReason.PAUSED}
 
 
+def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
+    desk.create()
+    paused = desk.store.pause_schedule("nightly").memory.version
+    desk.resume()
+    desk.store.pause_schedule("nightly")
+    before = everything(desk.store)
+    assert desk.store.resume_schedule("nightly", paused, desk.missed(), desk.now) is None
+    assert everything(desk.store) == before
+
+
 def test_resuming_what_is_not_paused_changes_nothing(desk):
     desk.create()
     desk.claim()
     desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
     before = everything(desk.store)
     desk.bench.later(hours=4)
-    record = desk.store.resume_schedule("nightly", desk.missed(SkipReason.PAUSED), desk.now)
+    record = desk.resume(desk.missed(SkipReason.PAUSED))
     assert [record] == before[0]
     assert everything(desk.store) == before
 
@@ -478,7 +491,7 @@ def test_a_paused_schedule_cannot_be_claimed_until_it_is_resumed(desk):
     desk.create()
     desk.store.pause_schedule("nightly")
     assert desk.claim() == {}
-    desk.store.resume_schedule("nightly", (), desk.now)
+    desk.resume()
     assert set(desk.claim()) == {"nightly"}
 
 
@@ -575,7 +588,7 @@ def test_a_change_in_between_is_noticed_though_the_schedule_was_claimed_again(de
         desk.edit(given(overlap="allow"))
     else:
         desk.store.pause_schedule("nightly")
-        desk.store.resume_schedule("nightly", (), desk.now)
+        desk.resume()
     desk.claim()
     assert desk.commit(commit) == [STALE]
 

@@ -100,7 +100,6 @@ def test_a_schedule_passes(overlap, catchup):
         lambda pipeline: minutely(pipeline, overlap=overlap, catchup=catchup, jitter="20s"),
         operations=20,
         step=timedelta(seconds=40),
-        without=["pause"],
     )
     report = harness.run()
     report.assert_sound()
@@ -120,7 +119,6 @@ def test_the_runner_loses_and_doubles_nothing_between_four_threads_and_three_run
         runners=3,
         operations=25,
         step=timedelta(seconds=40),
-        without=["pause"],
     )
     report = harness.run()
     report.assert_sound()
