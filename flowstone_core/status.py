@@ -15,6 +15,7 @@ from flowstone_core.engine import RunnerInfo
 from flowstone_core.errors import describe, printable
 from flowstone_core.materialization import MaterializationState
 from flowstone_core.schedule import Schedule
+from flowstone_core.schedule_declaration import BUILT_IN
 from flowstone_core.store import ScheduleRecord, SensorRecord
 from flowstone_core.tick import TickOutcome
 
@@ -211,7 +212,9 @@ def schedule_status(
     """
     given = record.given
     deadline = Deadline()
-    found = deadline.call(partial(_look_ahead, record, make, now))
+    look = partial(_look_ahead, record, make, now)
+    # Ours come back, and to begin a thread costs more than they do.
+    found = look() if given.get("trigger") in BUILT_IN else deadline.call(look)
     words, following, wrong = found or (str(given.get("text")), None, deadline.passed)
     health = _schedule_health(record, following, wrong, declared=declared)
     fires = health in {ScheduleHealth.OK, ScheduleHealth.FAILING}
