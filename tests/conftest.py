@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -13,8 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from flowstone_core.logs import LOGGER
 from flowstone_core.store import Store
 from flowstone_core.store.schema import metadata
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Logging is global, and a command that runs in this process sets it up: leave it as it was."""
+    root, ours = logging.getLogger(), logging.getLogger(LOGGER)
+    levels, handlers = (root.level, ours.level), list(root.handlers)
+    yield
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    root.handlers[:] = handlers
 
 
 class PostgresqlServer:

@@ -12,22 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstone_core import logs
 from flowstone_core.logs import VALUE_LIMIT, _LineHandler, configure
 from flowstone_core.redaction import Redactor
 
 SECRET = 'hunter2 \\ "secret"\n of mine'
-
-
-@pytest.fixture(autouse=True)
-def _as_before():
-    """Logging is global: leave it as it was."""
-    root, ours = logging.getLogger(), logging.getLogger(logs.LOGGER)
-    levels, handlers = (root.level, ours.level), list(root.handlers)
-    yield
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-    root.handlers[:] = handlers
 
 
 @pytest.fixture(params=["keyvalue", "json"])

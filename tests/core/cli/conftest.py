@@ -7,13 +7,12 @@ Most commands are run in this process, by click's own runner; where the process 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,17 +101,12 @@ class Shop:
 
 
 @pytest.fixture
-def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A folder with nothing in it, which is the current one and first on the path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    root, ours = logging.getLogger(), logging.getLogger("flowstone")
-    before = (list(root.handlers), root.level, ours.level)
     # A name of its own: this process imports the pipelines of many tests.
-    yield Shop(tmp_path, f"pipeline_{uuid.uuid4().hex}")
-    root.handlers, level, ours_level = before
-    root.setLevel(level)
-    ours.setLevel(ours_level)
+    return Shop(tmp_path, f"pipeline_{uuid.uuid4().hex}")
 
 
 @pytest.fixture
