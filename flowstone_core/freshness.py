@@ -6,7 +6,12 @@ import logging
 
 from flowstone_core.announcer import Announcer
 from flowstone_core.clock import Clock
-from flowstone_core.errors import StoreError
+from flowstone_core.errors import (
+    StoreError,
+    StoreLostError,
+    StoreUnavailableError,
+    describe,
+)
 from flowstone_core.outage import Outage
 from flowstone_core.sensor_worker import SensorWorker
 from flowstone_core.store import Store
@@ -62,9 +67,13 @@ class Freshness:
     def _mark(self, worker: SensorWorker) -> None:
         try:
             marked = self._store.mark_stale(worker.name, self._owner, worker.good_at)
-        except StoreError as error:
+        except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
             return
+        except StoreError as error:
+            extra = {**worker.labels, "error": describe(error)}
+            logger.error("stale, and the store refuses to keep it", extra=extra)  # noqa: TRY400
+            marked = False
         self._stale.add(worker.name)
         if marked:
             self._announcer.stale(worker.name, worker.good_at)

@@ -9,7 +9,12 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from flowstone_core.clock import Clock
-from flowstone_core.errors import StoreError
+from flowstone_core.errors import (
+    StoreError,
+    StoreLostError,
+    StoreUnavailableError,
+    describe,
+)
 from flowstone_core.outage import Outage
 from flowstone_core.share import Share
 
@@ -86,8 +91,14 @@ class Roster:
             try:
                 self.look()
                 self._down = False
-            except StoreError as error:
+            except (StoreUnavailableError, StoreLostError) as error:
                 self._outage.begin(error)
+                self._down = True
+            except StoreError as error:
+                if not self._down:  # once: a refusal lasts, while other things can be written
+                    logger.error(  # noqa: TRY400 - the cause is in the text
+                        "the store refuses to be looked at", extra={"error": describe(error)}
+                    )
                 self._down = True
             except Exception:
                 logger.exception("the look at the store failed; the next one follows")

@@ -20,7 +20,7 @@ from flowstone_core import (
     hookimpl,
 )
 from flowstone_core.announcer import Announcer
-from flowstone_core.errors import StoreUnavailableError
+from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.redaction import Redactor
 from flowstone_core.runner import Runner
@@ -206,6 +206,21 @@ def test_what_could_not_be_written_is_said_once_it_can_be(house):
     house.heartbeat.beat()
     house.pass_time(20)
     assert len(house.told.stale) == 1
+
+
+def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
+    class Refusing:
+        def __getattr__(self, name):
+            if name == "mark_stale":
+                raise StoreError("permission denied")
+            return getattr(house.store, name)
+
+    house.runner = house.make(Refusing())
+    house.runner.open()
+    house.does = fails
+    house.pass_time(60)
+    assert (house.told.stale, house.heartbeat.outage.on) == ([], False)
+    assert caplog.text.count("refuses to keep it") == 1
 
 
 def test_an_event_ends_it_as_well(house):

@@ -13,7 +13,7 @@ import pytest
 from flowstone_core.announcer import Announcer
 from flowstone_core.attempt import AttemptEnd
 from flowstone_core.config import Config
-from flowstone_core.errors import StoreUnavailableError
+from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.heartbeat import Heartbeat
 from flowstone_core.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.observers import Observers
@@ -861,7 +861,9 @@ class Stumbling(Flaky):
             raise StoreUnavailableError("away")
         if self.looks == 4:
             raise RuntimeError("a fault of ours")
-        if self.looks > 5:
+        if self.looks in {9, 10}:
+            raise StoreError("permission denied")
+        if self.looks > 11:
             self.looked.set()
         return self._store.unowned_schedules(*arguments, **named)
 
@@ -878,6 +880,7 @@ def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
     assert messages == [
         "the store cannot be used: nothing is polled until it can",
         "the look at the store failed; the next one follows",
+        "the store refuses to be looked at",
     ]
 
 
