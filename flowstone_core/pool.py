@@ -108,11 +108,20 @@ class Pool:
             self._stuck += 1
             self._threads -= 1
             self._grow()
-            return True
+        if self._allowed <= 0:
+            logger.error(
+                "every thread hangs in a call that does not come back: no more calls are made "
+                "before one does; restart the process, and isolate what hangs in processes",
+                extra={"threads": self._name, "stuck": self._stuck},
+            )
+        return True
+
+    @property
+    def _allowed(self) -> int:
+        return self._limit - max(0, self._stuck - self._stuck_limit)
 
     def _grow(self) -> None:
-        allowed = self._limit - max(0, self._stuck - self._stuck_limit)
-        if self._waiting > self._idle and self._threads < allowed:
+        if self._waiting > self._idle and self._threads < self._allowed:
             self._threads += 1
             self._idle += 1
             self._made += 1

@@ -117,7 +117,7 @@ def test_a_stuck_thread_is_replaced_and_ends_when_its_call_returns(pool_of, fake
     assert waiting.thread != stuck.thread
 
 
-def test_past_the_stuck_limit_each_stuck_thread_takes_a_place(pool_of, fake_clock):
+def test_past_the_stuck_limit_each_stuck_thread_takes_a_place(pool_of, fake_clock, caplog):
     pool = pool_of(2, stuck_limit=1)
     hung = [Work(5) for _ in range(3)]
     for call in hung[:2]:
@@ -126,11 +126,14 @@ def test_past_the_stuck_limit_each_stuck_thread_takes_a_place(pool_of, fake_cloc
     fake_clock.advance(5)
     pool.expire()
     assert pool.stuck == 2
+    assert caplog.messages == []
     pool.submit(hung[2])
     assert started(hung[2])
     fake_clock.advance(5)
     pool.expire()
     assert pool.stuck == 3
+    (said,) = caplog.messages
+    assert said.startswith("every thread hangs")
     held_up = Work(5, go=True)
     pool.submit(held_up)
     assert pool.expire() == pytest.approx(1.0)
