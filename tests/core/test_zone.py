@@ -251,8 +251,10 @@ def test_in_any_zone_the_next_instant_is_later_and_the_first(name, start, ask, s
 
 def test_T7_which_data_are_read_is_known(tmp_path):
     (tmp_path / "UTC").touch()
-    zoneinfo.reset_tzpath([tmp_path])
+    zoneinfo.reset_tzpath([tmp_path / "missing", tmp_path])
     try:
+        assert zone_data() == f"an unknown version in {tmp_path}"
+        (tmp_path / "tzdata.zi").write_text("no version here\n")
         assert zone_data() == f"an unknown version in {tmp_path}"
         (tmp_path / "+VERSION").write_text("2031c\n")
         assert zone_data() == f"2031c in {tmp_path}"
