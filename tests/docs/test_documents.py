@@ -229,9 +229,15 @@ def shop_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
+def scratch(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scratch]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    for name, module in list(sys.modules.items()):
+        # A reader has no shop but that of the document.
+        if str(tmp_path_factory.getbasetemp()) in str(getattr(module, "__file__", "")):
+            monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     yield Scratch(tmp_path)
     for name, module in list(sys.modules.items()):

@@ -340,13 +340,14 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     house = House(tmp_path, port)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name, value in house.environ.items():
         monkeypatch.setenv(name, value)
-    return house
+    yield house
+    sys.modules.pop("shop", None)  # imported by the commands that ran in this process
 
 
 def leaks(house: House) -> dict[str, list[str]]:
