@@ -17,13 +17,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from flowstone_core import NotTriggered, Outcome, Pipeline, Sensor, SensorConfig
-from flowstone_core.announcer import Announcer
-from flowstone_core.clock import SystemClock
-from flowstone_core.heartbeat import Heartbeat
-from flowstone_core.observers import Observers
-from flowstone_core.plugins import discover
-from flowstone_core.redaction import Redactor
-from flowstone_core.runner import Runner
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.plugin.discovery import discover
+from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.runner import Runner
 from flowstone_core.store import Store
 
 polls = 0

@@ -29,7 +29,7 @@ from botocore.parsers import create_parser
 from botocore.session import get_session
 from flowstone_s3 import S3FileArrival
 from flowstone_s3.listing import parse_page
-from flowstone_s3.memory import OBJECT_LIMIT
+from flowstone_s3.seen_objects import OBJECT_LIMIT
 
 from flowstone_core import PollContext
 

@@ -8,58 +8,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowstone_core.app import Flowstone as Flowstone
-    from flowstone_core.asset import Context as Context
+    from flowstone_core.app.flowstone import Flowstone as Flowstone
+    from flowstone_core.config.pipeline import Pipeline as Pipeline
     from flowstone_core.errors import Discard as Discard
     from flowstone_core.errors import FlowstoneError as FlowstoneError
     from flowstone_core.errors import RetryLater as RetryLater
     from flowstone_core.errors import SensorBroken as SensorBroken
     from flowstone_core.errors import ValidationError as ValidationError
-    from flowstone_core.event import Event as Event
-    from flowstone_core.event import NotTriggered as NotTriggered
-    from flowstone_core.event import Outcome as Outcome
-    from flowstone_core.event import PollFailed as PollFailed
-    from flowstone_core.event import Triggered as Triggered
-    from flowstone_core.hookspecs import hookimpl as hookimpl
-    from flowstone_core.partition import Partition as Partition
-    from flowstone_core.partition import decode_partition as decode_partition
-    from flowstone_core.partition import encode_partition as encode_partition
-    from flowstone_core.pipeline import Pipeline as Pipeline
-    from flowstone_core.sensor import PollContext as PollContext
-    from flowstone_core.sensor import Sensor as Sensor
-    from flowstone_core.sensor import SensorConfig as SensorConfig
-    from flowstone_core.sensor import function_sensor as function_sensor
-    from flowstone_core.settings import Duration as Duration
-    from flowstone_core.trigger import Trigger as Trigger
-    from flowstone_core.triggers.cron import CronTrigger as CronTrigger
-    from flowstone_core.triggers.every import EveryTrigger as EveryTrigger
+    from flowstone_core.model.asset import Context as Context
+    from flowstone_core.model.event import Event as Event
+    from flowstone_core.model.event import NotTriggered as NotTriggered
+    from flowstone_core.model.event import Outcome as Outcome
+    from flowstone_core.model.event import PollFailed as PollFailed
+    from flowstone_core.model.event import Triggered as Triggered
+    from flowstone_core.model.partition import Partition as Partition
+    from flowstone_core.model.partition import decode_partition as decode_partition
+    from flowstone_core.model.partition import encode_partition as encode_partition
+    from flowstone_core.model.sensor import PollContext as PollContext
+    from flowstone_core.model.sensor import Sensor as Sensor
+    from flowstone_core.model.sensor import SensorConfig as SensorConfig
+    from flowstone_core.model.sensor import function_sensor as function_sensor
+    from flowstone_core.model.setting_types import Duration as Duration
+    from flowstone_core.plugin.hookspecs import hookimpl as hookimpl
+    from flowstone_core.scheduling.cron import CronTrigger as CronTrigger
+    from flowstone_core.scheduling.every import EveryTrigger as EveryTrigger
+    from flowstone_core.scheduling.trigger import Trigger as Trigger
 
 _HOMES = {
-    "Context": "asset",
-    "CronTrigger": "triggers.cron",
+    "Context": "model.asset",
+    "CronTrigger": "scheduling.cron",
     "Discard": "errors",
-    "Duration": "settings",
-    "Event": "event",
-    "EveryTrigger": "triggers.every",
-    "Flowstone": "app",
+    "Duration": "model.setting_types",
+    "Event": "model.event",
+    "EveryTrigger": "scheduling.every",
+    "Flowstone": "app.flowstone",
     "FlowstoneError": "errors",
-    "NotTriggered": "event",
-    "Outcome": "event",
-    "Partition": "partition",
-    "Pipeline": "pipeline",
-    "PollContext": "sensor",
-    "PollFailed": "event",
+    "NotTriggered": "model.event",
+    "Outcome": "model.event",
+    "Partition": "model.partition",
+    "Pipeline": "config.pipeline",
+    "PollContext": "model.sensor",
+    "PollFailed": "model.event",
     "RetryLater": "errors",
-    "Sensor": "sensor",
+    "Sensor": "model.sensor",
     "SensorBroken": "errors",
-    "SensorConfig": "sensor",
-    "Trigger": "trigger",
-    "Triggered": "event",
+    "SensorConfig": "model.sensor",
+    "Trigger": "scheduling.trigger",
+    "Triggered": "model.event",
     "ValidationError": "errors",
-    "decode_partition": "partition",
-    "encode_partition": "partition",
-    "function_sensor": "sensor",
-    "hookimpl": "hookspecs",
+    "decode_partition": "model.partition",
+    "encode_partition": "model.partition",
+    "function_sensor": "model.sensor",
+    "hookimpl": "plugin.hookspecs",
 }
 
 __all__ = list(_HOMES)

@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-from flowstone_core.logs import LOGGER
+from flowstone_core.cli.log_format import LOGGER
 from flowstone_core.store import Store
 from flowstone_core.store.schema import metadata
+
+# A busy machine makes an example slow, not wrong.
+hypothesis.settings.register_profile("flowstone", deadline=None)
+hypothesis.settings.load_profile("flowstone")
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from flowstone_core.cli.listing import json_option, partition_fields, print_json
 from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.backfill import Plan, Progress
-    from flowstone_core.materialization import Materialization
-    from flowstone_core.partition import Partition
+    from flowstone_core.model.materialization import Materialization
+    from flowstone_core.model.partition import Partition
+    from flowstone_core.runtime.backfill.backfill import Plan, Progress
 
 LISTED = 50
 """Partitions that people are shown of a plan."""
@@ -28,7 +28,7 @@ PLAN_COLUMNS = {"partition_shown": "PARTITION", "move": "WOULD"}
 
 def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
     from flowstone_core.errors import ValidationError
-    from flowstone_core.partition import parse_partition
+    from flowstone_core.model.partition import parse_partition
 
     try:
         return parse_partition(text)
@@ -201,7 +201,7 @@ def _print_end(
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
-    from flowstone_core.backfill import Move
+    from flowstone_core.runtime.backfill.backfill import Move
 
     rows = ({**partition_fields(text), "move": move} for text, move in plan.moves.items())
     counts: dict[str, int] = {str(move): plan.count(move) for move in Move}

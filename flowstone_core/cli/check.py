@@ -11,8 +11,8 @@ from flowstone_core.cli.listing import print_facts, print_table
 from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.app import Flowstone
-    from flowstone_core.validation import Settings
+    from flowstone_core.app.flowstone import Flowstone
+    from flowstone_core.config.project import Settings
 
 ASSET_COLUMNS = {"asset": "ASSET", "depends_on": "DEPENDS ON", "description": "DESCRIPTION"}
 SENSOR_COLUMNS = {
@@ -111,7 +111,7 @@ def _assets(settings: Settings) -> list[dict[str, object]]:
 
 
 def _sensors(settings: Settings) -> list[dict[str, object]]:
-    from flowstone_core.manual import given_settings
+    from flowstone_core.config.settings_reference import given_settings
 
     rows = []
     for sensor in settings.sensors.values():
@@ -131,7 +131,7 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
 
 
 def _schedules(settings: Settings) -> list[dict[str, object]]:
-    from flowstone_core.manual import schedule_settings
+    from flowstone_core.config.settings_reference import schedule_settings
 
     redact = settings.redactor
     rows = []

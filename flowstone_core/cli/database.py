@@ -29,7 +29,7 @@ def upgrade(session: Session) -> None:
 
     A store in SQLite is upgraded by whatever opens it; one in PostgreSQL only by this.
     """
-    from flowstone_core.app import upgrade_store
+    from flowstone_core.app.maintenance import upgrade_store
 
     before, after = upgrade_store(session.flow().settings.run.store)
     if before == after:
@@ -79,7 +79,7 @@ def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
 
     With --json an object: path, size (in bytes), revision.
     """
-    from flowstone_core.app import back_up_store
+    from flowstone_core.app.maintenance import back_up_store
 
     made = back_up_store(session.flow().settings.run.store, file, overwrite=force)
     if as_json:
@@ -101,7 +101,7 @@ def check(session: Session, *, as_json: bool) -> None:
 
     Exit code 1: something is wrong.
     """
-    from flowstone_core.app import check_store
+    from flowstone_core.app.maintenance import check_store
 
     found = check_store(session.flow().settings.run.store)
     if as_json:

@@ -11,7 +11,7 @@ from flowstone_core.cli.listing import listing_options, partition_fields, print_
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.event import StoredEvent
+    from flowstone_core.model.event import StoredEvent
 
 COLUMNS = {
     "id": "ID",

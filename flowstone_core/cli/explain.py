@@ -23,7 +23,7 @@ def explain(session: Session, *, name: str, as_json: bool) -> None:
 
     With --json a list of objects: subject and facts (a list of sentences).
     """
-    from flowstone_core.errors import printable
+    from flowstone_core.model.safe_text import printable
 
     flow = session.flow()
     found = flow.explain(name)

@@ -106,7 +106,7 @@ def print_facts(facts: Row) -> None:
 def partition_fields(text: str) -> dict[str, str]:
     """Return a stored partition's fields of a row."""
     from flowstone_core.errors import ValidationError
-    from flowstone_core.partition import decode_partition, format_partition
+    from flowstone_core.model.partition import decode_partition, format_partition
 
     try:
         shown = format_partition(decode_partition(text))
@@ -117,7 +117,7 @@ def partition_fields(text: str) -> dict[str, str]:
 
 def _text(value: object) -> str:
     """Write a value for people, safe for a terminal; it may have several lines."""
-    from flowstone_core.errors import printable
+    from flowstone_core.model.safe_text import printable
 
     return printable(_raw_text(value), sys.maxsize)
 
@@ -131,7 +131,7 @@ def _raw_text(value: object) -> str:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%SZ")
         case timedelta():
-            from flowstone_core.duration import format_duration
+            from flowstone_core.model.duration import format_duration
 
             return format_duration(value)
         case float() if value < 60:

@@ -20,8 +20,8 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.document import JsonObject
-    from flowstone_core.materialization import Materialization
+    from flowstone_core.model.json_document import JsonObject
+    from flowstone_core.model.materialization import Materialization
 
 STATES = ["pending", "running", "retrying", "completed", "discarded", "cancelled"]
 
@@ -75,7 +75,7 @@ def materialize(
 
     With --json an object, as 'materializations list' has it.
     """
-    from flowstone_core.partition import parse_partition
+    from flowstone_core.model.partition import parse_partition
 
     given = [text for text in (partition, named) if text is not None]
     if len(given) != 1:
@@ -115,8 +115,8 @@ def list_materializations(
     max_attempts, requested_at, available_at, waiting_for, started_at, finished_at, duration,
     error, metadata.
     """
-    from flowstone_core.materialization import MaterializationState
-    from flowstone_core.partition import parse_partition
+    from flowstone_core.model.materialization import MaterializationState
+    from flowstone_core.model.partition import parse_partition
 
     found = session.flow().materializations(
         asset=asset,

@@ -29,7 +29,7 @@ def new_plugin(name: str, sensor_type: str | None, folder: Path) -> None:
     NAME is such as 'acme'; the distribution is then flowstone-acme. What is written can be
     installed, and its tests pass: change it from there.
     """
-    from flowstone_core.scaffold import name_plugin, write_plugin
+    from flowstone_core.cli.scaffold import name_plugin, write_plugin
 
     plugin = name_plugin(name, sensor_type)
     written = write_plugin(plugin, folder)

@@ -18,9 +18,9 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.entry_point import PluginReport
-    from flowstone_core.plugins import Plugins
-    from flowstone_core.provision import Provided
+    from flowstone_core.plugin.contributions import Provided
+    from flowstone_core.plugin.entry_points import PluginReport
+    from flowstone_core.plugin.registry import Plugins
 
 COLUMNS = {
     "name": "PLUGIN",
@@ -106,8 +106,8 @@ def show(session: Session, *, name: str, as_json: bool, markdown: bool) -> None:
 
 
 def _print_table(name: str, found: Plugins) -> None:
-    from flowstone_core.declaration import is_sensor_class
-    from flowstone_core.manual import settings_table
+    from flowstone_core.config.settings_reference import settings_table
+    from flowstone_core.model.sensor import is_sensor_class
 
     provided = found.sensors.get(name)
     if provided is None:
@@ -130,7 +130,7 @@ def _rows(found: Plugins, session: Session) -> list[dict[str, object]]:
 
 def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
     """Ask each plugin for its commands; note it where something is wrong with them."""
-    from flowstone_core.provision import provide_commands
+    from flowstone_core.plugin.contributions import provide_commands
 
     own = click.get_current_context().find_root().command
     taken = own.commands if isinstance(own, click.Group) else {}
@@ -173,7 +173,7 @@ def _unknown(name: str, found: Plugins) -> Exception:
 
 
 def _show_trigger(provided: Provided, *, as_json: bool) -> None:
-    from flowstone_core.errors import printable
+    from flowstone_core.model.safe_text import printable
 
     doc = printable(inspect.cleandoc(provided.value.__doc__ or ""), DOC_LIMIT)
     if as_json:
@@ -192,10 +192,10 @@ def _show_trigger(provided: Provided, *, as_json: bool) -> None:
 
 
 def _show_type(provided: Provided, *, as_json: bool) -> None:
-    from flowstone_core.declaration import is_sensor_class
-    from flowstone_core.errors import printable
-    from flowstone_core.manual import describe_settings
-    from flowstone_core.settings import SensorSettings
+    from flowstone_core.config.settings_reference import describe_settings
+    from flowstone_core.model.safe_text import printable
+    from flowstone_core.model.sensor import is_sensor_class
+    from flowstone_core.model.sensor_settings import SensorSettings
 
     sensor_class: object = provided.value
     assert is_sensor_class(sensor_class)  # noqa: S101 - discovery has checked it

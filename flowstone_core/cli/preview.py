@@ -11,8 +11,8 @@ import click
 from flowstone_core.cli.listing import partition_fields, print_json, print_table
 
 if TYPE_CHECKING:
-    from flowstone_core.preview import Fire
-    from flowstone_core.trigger import Trigger
+    from flowstone_core.scheduling.trigger import Trigger
+    from flowstone_core.scheduling.upcoming import Fire
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def print_instants(
         ValidationError: If the expression, the time zone or the moment is wrong; lists everything
             that is.
     """
-    from flowstone_core.preview import instants
+    from flowstone_core.scheduling.upcoming import instants
 
     trigger, moment = _read(cron, every, timezone, after)
     found = instants(trigger, moment, count)
@@ -74,11 +74,11 @@ def print_instants(
 def _read(
     cron: str | None, every: str | None, timezone: str, after: str | None
 ) -> tuple[Trigger, datetime]:
-    from flowstone_core.clock import SystemClock
     from flowstone_core.errors import Problem, ValidationError
-    from flowstone_core.triggers.cron import CronTrigger
-    from flowstone_core.triggers.every import EveryTrigger
-    from flowstone_core.zone import load_zone
+    from flowstone_core.model.clock import SystemClock
+    from flowstone_core.scheduling.cron import CronTrigger
+    from flowstone_core.scheduling.every import EveryTrigger
+    from flowstone_core.scheduling.time_zone import load_zone
 
     problems: list[Problem] = []
 
@@ -108,8 +108,9 @@ def read_moment(text: str, timezone: str) -> datetime:
     Raises:
         ValidationError: If it is none.
     """
-    from flowstone_core.errors import ValidationError, printable
-    from flowstone_core.zone import load_zone
+    from flowstone_core.errors import ValidationError
+    from flowstone_core.model.safe_text import printable
+    from flowstone_core.scheduling.time_zone import load_zone
 
     try:
         moment = datetime.fromisoformat(text)

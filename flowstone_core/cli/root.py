@@ -13,12 +13,8 @@ import click
 from click.exceptions import Exit
 
 from flowstone_core.cli.session import FAILED, WRONG, LogFormat, Session
-from flowstone_core.errors import (
-    FlowstoneError,
-    ValidationError,
-    describe,
-    describe_traceback,
-)
+from flowstone_core.errors import FlowstoneError, ValidationError
+from flowstone_core.model.safe_text import describe, describe_traceback
 
 PLUGIN_API = 1
 """`hookspecs.API_VERSION`, which costs an import of pluggy; a test compares them."""

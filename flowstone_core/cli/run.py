@@ -10,12 +10,12 @@ from click.exceptions import Exit
 
 from flowstone_core.cli.check import nothing_to_run
 from flowstone_core.cli.session import FAILED, Session, pass_session
-from flowstone_core.watchdog import Watchdog
+from flowstone_core.runtime.isolation.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from flowstone_core.app import Flowstone
-    from flowstone_core.materialization import Materialization
-    from flowstone_core.tick import Tick
+    from flowstone_core.app.flowstone import Flowstone
+    from flowstone_core.model.materialization import Materialization
+    from flowstone_core.model.tick import Tick
 
 WATCHED_LEASES = 10
 """After so many leases a process that stands still is ended. Others have taken over long before;
@@ -31,8 +31,8 @@ class Failures:
 
     def __call__(self, news: Tick | Materialization) -> None:
         """Hear of a tick that was committed, or of a materialization that changed."""
-        from flowstone_core.materialization import MaterializationState
-        from flowstone_core.tick import Tick, TickOutcome
+        from flowstone_core.model.materialization import MaterializationState
+        from flowstone_core.model.tick import Tick, TickOutcome
 
         if isinstance(news, Tick):
             if not news.outcome.good and news.outcome is not TickOutcome.RETRY_LATER:
@@ -44,7 +44,7 @@ class Failures:
 
     def messages(self, flow: Flowstone) -> list[str]:
         """Say what failed, one text for each."""
-        from flowstone_core.materialization import AttemptOutcome, MaterializationState
+        from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 
         found = [f"{tick.source}, tick {tick.id}: {tick.error}" for tick in self._ticks]
         for item in self._unmade.values():
@@ -57,8 +57,8 @@ class Failures:
 
 
 def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
-    from flowstone_core.duration import parse_duration
     from flowstone_core.errors import ValidationError
+    from flowstone_core.model.duration import parse_duration
 
     try:
         return None if text is None else parse_duration(text)

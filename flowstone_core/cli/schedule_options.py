@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from flowstone_core.schedule import Triggers
+    from flowstone_core.scheduling.schedule import Triggers
 
 F = TypeVar("F", bound=Callable[..., object])
 

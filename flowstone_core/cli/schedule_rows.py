@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from flowstone_core.status import ScheduleStatus
+    from flowstone_core.app.status import ScheduleStatus
     from flowstone_core.store import StoredSkip
 
 Redact: TypeAlias = Callable[[str], str]
@@ -61,7 +61,7 @@ def local_next(schedule: ScheduleStatus) -> str | None:
     """Return the next instant on the clocks of the schedule's time zone."""
     if schedule.next_at is None:
         return None
-    from flowstone_core.zone import load_zone
+    from flowstone_core.scheduling.time_zone import load_zone
 
     return str(schedule.next_at.astimezone(load_zone(schedule.timezone)))
 

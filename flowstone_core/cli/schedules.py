@@ -84,7 +84,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json an object: as 'schedules list' has it, and ticks (id, source, outcome, started_at,
     finished_at, events, duplicates, error, skipped) and skips (as 'schedules skipped' has them).
     """
-    from flowstone_core.manual import schedule_settings
+    from flowstone_core.config.settings_reference import schedule_settings
 
     flow = session.flow()
     redact = flow.settings.redactor
@@ -244,7 +244,8 @@ def next_fires(
 def _print_fires(
     session: Session, name: str, after: str | None, count: int, *, as_json: bool
 ) -> None:
-    from flowstone_core.errors import FlowstoneError, describe
+    from flowstone_core.errors import FlowstoneError
+    from flowstone_core.model.safe_text import describe
 
     flow = session.flow()
     schedule = flow.get_schedule(name)

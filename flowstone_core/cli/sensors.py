@@ -21,9 +21,9 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.decision import Decision
-    from flowstone_core.tick import TickCommit
-    from flowstone_core.trial import PollTrial
+    from flowstone_core.app.dry_run import PollTrial
+    from flowstone_core.model.sensor_decision import Decision
+    from flowstone_core.model.tick import TickCommit
 
 COLUMNS = {
     "name": "SENSOR",
@@ -92,7 +92,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json an object: as 'sensors list' has it, and settings (name to text), state, and
     ticks (id, source, outcome, started_at, finished_at, events, duplicates, error).
     """
-    from flowstone_core.manual import given_settings
+    from flowstone_core.config.settings_reference import given_settings
 
     flow = session.flow()
     status = flow.sensor(name)
@@ -134,7 +134,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
 
     Exit code 1: the poll failed.
     """
-    from flowstone_core.tick import TickOutcome
+    from flowstone_core.model.tick import TickOutcome
 
     if not dry_run:
         raise click.UsageError(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import click
 
 if TYPE_CHECKING:
-    from flowstone_core.app import Flowstone
-    from flowstone_core.plugins import Plugins
+    from flowstone_core.app.flowstone import Flowstone
+    from flowstone_core.plugin.registry import Plugins
 
 LogFormat: TypeAlias = Literal["keyvalue", "json"]
 
@@ -49,9 +49,9 @@ class Session:
             ValidationError: If anything is wrong with the configuration.
         """
         if self._flow is None:
-            from flowstone_core.app import Flowstone
-            from flowstone_core.config import load
-            from flowstone_core.redaction import Redactor
+            from flowstone_core.app.flowstone import Flowstone
+            from flowstone_core.config.file.reader import load
+            from flowstone_core.model.redaction import Redactor
 
             self._log(log_level, Redactor())
             config = load(self._path, os.environ)
@@ -64,8 +64,8 @@ class Session:
 
     def plugins(self) -> Plugins:
         """Find what is installed; where the configuration cannot be read, all of it."""
-        from flowstone_core.app import installed_plugins
-        from flowstone_core.config import Config, load
+        from flowstone_core.app.maintenance import installed_plugins
+        from flowstone_core.config.file.reader import Config, load
         from flowstone_core.errors import ValidationError
 
         try:
@@ -91,13 +91,13 @@ class Session:
             self._flow.close()
 
     def _log(self, level: str, redact: Callable[[str], str]) -> None:
-        from flowstone_core.logs import configure
+        from flowstone_core.cli.log_format import configure
 
         self.redact = redact
         configure(self._log_format, (self._log_level or level).upper(), redact, sys.stderr)
 
     def _complain(self, kind: str, text: str) -> None:
-        from flowstone_core.errors import printable
+        from flowstone_core.model.safe_text import printable
 
         one_line = " ".join(line.strip() for line in text.splitlines())
         click.echo(f"{kind}: {printable(self.redact(one_line), 10_000)}", err=True)

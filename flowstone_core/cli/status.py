@@ -16,7 +16,7 @@ from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.status import ScheduleStatus
+    from flowstone_core.app.status import ScheduleStatus
 
 RUNNER_COLUMNS = {
     "host": "RUNNER ON",

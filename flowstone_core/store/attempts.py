@@ -7,10 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.attempt import AttemptEnd
 from flowstone_core.errors import StaleAttemptError
-from flowstone_core.materialization import (
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.materialization import (
     Attempt,
     AttemptOutcome,
     Claim,
@@ -18,10 +18,10 @@ from flowstone_core.materialization import (
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import events, line, runners, schema
+from flowstone_core.model.tick import NewEvent
+from flowstone_core.store import events, overlap_queue, runners, schema
+from flowstone_core.store.enqueueing import let_go, materialization_of
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import let_go, materialization_of
-from flowstone_core.tick import NewEvent
 
 _rows = schema.materializations
 _attempts = schema.attempts
@@ -57,7 +57,7 @@ def finish(
     if finished.state is MaterializationState.COMPLETED:
         followers = _follow(connection, finished, assets, now)
     let_go(connection, partition, waiting, now)
-    line.ended(connection, finished, now)
+    overlap_queue.ended(connection, finished, now)
     return [finished, *followers]
 
 
@@ -230,7 +230,7 @@ def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) 
         return lost
     if exhausted:
         let_go(connection, lost.partition, None, now)
-        line.ended(connection, materialization_of(moved), now)
+        overlap_queue.ended(connection, materialization_of(moved), now)
     return materialization_of(moved)
 
 

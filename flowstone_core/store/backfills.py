@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import Connection, Row, Select, select, update
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.document import dump_document
-from flowstone_core.materialization import MaterializationState
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.json_document import dump_document
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import events, schema
 from flowstone_core.store.database import Database, insert
+from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import ACTIVE
-from flowstone_core.tick import NewEvent
-
-T = TypeVar("T")
-
-CHUNK = 500
-"""Partitions, or materializations, in one statement."""
 
 _rows = schema.backfills
 _materializations = schema.materializations
@@ -275,10 +269,3 @@ def _finish(connection: Connection, number: int, now: datetime) -> None:
 
 def _record_of(row: Row[*tuple[object, ...]]) -> BackfillRecord:
     return BackfillRecord(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-
-
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield the items in lists of at most `CHUNK`."""
-    rest = iter(items)
-    while chunk := list(islice(rest, CHUNK)):
-        yield chunk

@@ -14,7 +14,7 @@ from typing import cast
 from sqlalchemy import Connection
 
 from flowstone_core.errors import ConflictError, StoreError
-from flowstone_core.store import file
+from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
 
 STEP = 1_000
@@ -61,7 +61,7 @@ def back_up(database: Database, path: Path, *, overwrite: bool) -> Backup:
     with _draft(path) as draft:
         database.read(_copy, draft, path)
         _check(draft)
-        revision = file.inspect(draft)
+        revision = sqlite_file.inspect(draft)
         if revision is None:
             raise StoreError(f"the store {database.display} has no schema yet")
         size = draft.stat().st_size
@@ -83,7 +83,7 @@ def source_of(database: Database) -> Path:
     if database.file is None:
         raise StoreError("a store in memory cannot be backed up: no other process sees it")
     with database.errors():
-        if file.inspect(database.file) is None:
+        if sqlite_file.inspect(database.file) is None:
             raise StoreError(f"there is no store {database.display} yet")
     return database.file
 

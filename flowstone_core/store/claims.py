@@ -8,25 +8,18 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.engine import ClaimRound
-from flowstone_core.materialization import (
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.engine import ClaimRound
+from flowstone_core.model.materialization import (
     Claim,
     Materialization,
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import events, line, schema
+from flowstone_core.store import events, overlap_queue, schema
 from flowstone_core.store.database import among
 from flowstone_core.store.dependencies import Look, look_at
-from flowstone_core.store.requests import (
-    ACTIVE,
-    SLOT,
-    ask,
-    let_go,
-    materialization_of,
-    of_assets,
-)
+from flowstone_core.store.enqueueing import ACTIVE, SLOT, ask, let_go, materialization_of, of_assets
 
 _rows = schema.materializations
 
@@ -139,7 +132,7 @@ def _discard(
     ).one()
     let_go(connection, candidate.partition, assets.dependents(candidate.asset), now)
     discarded = materialization_of(row)
-    line.ended(connection, discarded, now)
+    overlap_queue.ended(connection, discarded, now)
     return discarded
 
 

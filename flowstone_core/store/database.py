@@ -30,15 +30,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, Statemen
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
-from flowstone_core.errors import (
-    StoreError,
-    StoreLostError,
-    StoreUnavailableError,
-    ValidationError,
-    describe,
-    printable,
-)
-from flowstone_core.redaction import MASK, Redactor, looks_secret
+from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError, ValidationError
+from flowstone_core.model.redaction import MASK, Redactor, looks_secret
+from flowstone_core.model.safe_text import describe, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,12 +9,12 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, select
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.document import JsonObject
-from flowstone_core.materialization import Materialization, MaterializationState
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.json_document import JsonObject
+from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.database import among
-from flowstone_core.store.requests import ACTIVE, SLOT, Slot, materialization_of
+from flowstone_core.store.enqueueing import ACTIVE, SLOT, Slot, materialization_of
 
 _rows = schema.materializations
 

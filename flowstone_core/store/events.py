@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import cast
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.document import JsonObject, load_document
-from flowstone_core.event import StoredEvent
-from flowstone_core.materialization import Materialization
-from flowstone_core.store import requests, schema
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.json_document import JsonObject, load_document
+from flowstone_core.model.materialization import Materialization
+from flowstone_core.model.tick import NewEvent
+from flowstone_core.store import enqueueing, schema
 from flowstone_core.store.database import among
-from flowstone_core.tick import NewEvent
 
 _events = schema.events
-
-CHUNK = 500
-"""Keys in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,7 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
     source: a sensor's row, or a materialization's.
     """
     known: set[tuple[str, str]] = set()
-    rest = iter(keys)
-    while chunk := list(islice(rest, CHUNK)):
+    for chunk in chunks(keys):
         query = select(_events.c.source, _events.c.key).where(schema.REMEMBERED)
         query = among(query, (_events.c.source, _events.c.key), chunk)
         known.update((row.source, row.key) for row in connection.execute(query))
@@ -59,7 +55,7 @@ def commit(
     if not found:
         return [], []
     wanted = [(item.event.asset, item.event.partition) for item in found]
-    numbers, created = requests.ask(connection, wanted, assets, now)
+    numbers, created = enqueueing.ask(connection, wanted, assets, now)
     rows = [
         {
             "source": item.source,

@@ -7,19 +7,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, or_, select, update
 
-from flowstone_core.asset import Asset, AssetGraph
-from flowstone_core.document import PAYLOAD_LIMIT, JsonObject, dump_document
 from flowstone_core.errors import ConflictError, NotFoundError
-from flowstone_core.event import StoredEvent
-from flowstone_core.materialization import (
-    Materialization,
-    MaterializationState,
-    predecessors,
-)
-from flowstone_core.store import attempts, events, line, schema
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.json_document import PAYLOAD_LIMIT, JsonObject, dump_document
+from flowstone_core.model.materialization import Materialization, MaterializationState, predecessors
+from flowstone_core.model.tick import NewEvent
+from flowstone_core.store import attempts, events, overlap_queue, schema
+from flowstone_core.store.enqueueing import ACTIVE, let_go, materialization_of, of_assets
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.requests import ACTIVE, let_go, materialization_of, of_assets
-from flowstone_core.tick import NewEvent
 
 _rows = schema.materializations
 
@@ -169,7 +165,7 @@ def cancel(
     waiting = (found.asset, *assets.dependents(found.asset))
     let_go(connection, found.partition, waiting, now)
     cancelled = get(connection, number)
-    line.ended(connection, cancelled, now)
+    overlap_queue.ended(connection, cancelled, now)
     return [cancelled]
 
 

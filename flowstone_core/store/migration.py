@@ -7,7 +7,7 @@ import threading
 from sqlalchemy import Connection, column, func, inspect, select, table
 
 from flowstone_core.errors import StoreError
-from flowstone_core.store import file
+from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
@@ -64,7 +64,7 @@ def _inspect(database: Database) -> str | None:
         found = database.read(revision)
     else:
         with database.errors():
-            found = file.inspect(path)
+            found = sqlite_file.inspect(path)
     _refuse_newer(database.display, found)
     return found
 
@@ -73,13 +73,13 @@ def _migrate(database: Database) -> str | None:
     """Make or upgrade a store; return the revision before."""
     path = database.file
     if path is not None and not path.exists():
-        with file.draft(path) as draft:
+        with sqlite_file.draft(path) as draft:
             made = Database(database.url.set(database=str(draft)))
             try:
                 made.write(_apply, database.display)
             finally:
                 made.close()
-            if file.publish(draft, path):
+            if sqlite_file.publish(draft, path):
                 return None
     return database.write(_apply, database.display)
 

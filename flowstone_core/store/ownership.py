@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
 
 from sqlalchemy import Connection, Row, Table, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from flowstone_core.model.chunking import chunks
 from flowstone_core.store import runners
-
-CHUNK = 500
-"""Names in one statement."""
-
-
-def chunks(names: Iterable[str]) -> Iterator[Sequence[str]]:
-    """Yield the names in lists that fit into one statement."""
-    rest = iter(names)
-    while chunk := list(islice(rest, CHUNK)):
-        yield chunk
 
 
 def is_free(owned: Table, runner_id: str, now: datetime) -> ColumnElement[bool]:

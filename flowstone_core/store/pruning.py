@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
-from flowstone_core.store.expiry import (
+from flowstone_core.store.retention import (
     Condition,
     Expiry,
     Memory,

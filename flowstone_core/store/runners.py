@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, exists, select, update
 
-from flowstone_core.engine import RunnerInfo
+from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.store import schema
 from flowstone_core.store.database import insert
 

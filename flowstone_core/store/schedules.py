@@ -12,13 +12,13 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, up
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.sql.elements import ColumnElement
 
-from flowstone_core.document import dump_document, load_document
 from flowstone_core.errors import ConflictError, NotFoundError, did_you_mean
-from flowstone_core.schedule import Given, merged, timing
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.json_document import dump_document, load_document
+from flowstone_core.model.tick import ScheduleCommit, ScheduleMemory, Skip, SkipReason, TickOutcome
+from flowstone_core.scheduling.schedule import Given, merged, timing
 from flowstone_core.store import ownership, runners, schema
 from flowstone_core.store.database import insert
-from flowstone_core.store.ownership import chunks
-from flowstone_core.tick import ScheduleCommit, ScheduleMemory, Skip, SkipReason, TickOutcome
 
 _schedules = schema.schedules
 _skips = schema.skips

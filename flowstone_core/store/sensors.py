@@ -9,10 +9,10 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.tick import SensorMemory, TickOutcome
 from flowstone_core.store import events, ownership, schema
 from flowstone_core.store.database import insert
-from flowstone_core.store.ownership import chunks
-from flowstone_core.tick import SensorMemory, TickOutcome
 
 _sensors = schema.sensors
 _MEMORY = tuple(field.name for field in fields(SensorMemory))

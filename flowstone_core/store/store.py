@@ -8,39 +8,44 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from flowstone_core.asset import Asset, AssetGraph
-from flowstone_core.attempt import AttemptEnd
-from flowstone_core.document import JsonObject
-from flowstone_core.engine import ClaimRound, RunnerInfo
 from flowstone_core.errors import StaleTickError, StoreLostError
-from flowstone_core.event import StoredEvent
-from flowstone_core.materialization import Attempt, Claim, Materialization, MaterializationState
-from flowstone_core.schedule import Given
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.engine import ClaimRound, RunnerInfo
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.json_document import JsonObject
+from flowstone_core.model.materialization import (
+    Attempt,
+    Claim,
+    Materialization,
+    MaterializationState,
+)
+from flowstone_core.model.tick import SensorMemory, Skip, Tick, TickCommit
+from flowstone_core.scheduling.schedule import Given
 from flowstone_core.store import (
     attempts,
     backup,
     claims,
+    enqueueing,
     events,
-    file,
+    integrity,
     materializations,
     migration,
-    requests,
+    overlap_queue,
     runners,
     schedules,
     sensors,
-    soundness,
+    sqlite_file,
     ticks,
 )
-from flowstone_core.store import line as materialization_line
 from flowstone_core.store.backfills import Backfills
 from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.integrity import Soundness
 from flowstone_core.store.pruning import Pruning
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
-from flowstone_core.store.soundness import Soundness
 from flowstone_core.store.ticks import Commit, TickResult
-from flowstone_core.tick import SensorMemory, Skip, Tick, TickCommit
 
 logger = logging.getLogger("flowstone.store")
 
@@ -119,7 +124,7 @@ class Store:
             StoreError: If there is no store, or it is damaged so badly that it cannot be read.
         """
         with closing(Database(parse_url(url))) as database:
-            return soundness.check(database)
+            return integrity.check(database)
 
     def close(self) -> None:
         """Close all connections."""
@@ -363,7 +368,7 @@ class Store:
 
     def active_of(self, source: str, limit: int = 2) -> int:
         """Count what a source asked for lately and has not ended, up to ``limit``."""
-        return self._database.read(materialization_line.active, source, limit)
+        return self._database.read(overlap_queue.active, source, limit)
 
     # -- ticks and events ------------------------------------------------------------------------
 
@@ -521,7 +526,7 @@ class Store:
 
     def look_again(self, assets: AssetGraph, now: datetime) -> None:
         """See `MaterializationQueue.look_again`."""
-        self._database.write(requests.look_again, assets, now)
+        self._database.write(enqueueing.look_again, assets, now)
 
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:
         """See `MaterializationQueue.stale_tokens`."""
@@ -533,7 +538,7 @@ class Store:
 
 
 def _warn_of_network(database: Database) -> None:
-    kind = None if database.file is None else file.remote_kind(database.file)
+    kind = None if database.file is None else sqlite_file.remote_kind(database.file)
     if kind is not None:
         logger.warning(
             "the store is on a network file system, where SQLite may be corrupted: "

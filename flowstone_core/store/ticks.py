@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
-from flowstone_core.asset import AssetGraph
-from flowstone_core.event import StoredEvent
-from flowstone_core.materialization import Materialization
-from flowstone_core.store import events, line, ownership, schedules, schema
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.materialization import Materialization
+from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
+from flowstone_core.store import events, overlap_queue, ownership, schedules, schema
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 
 _ticks = schema.ticks
 _sensors = schema.sensors
@@ -128,7 +128,7 @@ def _write(
         for event in entry.new
     ]
     stored, created = events.commit(connection, found, assets, now)
-    unclaimed = {item.id: item for item in line.up(connection, found, stored, created)}
+    unclaimed = {item.id: item for item in overlap_queue.up(connection, found, stored, created)}
     kept = [entry.commit for entry in entries]
     _remember(connection, [item for item in kept if isinstance(item, TickCommit)])
     fired = [item for item in kept if isinstance(item, ScheduleCommit)]

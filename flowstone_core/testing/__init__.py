@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowstone_core.manual import settings_table as settings_table
+    from flowstone_core.config.settings_reference import settings_table as settings_table
     from flowstone_core.testing.concurrency import ConcurrencyHarness as ConcurrencyHarness
     from flowstone_core.testing.concurrency import ConcurrencyReport as ConcurrencyReport
     from flowstone_core.testing.contract import SensorContract as SensorContract
@@ -28,7 +28,7 @@ _HOMES = {
     "ScriptedSensor": "testing.scripted_sensor",
     "SensorContract": "testing.contract",
     "assert_no_leaks": "testing.leaks",
-    "settings_table": "manual",
+    "settings_table": "config.settings_reference",
 }
 
 __all__ = list(_HOMES)

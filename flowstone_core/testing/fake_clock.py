@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
-from flowstone_core.clock import Clock, Waker
+from flowstone_core.model.clock import Clock, Waker
 
 _START = datetime(2025, 1, 15, 12, tzinfo=UTC)
 _MONOTONIC_START = 1_000.0

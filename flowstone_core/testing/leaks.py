@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowstone_core.clock import SystemClock
+from flowstone_core.model.clock import SystemClock
 
 _LOOK_AGAIN = 0.05
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from flowstone_core.document import Json
+    from flowstone_core.model.json_document import Json
     from flowstone_core.testing.fake_clock import FakeClock
     from flowstone_core.testing.scripted_sensor import ScriptedSensor
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field
 
-from flowstone_core.document import Json
-from flowstone_core.event import NotTriggered, Outcome
-from flowstone_core.sensor import Sensor, SensorConfig
+from flowstone_core.model.event import NotTriggered, Outcome
+from flowstone_core.model.json_document import Json
+from flowstone_core.model.sensor import Sensor, SensorConfig
 
 
 class Script:

@@ -28,11 +28,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowstone_core import Flowstone
-from flowstone_core.child import Child  # noqa: F401 - imported before anything forks
-from flowstone_core.local import LocalEngine  # noqa: F401
-from flowstone_core.runner import Runner  # noqa: F401
 from flowstone_core.store import Store
-from flowstone_core.supervisor import Supervisor  # noqa: F401
 from flowstone_core.testing import CrashPoint
 from flowstone_core.testing.crash_point import VARIABLE
 

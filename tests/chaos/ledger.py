@@ -17,7 +17,7 @@ from flowstone_core import (
     SensorConfig,
     Triggered,
 )
-from flowstone_core.materialization import MaterializationState
+from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
 from flowstone_core.testing import CrashPoint
 

@@ -25,11 +25,11 @@ from flowstone_core import (
     Sensor,
     SensorConfig,
     Trigger,
-    deadline,
-    schedule_worker,
 )
-from flowstone_core.sensor_worker import SensorWorker
-from flowstone_core.watchdog import Watchdog
+from flowstone_core.plugin import time_limit
+from flowstone_core.runtime.isolation.watchdog import Watchdog
+from flowstone_core.runtime.ticking import schedule_ticker
+from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
 
 Place: TypeAlias = Literal[
     "nowhere", "import", "hook", "init", "poll", "cleanup", "asset", "observer", "trigger"
@@ -194,13 +194,13 @@ if __name__ == "__main__":
     # Imported before there is a deadline for it.
     import swamp
 
-    import flowstone_core.builtin
-    import flowstone_core.child
-    import flowstone_core.local
-    import flowstone_core.runner
+    import flowstone_core.runtime.builtin_plugin
+    import flowstone_core.runtime.engine.local_engine
+    import flowstone_core.runtime.isolation.child_process
+    import flowstone_core.runtime.runner
     import flowstone_core.store  # noqa: F401
 
     logging.basicConfig(level=logging.WARNING)
-    deadline.LOADING_SECONDS = float(sys.argv[2])
-    schedule_worker.DEADLINE = 1.0
+    time_limit.LOADING_SECONDS = float(sys.argv[2])
+    schedule_ticker.DEADLINE = 1.0
     note("ended", swamp.run(cast("swamp.Mode", sys.argv[1]), *sys.argv[3:5]))

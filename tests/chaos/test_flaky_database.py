@@ -90,10 +90,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     def moment(*_: object, **__: object) -> timedelta:
         return timedelta(milliseconds=5)
 
-    for module in ("local", "execution", "runner", "committer", "supervisor"):
-        monkeypatch.setattr(f"flowstone_core.{module}.backoff_delay", moment, raising=False)
-    monkeypatch.setattr("flowstone_core.heartbeat.PROBE_INTERVAL", 0.005)
-    monkeypatch.setattr("flowstone_core.runner.STORE_RETRY", 0.005)
+    for module in ("engine.local_engine", "engine.execution", "ticking.committer", "supervisor"):
+        monkeypatch.setattr(f"flowstone_core.runtime.{module}.backoff_delay", moment, raising=False)
+    monkeypatch.setattr("flowstone_core.runtime.coordination.heartbeat.PROBE_INTERVAL", 0.005)
+    monkeypatch.setattr("flowstone_core.runtime.runner.STORE_RETRY", 0.005)
 
 
 def problems(url: str, book: Path, numbers: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from flowstone_core import PollContext, Sensor
-from flowstone_core.clock import SystemClock
+from flowstone_core.model.clock import SystemClock
 
 START = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
 

@@ -14,10 +14,10 @@ from flowstone_db import DatabaseChange
 from flowstone_db.errors import PartitionError, QueryError
 
 from flowstone_core import NotTriggered, RetryLater, SensorBroken, Triggered
-from flowstone_core.decision import Observation, TickRules, decide
-from flowstone_core.declaration import is_sensor_class
-from flowstone_core.hookspecs import API_VERSION
-from flowstone_core.tick import SensorMemory
+from flowstone_core.model.sensor import is_sensor_class
+from flowstone_core.model.sensor_decision import Observation, TickRules, decide
+from flowstone_core.model.tick import SensorMemory
+from flowstone_core.plugin.hookspecs import API_VERSION
 
 Make = Callable[..., DatabaseChange]
 DAY = date(2025, 1, 15)

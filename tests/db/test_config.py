@@ -5,9 +5,9 @@ from typing import Any
 
 import pydantic
 import pytest
-from flowstone_db.address import read_address
 from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig
 from flowstone_db.partitioning import as_partition
+from flowstone_db.url import read_address
 
 CANARY = "c4n4ry/p@ss"
 

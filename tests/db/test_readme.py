@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flowstone_db import errors, flowstone_sensors
 
-from flowstone_core.settings import SensorSettings
+from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.testing import settings_table
 
 README = Path(__file__, "../../../plugins/flowstone-db/README.md").resolve().read_text("utf-8")

@@ -30,18 +30,14 @@ import pytest
 
 from flowstone_core import CronTrigger, EveryTrigger, Pipeline, Trigger
 from flowstone_core.cli import main
-from flowstone_core.config import load
-from flowstone_core.duration import format_duration
-from flowstone_core.settings import (
-    Catchup,
-    Overlap,
-    RunSettings,
-    ScheduleSettings,
-    SensorSettings,
-)
-from flowstone_core.template import TOKENS
-from flowstone_core.tick import SkipReason
-from flowstone_core.validation import validate
+from flowstone_core.config.file.reader import load
+from flowstone_core.config.run_settings import RunSettings
+from flowstone_core.config.validation import validate
+from flowstone_core.model.duration import format_duration
+from flowstone_core.model.sensor_settings import SensorSettings
+from flowstone_core.model.tick import SkipReason
+from flowstone_core.scheduling.partition_template import TOKENS
+from flowstone_core.scheduling.settings import Catchup, Overlap, ScheduleSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

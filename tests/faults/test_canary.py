@@ -38,7 +38,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowstone_core.cli import main
-from flowstone_core.clock import SystemClock
+from flowstone_core.model.clock import SystemClock
 
 PATIENCE = 60
 PLACES = (

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from flowstone_core import Flowstone, ValidationError, decode_partition, encode_partition
-from flowstone_core.config import load
+from flowstone_core.config.file.reader import load
+from flowstone_core.config.pipeline import Pipeline
+from flowstone_core.config.project import Settings
+from flowstone_core.config.validation import validate
 from flowstone_core.errors import Problem
-from flowstone_core.partition import format_partition
-from flowstone_core.pipeline import Pipeline
-from flowstone_core.plugins import Plugins, discover
-from flowstone_core.validation import Settings, validate
+from flowstone_core.model.partition import format_partition
+from flowstone_core.plugin.discovery import discover
+from flowstone_core.plugin.registry import Plugins
 
 PATIENCE = 60
 CANARY = "c4n4ry-5e1f-Zq9"

@@ -33,20 +33,21 @@ from flowstone_core import (
     decode_partition,
     encode_partition,
 )
-from flowstone_core.clock import SystemClock
-from flowstone_core.config import Config, load
-from flowstone_core.decision import Decision, Observation, TickRules, decide
-from flowstone_core.document import Json, dump_document, load_document, same_document
-from flowstone_core.duration import format_duration, parse_duration
+from flowstone_core.config.file.reader import Config, load
+from flowstone_core.config.validation import validate
 from flowstone_core.errors import FlowstoneError
-from flowstone_core.partition import format_partition, parse_partition
-from flowstone_core.plugins import Plugins, discover
-from flowstone_core.redaction import Redactor
-from flowstone_core.sensor_worker import SensorWorker
-from flowstone_core.span import partitions
-from flowstone_core.template import PartitionTemplate
-from flowstone_core.tick import SensorMemory
-from flowstone_core.validation import validate
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.duration import format_duration, parse_duration
+from flowstone_core.model.json_document import Json, dump_document, load_document, same_document
+from flowstone_core.model.partition import format_partition, parse_partition
+from flowstone_core.model.partition_range import partitions
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
+from flowstone_core.model.tick import SensorMemory
+from flowstone_core.plugin.discovery import discover
+from flowstone_core.plugin.registry import Plugins
+from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.scheduling.partition_template import PartitionTemplate
 
 EVERY = bool(os.environ.get("FLOWSTONE_CHAOS"))
 """Whether much of it is done, by chance, as by ``make chaos``."""

@@ -16,10 +16,10 @@ from types import ModuleType
 import pytest
 
 from flowstone_core import Flowstone, Pipeline, ValidationError
-from flowstone_core.app import Flowstone as App
-from flowstone_core.sensor_worker import SensorWorker
-from flowstone_core.tick import SensorMemory, TickOutcome
-from flowstone_core.worker import AnyDecision
+from flowstone_core.app.flowstone import Flowstone as App
+from flowstone_core.model.tick import SensorMemory, TickOutcome
+from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.runtime.ticking.ticker import AnyDecision
 
 PATIENCE = 60
 SENSORS = '''

@@ -14,15 +14,15 @@ from types import ModuleType
 import pytest
 
 from flowstone_core import Flowstone, Pipeline, ValidationError
-from flowstone_core.asset import AssetGraph
-from flowstone_core.asset_host import AssetHost, Crew
-from flowstone_core.child import Child
-from flowstone_core.clock import SystemClock
-from flowstone_core.engine import EngineSetup
 from flowstone_core.errors import ConflictError
-from flowstone_core.execution import Execution
-from flowstone_core.heartbeat import Heartbeat
-from flowstone_core.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.engine import EngineSetup
+from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.engine.asset_host import AssetHost, Crew
+from flowstone_core.runtime.engine.execution import Execution
+from flowstone_core.runtime.isolation.child_process import Child
 
 PATIENCE = 60
 ASSETS = '''

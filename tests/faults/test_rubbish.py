@@ -30,10 +30,10 @@ from flowstone_core import (
     Triggered,
     ValidationError,
 )
-from flowstone_core.document import PAYLOAD_LIMIT, STATE_LIMIT
-from flowstone_core.errors import MESSAGE_LIMIT
-from flowstone_core.materialization import MaterializationState
-from flowstone_core.tick import TickOutcome
+from flowstone_core.model.json_document import PAYLOAD_LIMIT, STATE_LIMIT
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.safe_text import MESSAGE_LIMIT
+from flowstone_core.model.tick import TickOutcome
 
 PATIENCE = 60
 SECRET = "hunter2-of-the-shop"

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from flowstone_core import Flowstone, NotTriggered, Pipeline, Sensor, SensorConfig
-from flowstone_core.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 
 SECRET = "hunter2-of-the-shop"
 ASSETS = f'''

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flowstone_core import Flowstone
-from flowstone_core.tick import TickOutcome
+from flowstone_core.model.tick import TickOutcome
 
 PATIENCE = 60
 SETUP = "[flowstone]\npipelines = ward:pipeline\nstore = sqlite:///ward.db\n"

@@ -15,13 +15,13 @@ from typing import TypeAlias, cast
 import pytest
 
 from flowstone_core import Flowstone, Pipeline, Trigger, ValidationError
-from flowstone_core.config import Config
-from flowstone_core.deadline import Deadline
-from flowstone_core.plugins import discover
-from flowstone_core.provision import Provided
+from flowstone_core.config.file.reader import Config
+from flowstone_core.config.validation import validate
+from flowstone_core.model.tick import TickOutcome
+from flowstone_core.plugin.contributions import Provided
+from flowstone_core.plugin.discovery import discover
+from flowstone_core.plugin.time_limit import Deadline
 from flowstone_core.testing import FakeClock
-from flowstone_core.tick import TickOutcome
-from flowstone_core.validation import validate
 
 PATIENCE = 60
 
@@ -150,7 +150,7 @@ def test_P1_a_trigger_that_hangs_holds_up_neither_a_listing_nor_a_start_for_ever
         pipeline.schedule("report", name="well", cron="* * * * *")
         return Flowstone(pipeline, store=store, clock=fake_clock)
 
-    for module in ("status", "share"):
+    for module in ("app.status", "runtime.coordination.registration"):
         deadline = partial(Deadline, clock=fake_clock)
         monkeypatch.setattr(f"flowstone_core.{module}.Deadline", deadline)
     with flow(lambda after: None) as before:

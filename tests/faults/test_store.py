@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from flowstone_core import Flowstone
 from flowstone_core.errors import StoreError, StoreLostError
-from flowstone_core.store import Store, database, file
+from flowstone_core.store import Store, database, sqlite_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
@@ -230,11 +230,11 @@ def test_D7_a_network_file_system_is_told_by_its_mount(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS)
-    assert file.remote_kind(Path(path), mounts) == kind
+    assert sqlite_file.remote_kind(Path(path), mounts) == kind
 
 
 def test_D7_where_mounts_are_not_listed_nothing_is_said(tmp_path: Path) -> None:
-    assert file.remote_kind(tmp_path / "flowstone.db", tmp_path / "missing") is None
+    assert sqlite_file.remote_kind(tmp_path / "flowstone.db", tmp_path / "missing") is None
 
 
 def test_D7_a_store_on_one_is_warned_of(
@@ -242,7 +242,7 @@ def test_D7_a_store_on_one_is_warned_of(
 ) -> None:
     Store.open(f"sqlite:///{tmp_path / 'local.db'}").close()
     assert caplog.messages == []
-    monkeypatch.setattr(file, "remote_kind", lambda path: "nfs4")
+    monkeypatch.setattr(sqlite_file, "remote_kind", lambda path: "nfs4")
     Store.open(f"sqlite:///{tmp_path / 'far.db'}").close()
     (said,) = caplog.messages
     assert "on a network file system" in said

@@ -24,7 +24,7 @@ from flowstone_core import (
     ValidationError,
     decode_partition,
 )
-from flowstone_core.event import StoredEvent
+from flowstone_core.model.event import StoredEvent
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstone_core.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.store import Store
 
 PATIENCE = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstone_core.materialization import MaterializationState
+from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
 
 PATIENCE = 60

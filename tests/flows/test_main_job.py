@@ -16,7 +16,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from flowstone_core import Flowstone
-from flowstone_core.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 
 PATIENCE = 60
 FLOWSTONE = Path(sys.executable).with_name("flowstone")

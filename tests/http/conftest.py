@@ -18,10 +18,10 @@ import pytest
 import trustme
 from flowstone_http import Webhook
 from flowstone_http.config import WebhookConfig
-from flowstone_http.dialer import Resolve, resolve
+from flowstone_http.connector import Resolve, resolve
 
 from flowstone_core import PollContext
-from flowstone_core.clock import SystemClock
+from flowstone_core.model.clock import SystemClock
 
 START = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
 CANARY = "c4n4ry-Z9qXv7Kp"

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from flowstone_http import Webhook
 from flowstone_http.body import read_body
+from flowstone_http.connector import is_public
 from flowstone_http.deadline import Deadline
-from flowstone_http.dialer import is_public
 from flowstone_http.errors import (
     ContentError,
     HttpError,

@@ -83,7 +83,7 @@ class House:
         program = f"""
             import json
             from dataclasses import asdict
-            from flowstone_core.plugins import discover
+            from flowstone_core.plugin.discovery import discover
 
             print(json.dumps([asdict(each) for each in discover({arguments}).reports]))
             """

@@ -81,8 +81,8 @@ def test_a_name_that_is_none_writes_nothing(tmp_path: Path, arguments: list[str]
 
 def test_the_template_is_in_the_wheel(tmp_path: Path) -> None:
     pip(tmp_path, "install", "--target", tmp_path / "site", ROOT)
-    shipped = tmp_path / "site/flowstone_core/scaffold/flowstone-acme"
-    source = ROOT / "flowstone_core/scaffold/flowstone-acme"
+    shipped = tmp_path / "site/flowstone_core/cli/scaffold/flowstone-acme"
+    source = ROOT / "flowstone_core/cli/scaffold/flowstone-acme"
 
     def files(folder: Path) -> set[str]:
         return {

@@ -26,7 +26,7 @@ from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.listing import S3Object
 
 from flowstone_core import PollContext
-from flowstone_core.clock import SystemClock
+from flowstone_core.model.clock import SystemClock
 
 SECRET = "sec/ret+key=40"
 START = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flowstone_s3 import flowstone_sensors
 
-from flowstone_core.settings import SensorSettings
+from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.testing import settings_table
 
 README = Path(__file__, "../../../plugins/flowstone-s3/README.md").resolve().read_text("utf-8")

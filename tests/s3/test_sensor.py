@@ -14,8 +14,8 @@ from flowstone_s3 import S3FileArrival
 from flowstone_s3.errors import CredentialsError, PartitionError
 
 from flowstone_core import NotTriggered, SensorBroken, Triggered
-from flowstone_core.declaration import is_sensor_class
-from flowstone_core.hookspecs import API_VERSION
+from flowstone_core.model.sensor import is_sensor_class
+from flowstone_core.plugin.hookspecs import API_VERSION
 
 Make = Callable[..., S3FileArrival]
 DAY = date(2025, 1, 15)

@@ -11,16 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 
-from flowstone_core.app import Flowstone
+from flowstone_core.app.flowstone import Flowstone
+from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.errors import ConflictError, FlowstoneError, NotFoundError
-from flowstone_core.partition import Partition
-from flowstone_core.pipeline import Pipeline
+from flowstone_core.model.partition import Partition
 from flowstone_core.store import Store
+from flowstone_core.testing.concurrency.invariants import Verdict
 from flowstone_core.testing.concurrency.operations import Hands, Operations
+from flowstone_core.testing.concurrency.recorder import Versions, Witness
 from flowstone_core.testing.concurrency.report import ConcurrencyReport
-from flowstone_core.testing.concurrency.rest import come_to_rest
-from flowstone_core.testing.concurrency.verdict import Verdict
-from flowstone_core.testing.concurrency.witness import Versions, Witness
+from flowstone_core.testing.concurrency.settling import come_to_rest
 from flowstone_core.testing.fake_clock import FakeClock
 
 _MOMENT = 0.01

@@ -10,11 +10,11 @@ from datetime import timedelta
 from random import Random
 from typing import TypeAlias
 
-from flowstone_core.app import Flowstone
-from flowstone_core.materialization import Materialization
-from flowstone_core.partition import Partition
+from flowstone_core.app.flowstone import Flowstone
+from flowstone_core.model.materialization import Materialization
+from flowstone_core.model.partition import Partition
 from flowstone_core.store import Store
-from flowstone_core.testing.concurrency.witness import Witness
+from flowstone_core.testing.concurrency.recorder import Witness
 from flowstone_core.testing.fake_clock import FakeClock
 
 Operation: TypeAlias = Callable[[], object]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flowstone_core.testing.contract.configuring import Configuring
-from flowstone_core.testing.contract.crowd import Crowding
-from flowstone_core.testing.contract.memory import Remembering
-from flowstone_core.testing.contract.outage import Suffering
-from flowstone_core.testing.contract.parting import Parting
-from flowstone_core.testing.contract.secrecy import Concealing
+from flowstone_core.testing.contract.cleanup_checks import Parting
+from flowstone_core.testing.contract.failure_checks import Suffering
+from flowstone_core.testing.contract.secret_checks import Concealing
+from flowstone_core.testing.contract.settings_checks import Configuring
+from flowstone_core.testing.contract.state_checks import Remembering
+from flowstone_core.testing.contract.volume_checks import Crowding
 
 
 class SensorContract(Remembering, Suffering, Crowding, Configuring, Concealing, Parting):

@@ -20,8 +20,8 @@ from flowstone_db.config import DatabaseChangeConfig, RowFunction
 from flowstone_db.database import Database
 from flowstone_db.errors import PartitionError
 from flowstone_db.partitioning import by_column, checked
-from flowstone_db.question import NO_ROW, Question, differ, is_something, value_of
-from flowstone_db.stored import read_stored
+from flowstone_db.query import NO_ROW, Question, differ, is_something, value_of
+from flowstone_db.state import read_stored
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, ConfigDict, Field, ImportString, SecretStr, model_validator
 
 from flowstone_core import Duration, SensorConfig
-from flowstone_db.address import Address, read_address
+from flowstone_db.url import Address, read_address
 
 _COMMENTS = re.compile(r"--[^\n]*|/\*(?!!).*?\*/", re.DOTALL)
 _READS = re.compile(r"[\s(]*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from flowstone_core import SensorBroken
 from flowstone_db.errors import CursorError
-from flowstone_db.horizon import Fence
-from flowstone_db.source import Key
-from flowstone_db.stamp import form_of
-from flowstone_db.stored import read_stored
+from flowstone_db.state import read_stored
+from flowstone_db.statements import Key
+from flowstone_db.timestamps import form_of
 from flowstone_db.value import decode_value, encode_value
+from flowstone_db.watermark import Fence
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from flowstone_core import FlowstoneError
-from flowstone_db.address import Address
+from flowstone_db.url import Address
 
 _QUOTED = 500
 

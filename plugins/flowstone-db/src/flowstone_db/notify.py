@@ -11,11 +11,11 @@ from flowstone_db.change import change_event
 from flowstone_db.config import PostgresNotifyConfig
 from flowstone_db.database import Database
 from flowstone_db.errors import PartitionError
+from flowstone_db.inbox import Mailbox, Notice
 from flowstone_db.listener import Listener
-from flowstone_db.mailbox import Mailbox, Notice
 from flowstone_db.partitioning import by_column, by_field, checked, from_text
-from flowstone_db.question import NO_ROW, Question, differ, value_of
-from flowstone_db.stored import read_stored
+from flowstone_db.query import NO_ROW, Question, differ, value_of
+from flowstone_db.state import read_stored
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

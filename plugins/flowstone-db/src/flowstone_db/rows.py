@@ -12,12 +12,12 @@ from flowstone_db.config import DatabaseRowsConfig
 from flowstone_db.cursor import KeyCheck, Progress, RowsState, is_nan, read_state
 from flowstone_db.database import Database
 from flowstone_db.errors import CursorError
-from flowstone_db.horizon import PREPARED, RUNNING, OpenTransactions
+from flowstone_db.grouping import Tally
 from flowstone_db.partitioning import by_column, checked
-from flowstone_db.source import LABEL, Key, Source
-from flowstone_db.stamp import date_of, form_of
-from flowstone_db.tally import Tally
+from flowstone_db.statements import LABEL, Key, Source
+from flowstone_db.timestamps import date_of, form_of
 from flowstone_db.value import decode_value, encode_value
+from flowstone_db.watermark import PREPARED, RUNNING, OpenTransactions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowstone_core import hookimpl
-from flowstone_http.answer import Facts
+from flowstone_http.response import Facts
 from flowstone_http.sensor import Webhook
 
 __all__ = ["FLOWSTONE_API", "Facts", "Webhook", "flowstone_sensors"]

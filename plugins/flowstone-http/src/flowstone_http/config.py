@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, ImportString, SecretStr, field_validator
 from flowstone_core import Duration, SensorConfig
 from flowstone_http.expression import Expression
 from flowstone_http.request import REDIRECTS, Request, usual_headers
-from flowstone_http.target import Target, read_target
+from flowstone_http.url import Target, read_target
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS = frozenset(

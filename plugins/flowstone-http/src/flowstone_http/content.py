@@ -12,7 +12,7 @@ from flowstone_http.errors import ContentError
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.answer import Answer
+    from flowstone_http.response import Answer
 
 DEPTH_LIMIT = 64
 """Most levels of lists and objects in each other."""

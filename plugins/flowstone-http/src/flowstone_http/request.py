@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstone_http.errors import RefusedError
-from flowstone_http.target import Target
+from flowstone_http.url import Target
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 """The statuses that say where to go instead."""

@@ -16,22 +16,22 @@ from flowstone_core import (
     SensorBroken,
     Triggered,
 )
+from flowstone_http.client import Exchange
 from flowstone_http.config import WebhookConfig
+from flowstone_http.connector import Dialer, Resolve, is_public, resolve
 from flowstone_http.content import media_type
 from flowstone_http.deadline import Deadline
-from flowstone_http.dialer import Dialer, Resolve, is_public, resolve
 from flowstone_http.errors import StatusError
-from flowstone_http.exchange import Exchange
-from flowstone_http.mark import Mark, condition_of, digest, has_changed
-from flowstone_http.pause import read_pause
-from flowstone_http.reading import Reader
+from flowstone_http.response_reader import Reader
+from flowstone_http.retry_after import read_pause
+from flowstone_http.validators import Mark, condition_of, digest, has_changed
 from flowstone_http.value import storable
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.answer import Answer
-    from flowstone_http.reading import Reading
+    from flowstone_http.response import Answer
+    from flowstone_http.response_reader import Reading
 
 VERSION = 1
 """The version of the state's form."""

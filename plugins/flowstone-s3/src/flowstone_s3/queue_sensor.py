@@ -19,7 +19,7 @@ from flowstone_core import (
     encode_partition,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
-from flowstone_s3.notice import Notice, NoticeError, read_notices
+from flowstone_s3.notifications import Notice, NoticeError, read_notices
 from flowstone_s3.partitioning import partition_function
 from flowstone_s3.queue import Message, Queue
 from flowstone_s3.queue_config import S3EventQueueConfig

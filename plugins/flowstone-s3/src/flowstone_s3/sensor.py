@@ -6,13 +6,13 @@ import fnmatch
 import re
 
 from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
-from flowstone_s3.arrival import arrival_events
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
+from flowstone_s3.events import arrival_events
 from flowstone_s3.listing import S3Object
-from flowstone_s3.memory import Memory, Rules
 from flowstone_s3.partitioning import partition_function
-from flowstone_s3.record import SeenState, empty_state
+from flowstone_s3.seen_objects import Memory, Rules
+from flowstone_s3.state import SeenState, empty_state
 
 
 class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):

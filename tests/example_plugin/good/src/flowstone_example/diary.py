@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from flowstone_core import hookimpl
 
 if TYPE_CHECKING:
-    from flowstone_core.engine import RunnerInfo
-    from flowstone_core.event import StoredEvent
-    from flowstone_core.materialization import Materialization
-    from flowstone_core.tick import Tick
+    from flowstone_core.model.engine import RunnerInfo
+    from flowstone_core.model.event import StoredEvent
+    from flowstone_core.model.materialization import Materialization
+    from flowstone_core.model.tick import Tick
 
 FLOWSTONE_API = 1
 

@@ -1,0 +1,94 @@
+"""What the store knows of one thing, brought together and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowstone_core.app.explanations import (
+    Explanation,
+    explain_materialization,
+    explain_schedule,
+    explain_sensor,
+)
+from flowstone_core.app.schedules import Timetable
+from flowstone_core.app.status import sensor_status
+from flowstone_core.config.project import Settings
+from flowstone_core.errors import FlowstoneError, NotFoundError, did_you_mean
+from flowstone_core.model.clock import Clock
+from flowstone_core.scheduling.upcoming import Fire
+from flowstone_core.store import Store
+
+_LAST = 20
+
+
+class Account:
+    """Explains what has a name.
+
+    Args:
+        store: Has the records.
+        settings: What is declared.
+        timetable: Knows the schedules.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, timetable: Timetable, clock: Clock
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._timetable = timetable
+        self._clock = clock
+
+    def explain(self, name: str) -> list[Explanation]:
+        """See `Flowstone.explain`."""
+        if name.isdecimal() and name.isascii():
+            return [self._materialization(int(name))]
+        found = list(self._all(name))
+        if not found:
+            sensors = {*self._settings.sensors, *(each.name for each in self._store.sensors())}
+            known = {*sensors, *(each.name for each in self._timetable.all())}
+            hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
+            message = f"there is no sensor and no schedule {name!r}, and it is no number"
+            raise NotFoundError(message, hint=hint)
+        return found
+
+    def _all(self, name: str) -> Iterator[Explanation]:
+        now = self._clock.now()
+        runners = self._store.runners(alive_at=now)
+        declaration = self._settings.sensors.get(name)
+        record = next(iter(self._store.sensors([name])), None)
+        if declaration is not None or record is not None:
+            source = f"sensor:{name}"
+            yield explain_sensor(
+                sensor_status(name, declaration, record),
+                declaration,
+                self._store.ticks(source=source, limit=_LAST),
+                self._store.events(source=source, limit=1),
+                runners,
+                now,
+            )
+        if any(each.name == name for each in self._timetable.all()):
+            status = self._timetable.get(name)
+            yield explain_schedule(
+                status,
+                self._store.ticks(source=f"schedule:{name}", limit=_LAST),
+                self._store.events(source=f"schedule:{name}", limit=1),
+                self._store.skips(name, 3, None),
+                self._fires(name) if status.next_at is not None else [],
+                runners,
+            )
+
+    def _fires(self, name: str) -> list[Fire]:
+        try:
+            return self._timetable.fires(name, 3)
+        except FlowstoneError:  # its status says why
+            return []
+
+    def _materialization(self, number: int) -> Explanation:
+        now = self._clock.now()
+        return explain_materialization(
+            self._store.materialization(number),
+            self._store.attempts(number),
+            self._store.events_of(number),
+            self._store.runners(alive_at=now),
+            now,
+        )

@@ -1,0 +1,84 @@
+"""Assembly: settings and a store, made into what runs."""
+
+from __future__ import annotations
+
+from flowstone_core.app.schedules import Timetable
+from flowstone_core.config.project import Settings
+from flowstone_core.model.clock import Clock
+from flowstone_core.model.engine import EngineSetup
+from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.runtime.backfill.backfill_runner import Equipment
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.pruner import Pruner
+from flowstone_core.runtime.publisher import Announcer, Watch
+from flowstone_core.runtime.runner import Runner
+from flowstone_core.runtime.supervisor import Supervisor
+from flowstone_core.store import Store
+
+
+class Assembly:
+    """Makes what runs; nothing of it has begun when it is handed out.
+
+    Args:
+        settings: What it is all made from.
+    """
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+
+    def supervisor(self, timetable: Timetable, watch: Watch) -> Supervisor:
+        """Make a runner, an engine and what they need, as `Flowstone.run` runs them."""
+        settings = self._settings
+        equipment = self.equipment(watch)
+        runner = Runner(
+            store=self._store,
+            runner_id=equipment.heartbeat.runner.id,
+            sensors=settings.sensors,
+            assets=settings.assets,
+            clock=self._clock,
+            announcer=equipment.announcer,
+            redact=settings.redactor,
+            wake_engine=equipment.engine.wake,
+            poll_threads=settings.run.poll_threads,
+            outage=equipment.heartbeat.outage,
+            schedules=timetable.declared,
+            make_schedule=timetable.make,
+        )
+        supervisor = Supervisor(
+            runner,
+            equipment.engine,
+            equipment.heartbeat,
+            equipment.observers,
+            self.pruner(),
+            self._clock,
+            settings.run.grace,
+        )
+        self._store.when_lost(supervisor.lose)
+        return supervisor
+
+    def equipment(self, watch: Watch) -> Equipment:
+        """Make what carries materializations, and says that it lives."""
+        settings = self._settings
+        observers = Observers(settings.plugins, settings.redactor)
+        announcer = Announcer(observers, watch)
+        heartbeat = Heartbeat(self._store, self._clock, settings.run.lease)
+        engine = settings.engine(
+            EngineSetup(
+                queue=self._store,
+                assets=settings.assets,
+                clock=self._clock,
+                worker=heartbeat.runner.id,
+                threads=settings.run.asset_threads,
+                announce=announcer.materialization,
+                redact=settings.redactor,
+            )
+        )
+        return Equipment(engine, heartbeat, observers, announcer)
+
+    def pruner(self) -> Pruner:
+        """Make what forgets old keys, and deletes old history."""
+        sensors = self._settings.sensors.items()
+        dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
+        return Pruner(self._store, self._clock, dedupe_for, self._settings.run.retention)

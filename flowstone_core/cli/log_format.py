@@ -1,0 +1,202 @@
+"""Log lines: one record, one line, structured, without secrets, and safe for a terminal.
+
+The standard `logging` does the logging everywhere; structlog, which only this module imports,
+and only when it is used, renders what comes out of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias, cast
+
+from flowstone_core.model.safe_text import describe, describe_traceback, printable
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+LogFormat: TypeAlias = Literal["keyvalue", "json"]
+
+LOGGER = "flowstone"
+"""The logger of which all of FlowStone's are children."""
+
+VALUE_LIMIT = 10_000
+"""Most characters of one field that are shown."""
+
+_CAUSES = 5
+# What is there besides the fields of ``extra``; other handlers leave the last two on the record.
+_NOT_EXTRA = frozenset({"_record", "message", "asctime"})
+_NO_KEY = re.compile(r"[^\w.-]+")
+
+
+def configure(
+    format: LogFormat = "keyvalue",  # noqa: A002 - what users call it: --log-format
+    level: int | str = logging.INFO,
+    redact: Callable[[str], str] = str,
+    stream: TextIO | None = None,
+) -> None:
+    """Send what is logged to a stream, one line for each record; called again, it starts anew.
+
+    FlowStone's loggers, and those that sensors and asset functions are given, log from ``level``;
+    all others from warnings, because the libraries below write requests with credentials in them
+    at lower ones.
+
+    Args:
+        format: ``key=value`` pairs, or JSON objects.
+        level: The least serious level that is shown, such as ``INFO``.
+        redact: Hides secrets; applied to whole lines.
+        stream: Where to; standard error by default.
+
+    Raises:
+        ValueError: If there is no such level.
+    """
+    ours = logging.getLogger(LOGGER)
+    ours.setLevel(level.upper() if isinstance(level, str) else level)
+    handler = _LineHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(_SafeFormatter(_formatter(format, redact), redact))
+    root = logging.getLogger()
+    root.setLevel(max(ours.level, logging.WARNING))
+    for old in list(root.handlers):
+        if isinstance(old, _LineHandler):
+            root.removeHandler(old)
+    root.addHandler(handler)
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; a stream that takes none costs no more than the line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            encoding = getattr(self.stream, "encoding", None) or "utf-8"
+            line = line.encode(encoding, "backslashreplace").decode(encoding)
+            self.stream.write(line + self.terminator)
+            self.flush()
+        except Exception:  # noqa: BLE001, S110 - there is no other place to say it
+            pass
+
+
+class _SafeFormatter(logging.Formatter):
+    """Formats by another formatter, hides secrets, and never raises.
+
+    Args:
+        inner: Makes the line.
+        redact: Applied to the whole line, after all: a key or a path may hold a secret too.
+    """
+
+    def __init__(self, inner: logging.Formatter, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            line = self._inner.format(record)
+        except Exception as error:  # noqa: BLE001 - arguments may not fit, or raise what they like
+            line = self._inner.format(_unreadable(record, describe(error, self._redact)))
+        return self._redact(line)
+
+
+class _Fields:
+    """Reads a record's fields: ours, then those of ``extra``, then the exception.
+
+    Args:
+        add_extra: Adds what ``extra`` gave to the record.
+        redact: Hides secrets in each value, before anything is quoted or cut.
+    """
+
+    def __init__(self, add_extra: Processor, redact: Callable[[str], str]) -> None:
+        self._add_extra = add_extra
+        self._redact = redact
+
+    def __call__(self, logger: object, method: str, found: EventDict) -> EventDict:
+        record: logging.LogRecord = found["_record"]
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields: EventDict = {
+            "timestamp": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": self._plain(record.name),
+            "event": self._plain(found["event"]),
+        }
+        extra = cast("EventDict", self._add_extra(logger, method, {"_record": record}))
+        for key, value in extra.items():
+            if key in _NOT_EXTRA:
+                continue
+            fields[f"extra_{key}" if key in fields else str(key)] = self._plain(value)
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["exception"] = self._plain(self._exception(record.exc_info[1]))
+        return {**fields, "_record": record, "_from_structlog": False}
+
+    def _plain(self, value: object) -> object:
+        """Make any value one that JSON can write, without secrets."""
+        try:
+            if value is None or isinstance(value, int | float | dict | list | tuple):
+                text = json.dumps(value, allow_nan=False, default=str, skipkeys=True)
+                return _read(self._redact(text))
+            # Twice: a terminal sequence may hold a secret apart, a cut may halve it.
+            text = printable(str.__str__(str(value)), sys.maxsize)
+            return printable(self._redact(text), VALUE_LIMIT)
+        except Exception as error:  # noqa: BLE001 - a foreign object may raise anything
+            return f"<cannot be shown: {describe(error, self._redact)}>"
+
+    def _exception(self, error: BaseException) -> str:
+        """Describe an exception and its causes, without the source lines a traceback shows."""
+        parts: list[str] = []
+        cause: BaseException | None = error
+        while cause is not None and len(parts) < _CAUSES:
+            parts.append(f"{describe(cause, self._redact)}\n{describe_traceback(cause)}".strip())
+            context = None if cause.__suppress_context__ else cause.__context__
+            cause = cause.__cause__ or context
+        return "\ncaused by ".join(parts)
+
+
+def _formatter(format: LogFormat, redact: Callable[[str], str]) -> logging.Formatter:  # noqa: A002
+    from structlog.processors import JSONRenderer, LogfmtRenderer
+    from structlog.stdlib import ExtraAdder, ProcessorFormatter
+
+    renderers: dict[LogFormat, list[Processor]] = {
+        "keyvalue": [_one_line, LogfmtRenderer(bool_as_flag=False)],
+        "json": [JSONRenderer()],
+    }
+    return ProcessorFormatter(
+        foreign_pre_chain=[_Fields(ExtraAdder(), redact)],
+        processors=[ProcessorFormatter.remove_processors_meta, *renderers[format]],
+    )
+
+
+def _read(text: str) -> object:
+    """Read JSON, or take it as a text if a hidden secret left none."""
+    try:
+        return cast("object", json.loads(text))
+    except ValueError:
+        return text
+
+
+def _one_line(logger: object, method: str, fields: EventDict) -> EventDict:
+    """Make each key a word and each value a text; the renderer escapes line ends, but no tabs."""
+    del logger, method
+    line: EventDict = {}
+    for key, value in fields.items():
+        text = json.dumps(value) if isinstance(value, dict | list) else value
+        word = _NO_KEY.sub("_", key) or "_"
+        line[word] = text.replace("\t", "\\t") if isinstance(text, str) else text
+    return line
+
+
+def _unreadable(record: logging.LogRecord, error: str) -> logging.LogRecord:
+    """Return a record that says that another one could not be read."""
+    return logging.makeLogRecord(
+        {
+            "name": record.name,
+            "levelno": logging.ERROR,
+            "levelname": logging.getLevelName(logging.ERROR),
+            "created": record.created,
+            "msg": "a log line could not be rendered",
+            "at": f"{record.pathname}:{record.lineno}",
+            "error": error,
+        }
+    )

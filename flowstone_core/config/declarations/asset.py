@@ -1,0 +1,155 @@
+"""An asset as a pipeline, or a sensor's ``on_trigger``, declares it: checked, all at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+import pydantic
+
+from flowstone_core.config.declarations.problems import (
+    missing_asset,
+    name_problem,
+    own_name,
+    pydantic_problems,
+)
+from flowstone_core.errors import Problem
+from flowstone_core.model.asset import Asset, AssetFunction
+from flowstone_core.model.setting_types import PositiveDuration
+
+
+def declare_asset(
+    function: object, options: Mapping[str, object], known: Mapping[str, Asset], where: str
+) -> tuple[Asset | None, list[Problem]]:
+    """Check everything about an asset at once.
+
+    Args:
+        function: What makes it.
+        options: As for `Pipeline.asset`.
+        known: The assets declared before it.
+        where: ``file:line`` of the declaration.
+
+    Returns:
+        The asset, and everything that is wrong; one of the two is empty.
+    """
+    wrong = _function_problem(function, where)
+    if wrong is not None:
+        return None, [wrong]
+    options = dict(options)
+    if options.get("name") is None:
+        options["name"] = own_name(function)
+    upstreams = options.get("depends_on", ())
+    if isinstance(upstreams, Iterable) and not isinstance(upstreams, str | bytes | Mapping):
+        upstreams = options["depends_on"] = tuple(upstreams)
+    subject = f"asset {options['name']!r:.210}"
+    problems: list[Problem] = []
+    read: _Options | None = None
+    try:
+        read = _Options.model_validate(options)
+    except pydantic.ValidationError as error:
+        problems += pydantic_problems(error, _Options, where, subject)
+    # What can be said of the names is said even if another option is wrong.
+    problems += _name_problems(options["name"], upstreams, known, subject, where)
+    if read is not None and read.follow and not read.depends_on:
+        problems.append(Problem(f"{subject} follows nothing: it has no depends_on", where))
+    if problems or read is None:
+        return None, problems
+    made_by = cast("AssetFunction", function)
+    return Asset(function=made_by, where=where, **read.model_dump()), []
+
+
+def declare_handler(
+    function: object, sensor: str, asset: str | None, known: Mapping[str, Asset], where: str
+) -> tuple[Asset | None, list[Problem]]:
+    """Check the function that a sensor's events are handed to; it is an asset of that name.
+
+    Args:
+        function: What ``on_trigger`` names.
+        sensor: The sensor's name.
+        asset: The asset that the sensor names as well, which is wrong.
+        known: The assets there are.
+        where: ``file:line`` of the reference.
+
+    Returns:
+        The asset, and everything that is wrong; one of the two is empty.
+    """
+    subject = f"sensor {sensor!r:.210} on_trigger"
+    problems = []
+    if asset is not None:
+        message = "asset and on_trigger exclude each other: the function stands for the asset"
+        problems.append(Problem(message, where, subject))
+    if sensor in known:
+        message = f"there is already an asset {sensor!r:.210}, and the function is one of that name"
+        hint = "give the sensor another name, or write asset = ..."
+        problems.append(Problem(message, where, subject, hint))
+    if isinstance(function, str):
+        hint = "in setup.cfg it is module:name; in Python give the function itself"
+        problems.append(Problem(f"{function!r:.80} is a text", where, subject, hint))
+    if name_problem(sensor, "a sensor", where) is not None or problems:
+        return None, problems
+    return declare_asset(function, {"name": sensor}, known, where)
+
+
+class _Options(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    name: str
+    depends_on: tuple[Any, ...] = ()
+    follow: pydantic.StrictBool = False
+    max_attempts: pydantic.StrictInt = pydantic.Field(5, ge=1, le=1_000)
+    backoff: PositiveDuration = timedelta(seconds=5)
+    backoff_limit: PositiveDuration = timedelta(minutes=30)
+    timeout: PositiveDuration | None = None
+    run_in: Literal["thread", "process"] = "thread"
+
+    @pydantic.field_validator("name", mode="before")
+    @classmethod
+    def _name(cls, value: object) -> object:
+        problem = name_problem(value, "an asset", "")
+        if problem is not None:
+            raise ValueError(str(problem))
+        return value
+
+    @pydantic.field_validator("depends_on", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError("it is a list of names: write [...] around the one name")
+        return value
+
+
+def _name_problems(
+    name: object, upstreams: object, known: Mapping[str, Asset], subject: str, where: str
+) -> Iterator[Problem]:
+    first = known.get(name) if isinstance(name, str) else None
+    if first is not None:
+        hint = f"the other is at {first.where}"
+        yield Problem(f"there is already an {subject}", where, hint=hint)
+    if not isinstance(upstreams, tuple):
+        return
+    for number, upstream in enumerate(upstreams):
+        if upstream == name:
+            yield Problem(f"{subject} depends on itself: a cycle", where)
+        elif upstream in upstreams[:number]:
+            yield Problem(f"{subject} names {upstream!r:.80} twice in depends_on", where)
+        elif upstream not in list(known):
+            yield missing_asset(f"{subject} depends on", upstream, known, where)
+
+
+def _function_problem(function: object, where: str) -> Problem | None:
+    if not callable(function) or isinstance(function, type):
+        return Problem(f"an asset is made by a function, not {function!r:.80}", where)
+    subject = f"asset function {own_name(function)!r:.80}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return Problem("it is async; FlowStone runs it in a thread", where, subject, "use def")
+    if inspect.isgeneratorfunction(function):
+        return Problem("it is a generator: calling it would do nothing", where, subject)
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return Problem("it must take one argument, the context", where, subject)
+    except ValueError:  # a function written in C may have no signature
+        pass
+    return None

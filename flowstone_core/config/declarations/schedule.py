@@ -1,0 +1,258 @@
+"""A schedule's declaration: what somebody said of it, checked, wherever it was written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import cast
+
+import pydantic
+
+from flowstone_core.config.declarations.problems import (
+    missing_asset,
+    name_problem,
+    own_name,
+    pydantic_problems,
+)
+from flowstone_core.errors import Problem, ValidationError, did_you_mean
+from flowstone_core.model.duration import format_duration
+from flowstone_core.model.json_document import JsonObject
+from flowstone_core.model.partition import Partition
+from flowstone_core.model.safe_text import describe
+from flowstone_core.scheduling.builtin_triggers import RESERVED
+from flowstone_core.scheduling.schedule import Given, PartitionOf, Schedule, Triggers, build
+from flowstone_core.scheduling.settings import ScheduleSettings
+from flowstone_core.scheduling.trigger import Trigger
+
+_PARTITION = frozenset({"partition", "partition_fn"})
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What somebody says of a schedule, not judged yet.
+
+    Attributes:
+        options: ``asset``, one trigger by its name, ``partition_fn`` and those of
+            `ScheduleSettings`.
+        where: ``file:line`` of the whole.
+        places: ``file:line`` of single options, where they have one of their own.
+    """
+
+    name: str
+    options: Mapping[str, object]
+    where: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def overlaid(self, other: Spoken, triggers: Iterable[str]) -> Spoken:
+        """Lay over it what somebody else says of the same schedule."""
+        options = dict(self.options)
+        for kinds in ({*triggers, "trigger"}, _PARTITION):
+            if kinds & other.options.keys():
+                options = {key: value for key, value in options.items() if key not in kinds}
+        where, places = other.where or self.where, {**self.places, **other.places}
+        return Spoken(self.name, {**options, **other.options}, where, places)
+
+
+@dataclass(frozen=True)
+class ScheduleDeclaration:
+    """A schedule as a file or a pipeline declares it, checked.
+
+    Attributes:
+        given: What was said of it, as the store keeps it.
+        schedule: The schedule as that alone makes it.
+        where: ``file:line``.
+        partition_of: Its ``partition_fn``, made to take the instant; None if it has none.
+        own_trigger: A trigger that no plugin provides, given as an object.
+    """
+
+    name: str
+    given: Given
+    schedule: Schedule
+    where: str = ""
+    partition_of: PartitionOf | None = None
+    own_trigger: Trigger | None = None
+
+
+def declare_schedule(
+    spoken: Spoken, triggers: Triggers, assets: Iterable[str], subject: str = ""
+) -> tuple[ScheduleDeclaration | None, list[Problem]]:
+    """Check everything about a schedule at once.
+
+    Args:
+        triggers: The trigger classes there are.
+        assets: The names of the assets there are.
+        subject: What messages call it.
+
+    Returns:
+        The declaration, and everything that is wrong; one of the two is empty.
+    """
+    return _Declaring(spoken, triggers, list(assets), subject).declare()
+
+
+class _Declaring:
+    """One declaration on its way: goes on after a problem with what is sound."""
+
+    def __init__(self, spoken: Spoken, triggers: Triggers, assets: list[str], subject: str) -> None:
+        self.spoken = spoken
+        self.options = dict(spoken.options)
+        self.triggers = triggers
+        self.assets = assets
+        self.subject = subject or f"schedule {spoken.name!r:.210}"
+        self.problems: list[Problem] = []
+
+    def declare(self) -> tuple[ScheduleDeclaration | None, list[Problem]]:
+        """Check it all."""
+        spoken = self.spoken
+        wrong = name_problem(spoken.name, "a schedule", spoken.where)
+        if wrong is not None:
+            self.problems.append(wrong)
+        asset = self._asset()
+        partition_of = self._partition_of()
+        kind, text, own = self._kind()
+        settings = self._settings()
+        zone = settings.timezone if settings is not None else "UTC"
+        if kind is not None and own is None:
+            self._try_trigger(kind, text, zone)
+        if self.problems or settings is None or kind is None:
+            return None, self.problems
+        given: JsonObject = {"asset": asset, "trigger": kind, "text": text}
+        given |= cast("JsonObject", settings.model_dump(mode="json", exclude_unset=True))
+        if partition_of is not None:
+            given["partition_fn"] = _reference(spoken.options["partition_fn"])
+        if own is not None:
+            given["timezone"] = own.timezone
+        schedule = build(spoken.name, given, self.triggers, partition_of, own)
+        start, end = (schedule.moment(each) for each in (settings.start, settings.end))
+        if start is not None and end is not None and start > end:
+            self._problem("end", f"it ends at {end} before it starts at {start}")
+            return None, self.problems
+        declaration = ScheduleDeclaration(
+            spoken.name, given, schedule, spoken.where, partition_of, own
+        )
+        return declaration, []
+
+    def _problem(self, key: str, message: str, hint: str = "") -> None:
+        where = self.spoken.places.get(key, self.spoken.where)
+        self.problems.append(Problem(message, where, f"{self.subject} {key}".strip(), hint))
+
+    def _asset(self) -> str:
+        asset = self.options.pop("asset", self.spoken.name)
+        if asset not in self.assets:
+            where = self.spoken.places.get("asset", self.spoken.where)
+            problem = missing_asset(f"{self.subject} is for", asset, self.assets, where)
+            self.problems.append(problem)
+        return str(asset)
+
+    def _kind(self) -> tuple[str | None, str, Trigger | None]:
+        """Find out which trigger is meant, and what it is made of."""
+        kinds = [key for key in self.options if key in self.triggers]
+        given = {key: self.options.pop(key) for key in kinds}
+        own = self.options.pop("trigger", None)
+        known = " or ".join(sorted(self.triggers))
+        if len(kinds) + (own is not None) != 1:
+            what = f"{' and '.join(kinds)} both say" if kinds else "nothing says"
+            self._problem("", f"{what} when it fires; give exactly one of {known}")
+            return None, "", None
+        if own is not None:
+            return self._own_trigger(own)
+        kind, value = kinds[0], given[kinds[0]]
+        if isinstance(value, timedelta):
+            value = format_duration(value)
+        if not isinstance(value, str):
+            what = type(value).__qualname__
+            self._problem(kind, f"it is written as a text, not as a value of type {what}")
+            return None, "", None
+        return kind, value, None
+
+    def _own_trigger(self, own: object) -> tuple[str | None, str, Trigger | None]:
+        if not isinstance(own, Trigger):
+            self._problem("trigger", f"{own!r:.80} is no Trigger", "make an object of its class")
+            return None, "", None
+        if "timezone" in self.options:
+            self._problem("timezone", "the trigger has its own time zone; leave this one out")
+        for kind, trigger_class in self.triggers.items():
+            if type(own) is trigger_class:
+                self.options["timezone"] = own.timezone
+                return kind, own.text, None
+        return type(own).__qualname__, own.text, own
+
+    def _try_trigger(self, kind: str, text: str, zone: str) -> None:
+        try:
+            self.triggers[kind](text, zone)
+        except ValidationError as error:
+            for problem in error.problems:
+                message = ": ".join(each for each in (problem.subject, problem.message) if each)
+                self._problem(kind, message, problem.hint)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin's trigger may raise anything
+            self._problem(kind, f"its trigger raised {describe(error)}")
+
+    def _partition_of(self) -> PartitionOf | None:
+        function = self.options.pop("partition_fn", None)
+        if function is None:
+            return None
+        if "partition" in self.options:
+            self._problem("partition_fn", "give a template as 'partition', or a function: not both")
+        if not callable(function):
+            self._problem("partition_fn", f"{function!r:.80} is no function")
+            return None
+        taker, wrong = _taking_instant(function)
+        if wrong:
+            self._problem("partition_fn", wrong)
+        return taker
+
+    def _settings(self) -> ScheduleSettings | None:
+        try:
+            return ScheduleSettings.model_validate(self.options)
+        except pydantic.ValidationError as error:
+            spoken = self.spoken
+            also = {*self.triggers, "asset", "partition_fn"}
+            self.problems += pydantic_problems(
+                error, ScheduleSettings, spoken.where, self.subject, spoken.places, also
+            )
+        return None
+
+
+def unknown_kind(options: Mapping[str, object]) -> str | None:
+    """Return the one option that may be a trigger of a plugin that is not looked for yet."""
+    unknown = [key for key in options if key not in RESERVED]
+    return unknown[0] if len(unknown) == 1 and not did_you_mean(unknown[0], RESERVED) else None
+
+
+def _taking_instant(function: Callable[..., object]) -> tuple[PartitionOf | None, str]:
+    """Make a function take the instant, and say what is wrong with it if it cannot."""
+    if any(check(function) for check in _DEFERRED):
+        return None, "it is async or a generator: calling it would name no partition"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function written in C may have none
+        return cast("PartitionOf", function), ""
+    if _binds(signature, None):
+        return cast("PartitionOf", function), ""
+    if not _binds(signature):
+        return None, "it must take the instant (an aware datetime), or nothing"
+    plain = cast("Callable[[], Partition]", function)
+    return (lambda _: plain()), ""
+
+
+def _binds(signature: inspect.Signature, *arguments: object) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+_DEFERRED: tuple[Callable[[object], bool], ...] = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
+
+
+def _reference(function: object) -> str:
+    name = getattr(function, "__qualname__", own_name(function)) or type(function).__qualname__
+    return f"{getattr(function, '__module__', None)}:{name}"

@@ -1,0 +1,132 @@
+"""A sensor's declaration: its class and its checked settings, wherever they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote, urlsplit
+
+import pydantic
+
+from flowstone_core.config.declarations.problems import (
+    M,
+    _is_secret,
+    missing_asset,
+    name_problem,
+    pydantic_problems,
+)
+from flowstone_core.errors import Problem
+from flowstone_core.model.redaction import Redactor, looks_secret
+from flowstone_core.model.safe_text import describe
+from flowstone_core.model.sensor import SensorDeclaration, is_sensor_class
+from flowstone_core.model.sensor_settings import SensorSettings
+
+_RESERVED = frozenset({*SensorSettings.model_fields, "type", "asset", "on_trigger"})
+
+
+def declare_sensor(
+    name: str,
+    sensor_class: object,
+    options: Mapping[str, object],
+    *,
+    assets: Iterable[str],
+    asset: str | None = None,
+    where: str = "",
+    places: Mapping[str, str] | None = None,
+) -> tuple[SensorDeclaration | None, list[Problem]]:
+    """Check everything about a sensor at once.
+
+    Args:
+        options: The settings every sensor has and those of the class's ``Config``, together.
+        assets: The names of the assets there are.
+        where: ``file:line`` of the declaration.
+        places: ``file:line`` of single options, where they have one of their own.
+
+    Returns:
+        The declaration, and everything that is wrong; one of the two is empty.
+    """
+    subject = f"sensor {name!r:.210}"
+    own = {key: value for key, value in options.items() if key in SensorSettings.model_fields}
+    rest = {key: value for key, value in options.items() if key not in own}
+    problems: list[Problem] = []
+    wrong_name = name_problem(name, "a sensor", where)
+    if wrong_name is not None:
+        problems.append(wrong_name)
+    known = list(assets)
+    if asset is not None and asset not in known:
+        problems.append(missing_asset(f"{subject} is for", asset, known, where))
+    settings = _check(SensorSettings, own, where, subject, places, problems)
+    if not is_sensor_class(sensor_class):
+        what = f"{sensor_class!r:.120} is no sensor class"
+        hint = "a sensor class derives from Sensor, has init and poll, and a Config"
+        return None, [*problems, Problem(what, where, subject, hint)]
+    for key in sorted(_RESERVED & sensor_class.Config.model_fields.keys()):
+        what = f"its Config has a field {key!r}, but every sensor has a setting of that name"
+        problems.append(Problem(what, where, subject, "give the field another name"))
+    config = _check(sensor_class.Config, rest, where, subject, places, problems)
+    if problems or settings is None or config is None:
+        return None, problems
+    secrets = tuple(_secrets(config))
+    kind = sensor_class.__name__
+    return SensorDeclaration(name, sensor_class, config, settings, asset, where, secrets, kind), []
+
+
+def _check(
+    model: type[M],
+    values: Mapping[str, object],
+    where: str,
+    subject: str,
+    places: Mapping[str, str] | None,
+    problems: list[Problem],
+) -> M | None:
+    # Looked for only when something is wrong: there may be thousands of sensors.
+    secrets = (
+        secret
+        for key, value in values.items()
+        for secret in _secrets(value, secret=_is_secret(model, key))
+    )
+    try:
+        return model.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        also = () if model is SensorSettings else SensorSettings.model_fields
+        redact = Redactor(secrets)
+        problems += pydantic_problems(error, model, where, subject, places, also, redact)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a Config is foreign code
+        text = f"its Config raised {describe(error, Redactor(secrets))}"
+        problems.append(Problem(text, where, subject, "a validator should raise ValueError"))
+    return None
+
+
+def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
+    """Find the secrets in a setting's value, and in whatever it holds.
+
+    Args:
+        secret: Whether the name of the setting says that it is one.
+    """
+    if isinstance(value, pydantic.BaseModel):
+        value = {key: getattr(value, key) for key in type(value).model_fields}
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, secret=secret or looks_secret(str(key)))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _secrets(item, secret=secret)
+    elif isinstance(value, pydantic.SecretStr | pydantic.SecretBytes | pydantic.Secret):
+        yield from _secrets(value.get_secret_value(), secret=True)
+    elif isinstance(value, bytes):
+        yield from _secrets(value.decode(errors="replace"), secret=secret)
+    elif value is not None:
+        if secret:
+            yield str(value)
+        # That of a URL may stand alone in an error, whether or not the whole URL is a secret.
+        yield from _url_password(value)
+
+
+def _url_password(value: object) -> Iterable[str]:
+    try:
+        password = urlsplit(str(value)).password
+    except Exception:  # noqa: BLE001 - not a URL, or a foreign value that cannot say what it is
+        return
+    if password:
+        yield from {password, unquote(password)}

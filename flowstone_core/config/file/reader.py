@@ -1,0 +1,296 @@
+"""``setup.cfg`` and ``flowstone.cfg``: FlowStone's sections, with the line of every setting.
+
+Nothing is judged here that needs to know a sensor's settings. What is wrong so far is kept beside
+what could be read, so that `flowstone_core.config.validation` says everything at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from flowstone_core.config.file import ini
+from flowstone_core.config.file.interpolation import Expansion, expand
+from flowstone_core.config.file.section import (
+    Section,
+    Setting,
+    Swallowed,
+    is_known,
+    is_near,
+    nearest,
+    split_name,
+    title,
+    without_value,
+)
+from flowstone_core.config.file.text_file import read_text, shown_path
+from flowstone_core.config.run_settings import RunSettings
+from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.model.redaction import MASK, Redactor, looks_secret
+from flowstone_core.model.sensor_settings import SensorSettings
+from flowstone_core.scheduling.settings import ScheduleSettings
+
+SHARED_FILE = "setup.cfg"
+"""The file that other tools, setuptools among them, read as well."""
+OWN_FILE = "flowstone.cfg"
+LINE_LIMIT = 10_000
+"""The most characters a line of FlowStone's sections may have."""
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LOOKS_SET = re.compile(r"([a-z][a-z0-9_]{0,63})\s*=")
+_INDENTED_HEADER = re.compile(r"\s+\[\s*([A-Za-z][^\[\]]*)\]\s*")
+# The time configparser takes for a line grows with the square of a run of blanks in it.
+_BLANKS = re.compile(r"\s{200}")
+_TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
+_QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
+# What follows "//user:" up to the end of the line, unless it is a port.
+_AFTER_USER = re.compile(r"//[^\s:/@\[]*:(?!\d*(?:[/?#,\s]|$))(.+)")
+_PARAMETER = re.compile(r"(?:^|[?&;\s])([\w.-]+)=([^\s&;]+)", re.MULTILINE)
+_LINE = re.compile(r"^([\w.-]+)[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file says.
+
+    Attributes:
+        file: The file; None if there is none.
+        run: The ``[flowstone]`` section, if there is one.
+        sensors: Each sensor's name and its section.
+        schedules: Each schedule's name and its section.
+        problems: What is wrong; `flowstone_core.config.validation.validate` raises it.
+        warnings: What works, but hardly as it was meant.
+    """
+
+    file: Path | None = None
+    run: Section | None = None
+    sensors: tuple[tuple[str, Section], ...] = ()
+    schedules: tuple[tuple[str, Section], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether the file says nothing about FlowStone, neither right nor wrong."""
+        return self.run is None and not (self.sensors or self.schedules or self.problems)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: The file; None for ``setup.cfg`` in the current folder or, if that is missing or has
+            no section for FlowStone, ``flowstone.cfg``.
+        environ: What ``${NAME}`` is taken from.
+
+    Returns:
+        What it says, with everything that is wrong in it. No file at all, or none with a section
+        for FlowStone, is nothing wrong.
+
+    Raises:
+        ValidationError: If the file named is missing, or one cannot be read as text.
+    """
+    if path is not None:
+        config = _load(path, environ)
+        if config is None:
+            hint = f"without a name, {SHARED_FILE} and {OWN_FILE} are looked for"
+            raise ValidationError(Problem("there is no such file", shown_path(path), hint=hint))
+        return config
+    found = [config for name in (SHARED_FILE, OWN_FILE) if (config := _load(Path(name), environ))]
+    speaking = [config for config in found if not config.empty]
+    if len(speaking) < 2:
+        return (speaking or found or [Config()])[0]
+    ignored = Problem(
+        f"this file is not read, because {SHARED_FILE} has sections for FlowStone",
+        OWN_FILE,
+        hint="keep them in one of the two, or name the file to read with --config",
+    )
+    return replace(speaking[0], warnings=(*speaking[0].warnings, ignored))
+
+
+def hidden_in_urls(text: str) -> Iterator[str]:
+    """Yield the passwords of the URLs and connection strings in a text, of broken ones too."""
+    for match in _AFTER_USER.finditer(text):
+        # A password may itself hold an '@', and so may what follows the host; or it is forgotten.
+        for found in {match[1].partition("@")[0], match[1].rpartition("@")[0] or match[1]}:
+            yield found
+            yield unquote(found)
+    for name, value in _PARAMETER.findall(text):
+        if looks_secret(name):
+            yield value
+            yield unquote(value)
+
+
+def _load(path: Path, environ: Mapping[str, str]) -> Config | None:
+    text = read_text(path)
+    return None if text is None else _Reading(path, environ).config(text)
+
+
+class _Reading:
+    """One reading of one file: collects sections, problems and warnings."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.file = shown_path(path)
+        self.environ = environ
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.sections: dict[tuple[str, ...], Section] = {}
+
+    def config(self, text: str) -> Config:
+        """Read the whole text."""
+        first, *blocks = ini.cut(text)
+        for line, _ in first.numbered():
+            message, hint = "this line stands before any section", "a section begins with [NAME]"
+            self._problem(line, "", message, hint)
+            break
+        for block in blocks:
+            self._block(block)
+        run = self.sections.pop(("flowstone",), None)
+        return Config(
+            self.path,
+            run,
+            self._named("sensor"),
+            self._named("schedule"),
+            tuple(self.problems),
+            tuple(self.warnings),
+        )
+
+    def _named(self, kind: str) -> tuple[tuple[str, Section], ...]:
+        return tuple(
+            (name[-1], section) for name, section in self.sections.items() if name[1] == kind
+        )
+
+    def _problem(self, line: int, subject: str, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(message, f"{self.file}:{line}", subject, hint))
+
+    def _warning(self, line: int, subject: str, message: str, hint: str) -> None:
+        self.warnings.append(Problem(message, f"{self.file}:{line}", subject, hint))
+
+    def _block(self, block: ini.Block) -> None:
+        block = replace(block, header=without_value(block.header))
+        name, subject = split_name(block.header), title(block.header)
+        if is_known(name):
+            self._own_section(block, name, subject)
+            return
+        list(self._indented_headers(block, subject))
+        if is_near(block.header):
+            message = "there is no such section"
+            self._problem(block.line, subject, message, nearest(block.header))
+        elif block.header == "DEFAULT":
+            self._default_section(block)
+
+    def _own_section(self, block: ini.Block, name: tuple[str, ...], subject: str) -> None:
+        if not block.closed:
+            self._problem(block.line, subject, "the closing ']' is missing")
+        elif block.rest:
+            message = "what follows the ']' is ignored"
+            self._problem(block.line, subject, message, "settings begin on the line below")
+        block = block.without([*self._indented_headers(block, subject)])
+        block = block.without([*self._unreadable(block, subject)])
+        settings = self._settings(block, subject)
+        if name in self.sections:
+            hint = f"the other is on line {self.sections[name].line}"
+            self._problem(block.line, subject, "this section is there twice", hint)
+        else:
+            self.sections[name] = Section(block.header, block.line, settings, self.file)
+
+    def _default_section(self, block: ini.Block) -> None:
+        models = (RunSettings, SensorSettings, ScheduleSettings)
+        known = {key for model in models for key in model.model_fields} | {"type", "asset", "cron"}
+        ours = known & {line.partition("=")[0].strip() for _, line in block.numbered()}
+        if ours:
+            message = f"{', '.join(sorted(ours))} here changes nothing in FlowStone"
+            hint = "[DEFAULT] is not applied: write it in each section"
+            self._warning(block.line, "[DEFAULT]", message, hint)
+
+    def _indented_headers(self, block: ini.Block, subject: str) -> Iterator[int]:
+        ours = is_known(split_name(block.header))
+        for line, text in block.numbered():
+            match = _INDENTED_HEADER.fullmatch(text) if text[0].isspace() else None
+            if match is None:
+                continue
+            # In a value, [id] may be SQL; with a colon or a dot it is hardly anything but a header.
+            if is_near(match[1]) or (ours and re.search(r"\w[:.]\w", match[1])):
+                message = f"indented, this line is part of {subject} and begins no section"
+                inner = title(without_value(match[1].strip()))
+                self._problem(line, inner, message, "remove the blanks before it")
+                yield line
+
+    def _unreadable(self, block: ini.Block, subject: str) -> Iterator[int]:
+        for line, text in block.numbered():
+            if len(text) > LINE_LIMIT:
+                self._problem(line, subject, f"this line is longer than {LINE_LIMIT} characters")
+                yield line
+            elif _BLANKS.search(text.strip()):
+                self._problem(line, subject, "there are 200 blanks in a row in this line")
+                yield line
+
+    def _settings(self, block: ini.Block, subject: str) -> Mapping[str, Setting]:
+        options, wrong = ini.read(block)
+        for line in wrong:
+            message = "this line is neither 'key = value' nor indented (it is not shown: it may "
+            message += "hold a secret)"
+            self._problem(line, subject, message, "only indented lines continue a value")
+        settings: dict[str, Setting] = {}
+        for option in options:
+            if not _KEY.fullmatch(option.key):
+                message = "this is no name of a setting (it is not shown: it may be a secret)"
+                hint = "names are written in small letters, digits and '_', and followed by '='"
+                self._problem(option.line, subject, message, hint)
+            elif option.key in settings:
+                hint = f"the other is on line {settings[option.key].line}"
+                message = "this setting is there twice"
+                self._problem(option.line, f"{subject} {option.key}", message, hint)
+            else:
+                settings[option.key] = self._setting(option, f"{subject} {option.key}")
+        return settings
+
+    def _setting(self, option: ini.Option, subject: str) -> Setting:
+        expansion = expand(option.value, self.environ)
+        for name in expansion.unset:
+            message = f"the environment variable {name} is not set"
+            self._problem(option.line, subject, message, f"set it, or write ${{{name}:-default}}")
+        if expansion.malformed:
+            message = "there is a '${' that begins no variable"
+            hint = "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is"
+            self._problem(option.line, subject, message, hint)
+        self._warn_of_text(option, expansion, subject)
+        secrets = tuple(filter(None, _secrets(option.key, expansion)))
+        shown = MASK if looks_secret(option.key) else Redactor(secrets)(expansion.shown)
+        swallowed = tuple(_swallowed(option))
+        return Setting(expansion.value, option.line, shown, secrets, swallowed)
+
+    def _warn_of_text(self, option: ini.Option, expansion: Expansion, subject: str) -> None:
+        if expansion.lone_percent and self.path.name == SHARED_FILE:
+            message = "a lone '%' breaks setuptools, which reads this file too"
+            self._warning(option.line, subject, message, "write '%%', which means '%'")
+        own_line = "" if option.begins_below else option.value.partition("\n")[0]
+        if _TRAILING_COMMENT.search(own_line):
+            message = "the '#' or ';' and what follows it is part of the value, no comment"
+            self._warning(option.line, subject, message, "write comments on a line of their own")
+        if _QUOTED.fullmatch(option.value):
+            self._warning(option.line, subject, "the quotes are part of the value", "remove them")
+
+
+def _secrets(key: str, expansion: Expansion) -> Iterable[str]:
+    if looks_secret(key):
+        yield expansion.value
+    yield from hidden_in_urls(expansion.value)
+    for name, value in _LINE.findall(expansion.value):
+        # Indented by mistake, a setting is a line of the one above it.
+        if looks_secret(name):
+            yield value
+    for name, value in expansion.taken.items():
+        # A short one of a harmless name, such as ENV=prod, would be masked inside other words.
+        if len(value) >= 8 or looks_secret(name.lower()):
+            yield value
+
+
+def _swallowed(option: ini.Option) -> Iterable[Swallowed]:
+    for index, (line, text) in enumerate(option.below):
+        match = _LOOKS_SET.match(text)
+        if match is not None:
+            yield Swallowed(match[1], line, likely=index == 0 or not option.begins_below)

@@ -1,0 +1,139 @@
+"""FlowStone's sections of a configuration file: their names, and their settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from flowstone_core.model.safe_text import printable
+
+KINDS = ("sensor", "schedule")
+"""What a section with a name may be for."""
+
+ALLOWED = (
+    "FlowStone's sections are [flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
+)
+
+_SEPARATOR = re.compile(r"[:.\s]+")
+
+
+@dataclass(frozen=True)
+class Swallowed:
+    """An indented line that would be a setting of its own if it were not indented.
+
+    Attributes:
+        key: The setting that it seems to be.
+        line: Its number.
+        likely: Whether it is no ordinary line of a multi-line value: the value begins on its
+            key's own line, or with this one.
+    """
+
+    key: str
+    line: int
+    likely: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the user wrote it.
+
+    Attributes:
+        value: The text, expanded.
+        line: The number of its line.
+        shown: The text as it may be shown, with ``***`` for secrets and for what the environment
+            gave.
+        secrets: What must be kept out of every text: the value of a key that looks secret,
+            passwords in URLs, and what the environment gave.
+        swallowed: Lines of the value that look like settings of their own.
+    """
+
+    value: str = field(repr=False)
+    line: int
+    shown: str = field(default="***", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    swallowed: tuple[Swallowed, ...] = ()
+
+    @property
+    def secret(self) -> bool:
+        """Whether any part of the value is a secret."""
+        return bool(self.secrets)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section and its settings.
+
+    Attributes:
+        name: What stands between the brackets.
+        line: The number of the header's line.
+        settings: The settings by key, in the order of the file.
+        file: The file, as it is shown.
+    """
+
+    name: str
+    line: int
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    file: str = "flowstone.cfg"
+
+    @property
+    def title(self) -> str:
+        """The name as it is shown, in brackets."""
+        return title(self.name)
+
+    def where(self, key: str | None = None) -> str:
+        """Return ``file:line`` of a setting, or of the header if there is no such setting."""
+        setting = self.settings.get(key) if key is not None else None
+        return f"{self.file}:{self.line if setting is None else setting.line}"
+
+
+def title(header: str) -> str:
+    """Return a section's header in brackets as it may be shown, whatever characters it has."""
+    return f"[{printable(header, limit=120)}]"
+
+
+def without_value(header: str) -> str:
+    """Cut a header at an ``=``: where a line end is missing, the value of a setting follows."""
+    name, equals, _ = header.partition("=")
+    return f"{name}..." if equals else name
+
+
+def split_name(header: str) -> tuple[str, ...]:
+    """Split a header at its first two colons, without the blanks around them."""
+    return tuple(part.strip() for part in header.split(":", maxsplit=2))
+
+
+def is_known(name: tuple[str, ...]) -> bool:
+    """Say whether a split name is one of FlowStone's."""
+    return name == ("flowstone",) or (
+        len(name) == 3 and name[0] == "flowstone" and name[1] in KINDS
+    )
+
+
+def is_near(header: str) -> bool:
+    """Say whether somebody who wrote this header may have meant FlowStone."""
+    return _resembles(_words(header)[0], "flowstone")
+
+
+def nearest(header: str) -> str:
+    """Say what is allowed instead of a header that is near, and what was probably meant."""
+    _, *rest = _words(header)
+    if not rest:
+        return f"did you mean [flowstone]? {ALLOWED}"
+    for kind in KINDS:
+        if _resembles(rest[0].lower(), kind):
+            name = ":".join(rest[1:]) or "NAME"
+            return f"did you mean {title(f'flowstone:{kind}:{name}')}? {ALLOWED}"
+    return ALLOWED
+
+
+def _words(header: str) -> list[str]:
+    words = [word for word in _SEPARATOR.split(header) if word] or [""]
+    return words[1:] if words[0].lower() == "tool" and len(words) > 1 else words
+
+
+def _resembles(word: str, meant: str) -> bool:
+    word = word.lower()
+    likeness = SequenceMatcher(None, word[: 2 * len(meant)], meant).ratio()
+    return word.startswith(meant) or likeness >= 0.8

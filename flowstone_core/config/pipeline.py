@@ -1,0 +1,205 @@
+"""A pipeline: assets, sensors and schedules declared in Python.
+
+Whatever is wrong is said where it is declared, with the line that declared it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+from flowstone_core.config.declarations.asset import declare_asset, declare_handler
+from flowstone_core.config.declarations.problems import name_problem
+from flowstone_core.config.declarations.schedule import Spoken, declare_schedule, unknown_kind
+from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.model.asset import Asset, AssetFunction, AssetGraph
+from flowstone_core.model.sensor import AnySensor, SensorDeclaration
+from flowstone_core.scheduling.builtin_triggers import BUILT_IN
+
+F = TypeVar("F", bound=AssetFunction)
+
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+
+
+class Pipeline:
+    """A named set of assets, sensors and schedules.
+
+    Args:
+        name: For people; letters, digits, ``_``, ``.`` and ``-``.
+
+    Raises:
+        ValidationError: If the name is none.
+
+    Example:
+        >>> from flowstone_core import Pipeline
+        >>> pipeline = Pipeline("shop")
+        >>> @pipeline.asset
+        ... def raw_orders(context):
+        ...     return {"rows": 3}
+        >>> @pipeline.asset(depends_on=["raw_orders"], follow=True)
+        ... def daily_report(context):
+        ...     return {"rows": context.upstream["raw_orders"]["rows"]}
+        >>> list(pipeline.assets)
+        ['raw_orders', 'daily_report']
+    """
+
+    def __init__(self, name: str) -> None:
+        problem = name_problem(name, "a pipeline", _caller())
+        if problem is not None:
+            raise ValidationError(problem)
+        self.name = name
+        self._assets: dict[str, Asset] = {}
+        self._sensors: dict[str, SensorDeclaration] = {}
+        self._schedules: dict[str, Spoken] = {}
+
+    @property
+    def assets(self) -> AssetGraph:
+        """The assets by name, each after those it depends on."""
+        return AssetGraph(self._assets.values())
+
+    @property
+    def sensors(self) -> Mapping[str, SensorDeclaration]:
+        """The sensors by name."""
+        return dict(self._sensors)
+
+    @property
+    def schedules(self) -> Mapping[str, Spoken]:
+        """What was said of schedules, by name."""
+        return dict(self._schedules)
+
+    @overload
+    def asset(self, function: F) -> F: ...
+    @overload
+    def asset(
+        self,
+        *,
+        name: str | None = None,
+        depends_on: Iterable[str] = (),
+        follow: bool = False,
+        max_attempts: int = 5,
+        backoff: timedelta | str = "5s",
+        backoff_limit: timedelta | str = "30m",
+        timeout: timedelta | str | None = None,
+        run_in: Literal["thread", "process"] = "thread",
+    ) -> Callable[[F], F]: ...
+
+    def asset(self, function: F | None = None, **options: Any) -> F | Callable[[F], F]:
+        """Declare an asset: decorate the function that makes one partition of it.
+
+        Args:
+            function: Takes a `Context`; returns a small JSON mapping, or None.
+            **options: ``name`` (the function's own by default), ``depends_on`` (names of assets
+                declared before this one), ``follow``, ``max_attempts``, ``backoff``,
+                ``backoff_limit``, ``timeout`` and ``run_in`` as in `Asset`; durations may be
+                texts such as ``5s``.
+
+        Returns:
+            The function, unchanged.
+
+        Raises:
+            ValidationError: If the name is wrong or taken, an option is unknown or of the wrong
+                type, or ``depends_on`` names an asset that is not declared yet (which also rules
+                out cycles).
+        """
+        where = _caller()
+
+        def declare(function: F) -> F:
+            self._add_asset(function, options, where)
+            return function
+
+        return declare if function is None else declare(function)
+
+    def sensor(
+        self,
+        name: str,
+        sensor_class: type[AnySensor],
+        *,
+        asset: str | None = None,
+        on_trigger: AssetFunction | None = None,
+        **options: Any,
+    ) -> None:
+        """Declare a sensor.
+
+        Args:
+            name: Unique among all sensors; it is also the key of the sensor's stored state.
+            sensor_class: A `Sensor` class, from a plugin or your own.
+            asset: The asset its events are for; may be left out if each event names its own.
+            on_trigger: A function to call for its events instead, as an asset function is:
+                durably, with a `Context`, and again if it fails. It is an asset of the sensor's
+                name.
+            **options: The settings every sensor has (``every``, ``deadline``, ...) and those of
+                the class's ``Config``.
+
+        Raises:
+            ValidationError: If anything is wrong with it; lists everything that is.
+        """
+        where = _caller()
+        assets = dict(self._assets)
+        handler, problems = None, list[Problem]()
+        if on_trigger is not None:
+            handler, problems = declare_handler(on_trigger, name, asset, assets, where)
+        if handler is not None:
+            assets[handler.name] = handler
+            asset = handler.name
+        declaration, wrong = declare_sensor(
+            name, sensor_class, options, where=where, asset=asset, assets=assets
+        )
+        problems += wrong
+        first = self._sensors.get(name) if isinstance(name, str) else None
+        if first is not None:
+            what = f"there is already a sensor {name!r}"
+            problems.append(Problem(what, where, hint=f"the other is at {first.where}"))
+        if problems or declaration is None:
+            raise ValidationError(problems)
+        self._sensors[name] = declaration
+        self._assets = assets
+
+    def schedule(self, asset: str, *, name: str | None = None, **options: Any) -> None:
+        """Declare a schedule.
+
+        Args:
+            asset: The asset whose partitions it asks for.
+            name: Unique among all schedules; the asset's name by default.
+            **options: When it fires: exactly one of ``cron``, ``every``, the name of a trigger
+                that a plugin provides, or ``trigger`` with a `Trigger` object. How its partition
+                is named: ``partition`` (a template), or ``partition_fn``, a function of the
+                instant (aware, in the schedule's time zone) or of nothing. And ``timezone``,
+                ``catchup``, ``catchup_window``, ``overlap``, ``jitter``, ``start``, ``end``,
+                ``pause_on_failure``, ``enabled``, ``metadata``.
+
+        Raises:
+            ValidationError: If anything is wrong with it; lists everything that is.
+        """
+        where = _caller()
+        spoken = Spoken(asset if name is None else name, {"asset": asset, **options}, where)
+        problems: list[Problem] = []
+        if {"trigger", *BUILT_IN} & options.keys() or unknown_kind(options) is None:
+            problems = declare_schedule(spoken, BUILT_IN, self._assets)[1]
+        first = self._schedules.get(spoken.name) if isinstance(spoken.name, str) else None
+        if first is not None:
+            what = f"there is already a schedule {spoken.name!r}"
+            hint = f"the other is at {first.where}; give this one a name of its own: name=..."
+            problems.append(Problem(what, where, hint=hint))
+        if problems:
+            raise ValidationError(problems)
+        self._schedules[spoken.name] = spoken
+
+    def _add_asset(self, function: object, options: Mapping[str, object], where: str) -> str:
+        asset, problems = declare_asset(function, options, self._assets, where)
+        if asset is None:
+            raise ValidationError(problems)
+        self._assets[asset.name] = asset
+        return asset.name
+
+
+def _caller() -> str:
+    """Return ``file:line`` of the innermost frame outside this package: the user's own line."""
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file of the stack
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,195 @@
+"""Settings for people: what a model takes, and what somebody gave, without secrets."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from flowstone_core.model.duration import format_duration
+from flowstone_core.model.redaction import MASK, looks_secret
+from flowstone_core.model.safe_text import describe
+from flowstone_core.model.sensor import SensorDeclaration
+from flowstone_core.scheduling.settings import ScheduleSettings
+
+_WORDS: dict[object, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    date: "date",
+    datetime: "datetime",
+    timedelta: "duration",
+    Path: "path",
+    pydantic.SecretStr: "secret",
+    pydantic.SecretBytes: "secret",
+    type(None): "nothing",
+}
+_LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable, AbstractSet)
+_SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def describe_settings(model: type[pydantic.BaseModel]) -> list[dict[str, object]]:
+    """Describe what a model takes.
+
+    Returns:
+        For each setting its name, its type in words, whether it is required, its default as
+        configuration would write it (None if there is none), and its description.
+    """
+    return [
+        {
+            "name": name,
+            "type": _type(field.annotation, field.metadata),
+            "required": field.is_required(),
+            "default": _default(name, field),
+            "description": field.description or "",
+        }
+        for name, field in model.model_fields.items()
+    ]
+
+
+def settings_table(model: type[pydantic.BaseModel]) -> str:
+    """Write what a model takes as a table in Markdown, for a README.
+
+    It is what ``flowstone plugins show TYPE --markdown`` prints. A test that compares the README
+    with it keeps the README true.
+
+    Args:
+        model: A sensor's ``Config``.
+
+    Returns:
+        The lines of the table, the last one without a line break.
+
+    Example:
+        >>> from flowstone_core import SensorConfig
+        >>> class Config(SensorConfig):
+        ...     folder: str = pydantic.Field(description="the folder that is watched")
+        >>> print(settings_table(Config))
+        | setting | takes | default | meaning |
+        | --- | --- | --- | --- |
+        | `folder` | text | required | the folder that is watched |
+    """
+    lines = ["| setting | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for row in describe_settings(model):
+        default = "required" if row["required"] else f"`{row['default']}`" if row["default"] else ""
+        cells = (f"`{row['name']}`", row["type"], default, row["description"])
+        lines.append(f"| {' | '.join(_cell(str(cell)) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def given_settings(
+    declaration: SensorDeclaration, redact: Callable[[str], str], *, defaults: bool = False
+) -> dict[str, str]:
+    """Return the settings of a sensor as texts, without secrets.
+
+    Args:
+        declaration: The sensor.
+        redact: Hides secrets.
+        defaults: Whether those that have their default are there too.
+    """
+    found = {}
+    for model in (declaration.config, declaration.settings):
+        for key in type(model).model_fields:
+            value: object = getattr(model, key)
+            if (value is not None and key in model.model_fields_set) or defaults:
+                found[key] = redact(_value(key, value))
+    return found
+
+
+def schedule_settings(
+    given: Mapping[str, object], redact: Callable[[str], str], *, defaults: bool = False
+) -> dict[str, str]:
+    """Return what was said of a schedule as texts, without secrets.
+
+    Args:
+        given: By the names that configuration uses.
+        redact: Hides secrets.
+        defaults: Whether settings that have their default are there too.
+    """
+    found = dict(given)
+    if defaults:
+        for name, field in ScheduleSettings.model_fields.items():
+            found.setdefault(name, field.default)
+    return {key: redact(_value(key, value)) for key, value in found.items()}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _default(name: str, field: FieldInfo) -> str | None:
+    if field.default_factory is not None:
+        return "(computed)"
+    if field.is_required() or field.default is None:
+        return None
+    return _value(name, field.default)
+
+
+def _value(name: str, value: object) -> str:
+    """Write a value as configuration would; it may be of a foreign type."""
+    if value is None:
+        return ""
+    if looks_secret(name) or isinstance(value, _SECRETS):
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_value(str(key), item)}" for key, item in value.items())
+    if isinstance(value, _LISTS) and not isinstance(value, str | bytes):
+        return ", ".join(_value(name, item) for item in value)
+    if callable(value):
+        return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', '?')}"
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything
+        return f"<it cannot be shown: {describe(error)}>"
+
+
+def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
+    """Say in words what a setting takes."""
+    metadata = list(metadata)
+    if any(_is_import(each) for each in (annotation, *metadata)):
+        return "module:name"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0], [*arguments[1:], *metadata])
+    if origin in {Union, types.UnionType}:
+        kinds = [_type(each) for each in arguments if each is not type(None)]
+        return " or ".join(dict.fromkeys(kinds))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if (origin or annotation) in _LISTS:
+        items = [each for each in arguments if each is not Ellipsis]
+        return f"list of {_type(items[0])}, one a line" if items else "list, one a line"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(str(each.value) for each in annotation)
+    name = getattr(annotation, "__name__", None) or str(annotation)
+    return " ".join([_WORDS.get(annotation, name), *_bounds(metadata)])
+
+
+def _is_import(annotation: object) -> bool:
+    return pydantic.ImportString in {annotation, type(annotation)}
+
+
+def _bounds(metadata: Iterable[object]) -> Iterator[str]:
+    for each in metadata:
+        constraints = getattr(each, "metadata", None) if isinstance(each, FieldInfo) else None
+        if constraints:
+            yield from _bounds(constraints)
+            continue
+        for attribute, sign in _BOUNDS.items():
+            bound: object = getattr(each, attribute, None)
+            if bound is not None:
+                yield f"{sign} {format_duration(bound) if isinstance(bound, timedelta) else bound}"

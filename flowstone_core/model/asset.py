@@ -1,0 +1,159 @@
+"""Assets: a named piece of data, and the function that makes it for one partition."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Event as Flag
+from typing import Literal, TypeAlias
+
+from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.json_document import Json, JsonObject
+from flowstone_core.model.partition import Partition
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
+"""What the name of an asset, a sensor or a schedule looks like."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an asset function is told.
+
+    Attributes:
+        asset: The asset's name.
+        partition: The partition as a typed value: a date, a datetime, a string, or a tuple.
+        run_id: The same in each attempt and unique everywhere: use it as the idempotency key of
+            whatever the function does to the outside world.
+        attempt: Which attempt this is; the first is 1.
+        events: The events that asked for this materialization, oldest first, with payloads.
+        upstream: What the assets it depends on returned for the same partition, by name.
+        logger: Log lines through it carry asset, partition, run id and attempt.
+    """
+
+    asset: str
+    partition: Partition
+    run_id: str
+    attempt: int = 1
+    events: tuple[StoredEvent, ...] = ()
+    upstream: Mapping[str, JsonObject | None] = field(default_factory=dict)
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = field(
+        default_factory=lambda: logging.getLogger("flowstone.asset")
+    )
+    _cancelled: Flag = field(default_factory=Flag, repr=False, compare=False)
+
+    @property
+    def payloads(self) -> tuple[JsonObject, ...]:
+        """The payloads of `events`, those without one left out."""
+        return tuple(event.payload for event in self.events if event.payload is not None)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt's result will be discarded: it was cancelled, or its lease is lost.
+
+        A long function looks here now and then, and returns early when it is true.
+        """
+        return self._cancelled.is_set()
+
+
+AssetFunction: TypeAlias = Callable[[Context], Mapping[str, Json] | None]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An asset and how it is made.
+
+    Attributes:
+        name: Letters, digits, ``_``, ``.`` and ``-``; at most 200.
+        function: Makes one partition; what it returns, a small JSON mapping or None, is kept as
+            the materialization's metadata.
+        depends_on: Names of assets whose same partition must be completed before.
+        follow: Whether this asset becomes due whenever one of ``depends_on`` completes.
+        max_attempts: How many attempts may start before the materialization is discarded.
+        backoff: The first delay between attempts; doubled each time, with full jitter.
+        backoff_limit: The longest delay between attempts.
+        timeout: How long one attempt may take; then it has failed. None is no limit.
+        run_in: ``thread``, or ``process``: one of its own, killed at the timeout.
+        where: ``file:line`` of the declaration.
+    """
+
+    name: str
+    function: AssetFunction
+    depends_on: tuple[str, ...] = ()
+    follow: bool = False
+    max_attempts: int = 5
+    backoff: timedelta = timedelta(seconds=5)
+    backoff_limit: timedelta = timedelta(minutes=30)
+    timeout: timedelta | None = None
+    run_in: Literal["thread", "process"] = "thread"
+    where: str = ""
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring, or an empty text."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+
+class AssetGraph(Mapping[str, Asset]):
+    """All assets by name, and who depends on whom.
+
+    Args:
+        assets: In an order in which each asset comes after those it depends on; that order rules
+            out cycles, and is kept.
+
+    Raises:
+        ValidationError: If a name is taken twice, or an asset depends on one that is not there
+            or comes later; lists every such place.
+    """
+
+    def __init__(self, assets: Iterable[Asset] = ()) -> None:
+        self._assets: dict[str, Asset] = {}
+        self._followers: dict[str, list[str]] = {}
+        self._dependents: dict[str, list[str]] = {}
+        problems: list[Problem] = []
+        for asset in assets:
+            problems.extend(self._add(asset))
+        if problems:
+            raise ValidationError(problems)
+
+    def __getitem__(self, name: str) -> Asset:
+        return self._assets[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._assets)
+
+    def __len__(self) -> int:
+        return len(self._assets)
+
+    def followers(self, name: str) -> tuple[str, ...]:
+        """Return the assets that become due when this one completes."""
+        return tuple(self._followers.get(name, ()))
+
+    def dependents(self, name: str) -> tuple[str, ...]:
+        """Return the assets that depend directly on this one."""
+        return tuple(self._dependents.get(name, ()))
+
+    def _add(self, asset: Asset) -> Iterable[Problem]:
+        if asset.name in self._assets:
+            first = self._assets[asset.name].where
+            yield Problem(
+                f"there is already an asset {asset.name!r}",
+                asset.where,
+                hint=f"the other one is at {first}" if first else "",
+            )
+            return
+        self._assets[asset.name] = asset
+        for upstream in asset.depends_on:
+            if upstream not in self._assets or upstream == asset.name:
+                yield Problem(
+                    f"asset {asset.name!r} depends on {upstream!r}, "
+                    "which is not declared before it",
+                    asset.where,
+                )
+                continue
+            self._dependents.setdefault(upstream, []).append(asset.name)
+            if asset.follow:
+                self._followers.setdefault(upstream, []).append(asset.name)

@@ -1,0 +1,97 @@
+"""What one attempt at a materialization amounts to: the pure decision between it and its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flowstone_core.errors import Discard, PluginError, ValidationError
+from flowstone_core.model.backoff import honoured_delay
+from flowstone_core.model.json_document import PAYLOAD_LIMIT, dump_document
+from flowstone_core.model.materialization import (
+    AttemptOutcome,
+    Materialization,
+    MaterializationState,
+)
+from flowstone_core.model.safe_text import describe
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """How an attempt ends and where it leaves its materialization.
+
+    Attributes:
+        state: COMPLETED, RETRYING or DISCARDED.
+        error: What went wrong, redacted; None when it completed.
+        metadata: The JSON text of what the asset function returned, or None.
+        retry_at: When the next attempt may start; set when the state is RETRYING.
+        spared: Whether the attempt is not to be counted against ``max_attempts``.
+    """
+
+    outcome: AttemptOutcome
+    state: MaterializationState
+    error: str | None = None
+    metadata: str | None = None
+    retry_at: datetime | None = None
+    spared: bool = False
+
+
+def succeed(result: object) -> AttemptEnd:
+    """Decide the end of an attempt whose asset function returned.
+
+    Raises:
+        PluginError: If it returned anything but None or a small JSON mapping.
+    """
+    metadata = None
+    if result is not None:
+        if not isinstance(result, Mapping):
+            raise PluginError(
+                f"the asset function returned a value of type {type(result).__qualname__}; "
+                "it must return None or a small JSON mapping"
+            )
+        try:
+            metadata = dump_document(
+                dict(result), what="the returned metadata", limit=PAYLOAD_LIMIT
+            )
+        except ValidationError as error:
+            raise PluginError(error.message) from None
+    return AttemptEnd(AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata)
+
+
+def fail(
+    materialization: Materialization,
+    error: BaseException,
+    now: datetime,
+    backoff: Callable[[int], timedelta],
+    redact: Callable[[str], str] = str,
+) -> AttemptEnd:
+    """Decide the end of an attempt whose asset function raised.
+
+    Args:
+        materialization: As it was claimed: its ``attempt`` is the one that failed.
+        error: What was raised.
+        now: When.
+        backoff: From the number of attempts to the delay before the next.
+        redact: Hides secrets in the error's text.
+    """
+    text = describe(error, redact)
+    if isinstance(error, Discard):
+        return AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, text)
+    delay = honoured_delay(error)
+    if delay is not None:
+        return AttemptEnd(
+            AttemptOutcome.RETRY_LATER,
+            MaterializationState.RETRYING,
+            text,
+            retry_at=now + delay,
+            spared=True,
+        )
+    if materialization.attempt >= materialization.max_attempts:
+        return AttemptEnd(AttemptOutcome.FAILED, MaterializationState.DISCARDED, text)
+    return AttemptEnd(
+        AttemptOutcome.FAILED,
+        MaterializationState.RETRYING,
+        text,
+        retry_at=now + backoff(materialization.attempt),
+    )

@@ -1,0 +1,171 @@
+"""Telling the plugins that watch: after the commit, in a thread of its own, each alone.
+
+A plugin that raises, or hangs, can neither delay nor undo what it is told of.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from flowstone_core.model.safe_text import describe
+from flowstone_core.plugin.registry import Plugins
+
+logger = logging.getLogger("flowstone.observers")
+
+WAITING_LIMIT = 10_000
+"""Most calls that may wait; past it the oldest is dropped."""
+
+_Watchers: TypeAlias = Sequence[tuple[str, Callable[..., object]]]
+
+
+class Observers:
+    """Calls the watching hooks in the order in which things happened.
+
+    Args:
+        plugins: Those that may watch.
+        redact: Hides secrets in what they raise.
+        waiting_limit: Most calls that may wait.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        redact: Callable[[str], str] = str,
+        waiting_limit: int = WAITING_LIMIT,
+    ) -> None:
+        self._plugins = plugins
+        self._redact = redact
+        self._limit = waiting_limit
+        self._watchers: dict[str, _Watchers] = {}
+        self._waiting: deque[tuple[str, Mapping[str, object]]] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._busy = False
+        self._called = ""
+        self._dropped = 0
+        self._failures: Counter[tuple[str, str, str]] = Counter()
+
+    def tell(self, hook: str, **arguments: object) -> None:
+        """Have a hook's watchers called; any thread, returns at once.
+
+        Args:
+            hook: Such as ``flowstone_tick_finished``.
+            **arguments: The hook's arguments.
+        """
+        if not self._watching(hook):
+            return
+        with self._changed:
+            if self._closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="flowstone-observers", daemon=True
+                )
+                self._thread.start()
+            if len(self._waiting) == self._limit:
+                self._waiting.popleft()
+                self._drop()
+            self._waiting.append((hook, arguments))
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything told so far is called.
+
+        Args:
+            timeout: Seconds of real time.
+
+        Returns:
+            False if the time passed first.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Call what is waiting, then end; what a hanging plugin holds up is dropped.
+
+        Args:
+            timeout: Seconds of real time.
+
+        Returns:
+            Whether everything was called in time.
+        """
+        done = self.flush(timeout)
+        with self._changed:
+            self._closed = True
+            dropped = self._dropped + len(self._waiting)
+            self._waiting.clear()
+            failures, self._failures = self._failures, Counter()
+            self._changed.notify_all()
+        if not done:
+            logger.warning(
+                "a plugin that watches holds up the end",
+                extra={"plugin": self._called, "dropped": dropped},
+            )
+        for (plugin, hook, kind), times in failures.items():
+            if times > 1:
+                logger.warning(
+                    "a plugin that watches failed again and again",
+                    extra={"plugin": plugin, "hook": hook, "kind": kind, "times": times},
+                )
+        return done
+
+    def _watching(self, hook: str) -> _Watchers:
+        if hook not in self._watchers:
+            self._watchers[hook] = self._plugins.watchers(hook)
+        return self._watchers[hook]
+
+    def _drop(self) -> None:
+        if not self._dropped:
+            logger.error(
+                "plugins that watch are too slow: the oldest calls are dropped",
+                extra={"limit": self._limit, "plugin": self._called},
+            )
+        self._dropped += 1
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                hook, arguments = self._waiting.popleft()
+                self._busy = True
+                if self._dropped and not self._waiting:
+                    logger.warning(
+                        "plugins that watch keep up again", extra={"dropped": self._dropped}
+                    )
+                    self._dropped = 0
+            for plugin, watcher in self._watching(hook):
+                self._called = plugin
+                self._call(plugin, hook, watcher, arguments)
+
+    def _call(
+        self,
+        plugin: str,
+        hook: str,
+        watcher: Callable[..., object],
+        arguments: Mapping[str, object],
+    ) -> None:
+        try:
+            watcher(**arguments)
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+            kind = (plugin, hook, type(error).__qualname__)
+            with self._changed:
+                self._failures[kind] += 1
+                first = self._failures[kind] == 1
+            if first:
+                logger.error(  # noqa: TRY400 - a foreign traceback may hold a secret
+                    "a plugin that watches failed; the same failure is only counted from now on",
+                    extra={
+                        "plugin": plugin,
+                        "hook": hook,
+                        "error": describe(error, self._redact),
+                    },
+                )

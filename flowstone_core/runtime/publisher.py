@@ -1,0 +1,105 @@
+"""Saying what happened, after the commit: to the log, and to the plugins that watch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.materialization import Materialization, MaterializationState
+from flowstone_core.model.partition import decode_partition, format_partition
+from flowstone_core.model.tick import Skip, Tick
+from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.store import TickResult
+
+logger = logging.getLogger("flowstone")
+
+Watch: TypeAlias = Callable[[Tick | Materialization], None]
+"""Called with each tick that was not quiet, and each change of a materialization."""
+
+_LEVELS = {
+    MaterializationState.DISCARDED: logging.ERROR,
+    MaterializationState.RETRYING: logging.WARNING,
+}
+
+
+class Announcer:
+    """Logs and passes on; any thread, returns at once, never raises.
+
+    Args:
+        observers: Those who watch.
+        watch: Called at once, in the thread that announces.
+    """
+
+    def __init__(self, observers: Observers, watch: Watch = lambda _: None) -> None:
+        self._observers = observers
+        self._watch = watch
+
+    def result(self, result: TickResult) -> None:
+        """Say what a tick's transaction wrote."""
+        if result.tick is not None:
+            self.tick(result.tick, result.skips)
+        for event in result.events:
+            self.event(event)
+        for materialization in result.materializations:
+            self.materialization(materialization)
+
+    def tick(self, tick: Tick, skips: Sequence[Skip] = ()) -> None:
+        """Say that a tick was committed, and what it skipped."""
+        extra: dict[str, object] = {
+            "source": tick.source,
+            "tick": tick.id,
+            "outcome": tick.outcome.value,
+            "events": tick.events,
+            "duplicates": tick.duplicates,
+        }
+        if tick.skipped:
+            extra["skipped"] = tick.skipped
+            extra["reasons"] = ", ".join(skip.reason.value for skip in skips)
+        if tick.error:
+            extra["error"] = tick.error
+        fine = tick.outcome.good and not tick.skipped
+        logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
+        self._watch(tick)
+        self._observers.tell("flowstone_tick_finished", tick=tick)
+
+    def stale(self, sensor: str, since: datetime) -> None:
+        """Say that a sensor has had no good poll for too long."""
+        extra = {"sensor": sensor, "since": since.isoformat(timespec="seconds")}
+        logger.warning("stale: no good poll for too long", extra=extra)
+        self._observers.tell("flowstone_sensor_stale", sensor=sensor, since=since)
+
+    def event(self, event: StoredEvent) -> None:
+        """Say that an event was committed."""
+        logger.info(
+            "event",
+            extra={
+                "source": event.source,
+                "event_id": event.id,
+                "asset": event.asset,
+                "partition": format_partition(decode_partition(event.partition)),
+                "materialization": event.materialization_id,
+            },
+        )
+        self._observers.tell("flowstone_triggered", event=event)
+
+    def materialization(self, materialization: Materialization) -> None:
+        """Say that a materialization is in a new state."""
+        extra: dict[str, object] = {
+            "materialization": materialization.id,
+            "asset": materialization.asset,
+            "partition": format_partition(decode_partition(materialization.partition)),
+            "state": materialization.state.value,
+            "attempt": materialization.attempt,
+            "run_id": materialization.run_id,
+        }
+        if materialization.waiting_for:
+            extra["waiting_for"] = materialization.waiting_for
+        if materialization.error:
+            extra["error"] = materialization.error
+        level = _LEVELS.get(materialization.state, logging.INFO)
+        logger.log(level, "materialization", extra=extra)
+        self._watch(materialization)
+        self._observers.tell("flowstone_materialization_changed", materialization=materialization)

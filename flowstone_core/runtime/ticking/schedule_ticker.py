@@ -1,0 +1,135 @@
+"""One schedule's life in a runner: what it was made of, and what was decided."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from flowstone_core.errors import PollTimeoutError
+from flowstone_core.model.backoff import backoff_delay
+from flowstone_core.model.clock import Clock
+from flowstone_core.model.partition import encode_partition
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.safe_text import describe
+from flowstone_core.model.sensor_decision import Decision
+from flowstone_core.model.tick import ScheduleCommit
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.scheduling.catchup import due
+from flowstone_core.scheduling.schedule import Schedule
+from flowstone_core.scheduling.schedule_decision import Look, decide_failure, decide_firing
+from flowstone_core.scheduling.settings import Overlap
+from flowstone_core.store import ScheduleRecord
+
+logger = logging.getLogger("flowstone.worker")
+
+DEADLINE = 60.0
+"""Seconds that a schedule's trigger and its ``partition_fn`` may take together."""
+
+
+class ScheduleWorker(Worker):
+    """Looks at one schedule, and fires for what is due.
+
+    Args:
+        record: The schedule as the runner claimed it.
+        make: Makes the schedule of it; called in a thread of the pool, and may raise.
+        count_active: From the source of events to the number of materializations that they asked
+            for and that have not ended.
+        redact: Hides secrets in error texts.
+    """
+
+    def __init__(
+        self,
+        record: ScheduleRecord,
+        make: Callable[[], Schedule],
+        count_active: Callable[[str], int],
+        clock: Clock,
+        redact: Redactor,
+    ) -> None:
+        super().__init__("schedule", record.name, DEADLINE)
+        self.memory = record.memory
+        self._enabled = bool(record.given.get("enabled", True))
+        self._make = make
+        self._count_active = count_active
+        self._clock = clock
+        self._redact = redact
+        self._backoff = partial(
+            backoff_delay, first=timedelta(seconds=5), limit=timedelta(minutes=30)
+        )
+        self._schedule: Schedule | None = None
+
+    @property
+    def tickable(self) -> bool:
+        """Whether it is this runner's and enabled."""
+        return self.owned and self._enabled
+
+    @property
+    def held_back_by(self) -> str | None:
+        """See `Worker.held_back_by`."""
+        return None if self.owned else "it is paused, or another runner has it"
+
+    def first_delay(self) -> float:
+        """See `Worker.first_delay`."""
+        return self.backoff_left()
+
+    def backoff_left(self) -> float:
+        """See `Worker.backoff_left`."""
+        until = self.memory.not_before
+        return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
+
+    def following(self, due: float, now: float) -> None:
+        """See `Worker.following`: the trigger says it, in the tick."""
+
+    def tick(self, turn: int) -> Decision[ScheduleCommit] | None:
+        """See `Worker.tick`."""
+        memory = self.memory
+        started_at = self._clock.now()
+        schedule = self._schedule
+        try:
+            if schedule is None:
+                schedule = self._make()
+            found = due(schedule, memory.decided_until, started_at)
+            partitions = tuple(
+                encode_partition(schedule.partition(instant)) for instant in found.instants
+            )
+            crowded = found.instants and schedule.settings.overlap is not Overlap.ALLOW
+            active = self._count_active(self.source) if crowded else 0
+            look = Look(found, started_at, self._clock.now(), partitions, active)
+        except BaseException as error:  # noqa: BLE001 - triggers and functions may raise anything
+            look = Look(error, started_at, self._clock.now())
+        if not self._end(turn):
+            raised = look.due if isinstance(look.due, BaseException) else None
+            text = "" if raised is None else describe(raised, self._redact)
+            logger.warning("late result discarded", extra={**self.labels, "error": text})
+            return None
+        self._schedule = schedule
+        if schedule is None:
+            return decide_failure(self.name, memory, look, self._backoff, self._redact)
+        return decide_firing(schedule, memory, look, self._backoff, self._redact)
+
+    def expire(self, turn: int) -> Decision[ScheduleCommit] | None:
+        """See `Worker.expire`."""
+        if not self._end(turn):
+            return None
+        return self._failed(
+            PollTimeoutError(
+                f"its trigger or its partition_fn did not come back within {self.deadline:g} s",
+                hint="its late result is discarded, and it is not asked again before it returns",
+            )
+        )
+
+    def refuse(self, error: Exception) -> Decision[ScheduleCommit]:
+        """See `Worker.refuse`."""
+        return self._failed(error)
+
+    def remember(self, decision: AnyDecision) -> None:
+        """See `Worker.remember`."""
+        commit = decision.commits[-1]
+        assert isinstance(commit, ScheduleCommit)  # noqa: S101 - for the type checker
+        self.memory = commit.after
+
+    def _failed(self, error: Exception) -> Decision[ScheduleCommit]:
+        now = self._clock.now()
+        look = Look(error, now, now)
+        return decide_failure(self.name, self.memory, look, self._backoff, self._redact)

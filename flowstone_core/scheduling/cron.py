@@ -1,0 +1,217 @@
+"""`CronTrigger`: fires when a cron expression says."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flowstone_core.errors import Problem, ValidationError, did_you_mean
+from flowstone_core.model.safe_text import printable
+from flowstone_core.scheduling import cron_field
+from flowstone_core.scheduling.time_zone import HORIZON, next_elapsed, next_fixed
+from flowstone_core.scheduling.trigger import Trigger, require_aware
+
+if TYPE_CHECKING:
+    from croniter import croniter
+
+TEXT_LIMIT = 1_000
+"""Most characters of an expression."""
+
+_FIELDS = (
+    cron_field.SECOND,
+    cron_field.MINUTE,
+    cron_field.HOUR,
+    cron_field.DAY,
+    cron_field.MONTH,
+    cron_field.WEEKDAY,
+)
+_ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_ALLOWED = (
+    "five are allowed (minute, hour, day of month, month, day of week), "
+    "or six with the second before them"
+)
+# Any start will do: whatever ever matches does so within 40 years (29 February on a weekday).
+_ANCHOR = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+class CronTrigger(Trigger):
+    """Fires when a cron expression says, by the rules of Debian's cron.
+
+    Five fields: minute, hour, day of month, month, day of week; or six, the second before them.
+    In a field: ``*``, numbers, ranges ``9-17``, steps ``*/15``, ``5/15`` (from 5 on) and
+    ``9-17/2``, lists of these, and names of months and weekdays, in small or capital letters.
+    The day of month may be ``L``, the last; the day of week ``5L``, the last Friday of the month,
+    or ``5#2``, the second; 0 and 7 are Sunday. ``@yearly``, ``@annually``, ``@monthly``,
+    ``@weekly``, ``@daily``, ``@midnight`` and ``@hourly`` stand for whole expressions.
+
+    - If both day fields are restricted, a day that either matches is one; a field that starts
+      with ``*``, such as ``*/2``, counts as unrestricted, and then both must match (crontab(5) of
+      Debian).
+    - A job that has neither hour nor minute starting with ``*`` runs once for each of its times:
+      right after a gap that the time falls into, and in the first pass of a time that comes
+      twice. Any other job follows elapsed time: nothing in a gap, and both passes (cron(8) of
+      Debian, "Notes").
+
+    Args:
+        text: The expression.
+        timezone: An IANA name.
+
+    Raises:
+        ValidationError: If the expression is wrong, with a problem for every wrong field; if it
+            never fires, such as ``0 0 30 2 *``; or if there is no such time zone.
+
+    Example:
+        >>> trigger = CronTrigger("30 2 * * *", "Europe/Warsaw")
+        >>> trigger.next_fire(datetime(2026, 3, 28, 12, tzinfo=UTC)).isoformat()
+        '2026-03-29T03:00:00+02:00'
+    """
+
+    def __init__(self, text: str, timezone: str = "UTC") -> None:
+        super().__init__(text, timezone)
+        self._fields = _expand(self.text)
+        second, minute, hour, day, month, weekday = _parse(self._fields)
+        self._fixed = not (minute.starred or hour.starred)
+        # croniter mixes up the two day fields where either will do: one iterator for each.
+        either = [(day.text, "0-6"), ("1-31", weekday.text)]
+        both = day.starred or weekday.starred
+        head = f"{second.text} {minute.text} {hour.text}"
+        candidates = [
+            _iterator(f"{head} {day_text} {month.text} {weekday_text}")
+            for day_text, weekday_text in ([(day.text, weekday.text)] if both else either)
+        ]
+        self._iterators = [one for one in candidates if _next(one, _ANCHOR) is not None]
+        if not self._iterators:
+            raise ValidationError(
+                f"{printable(repr(self.text), 80)} never fires: no month of it has such a day"
+            )
+        self._lock = threading.Lock()  # an iterator keeps where it is
+
+    def next_fire(self, after: datetime) -> datetime | None:
+        """Return the first instant of the expression that is strictly later than ``after``.
+
+        Args:
+            after: Aware.
+
+        Returns:
+            In the trigger's zone; None if there is none within 50 years, as for a job that
+            follows elapsed time and is only ever meant for an hour that clocks skip.
+
+        Raises:
+            ValidationError: If ``after`` is naive.
+        """
+        require_aware(after)
+        follow = next_fixed if self._fixed else next_elapsed
+        return follow(self._match, self.zone, after)
+
+    def describe(self) -> str:
+        """Say in plain English when it fires; the text itself where words would be wrong."""
+        from cron_descriptor import Options, get_description
+
+        *_, day, _, weekday = self._fields
+        try:
+            options = Options(locale_code="en_US", use_24hour_time_format=True)
+            words = str(get_description(" ".join(self._fields).upper(), options))
+        except Exception:  # noqa: BLE001 - to have no words for an expression is no failure
+            return self.text
+        either = not (day.startswith("*") or weekday.startswith("*"))
+        right = either == (", or on " in words) and _wordable(self._fields)
+        return words if right else self.text
+
+    def _match(self, local: datetime) -> datetime | None:
+        # croniter is asked in UTC whatever the zone is: the zone is ours.
+        start = local.replace(microsecond=0, tzinfo=UTC)
+        with self._lock:
+            found = [_next(one, start) for one in self._iterators]
+        first = min((one for one in found if one is not None), default=None)
+        return first and first.replace(tzinfo=None)
+
+
+def _expand(text: str) -> list[str]:
+    """Split an expression into its six fields.
+
+    Raises:
+        ValidationError: If it has another number of fields.
+    """
+    shown = printable(repr(text), 80)
+    if len(text) > TEXT_LIMIT:
+        raise ValidationError(
+            f"{shown} has {len(text):,} characters; a cron expression has at most {TEXT_LIMIT:,}"
+        )
+    if text.startswith("@"):
+        text = text.lower()
+        if text not in _ALIASES:
+            raise ValidationError(
+                Problem(
+                    f"{shown} stands for no cron expression; allowed are {', '.join(_ALIASES)}",
+                    hint=_alias_hint(text),
+                )
+            )
+        text = _ALIASES[text]
+    fields = re.findall(r"[^ \t\r\n]+", text)
+    if len(fields) == len(_FIELDS) - 1:
+        fields.insert(0, "0")
+    if len(fields) != len(_FIELDS):
+        hint = "years cannot be written" if len(fields) == len(_FIELDS) + 1 else ""
+        raise ValidationError(Problem(f"{shown} has {len(fields)} fields; {_ALLOWED}", hint=hint))
+    return fields
+
+
+def _alias_hint(text: str) -> str:
+    if text.startswith("@every"):
+        return "write every = 5m instead of a cron expression"
+    if text == "@reboot":
+        return "a schedule fires at times, not when something starts"
+    return did_you_mean(text, _ALIASES)
+
+
+def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
+    parsed: list[cron_field.ParsedField] = []
+    problems: list[Problem] = []
+    for field, text in zip(_FIELDS, fields, strict=True):
+        try:
+            parsed.append(field.parse(text))
+        except ValidationError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ValidationError(problems)
+    return parsed
+
+
+def _wordable(fields: list[str]) -> bool:
+    """Say whether cron-descriptor has right words for each field.
+
+    It has none for a step in the day of week, nor in a list for anything but numbers, names and
+    ranges.
+    """
+    lists = [field.upper().replace("JUL", "") for field in fields if "," in field]
+    return "/" not in fields[-1] and not any(set("*/#L") & set(field) for field in lists)
+
+
+def _iterator(expression: str) -> croniter[datetime]:
+    from croniter import croniter
+
+    return croniter(
+        expression,
+        _ANCHOR,
+        ret_type=datetime,
+        day_or=False,
+        max_years_between_matches=HORIZON,
+        second_at_beginning=True,
+    )
+
+
+def _next(iterator: croniter[datetime], start: datetime) -> datetime | None:
+    try:
+        return iterator.get_next(datetime, start_time=start)
+    except (ValueError, OverflowError):  # none within the horizon, or none a datetime can hold
+        return None

@@ -1,0 +1,234 @@
+"""Time zones by their IANA names, and what their changes of offset do to times on the wall.
+
+The rules are Debian cron's (cron(8), "Notes"): a job at a fixed time runs once each day, right
+after a gap that its time fell into and in the first pass of a time that comes twice; a job with
+``*`` for its hour or minute follows elapsed time.
+
+Local times are naive here, and what is compared are instants in UTC: Python compares two aware
+datetimes of one zone by their clocks on the wall, and ignores which pass of an overlap they are of.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zoneinfo
+from bisect import bisect_left
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+from flowstone_core.errors import ValidationError, did_you_mean
+from flowstone_core.model.safe_text import printable
+
+logger = logging.getLogger("flowstone.zone")
+
+Matches: TypeAlias = Callable[[datetime], datetime | None]
+"""Gives the first local time that matches and is strictly later than a local time."""
+
+HORIZON = 50
+"""For how many years a local time is looked for that clocks show."""
+
+# Nearer to the ends of what a datetime holds, the local time of some zone is out of it.
+_EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_VERSION = re.compile(r"(?:# version )?(\d{4}\w*)\s*$")
+
+
+@lru_cache
+def zone_names() -> frozenset[str]:
+    """Return the IANA names there are, as the package tzdata lists them."""
+    listed = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8")
+    return frozenset(listed.split()) - {"Factory"}
+
+
+def load_zone(name: str) -> ZoneInfo:
+    """Return a time zone.
+
+    Args:
+        name: An IANA name, such as ``Europe/Warsaw``, as it is spelt in the database: letters
+            count, small or capital.
+
+    Raises:
+        ValidationError: If there is none of this name. Names that are paths or files of the zone
+            database (``posixrules``, ``../UTC``, ``Europe``) are none.
+    """
+    if not isinstance(name, str) or name not in zone_names():
+        hint = did_you_mean(name, zone_names()) if isinstance(name, str) else ""
+        shown = printable(repr(name), 80)
+        hint = hint or "use an IANA name such as Europe/Warsaw"
+        raise ValidationError(f"there is no time zone {shown}: {hint}")
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValidationError(
+            f"the data of time zone {name} cannot be read: {printable(str(error), 200)}"
+        ) from None
+    if name != "UTC":
+        _log_data()
+    return zone
+
+
+def zone_data() -> str:
+    """Say which zone data this process reads, and of which version.
+
+    The system's come first, the package tzdata stands in where there are none. What was loaded
+    stays as it is until the process ends, even if the data are updated meanwhile.
+
+    Returns:
+        Such as ``2025b in /usr/share/zoneinfo``, or ``2025.2 of the package tzdata``.
+    """
+    for folder in map(Path, zoneinfo.TZPATH):
+        if (folder / "UTC").is_file():
+            return f"{_version_in(folder)} in {folder}"
+    return f"{metadata.version('tzdata')} of the package tzdata"
+
+
+def _version_in(folder: Path) -> str:
+    for name in ("tzdata.zi", "+VERSION"):
+        try:
+            with (folder / name).open(encoding="utf-8", errors="replace") as file:
+                found = _VERSION.match(file.readline(100))
+        except OSError:
+            continue
+        if found is not None:
+            return found[1]
+    return "an unknown version"
+
+
+@lru_cache
+def _log_data() -> None:
+    """Log it once in a process: governments change them, and at short notice."""
+    logger.info("time zones", extra={"data": zone_data()})
+
+
+def to_utc(after: datetime) -> datetime:
+    """Return an aware datetime in UTC, or the earliest that every zone can show if it is earlier.
+
+    Raises:
+        OverflowError: If it is later than what a datetime can hold in UTC.
+    """
+    return max(after, _EARLIEST).astimezone(UTC)
+
+
+def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
+    """Return the next instant of a job at fixed times, each of which has one instant.
+
+    It is the first instant after the gap for a time that falls into one, and the first of the two
+    for a time that comes twice.
+
+    Args:
+        matches: The local times of the job.
+        zone: The zone of these times.
+        after: Aware.
+
+    Returns:
+        The first instant strictly later than ``after``, in ``zone``; None if there is none that
+        a datetime can hold.
+    """
+    try:
+        start = to_utc(after)
+        local = start.astimezone(zone)
+        wall = _naive(local)
+        if local.fold:  # every time of the overlap has had its instant
+            first, second = _offsets(wall, zone)
+            change = _change(start - (first - second), start, zone)
+            wall = _naive(change + first) - timedelta.resolution
+        match = matches(wall)
+        return match and _first_instant(match, zone).astimezone(zone)
+    except OverflowError:
+        return None
+
+
+def next_elapsed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
+    """Return the next instant of a job that follows elapsed time.
+
+    A local time has every instant at which clocks show it: none in a gap, two in an overlap.
+
+    Args:
+        matches: The local times of the job.
+        zone: The zone of these times.
+        after: Aware.
+
+    Returns:
+        The first instant strictly later than ``after``, in ``zone``; None if there is none that
+        a datetime can hold, or if clocks show none of the times of the next `HORIZON` years.
+    """
+    try:
+        start = to_utc(after)
+        found = (_next_shown(matches, zone, start), _next_repeated(matches, zone, start))
+        first = min((instant for instant in found if instant is not None), default=None)
+        return first and first.astimezone(zone)
+    except OverflowError:
+        return None
+
+
+def _next_shown(matches: Matches, zone: ZoneInfo, start: datetime) -> datetime | None:
+    """Return the first instant after ``start`` at which clocks show a match later than theirs."""
+    wall = _naive(start.astimezone(zone))
+    limit = wall.year + HORIZON
+    match = matches(wall)
+    while match is not None and match.year <= limit:
+        first, second = _offsets(match, zone)
+        if first < second:  # a gap: the next one that can be shown is after it
+            match = matches(_naive(_first_instant(match, zone) + second) - timedelta.resolution)
+            continue
+        instant = _instant(match, first)
+        return instant if instant > start else _instant(match, second)
+    return None
+
+
+def _next_repeated(matches: Matches, zone: ZoneInfo, start: datetime) -> datetime | None:
+    """Return the first instant in the second pass of a match that ``start`` has passed once."""
+    local = start.astimezone(zone)
+    wall = _naive(local)
+    first, second = _offsets(wall, zone)
+    if local.fold or first <= second:
+        return None
+    size = first - second
+    begin = _naive(_change(start, start + size, zone) + second)
+    match = matches(max(wall - size, begin - timedelta.resolution))
+    return None if match is None or match > wall else _instant(match, second)
+
+
+def _first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
+    """Return when clocks first show a time, or first show a later one if it is in a gap."""
+    first, second = _offsets(wall, zone)
+    if first < second:
+        return _change(_instant(wall, second), _instant(wall, first), zone)
+    return _instant(wall, first)
+
+
+def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
+    """Return the offsets from UTC before and after a change; in a gap, the first is smaller."""
+    first, second = (wall.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+    assert first is not None  # noqa: S101 - a ZoneInfo has one for every datetime
+    assert second is not None  # noqa: S101
+    return first, second
+
+
+def _change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant, later than ``start`` and no later than ``end``, that changes the offset.
+
+    Offsets change at whole seconds only.
+    """
+    start = start.replace(microsecond=0)
+    before = start.astimezone(zone).utcoffset()
+
+    def changed(seconds: int) -> bool:
+        return (start + seconds * _SECOND).astimezone(zone).utcoffset() != before
+
+    last = (end - start) // _SECOND
+    return start + bisect_left(range(last), True, key=changed) * _SECOND  # noqa: FBT003
+
+
+def _instant(wall: datetime, offset: timedelta) -> datetime:
+    return (wall - offset).replace(tzinfo=UTC)
+
+
+def _naive(local: datetime) -> datetime:
+    return local.replace(tzinfo=None, fold=0)

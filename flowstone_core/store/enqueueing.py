@@ -1,0 +1,172 @@
+"""Asking for materializations: joined to one that is pending, held back, and let go."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import TypeAlias, cast
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+
+from flowstone_core.errors import NotFoundError, did_you_mean
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.json_document import JsonObject, load_document
+from flowstone_core.model.materialization import Materialization, MaterializationState
+from flowstone_core.store import schema
+from flowstone_core.store.database import among, insert
+
+_rows = schema.materializations
+
+Slot: TypeAlias = tuple[str, str]
+"""An asset's name and a partition's text."""
+
+SLOT = (_rows.c.asset, _rows.c.partition)
+"""The columns of a slot."""
+
+ACTIVE = tuple(state for state in MaterializationState if not state.ended)
+"""The states of a materialization that has not ended."""
+
+
+def ask(
+    connection: Connection, slots: Iterable[Slot], assets: AssetGraph, now: datetime
+) -> tuple[dict[Slot, int], list[Materialization]]:
+    """Give each slot a materialization that has not started: the pending one, or a new one.
+
+    Those that were pending stay so until the end of the transaction.
+
+    Returns:
+        The number of each slot's materialization, and those that are new.
+
+    Raises:
+        NotFoundError: If an asset is not in ``assets``.
+    """
+    numbers: dict[Slot, int] = {}
+    created: list[Materialization] = []
+    missing = dict.fromkeys(slots)
+    # On PostgreSQL one that was pending may be claimed before it is locked: then a new one is due.
+    while missing:
+        for row in _insert(connection, missing, assets, now):
+            numbers[row.asset, row.partition] = row.id
+            created.append(materialization_of(row))
+        numbers.update(_pending(connection, [slot for slot in missing if slot not in numbers]))
+        missing = dict.fromkeys(slot for slot in missing if slot not in numbers)
+    return numbers, sorted(created, key=lambda item: item.id)
+
+
+def let_go(
+    connection: Connection, partition: str, names: Collection[str] | None, now: datetime
+) -> None:
+    """Have materializations that are held back looked at again.
+
+    Args:
+        partition: Theirs.
+        names: Their assets; None for any.
+        now: When.
+    """
+    held = [
+        _rows.c.partition == partition,
+        _rows.c.state == MaterializationState.PENDING,
+        _rows.c.available_at.is_(None),
+        _rows.c.after_id.is_(None),
+    ]
+    if names is not None:
+        held.append(_rows.c.asset.in_(names))
+    connection.execute(update(_rows).where(*held).values(available_at=now, waiting_for=None))
+
+
+def look_again(connection: Connection, assets: AssetGraph, now: datetime) -> None:
+    """Have everything that is held back looked at again, by what depends on what now."""
+    connection.execute(
+        update(_rows)
+        .where(
+            schema.PENDING,
+            _rows.c.available_at.is_(None),
+            _rows.c.after_id.is_(None),
+            of_assets(assets),
+        )
+        .values(available_at=now, waiting_for=None)
+    )
+
+
+def of_assets(assets: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a materialization is of one of the assets.
+
+    It is no plain comparison, lest SQLite look for all that was ever made of them by index,
+    where there is an index that finds the few that are wanted.
+    """
+    return _rows.c.asset.concat("").in_(list(assets))
+
+
+def asset_named(name: str, assets: AssetGraph) -> Asset:
+    """Return an asset.
+
+    Raises:
+        NotFoundError: If no pipeline has it.
+    """
+    asset = assets.get(name)
+    if asset is None:
+        hint = did_you_mean(name, assets) or None
+        raise NotFoundError(f"no pipeline has an asset {name!r}", hint=hint, asset=name)
+    return asset
+
+
+def materialization_of(row: Row[*tuple[object, ...]]) -> Materialization:
+    """Read a materialization from its row."""
+    metadata = row._mapping["metadata"]  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Materialization(
+        id=row.id,
+        run_id=row.run_id,
+        asset=row.asset,
+        partition=row.partition,
+        state=MaterializationState(row.state),
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        requested_at=row.requested_at,
+        available_at=row.available_at,
+        waiting_for=row.waiting_for,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        metadata=None if metadata is None else cast("JsonObject", load_document(metadata)),
+    )
+
+
+def _insert(
+    connection: Connection, slots: Iterable[Slot], assets: AssetGraph, now: datetime
+) -> Iterable[Row[*tuple[object, ...]]]:
+    statement = (
+        insert(connection, _rows)
+        .on_conflict_do_nothing(index_elements=["asset", "partition"], index_where=schema.PENDING)
+        .returning(_rows)
+    )
+    values = [
+        {
+            "run_id": uuid.uuid4().hex,
+            "asset": asset,
+            "partition": partition,
+            "state": MaterializationState.PENDING,
+            "attempt": 0,
+            "max_attempts": asset_named(asset, assets).max_attempts,
+            "requested_at": now,
+            "available_at": now,
+        }
+        for asset, partition in slots
+    ]
+    return connection.execute(statement, values)
+
+
+def _pending(connection: Connection, slots: Iterable[Slot]) -> dict[Slot, int]:
+    found: dict[Slot, int] = {}
+    for chunk in chunks(slots):
+        query = (
+            select(_rows.c.id, _rows.c.asset, _rows.c.partition)
+            .where(schema.PENDING)
+            .order_by(_rows.c.id)
+            # Shared: who claims it has to wait, who joins it too need not.
+            .with_for_update(read=True, of=_rows)
+        )
+        query = among(query, SLOT, chunk)
+        found.update({(row.asset, row.partition): row.id for row in connection.execute(query)})
+    return found

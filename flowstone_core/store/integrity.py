@@ -1,0 +1,158 @@
+"""Soundness: whether the database is whole, and whether what it says fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+)
+
+from flowstone_core.errors import StoreError
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.store import migration, schema, sqlite_file
+from flowstone_core.store.database import Database
+from flowstone_core.store.enqueueing import ACTIVE
+
+SHOWN = 20
+"""Problems of one kind that are named; of the others only the number is."""
+
+_rows = schema.materializations
+_attempts = schema.attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Soundness:
+    """What a look at a whole store found.
+
+    Attributes:
+        store: Its URL, the password masked.
+        revision: Of its schema.
+        journal_mode: SQLite's: ``wal``, unless the file system does not allow it; None for
+            PostgreSQL.
+        complete: Whether the contents were looked at: those of another revision are not.
+        problems: What is wrong; none if it is sound.
+    """
+
+    store: str
+    revision: str
+    journal_mode: str | None
+    complete: bool
+    problems: tuple[str, ...]
+
+
+def check(database: Database) -> Soundness:
+    """Look at a whole store, while others may use it; nothing is changed, nor migrated.
+
+    Raises:
+        StoreError: If there is no store, or the database is damaged so badly, or so much another
+            program's, that it cannot be looked at.
+    """
+    revision, journal_mode = _opened(database)
+    problems: list[str] = []
+    if database.is_sqlite:
+        try:
+            problems += database.read(_damages)
+        except StoreError as error:
+            problems.append(str(error))
+    complete = revision == migration.HEAD and not problems
+    if complete:
+        problems += database.read(_contradictions)
+    return Soundness(database.display, revision, journal_mode, complete, tuple(problems))
+
+
+def _opened(database: Database) -> tuple[str, str | None]:
+    """Return the revision and the journal mode of a store that is there."""
+    if database.is_sqlite and database.file is None:
+        raise StoreError("a store in memory cannot be checked: no other process sees it")
+    if database.file is None:
+        revision, mode = database.read(migration.revision), None
+    else:
+        with database.errors():
+            revision = sqlite_file.inspect(database.file)
+        mode = None if revision is None else database.read(_journal_mode)
+    if revision is None:
+        raise StoreError(f"there is no store {database.display} yet", hint="flowstone db upgrade")
+    return revision, mode
+
+
+def _journal_mode(connection: Connection) -> str:
+    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+
+
+def _damages(connection: Connection) -> list[str]:
+    """Have SQLite read every page, and look whether all that is referred to is there."""
+    found = connection.exec_driver_sql(f"PRAGMA integrity_check({SHOWN})").scalars().all()
+    lines = [line for text in found for line in str(text).splitlines()]
+    damages = [line for line in lines if line != "ok" and not line.startswith("***")]
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return damages + _named(
+        [
+            f"row {number} of {table} refers to one of {parent} that is not there"
+            for table, number, parent, _ in dangling
+        ],
+        len(dangling),
+    )
+
+
+def _contradictions(connection: Connection) -> list[str]:
+    """Look for what FlowStone itself never writes."""
+    problems = []
+    for condition, text in _rules():
+        query: Select[int] = select(_rows.c.id).where(condition).order_by(_rows.c.id)
+        numbers = connection.scalars(query.limit(SHOWN)).all()
+        count = len(numbers)
+        if count == SHOWN:
+            counted = select(func.count()).select_from(_rows).where(condition)
+            count = connection.scalar(counted) or 0
+        problems += _named([f"materialization {number} {text}" for number in numbers], count)
+    return problems
+
+
+def _rules() -> Iterator[tuple[ColumnElement[bool], str]]:
+    """Yield what no materialization may be, and how to say that it is."""
+    state, running = _rows.c.state, MaterializationState.RUNNING
+    own = and_(_attempts.c.materialization_id == _rows.c.id, _attempts.c.finished_at.is_(None))
+    current = _attempts.c.number == _rows.c.attempt
+    yield and_(state == running, _rows.c.token.is_(None)), "is running without a token"
+    yield (
+        and_(state == running, not_(exists().where(own, current))),
+        "is running without an attempt that is",
+    )
+    yield (
+        exists().where(own, or_(state != running, not_(current))),
+        "has an attempt that has not ended, and is not running it",
+    )
+    yield (
+        state.in_(ACTIVE) == _rows.c.finished_at.is_not(None),
+        "says when it ended and has not ended, or the other way round",
+    )
+    queued = or_(_rows.c.available_at.is_not(None), state == running)
+    waits = or_(_rows.c.waiting_for.is_not(None), _rows.c.after_id.is_not(None))
+    yield (
+        and_(state.in_(ACTIVE), not_(queued), not_(waits)),
+        "has not ended, and waits for nothing",
+    )
+    ahead = _rows.alias("ahead")
+    before_it = exists().where(
+        ahead.c.id == _rows.c.after_id, ahead.c.id < _rows.c.id, ahead.c.state.in_(ACTIVE)
+    )
+    yield (
+        and_(state.in_(ACTIVE), _rows.c.after_id.is_not(None), not_(before_it)),
+        "waits for one that has ended, or is not there",
+    )
+
+
+def _named(problems: list[str], count: int) -> list[str]:
+    """Name the first ones, and count the others."""
+    named = problems[:SHOWN]
+    return [*named, f"and {count - len(named):,} more like it"] if count > len(named) else named

@@ -1,0 +1,89 @@
+"""The checks of how a sensor ends, and of what it reads beside its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from flowstone_core.model.sensor import AnySensor
+from flowstone_core.testing.contract.overrides import Terms
+from flowstone_core.testing.contract.violation import Finding, check, told
+from flowstone_core.testing.contract.wall_clock import reads
+from flowstone_core.testing.leaks import Holdings, left_behind
+
+
+class Parting(Terms):
+    """Checks that nothing remains of a sensor, and that its time is the context's."""
+
+    @check()
+    def test_cleanup_may_come_at_any_time(self) -> None:
+        """`cleanup` succeeds before the first poll, after one, twice, and after a failure."""
+        bench = self._bench(drained=False)
+        _clean_up(bench.fresh(), "before init and poll")
+        polled = bench.fresh()
+        bench.look(polled)
+        _clean_up(polled, "after a poll")
+        _clean_up(polled, "a second time")
+        try:
+            broken = self.break_source()
+        except pytest.skip.Exception:
+            return
+        with broken:
+            failed = bench.fresh()
+            bench.look(failed)
+            _clean_up(failed, "after a poll that failed, while the source still did")
+
+    @check("test_cleanup_may_come_at_any_time")
+    def test_nothing_is_left_behind(self) -> None:
+        """After `cleanup` no thread, open file, socket or child process is left."""
+        self._live()  # what is loaded or made once for all is no leftover
+        before = Holdings.now()
+        ended = self._live()
+        left = left_behind(before, self.patience)
+        if left:
+            raise Finding(
+                f"an instance was made, polled and cleaned up, and left behind: {', '.join(left)}.",
+                why="A runner makes an instance at each start and 'flowstone check' many more; "
+                "what each leaves behind adds up until there are no files or threads any more.",
+                remedy="Close in cleanup what the instance holds, and in a finally or with what "
+                "a poll opens; end and join threads, and wait for children.",
+            )
+        del ended  # until here it held what it did not close
+
+    @check("test_a_change_fires")
+    def test_it_asks_its_context_for_the_time(self) -> None:
+        """A poll asks `context.clock` what time it is, and not the machine."""
+        bench = self._bench()
+        self._changes(1, bench)
+        with reads(type(bench.sensor).__module__) as found:
+            bench.look()
+        if found:
+            raise Finding(
+                f"poll reads the wall clock by itself: {', '.join(sorted(set(found))[:3])}.",
+                why="No test can set that time, and so nobody knows what the sensor does at "
+                "midnight, after a pause, or when the clock is set back.",
+                remedy="Use self.context.clock.now().",
+            )
+
+    def _live(self) -> AnySensor:
+        bench = self._bench(drained=False)
+        bench.commit(bench.look())
+        self._changes(1, bench)
+        bench.commit(bench.look())
+        bench.stop()
+        return bench.sensor
+
+
+def _clean_up(sensor: AnySensor, when: str) -> None:
+    call: Callable[[], None] = sensor.cleanup
+    try:
+        call()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
+        raise Finding(
+            f"cleanup, called {when}, raised {told(error)}.",
+            why="It is called at the end whatever happened before, and what it does not close "
+            "stays open.",
+            remedy="Set what it closes to None in __init__, close it if it is not None, and set "
+            "it to None again.",
+        ) from None

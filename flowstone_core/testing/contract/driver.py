@@ -1,0 +1,282 @@
+"""A bench that polls a sensor by hand, and decides and remembers as a runner would."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from flowstone_core.errors import OutcomeError, ValidationError
+from flowstone_core.model.clock import Clock
+from flowstone_core.model.context_logger import IdsLogger
+from flowstone_core.model.json_document import STATE_LIMIT, Json, dump_document, load_document
+from flowstone_core.model.partition import Partition, decode_partition, encode_partition
+from flowstone_core.model.sensor import AnySensor, PollContext
+from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
+from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit
+from flowstone_core.testing.contract.violation import Finding, told
+
+NAME = "contract"
+"""The name of the sensor, and of the asset that its events are for."""
+
+_MOST_POLLS = 200
+_SHOWN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One poll, and what it would amount to.
+
+    Attributes:
+        seen: What the poll returned or raised.
+        raised: Whether it was raised.
+        given: The text of the state that it was given.
+        left: The text of that state after the poll: another one if the sensor changed it.
+    """
+
+    seen: object
+    raised: bool
+    given: str
+    left: str
+    decision: Decision[TickCommit]
+
+    @property
+    def events(self) -> tuple[NewEvent, ...]:
+        """What it found, with the keys that would be stored."""
+        return tuple(event for commit in self.decision.commits for event in commit.events)
+
+    @property
+    def state(self) -> str | None:
+        """The text of the state that would be stored."""
+        commits = self.decision.commits
+        return commits[-1].after.state if commits else self.given
+
+    @property
+    def failed(self) -> bool:
+        """Whether it found neither something nor nothing."""
+        return not self.decision.outcome.good
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing would be written."""
+        return not self.decision.commits
+
+    def __str__(self) -> str:
+        if isinstance(self.seen, BaseException) and self.raised:
+            return f"poll raised {told(self.seen)}"
+        if self.failed:
+            return f"poll returned {type(self.seen).__qualname__}: {self.decision.error}"
+        return f"poll found {shown_events(self.events)}"
+
+
+class Bench:
+    """Polls a sensor's instances by hand.
+
+    Args:
+        make: Makes an instance.
+        clock: Reads the time.
+        assets: The assets, beside its own, that events may be for.
+
+    Attributes:
+        sensor: The instance that is polled.
+        memory: What is stored of the sensor.
+        found: The events that are stored.
+    """
+
+    def __init__(
+        self, make: Callable[[PollContext], AnySensor], clock: Clock, assets: Collection[str] = ()
+    ) -> None:
+        self._make = make
+        self._clock = clock
+        self._rules = TickRules(NAME, NAME, {NAME, *assets})
+        self._made: list[AnySensor] = []
+        self._keys: set[str] = set()
+        self.found: list[NewEvent] = []
+        self.memory = SensorMemory()
+        self.sensor = self.fresh()
+
+    def fresh(self) -> AnySensor:
+        """Make another instance; its end is the bench's business."""
+        logger = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
+        sensor = self._make(PollContext(NAME, logger, self._clock))
+        if any(sensor is each for each in self._made):
+            raise Finding(
+                "make_sensor returned the instance that it had returned before.",
+                why="What an instance remembers would pass for what is stored.",
+                remedy="Make a new one at each call.",
+            )
+        self._made.append(sensor)
+        return sensor
+
+    def restart(self) -> None:
+        """Go on with a fresh instance, from what is stored."""
+        self.stop()
+        self.sensor = self.fresh()
+
+    def stop(self) -> None:
+        """Have the instance clean up, as a runner does at its end: what that raises is logged."""
+        quietly(self.sensor.cleanup)
+
+    def close(self) -> None:
+        """Have every instance clean up that was made here."""
+        for sensor in self._made:
+            quietly(sensor.cleanup)
+
+    def look(self, sensor: AnySensor | None = None) -> Look:
+        """Poll once, by another instance perhaps, and commit nothing."""
+        sensor = self.sensor if sensor is None else sensor
+        memory, now = self.memory, self._clock.now()
+        initial: str | None = None
+        given = left = ""
+        raised = False
+        seen: object
+        try:
+            if memory.state is None:
+                initial = self._initial(sensor)
+            given = memory.state or initial or "null"
+            state = load_document(given)
+            try:
+                seen = sensor.poll(state)
+            finally:
+                left = _text(state)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a sensor may raise anything
+            seen, raised = error, True
+        observation = Observation(seen, now, self._clock.now(), raised, initial)
+        return Look(seen, raised, given, left, decide(self._rules, memory, observation))
+
+    def commit(self, look: Look) -> list[NewEvent]:
+        """Remember a poll; returns those of its events whose keys there were not before."""
+        new = []
+        for event in look.events:
+            if event.key not in self._keys:
+                self._keys.add(event.key)
+                new.append(event)
+        self.found += new
+        for commit in look.decision.commits[-1:]:
+            self.memory = commit.after
+        return new
+
+    def tick(self, when: str = "") -> list[NewEvent]:
+        """Poll and remember.
+
+        Args:
+            when: What was before it, for the message.
+
+        Raises:
+            Finding: If the poll failed.
+        """
+        return self.commit(healthy(self.look(), when))
+
+    def drain(self, when: str = "") -> None:
+        """Poll and remember until nothing is found any more.
+
+        Raises:
+            Finding: If a poll failed, or if there is no end of it.
+        """
+        idle = 0
+        for _ in range(_MOST_POLLS):
+            look = healthy(self.look(), when)
+            new = self.commit(look)
+            # One that reads on without finding anything has not come to the end yet.
+            idle = 0 if new else idle + 1
+            if look.quiet or idle == 2:
+                return
+        raise Finding(
+            f"{_MOST_POLLS} polls on end found something, and nothing was changed outside; "
+            f"the last: {shown_events(self.found[-3:])}.",
+            why="Each event is a materialization: this one would be made for ever.",
+            remedy="Keep in the state what was seen, and find only what is new since.",
+        )
+
+    @staticmethod
+    def _initial(sensor: AnySensor) -> str:
+        try:
+            return dump_document(sensor.init(), what="the state from init", limit=STATE_LIMIT)
+        except ValidationError as error:
+            raise OutcomeError(error.message) from None
+
+
+def healthy(look: Look, when: str = "") -> Look:
+    """Return a look that did not fail.
+
+    Raises:
+        Finding: If it did.
+    """
+    if not look.failed:
+        return look
+    raise Finding(
+        f"{when}{': ' if when else ''}{look}.",
+        why="Nothing was wrong outside, so a poll has no reason to fail.",
+        remedy="Mend the poll; if the source was not ready, have change(), settle() or the "
+        "fixture source see to it.",
+    )
+
+
+def quietly(cleanup: Callable[[], None]) -> None:
+    """Have something clean up, whatever it raises."""
+    try:
+        cleanup()
+    except Exception:
+        logging.getLogger("flowstone.testing").debug("cleanup failed", exc_info=True)
+
+
+def identifies(what: Partition, event: NewEvent) -> bool:
+    """Say whether an event is for a partition, or has a text in its key or its payload."""
+    if event.partition == encode_partition(what):
+        return True
+    if not isinstance(what, str):
+        return False
+    # Not within a word or a number: 'row-1' is no part of 'row-10'.
+    word = re.compile(rf"(?<!\w){re.escape(what)}(?!\w)")
+    return any(word.search(text) for text in _texts_of(event))
+
+
+def shown_events(events: Sequence[NewEvent]) -> str:
+    """Write events for a message."""
+    if not events:
+        return "nothing"
+    parts = [
+        f"{event.partition!r} (key {event.key!r}"
+        + (f", payload {shown(event.payload)})" if event.payload else ")")
+        for event in events[:3]
+    ]
+    more = f" and {len(events) - 3} more" if len(events) > 3 else ""
+    return f"{', '.join(parts)}{more}"
+
+
+def shown(text: str | None) -> str:
+    """Cut a text for a message."""
+    text = str(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def _text(state: Json) -> str:
+    try:
+        return dump_document(state, what="the state", limit=STATE_LIMIT)
+    except ValidationError:
+        return repr(state)
+
+
+def _texts_of(event: NewEvent) -> Iterator[str]:
+    yield event.key
+    for text in (event.partition, event.key):
+        try:
+            yield str(decode_partition(text))
+        except ValidationError:
+            continue
+    if event.payload is not None:
+        yield from _leaves(load_document(event.payload))
+
+
+def _leaves(value: Json) -> Iterator[str]:
+    children: Iterable[Json]
+    if isinstance(value, dict):
+        children = [*value, *value.values()]
+    elif isinstance(value, list):
+        children = value
+    else:
+        yield str(value)
+        return
+    for child in children:
+        yield from _leaves(child)

@@ -1,0 +1,193 @@
+"""The checks of what a sensor does when its source fails, or does not answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from flowstone_core.model.clock import Clock, SystemClock, Waker
+from flowstone_core.model.partition import Partition
+from flowstone_core.model.tick import TickOutcome
+from flowstone_core.testing.contract.driver import Bench, Look, quietly, shown
+from flowstone_core.testing.contract.overrides import Terms
+from flowstone_core.testing.contract.violation import Finding, check, told
+
+
+class Suffering(Terms):
+    """Checks that an outage costs nothing but time."""
+
+    @check("test_nothing_is_lost_when_a_commit_fails")
+    def test_an_outside_error_leaves_the_state_alone(self) -> None:
+        """While the source fails polls fail, and nothing is forgotten or passed over by it."""
+        broken = self.break_source()
+        bench = self._bench()
+        changes = self._changes(2, bench)
+        with broken:
+            looks = [bench.look(), bench.look()]
+        for look in looks:
+            _judge_failure(look, "the source failed", "break_source")
+        bench.commit(looks[-1])
+        self._recovered(bench, changes, "the source was well again")
+
+    @check("test_an_outside_error_leaves_the_state_alone")
+    def test_a_source_that_never_answers_is_given_up(self) -> None:
+        """A poll ends by its own time-outs, and goes on from the same state when it is over."""
+        hung = self.hang_source()
+        bench = self._bench(_RealTime(self.clock))
+        changes = self._changes(2, bench)
+        looks: list[Look] = []
+        with hung:
+            call = InThread(lambda: looks.append(bench.look()))
+            ended = call.wait(self.patience)
+        call.wait(self.patience)
+        if not ended:
+            raise Finding(
+                f"the source did not answer, and {self.patience:g} s later poll had not come back.",
+                why="A thread cannot be killed: the tick is ended at its deadline, but the "
+                "sensor is not polled again before this poll has come back.",
+                remedy="Set a time-out on whatever poll calls: to connect, to read, and for "
+                "all of it; have make_sensor choose short ones.",
+            )
+        _judge_failure(looks[0], "the source did not answer", "hang_source")
+        bench.commit(looks[0])
+        self._recovered(bench, changes, "the source answered again")
+
+    @check("test_nothing_is_lost_when_a_commit_fails")
+    def test_connect_proves_and_changes_nothing(self) -> None:
+        """`connect` succeeds, and a poll finds afterwards what it would have found."""
+        bench = self._bench()
+        changes = self._changes(2, bench)
+        sensor = bench.fresh()
+        try:
+            sensor.connect()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
+            raise Finding(
+                f"nothing was wrong outside, and connect raised {told(error)}.",
+                why="'flowstone check --connect' would say that the source cannot be reached.",
+                remedy="Have connect do the least that proves that a poll would succeed.",
+            ) from None
+        quietly(sensor.cleanup)
+        self.settle()
+        bench.drain("after connect")
+        unseen = self._unseen(changes, bench.found)
+        if unseen:
+            raise Finding(
+                f"{unseen[0]!r} was there, connect was called, and no poll found it any more.",
+                why="'flowstone check --connect' may be called at any time, beside a runner.",
+                remedy="Override connect: ask the source something that takes nothing from it.",
+            )
+
+    @check("test_connect_proves_and_changes_nothing")
+    def test_connect_fails_where_the_source_does(self) -> None:
+        """While the source fails, `connect` raises."""
+        broken = self.break_source()
+        bench = self._bench()
+        sensor = bench.fresh()
+        with broken:
+            try:
+                sensor.connect()
+            except (Exception, SystemExit):  # noqa: BLE001 - whatever a poll would raise
+                return
+        raise Finding(
+            "the source failed, and connect raised nothing.",
+            why="'flowstone check --connect' would say that all is well.",
+            remedy="Have connect raise what a poll would raise.",
+        )
+
+    def _recovered(self, bench: Bench, changes: list[Partition], when: str) -> None:
+        self.settle()
+        try:
+            bench.drain()
+        except Finding as found:
+            raise Finding(
+                f"{when}, and the same instance still fails: {found.seen}",
+                why="Only a restart of the runner would help.",
+                remedy="Throw away what failed, a connection or a client, and make another one "
+                "at the next poll.",
+            ) from None
+        unseen = self._unseen(changes, bench.found)
+        if unseen:
+            raise Finding(
+                f"{when}, and {unseen[0]!r}, which had come before, was not found any more.",
+                why="What comes while the source fails would be lost.",
+                remedy="Change what is remembered only after the whole read has succeeded.",
+            )
+
+
+class InThread:
+    """A call that is made in a thread of its own, from now on.
+
+    Args:
+        call: The call.
+        stay: How long the thread is there: another one has another identity only until then.
+    """
+
+    def __init__(self, call: Callable[[], object], stay: threading.Event | None = None) -> None:
+        self._call = call
+        self._stay = stay
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="flowstone-contract", daemon=True).start()
+
+    def wait(self, patience: float) -> bool:
+        """Wait for it at most so many seconds, and say whether it has come to its end.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        ended = self._ended.wait(patience)
+        if self._error is not None:
+            raise self._error
+        return ended
+
+    def _run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._error = error
+        self._ended.set()
+        if self._stay is not None:
+            self._stay.wait()
+
+
+class _RealTime(Clock):
+    """A wall clock that is moved by hand, and seconds that pass: time-outs must come to an end."""
+
+    def __init__(self, wall: Clock) -> None:
+        self._wall = wall
+        self._real = SystemClock()
+
+    def now(self) -> datetime:
+        return self._wall.now()
+
+    def monotonic(self) -> float:
+        return self._real.monotonic()
+
+    def waker(self) -> Waker:
+        return self._real.waker()
+
+
+def _judge_failure(look: Look, when: str, hook: str) -> None:
+    outcome = look.decision.outcome
+    if not look.failed:
+        raise Finding(
+            f"{when}, and {look}, as if all were well.",
+            why="Nobody is told that the sensor sees nothing: no failure is recorded, counted or "
+            "shown, and no poll backs off.",
+            remedy="Let the error out of poll, or return PollFailed with it and the state as it "
+            f"was given; if the source did not fail, mend {hook}.",
+        )
+    if outcome is TickOutcome.BROKEN:
+        raise Finding(
+            f"{when}, and {look}: the sensor is not polled again until somebody resets it.",
+            why="An outage passes by itself; SensorBroken says that no retry will ever help.",
+            remedy="Let the error out, or raise RetryLater.",
+        )
+    if look.state != look.given:
+        raise Finding(
+            f"{when}, and {look}. The state it returned was {shown(look.state)}; it was given "
+            f"{shown(look.given)}.",
+            why="What was not read to its end is passed over by the next poll.",
+            remedy="Return PollFailed with the state as it was given, or let the error out.",
+        )

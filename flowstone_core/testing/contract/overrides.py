@@ -1,0 +1,191 @@
+"""What an author says of a sensor, so that it can be checked."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from functools import cached_property
+from typing import ClassVar, NoReturn
+
+import pytest
+
+from flowstone_core.model.clock import Clock
+from flowstone_core.model.partition import Partition
+from flowstone_core.model.sensor import AnySensor, PollContext
+from flowstone_core.model.tick import NewEvent
+from flowstone_core.testing.contract.driver import Bench, identifies, shown_events
+from flowstone_core.testing.contract.violation import Finding
+from flowstone_core.testing.fake_clock import FakeClock
+
+MINUTE = timedelta(minutes=1)
+
+_OPTIONAL = ("break_source", "hang_source", "invalid_settings", "secrets")
+
+
+class Terms(ABC):
+    """What an author says: how a sensor is made, and how the world outside is changed."""
+
+    sees_only_the_last: ClassVar[bool] = False
+    """Whether of several changes between two polls only the last one is seen."""
+
+    polls_to_fire: ClassVar[int] = 1
+    """How many polls it takes until a change fires, with `settle` between them: two for a sensor
+    that waits until it has seen twice that something stays as it is."""
+
+    many: ClassVar[int] = 12
+    """How many changes are a lot: more than one page of the source, if there are pages, and more
+    than any limit that the sensor has of its own."""
+
+    assets: ClassVar[Sequence[str]] = ()
+    """The assets that its events name by themselves."""
+
+    secrets: ClassVar[Sequence[str] | None] = None
+    """The secrets in its settings; those that FlowStone knows by their type or name if it is None.
+    Name them where a secret setting has parts that may be shown, such as the host of a URL."""
+
+    invalid_settings: ClassVar[Sequence[tuple[Mapping[str, object], str]]] = ()
+    """Wrong settings: what to change of those that `make_sensor` uses (``...`` leaves a setting
+    out), and what the error must say, such as the name of the setting."""
+
+    not_applicable: ClassVar[Mapping[str, str]] = {}
+    """Checks that do not apply, and the reason for each, which is shown where it is skipped. What
+    is optional here stands for the checks that need it: ``{"break_source": "there is none"}``."""
+
+    patience: ClassVar[float] = 30.0
+    """Seconds of real time after which what has not come to its end is taken to hang. They pass
+    only where something is wrong."""
+
+    # -- what an author gives -----------------------------------------------------------------
+
+    @abstractmethod
+    def make_sensor(self, context: PollContext) -> AnySensor:
+        """Make a fresh instance over the same source; called several times in a test.
+
+        Its settings should have short time-outs, and secrets where it takes any.
+        """
+
+    @abstractmethod
+    def change(self, number: int) -> Partition:
+        """Make the world outside change, so that the sensor must fire for it.
+
+        Where the source gives its changes a time, let it be ``self.clock.now()``: then there can
+        be several at one instant.
+
+        Args:
+            number: Counts up from 1; no two changes of a test have the same.
+
+        Returns:
+            The partition of the event, if no other change has it; or else a text that only this
+            event has in its key or its payload.
+        """
+
+    @pytest.fixture
+    def source(self) -> object:
+        """Override it to prepare the source, by whatever fixtures, and to take it down."""
+        return None
+
+    @cached_property
+    def clock(self) -> FakeClock:
+        """What the sensor finds in its context; it stands still until it is advanced."""
+        return FakeClock()
+
+    def settle(self) -> None:
+        """Let pass whatever it takes until a poll finds what was changed: a minute, by itself.
+
+        Override it for a sensor that leaves alone what is young, or a source that hands out
+        again only later what was taken and not acknowledged.
+        """
+        self.clock.advance(MINUTE)
+
+    def break_source(self) -> AbstractContextManager[object]:
+        """Have the source refuse or fail while the context lasts, and be well after it."""
+        self._lacking("break_source", "a context manager in which the source fails")
+
+    def hang_source(self) -> AbstractContextManager[object]:
+        """Have the source never answer while the context lasts, and be well after it."""
+        self._lacking("hang_source", "a context manager in which the source never answers")
+
+    # -- what the checks use --------------------------------------------------------------------
+
+    @cached_property
+    def _benches(self) -> list[Bench]:
+        return []
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return itertools.count(1)
+
+    @pytest.fixture(autouse=True)
+    def _kept(self, source: object) -> Iterator[None]:  # noqa: ARG002 - it must be there first
+        unknown = [
+            name
+            for name in self.not_applicable
+            if name not in _OPTIONAL and not (name.startswith("test_") and hasattr(self, name))
+        ]
+        if unknown:
+            pytest.fail(f"not_applicable names no check of the contract: {', '.join(unknown)}")
+        yield
+        for bench in self._benches:
+            bench.close()
+
+    def _lacking(self, name: str, what: str) -> NoReturn:
+        excuse = self.not_applicable.get(name)
+        if excuse is not None:
+            pytest.skip(f"does not apply: {excuse}")
+        pytest.skip(f"not checked: define {name}, {what}; or say in not_applicable why not")
+
+    def _bench(self, clock: Clock | None = None, *, drained: bool = True) -> Bench:
+        """Make a bench, whose sensor has found all that there was already."""
+        bench = Bench(self.make_sensor, clock or self.clock, self.assets)
+        self._benches.append(bench)
+        if drained:
+            bench.drain("before anything was changed")
+        return bench
+
+    def _change(self) -> Partition:
+        return self.change(next(self._numbers))
+
+    def _changes(self, count: int, bench: Bench | None = None) -> list[Partition]:
+        """Make changes, one a minute, and have all polls but the last that they take."""
+        made = []
+        for _ in range(count):
+            self.clock.advance(MINUTE)
+            made.append(self._change())
+        self.settle()
+        if bench is not None:
+            self._await(bench)
+        return made
+
+    def _await(self, bench: Bench) -> None:
+        for _ in range(self.polls_to_fire - 1):
+            bench.tick("after a change outside")
+            self.settle()
+
+    def _unseen(self, changes: Sequence[Partition], events: Sequence[NewEvent]) -> list[Partition]:
+        """Return the changes that must be among the events, and are not."""
+        due = self._due(changes)
+        return [each for each in due if not any(identifies(each, event) for event in events)]
+
+    def _due(self, changes: Sequence[Partition]) -> Sequence[Partition]:
+        """Return those of several changes between two polls that must be found."""
+        return changes[-1:] if self.sees_only_the_last else changes
+
+    def _require(self, changes: Sequence[Partition], bench: Bench, when: str) -> None:
+        unseen = self._unseen(changes, bench.found)
+        if unseen:
+            raise Finding(
+                f"{listed(unseen)} was not found {when}; the last that it found: "
+                f"{shown_events(bench.found[-3:])}.",
+                why="What a sensor does not find is never made.",
+                remedy="Mend the poll; or, if it did find it, have change() return the event's "
+                "partition, or a text in its key or payload.",
+            )
+
+
+def listed(changes: Sequence[Partition]) -> str:
+    """Write changes for a message."""
+    more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+    return ", ".join(repr(change) for change in changes[:5]) + more

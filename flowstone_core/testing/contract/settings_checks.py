@@ -1,0 +1,62 @@
+"""The checks of a sensor's settings."""
+
+from __future__ import annotations
+
+from flowstone_core.model.sensor import AnySensor, PollContext
+from flowstone_core.testing.contract.driver import NAME, quietly
+from flowstone_core.testing.contract.overrides import Terms
+from flowstone_core.testing.contract.sandbox import refusal
+from flowstone_core.testing.contract.violation import Finding, check
+
+
+class Configuring(Terms):
+    """Checks that whoever configures the sensor is told what is wrong."""
+
+    @check()
+    def test_an_unknown_setting_is_refused(self) -> None:
+        """A setting that is misspelt is an error."""
+        sensor = self._example()
+        name = next(iter(type(sensor.config).model_fields), "setting")
+        wrong = f"{name}{name[-1]}"
+        if refusal(sensor, {wrong: "any"}) is None:
+            raise Finding(
+                f"a setting {wrong!r}, which there is not, was accepted.",
+                why="Who misspells a setting gets the default instead, and is not told.",
+                remedy="Derive Config from SensorConfig, and leave its extra='forbid' alone.",
+            )
+
+    @check()
+    def test_every_setting_is_described(self) -> None:
+        """Each setting has a description, for `flowstone plugins show` and the README."""
+        fields = type(self._example().config).model_fields
+        bare = [name for name, field in fields.items() if not field.description]
+        if bare:
+            raise Finding(
+                f"there is no description of {', '.join(bare)}.",
+                why="It is what 'flowstone plugins show' prints, and the table in the README.",
+                remedy="Field(description='what it is, its unit, what is allowed').",
+            )
+
+    @check("test_an_unknown_setting_is_refused")
+    def test_wrong_settings_are_refused_by_name(self) -> None:
+        """Each of `invalid_settings` is refused, in the words that go with it."""
+        if not self.invalid_settings:
+            self._lacking("invalid_settings", "wrong settings with words of their errors")
+        sensor = self._example()
+        for changes, words in self.invalid_settings:
+            said = refusal(sensor, changes)
+            if said is None or words not in said:
+                result = "was accepted." if said is None else f"was refused, without it: {said}"
+                raise Finding(
+                    f"{dict(changes)} should be refused, and the error should say {words!r}. "
+                    f"It {result}",
+                    why="What is wrong with a setting must be said before anything runs, and to "
+                    "somebody who has only the message.",
+                    remedy="Have the model refuse it: by its type, by Field(ge=...), or by a "
+                    "validator that raises ValueError, and not anything else.",
+                )
+
+    def _example(self) -> AnySensor:
+        sensor = self.make_sensor(PollContext(NAME, clock=self.clock))
+        quietly(sensor.cleanup)
+        return sensor

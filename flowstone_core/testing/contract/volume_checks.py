@@ -1,0 +1,53 @@
+"""The checks of many changes, and of several at one instant."""
+
+from __future__ import annotations
+
+from flowstone_core.testing.contract.overrides import MINUTE, listed
+from flowstone_core.testing.contract.runner_checks import Rehearsing
+from flowstone_core.testing.contract.violation import Finding, check
+
+
+class Crowding(Rehearsing):
+    """Checks that none of many is left out."""
+
+    @check("test_a_run_ends_in_materializations")
+    def test_events_beyond_the_limit_follow(self) -> None:
+        """Of many changes before one poll each one fires, however few events go together."""
+        with self._stage(max_events=2) as stage:
+            stage.run()
+            changes = self._changes(self.many)
+            stage.run_until(lambda events: not self._unseen(changes, events))
+            unseen = self._unseen(changes, stage.events())
+            if unseen:
+                raise Finding(
+                    f"there were {len(changes)} changes between two polls, and {len(unseen)} of "
+                    f"them never fired: {listed(unseen)}{stage.trouble()}.",
+                    why="After a pause, or the first time, there are always many at once.",
+                    remedy="Return every event that the poll found: FlowStone commits them "
+                    "max_events at a time. Or let the state say how far it was read, and find "
+                    "the rest at the next poll.",
+                )
+
+    @check("test_events_beyond_the_limit_follow")
+    def test_changes_of_one_instant_are_all_found(self) -> None:
+        """Of changes at one instant, with polls between them at that instant, each one fires."""
+        bench = self._bench()
+        self.clock.advance(MINUTE)
+        changes = []
+        for count in (1, 1, 3):
+            changes += [self._change() for _ in range(count)]
+            bench.tick("after a change at the same instant as the poll before")
+        self.settle()
+        self._await(bench)
+        bench.drain()
+        unseen = self._unseen(changes, bench.found)
+        if unseen:
+            raise Finding(
+                f"of {len(changes)} changes at one instant, with polls between them, "
+                f"{listed(unseen)} was never found.",
+                why="Clocks of sources are coarse: what is written in the same second, or is "
+                "committed after the poll with a time before it, is passed over for ever.",
+                remedy="Do not ask for what is later than the last time that was seen. Ask for "
+                "what is not earlier, and remember which of that were seen; or order by time and "
+                "id, and remember both.",
+            )

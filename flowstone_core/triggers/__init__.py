@@ -1,1 +1,0 @@
-"""The triggers that FlowStone brings along."""

@@ -1,0 +1,157 @@
+"""Sensors tried by hand: within their deadline, whatever they do, and cleaned up after."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core.app.flowstone import Flowstone
+from flowstone_core.config.pipeline import Pipeline
+from flowstone_core.model.event import NotTriggered
+from flowstone_core.model.sensor import Sensor, SensorConfig
+from flowstone_core.model.tick import TickOutcome
+from flowstone_core.testing import FakeClock
+
+PATIENCE = 30
+
+
+class Source:
+    """What the sensors of a test do, and what they did."""
+
+    def __init__(self):
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+        self.cleaned = []
+
+    def sensor(self, call, cleanup=lambda: None):
+        source = self
+
+        class Reads(Sensor[SensorConfig, None]):
+            def init(self):
+                return None
+
+            def poll(self, state):
+                call()
+                return NotTriggered(state)
+
+            def cleanup(self):
+                source.cleaned.append(self.context.sensor)
+                cleanup()
+
+        return Reads
+
+    def hang(self):
+        self.asked.release()
+        self.answer.wait(PATIENCE)
+
+
+@pytest.fixture
+def source():
+    source = Source()
+    yield source
+    source.answer.set()
+
+
+def flow_of(clock, **sensors):
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="orders")(lambda context: None)
+    for name, sensor in sensors.items():
+        pipeline.sensor(name, sensor, asset="orders", deadline="10s")
+    return Flowstone(pipeline, store="sqlite://", clock=clock)
+
+
+def fails(error):
+    def call():
+        raise error
+
+    return call
+
+
+def in_background(call):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(call()), daemon=True)
+    thread.start()
+    return thread, answers
+
+
+def test_each_sensor_is_asked_and_those_that_fail_are_told(source):
+    flow = flow_of(
+        FakeClock(),
+        good=source.sensor(lambda: None),
+        down=source.sensor(fails(OSError("no route"))),
+        leaves=source.sensor(fails(SystemExit(3))),
+    )
+    answers = {each.sensor: each.error for each in flow.connect_sensors()}
+    assert answers == {"good": None, "down": "OSError: no route", "leaves": "SystemExit: 3"}
+    assert sorted(source.cleaned) == ["down", "good", "leaves"]
+    assert flow.events() == []
+
+
+def test_a_cleanup_that_fails_does_not_change_the_answer(source):
+    flow = flow_of(FakeClock(), good=source.sensor(lambda: None, fails(OSError("no"))))
+    assert [each.error for each in flow.connect_sensors()] == [None]
+
+
+def test_a_disabled_sensor_is_not_asked(source):
+    pipeline = Pipeline("shop")
+    pipeline.sensor("off", source.sensor(lambda: None), enabled=False)
+    assert Flowstone(pipeline, store="sqlite://").connect_sensors() == []
+
+
+def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
+    clock = FakeClock()
+    flow = flow_of(clock, hangs=source.sensor(source.hang), good=source.sensor(lambda: None))
+    thread, answers = in_background(flow.connect_sensors)
+    assert source.asked.acquire(timeout=PATIENCE)
+    while thread.is_alive():
+        clock.advance(1)
+        thread.join(0.01)
+    (connections,) = answers
+    assert [each.error for each in connections] == [
+        "it did not come back within the sensor's deadline of 10 s",
+        None,
+    ]
+    assert connections[0].duration >= timedelta(seconds=10)
+    assert "hangs" not in source.cleaned, "its code still runs"
+
+
+def test_a_cleanup_that_does_not_come_back_is_told(source):
+    clock = FakeClock()
+    flow = flow_of(clock, stuck=source.sensor(lambda: None, source.hang))
+    thread, answers = in_background(flow.connect_sensors)
+    assert source.asked.acquire(timeout=PATIENCE)
+    while thread.is_alive():
+        clock.advance(1)
+        thread.join(0.01)
+    assert answers[0][0].error == "cleanup did not come back within the sensor's deadline of 10 s"
+
+
+def test_a_poll_that_does_not_come_back_is_timed_out(source):
+    clock = FakeClock()
+    flow = flow_of(clock, hangs=source.sensor(source.hang))
+    thread, answers = in_background(lambda: flow.try_sensor("hangs"))
+    assert source.asked.acquire(timeout=PATIENCE)
+    while thread.is_alive():
+        clock.advance(1)
+        thread.join(0.01)
+    (trial,) = answers
+    assert trial.decision.outcome is TickOutcome.TIMED_OUT
+    assert "within its deadline of 10 s" in trial.decision.error
+    assert trial.duration >= timedelta(seconds=10)
+    assert flow.sensor_state("hangs") is None
+
+
+def test_what_answers_after_its_deadline_changes_nothing(source):
+    clock = FakeClock()
+    flow = flow_of(clock, hangs=source.sensor(source.hang))
+    thread, answers = in_background(flow.connect_sensors)
+    assert source.asked.acquire(timeout=PATIENCE)
+    while thread.is_alive():
+        clock.advance(1)
+        thread.join(0.01)
+    others = [each for each in threading.enumerate() if "flowstone-trial" in each.name]
+    source.answer.set()
+    for other in others:
+        other.join(PATIENCE)
+    assert source.cleaned == ["hangs"]
+    assert answers[0][0].error == "it did not come back within the sensor's deadline of 10 s"

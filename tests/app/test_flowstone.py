@@ -1,0 +1,214 @@
+"""Flowstone, the Python API: from declaration to completed partition without a file."""
+
+import threading
+from datetime import date, timedelta
+
+import pytest
+
+from flowstone_core import (
+    Event,
+    Flowstone,
+    NotTriggered,
+    Pipeline,
+    Sensor,
+    SensorConfig,
+    Triggered,
+    ValidationError,
+)
+from flowstone_core.app.status import SensorHealth
+from flowstone_core.errors import ConflictError, NotFoundError
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.tick import TickOutcome
+
+PATIENCE = 60
+
+
+class Days(Sensor[SensorConfig, int]):
+    """Finds two days once."""
+
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        if state:
+            return NotTriggered(state)
+        days = [Event(date(2025, 1, day), payload={"rows": day}) for day in (13, 14)]
+        return Triggered(days, 1)
+
+
+@pytest.fixture
+def pipeline():
+    pipeline = Pipeline("shop")
+
+    @pipeline.asset
+    def raw_orders(context):
+        return {"rows": sum(payload["rows"] for payload in context.payloads)}
+
+    @pipeline.asset(depends_on=["raw_orders"], follow=True)
+    def daily_report(context):
+        return {"rows": context.upstream["raw_orders"]["rows"], "date": str(context.partition)}
+
+    pipeline.sensor("days", Days, asset="raw_orders", every="1s")
+    return pipeline
+
+
+@pytest.fixture
+def flow(pipeline, tmp_path):
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flow.db'}") as flow:
+        yield flow
+
+
+def made(flow):
+    return {
+        (item.asset, item.partition): item.metadata
+        for item in flow.materializations(state=MaterializationState.COMPLETED)
+    }
+
+
+def test_one_run_takes_what_a_sensor_found_to_the_last_follower(flow):
+    assert flow.run(once=True)
+    assert made(flow) == {
+        ("raw_orders", "d:2025-01-13"): {"rows": 13},
+        ("raw_orders", "d:2025-01-14"): {"rows": 14},
+        ("daily_report", "d:2025-01-13"): {"rows": 13, "date": "2025-01-13"},
+        ("daily_report", "d:2025-01-14"): {"rows": 14, "date": "2025-01-14"},
+    }
+    assert {event.source for event in flow.events()} == {"sensor:days", "asset:raw_orders"}
+    assert [tick.outcome for tick in flow.ticks()] == [TickOutcome.TRIGGERED]
+
+
+def test_a_second_run_starts_nothing_twice(flow):
+    flow.run(once=True)
+    flow.run(once=True)
+    assert len(flow.materializations()) == 4
+    assert all(item.attempt == 1 for item in flow.materializations())
+
+
+def test_asking_for_a_report_makes_first_what_it_depends_on(flow):
+    flow.pause_sensor("days")
+    asked = flow.materialize("daily_report", date(2025, 1, 20))
+    assert asked.state is MaterializationState.PENDING
+    flow.run(once=True)
+    assert flow.materialization(asked.id).state is MaterializationState.COMPLETED
+    assert ("raw_orders", "d:2025-01-20") in made(flow)
+
+
+def test_run_ends_after_its_duration_and_by_stop(flow):
+    assert flow.run(duration=timedelta(0))
+    ended = threading.Event()
+
+    def run():
+        flow.run()
+        ended.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while not flow.materializations(asset="daily_report", state=MaterializationState.COMPLETED):
+        assert thread.is_alive()
+    flow.stop()
+    assert ended.wait(PATIENCE)
+    assert not flow.status().runners
+
+
+def test_retry_and_cancel(flow, pipeline):
+    asked = flow.materialize("raw_orders", "north")
+    assert flow.cancel(asked.id).state is MaterializationState.CANCELLED
+    with pytest.raises(ConflictError, match="cancelled"):
+        flow.cancel(asked.id)
+    assert flow.retry(asked.id).state is MaterializationState.PENDING
+    flow.run(once=True)
+    assert flow.materialization(asked.id).state is MaterializationState.COMPLETED
+    assert [attempt.number for attempt in flow.attempts(asked.id)] == [1]
+    assert [event.source for event in flow.events_of(asked.id)] == ["manual"]
+    with pytest.raises(ConflictError, match="completed"):
+        flow.retry(asked.id)
+
+
+def test_pause_resume_reset_and_try(flow):
+    assert flow.sensor("days").health is SensorHealth.NEW
+    trial = flow.try_sensor("days")
+    assert [event.partition for event in trial.decision.commits[0].events] == [
+        "d:2025-01-13",
+        "d:2025-01-14",
+    ]
+    assert flow.events() == []
+    flow.pause_sensor("days")
+    assert flow.sensor("days").health is SensorHealth.PAUSED
+    flow.run(once=True)
+    assert flow.events() == []
+    flow.resume_sensor("days")
+    flow.run(once=True)
+    assert flow.sensor("days").health is SensorHealth.OK
+    assert flow.sensor_state("days") == "1"
+    assert flow.try_sensor("days").decision.commits == ()
+    flow.reset_sensor("days")
+    assert flow.sensor_state("days") is None
+    flow.run(once=True)
+    assert len(flow.events(source="sensor:days")) == 4
+
+
+def test_what_is_not_there_is_said_with_what_is(flow):
+    with pytest.raises(NotFoundError, match="did you mean 'raw_orders'"):
+        flow.materialize("raw_order", "x")
+    for call in (
+        flow.pause_sensor,
+        flow.resume_sensor,
+        flow.reset_sensor,
+        flow.sensor,
+        flow.try_sensor,
+        flow.sensor_state,
+    ):
+        with pytest.raises(NotFoundError, match="did you mean 'days'"):
+            call("day")
+    with pytest.raises(NotFoundError):
+        flow.materialization(99)
+    with pytest.raises(ValidationError, match="int is no partition"):
+        flow.materialize("raw_orders", 7)
+
+
+def test_a_sensor_that_is_declared_no_more_is_shown_and_can_be_looked_at(flow, tmp_path):
+    flow.run(once=True)
+    with Flowstone(store=f"sqlite:///{tmp_path / 'flow.db'}") as later:
+        assert later.sensor("days").health is SensorHealth.UNDECLARED
+        assert later.sensor_state("days") == "1"
+        later.pause_sensor("days")
+
+
+def test_status_at_a_glance(flow):
+    flow.run(once=True)
+    status = flow.status()
+    assert status.materializations[MaterializationState.COMPLETED] == 4
+    assert [sensor.health for sensor in status.sensors] == [SensorHealth.OK]
+    assert status.store.startswith("sqlite:///")
+
+
+@pytest.mark.parametrize(
+    ("poll", "health"),
+    [("fail", SensorHealth.FAILING), ("give_up", SensorHealth.BROKEN)],
+)
+def test_the_health_of_a_sensor_says_why(tmp_path, poll, health):
+    class Bad(Sensor[SensorConfig, int]):
+        def init(self):
+            return 0
+
+        def poll(self, state):
+            from flowstone_core import SensorBroken
+
+            raise {"fail": OSError("down"), "give_up": SensorBroken("gone")}[poll]
+
+    pipeline = Pipeline("bad")
+    pipeline.sensor("bad", Bad, quarantine_after=2)
+    pipeline.sensor("off", Bad, enabled=False)
+    with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flow.db'}") as flow:
+        flow.run(once=True)
+        assert flow.sensor("bad").health is health
+        assert flow.sensor("off").health is SensorHealth.DISABLED
+
+
+def test_wrong_settings_are_all_said_at_once(pipeline):
+    with pytest.raises(ValidationError) as wrong:
+        Flowstone(pipeline, engin="local", asset_threads=0)
+    text = str(wrong.value)
+    assert "engin" in text
+    assert "did you mean 'engine'" in text
+    assert "asset_threads" in text

@@ -1,0 +1,232 @@
+"""``flowstone backfill``: what it says, to people and to programs, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+
+import click
+import pytest
+
+from flowstone_core.cli.backfill import Lines
+from flowstone_core.runtime.backfill.backfill import Progress
+
+WEEK = ("--from", "2025-01-01", "--to", "2025-01-07")
+PIPELINE = """
+from flowstone_core import Discard, Pipeline
+
+pipeline = Pipeline("shop")
+
+@pipeline.asset
+def report(context):
+    if context.partition.day % 7 == 3:
+        raise Discard("no such\\nday")
+"""
+
+
+def fields(text):
+    return {name for name in re.split(r", | and ", re.sub(r" \([^()]*\)", "", text)) if name}
+
+
+def test_it_says_how_it_goes_on_and_what_it_came_to(shop):
+    shop.run("materialize", "raw_orders", "2025-01-02")
+    shop.run("run", "--once")
+    first, second, *between, last = shop.run("backfill", "raw_orders", *WEEK).stdout.splitlines()
+    assert first == "backfill 1 of raw_orders: 7 partitions"
+    assert second == "no runner is alive: this command makes them itself"
+    assert between[0] == "1 of 7 done, 1 skipped, 4 unfinished"
+    assert between[-1] == "7 of 7 done, 1 skipped"
+    assert len(set(between)) == len(between)
+    assert last == "backfill 1 is finished: 6 made, 1 skipped, 0 failed"
+    assert shop.run("backfill", "raw_orders", *WEEK).stdout.splitlines() == [
+        "backfill 2 of raw_orders: 7 partitions",
+        "7 of 7 done, 7 skipped",
+        "backfill 2 is finished: 0 made, 7 skipped, 0 failed",
+    ]
+    sources = {event["source"] for event in shop.json("events", "list", "--asset", "raw_orders")}
+    assert sources == {"manual", "sensor:feed", "backfill:1"}
+
+
+def test_one_partition_is_one(shop):
+    said = shop.run("backfill", "raw_orders", "--from", "2025-01-01", "--to", "2025-01-01").stdout
+    assert said.startswith("backfill 1 of raw_orders: 1 partition\n")
+
+
+def test_what_could_not_be_made_is_said_and_exits_1(shop):
+    shop.write(pipeline=PIPELINE)
+    result = shop.run("backfill", "report", *WEEK, code=1)
+    assert result.stdout.endswith("\nbackfill 1 is finished: 6 made, 0 skipped, 1 failed\n")
+    (failed,) = shop.json("materializations", "list", "--state", "discarded")
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    number = failed["id"]
+    hint = f"(flowstone materializations show {number})"
+    assert errors == [
+        f"error: materialization {number}, 2025-01-03, ended discarded: no such day {hint}"
+    ]
+
+
+def test_of_many_that_could_not_be_made_twenty_are_said(shop):
+    shop.write(pipeline=PIPELINE.replace("% 7 == 3", "< 40"))
+    result = shop.run("backfill", "report", "--from", "2025-01-01", "--to", "2025-01-22", code=1)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 21
+    assert errors[-1] == "error: 2 more failed"
+
+
+def test_a_program_gets_one_object(shop):
+    shop.write(pipeline=PIPELINE)
+    found = shop.json("backfill", "report", *WEEK, code=1)
+    assert found.pop("failures") == [
+        {
+            "materialization": 3,
+            "partition": "d:2025-01-03",
+            "partition_shown": "2025-01-03",
+            "state": "discarded",
+            "error": "no such\nday",
+        }
+    ]
+    assert found == {
+        "backfill": 1,
+        "resumed": False,
+        "total": 7,
+        "completed": 6,
+        "skipped": 0,
+        "failed": 1,
+        "unfinished": 0,
+        "left": 0,
+        "finished": True,
+        "here": True,
+    }
+    again = shop.json("backfill", "report", *WEEK, "--force", "--limit", "1", code=1)
+    assert (again["backfill"], again["completed"], again["skipped"]) == (2, 6, 0)
+
+
+def test_a_dry_run_lists_the_partitions_and_makes_nothing(shop):
+    shop.run("materialize", "raw_orders", "2025-01-01")
+    shop.run("run", "--once")
+    shop.run("materialize", "raw_orders", "2025-01-02")
+    before = shop.json("materializations", "list")
+    assert shop.run("backfill", "raw_orders", *WEEK, "--every", "2d", "--dry-run").stdout == (
+        "PARTITION   WOULD\n"
+        "2025-01-01  skip\n"
+        "2025-01-03  make\n"
+        "2025-01-05  make\n"
+        "2025-01-07  make\n"
+        "\n"
+        "4 partitions: 3 to make, 0 to wait for, 1 to skip\n"
+    )
+    found = shop.json("backfill", "raw_orders", *WEEK, "--every", "1d", "--dry-run")
+    assert found["partitions"][1] == {
+        "partition": "d:2025-01-02",
+        "partition_shown": "2025-01-02",
+        "move": "wait",
+    }
+    del found["partitions"]
+    assert found == {"resumes": None, "total": 7, "make": 5, "wait": 1, "skip": 1}
+    assert shop.json("materializations", "list") == before
+
+
+def test_a_long_dry_run_is_cut_for_people_and_whole_for_programs(shop):
+    span = ("--from", "2025-01-01T00:00Z", "--to", "2025-03-01T00:00Z")
+    lines = shop.run("backfill", "raw_orders", *span, "--dry-run").stdout.splitlines()
+    assert len(lines) == 1 + 50 + 1 + 2
+    assert lines[50].startswith("2025-01-03 01:00:00Z")
+    assert lines[51] == "... and 1,367 more"
+    assert lines[53] == "1,417 partitions: 1,417 to make, 0 to wait for, 0 to skip"
+    assert len(shop.json("backfill", "raw_orders", *span, "--dry-run")["partitions"]) == 1_417
+    short = ("--from", "2025-01-01T00:00Z", "--to", "2025-01-03T01:00Z")
+    lines = shop.run("backfill", "raw_orders", *short, "--dry-run").stdout.splitlines()
+    assert len(lines) == 1 + 50 + 2
+
+
+def test_a_dry_run_says_that_it_would_go_on(shop):
+    shop.write(
+        pipeline=PIPELINE.replace('raise Discard("no such\\nday")', "os._exit(9)").replace(
+            "from flow", "import os\nfrom flow", 1
+        )
+    )
+    killed = shop.process("backfill", "report", *WEEK, "--limit", "1")
+    killed.communicate(timeout=60)
+    assert killed.returncode == 9
+    lines = shop.run("backfill", "report", *WEEK, "--dry-run").stdout.splitlines()
+    assert lines[0] == "it would go on with backfill 1"
+    assert lines[-1] == "7 partitions: 4 to make, 1 to wait for, 2 to skip"
+    assert shop.json("backfill", "report", *WEEK, "--dry-run")["resumes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["raw_order", *WEEK], 1, "error: there is no asset 'raw_order' (did you mean"),
+        (["raw_orders", "--from", "2025-01-01"], 2, "Missing option '--to'"),
+        (["raw_orders", "--from", "2025-02-30", "--to", "2025-03-01"], 2, "Invalid value for '--f"),
+        (["raw_orders", *WEEK[2:], "--from", "2025-02-01"], 2, "error: the first partition, 2025"),
+        (["raw_orders", *WEEK[2:], "--from", "x"], 2, "error: x is a string, which nothing comes"),
+        (["raw_orders", *WEEK, "--every", "dya"], 2, "(did you mean 'day'?)"),
+        (["raw_orders", *WEEK, "--limit", "0"], 2, "0 is not in the range 1<=x<=1000"),
+        (["raw_orders", *WEEK, "--limit", "1001"], 2, "1001 is not in the range"),
+    ],
+)
+def test_what_is_wrong_is_said(shop, arguments, code, said):
+    for more in ([], ["--dry-run"]):
+        assert said in shop.run("backfill", *arguments, *more, code=code).stderr
+    assert shop.json("materializations", "list") == []
+
+
+def test_the_help_says_what_a_program_gets(shop):
+    text = " ".join(shop.run("backfill", "--help").stdout.split())
+    plain, dry = re.findall(r"(?:an object|With --dry-run): (.*?)\. (?=With|Exit)", text)
+    inner = re.search(r"failures \((.*?): (.*?)\)", plain)
+    shop.write(pipeline=PIPELINE)
+    planned = shop.json("backfill", "report", *WEEK, "--dry-run")
+    assert fields(dry) == set(planned)
+    assert f"partitions ({', '.join(planned['partitions'][0])})" in dry
+    found = shop.json("backfill", "report", *WEEK, code=1)
+    assert fields(plain) == set(found)
+    assert fields(inner[2]) == set(found["failures"][0])
+
+
+def test_lines_are_few_where_each_stays():
+    def lines(sparing):
+        said, shown = [], []
+        tell = Lines("report", said.append, shown.append, sparing=sparing)
+        for done in range(1_001):
+            tell(Progress(7, resumed=True, total=1_000, completed=done, here=done > 5))
+        assert said == [
+            "resuming backfill 7 of report: 1,000 partitions",
+            "no runner is alive: this command makes them itself",
+        ]
+        return shown
+
+    assert len(lines(sparing=False)) == 1_001
+    shown = lines(sparing=True)
+    assert len(shown) == 101
+    assert (shown[0], shown[1]) == ("0 of 1,000 done", "10 of 1,000 done")
+    assert shown[-1] == "1,000 of 1,000 done"
+
+
+def test_in_a_terminal_one_line_changes(shop):
+    ours, theirs = pty.openpty()
+    environ = {"COLUMNS": "80", "TERM": "xterm"}
+    process = shop.process("backfill", "raw_orders", *WEEK, stdout=theirs, environ=environ)
+    os.close(theirs)
+    shown = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        # On Linux the end of a terminal is an error.
+        while chunk := read(terminal):
+            shown += chunk
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    stays = click.unstyle(shown.decode()).replace("\r\x1b[2K", "\r").splitlines()
+    assert "backfill 1 is finished: 7 made, 0 skipped, 0 failed" in stays[-1]
+    assert any("backfill 1 of raw_orders: 7 partitions" in line for line in stays)
+    assert "of 7 done" in shown.decode()
+    assert "\x1b[2K" in shown.decode()
+
+
+def read(terminal):
+    try:
+        return terminal.read(65_536)
+    except OSError:
+        return b""

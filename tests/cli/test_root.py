@@ -1,0 +1,272 @@
+"""The root command: what it costs, what it says of errors, and the commands of plugins."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from flowstone_core.plugin.hookspecs import API_VERSION
+
+HEAVY = {
+    "alembic", "boto3", "botocore", "cron_descriptor", "croniter", "pluggy", "pydantic", "rich",
+    "schedule", "sqlalchemy", "stevedore", "structlog", "tenacity",
+}  # fmt: skip
+OURS = [
+    "backfill", "check", "db", "events", "explain", "materializations", "materialize", "new-plugin",
+    "plugins", "run", "schedules", "sensors", "status",
+]  # fmt: skip
+SAY_WHAT_IS_IMPORTED = """
+import atexit, sys
+from flowstone_core.cli import main
+atexit.register(lambda: print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr))
+main()
+"""
+
+
+def imported_by(folder, *arguments):
+    command = [sys.executable, "-c", SAY_WHAT_IS_IMPORTED, *arguments]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return set(ended.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["sensors", "--help"],
+        ["materializations", "list", "--help"],
+        ["schedules", "add", "--help"],
+        ["schedules", "next", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_version_import_nothing_heavy(tmp_path, arguments):
+    assert imported_by(tmp_path, *arguments) & HEAVY == set()
+
+
+def test_what_is_heavy_is_noticed(tmp_path):
+    assert {"pydantic", "sqlalchemy"} <= imported_by(tmp_path, "status")
+
+
+def test_versions(shop):
+    assert shop.run("--version").stdout == (
+        f"flowstone {version('flowstone-core')} "
+        f"(Python {platform.python_version()}, plugin API {API_VERSION})\n"
+    )
+
+
+def test_help_lists_every_command_and_the_exit_codes(shop):
+    text = shop.run("--help").stdout
+    for name in OURS:
+        assert f"\n  {name} " in text
+    assert "0 done, 1 failed, 2 wrong use or wrong configuration" in text
+
+
+def test_the_installed_command_and_the_module_are_the_same(shop):
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("flowstone"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    as_module, _ = shop.process("--help").communicate()
+    assert ended.stdout == as_module
+    assert as_module.startswith("Usage: flowstone ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sensor", "list"], "Did you mean"),
+        (["sensors", "lisst"], "No such command 'lisst'"),
+        (["--confg", "x", "status"], "No such option"),
+        (["events", "list", "--limit", "0"], "0 is not in the range"),
+        (["--log-level", "loud", "status"], "loud"),
+        ([], "Usage:"),
+    ],
+    ids=str,
+)
+def test_wrong_use_exits_2_and_says_how(shop, arguments, said):
+    result = shop.run(*arguments, code=2)
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+def test_every_problem_of_a_configuration_is_one_line_and_no_secret(shop):
+    shop.write(
+        settings="engien = local\n[flowstone:sensor:new]\ntype = nothing\nsecret_key = hunter2!\n"
+    )
+    for command in (["run"], ["check"], ["status"], ["events", "list"], ["db", "upgrade"]):
+        result = shop.run(*command, code=2)
+        lines = result.stderr.splitlines()
+        assert len(lines) == 2, lines
+        assert lines[0].startswith("error: setup.cfg:3: [flowstone] engien: unknown setting")
+        assert "did you mean 'engine'?" in lines[0]
+        assert lines[1].startswith("error: setup.cfg:5: [flowstone:sensor:new] type")
+        assert "hunter2" not in result.output
+    assert not (shop.folder / "flowstone.db").exists()
+
+
+def test_a_file_of_any_bytes_is_said_without_a_traceback(shop):
+    (shop.folder / "other.cfg").write_bytes(b"[flowstone]\nstore = \xff\xfe\x00\n")
+    assert shop.run("--config", "other.cfg", "check", code=2).stderr.startswith("error: other.cfg")
+    missing = shop.run("--config", "missing.cfg", "run", code=2)
+    assert missing.stderr.startswith("error: missing.cfg: there is no such file")
+
+
+def test_a_pipeline_that_does_not_import_is_said_without_a_traceback(shop):
+    shop.write(pipeline="import sys\nsys.exit('no\\nway')\n")
+    result = shop.run("check", code=2)
+    assert len(result.stderr.splitlines()) == 1
+    assert "setup.cfg:2" in result.stderr
+
+
+def test_the_file_that_is_named_is_read(shop):
+    (shop.folder / "setup.cfg").rename(shop.folder / "other.cfg")
+    assert "feed" in shop.run("--config", "other.cfg", "check").stdout
+
+
+def test_a_store_that_is_refused_exits_1(shop):
+    (shop.folder / "flowstone.db").write_text("this is no database, but somebody's diary")
+    before = (shop.folder / "flowstone.db").read_bytes()
+    for command in (["run"], ["status"], ["check", "--connect"], ["db", "upgrade"]):
+        result = shop.run(*command, code=1)
+        assert result.stderr.startswith("error: ")
+        assert "flowstone.db" in result.stderr
+    assert (shop.folder / "flowstone.db").read_bytes() == before
+
+
+def test_where_nothing_is_configured_it_is_said_which_store_is_looked_at(empty_folder):
+    result = empty_folder.run("materializations", "list")
+    assert result.stdout == "no materializations\n"
+    assert result.stderr == (
+        "warning: nothing is configured here; the store is sqlite:///flowstone.db\n"
+    )
+
+
+def test_an_error_that_should_not_be_shows_where_it_was_and_no_secret(shop):
+    shop.write(
+        pipeline="""
+from flowstone_core import Pipeline
+
+class Doc:
+    def strip(self):
+        raise RuntimeError("cannot log in with hunter2-secret\\x1b[2J")
+
+def raw_orders(context): ...
+raw_orders.__doc__ = Doc()
+pipeline = Pipeline("shop")
+pipeline.asset(raw_orders)
+""",
+        settings="store = sqlite:///flowstone.db?password=hunter2-secret\n",
+    )
+    result = shop.run("check", code=1)
+    first, *rest = result.stderr.splitlines()
+    assert first == "error: RuntimeError: cannot log in with ***"
+    assert f"{shop.module}.py:6 in strip" in result.stderr
+    assert "report" in rest[-1]
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["events", "list", "--json"], ["--help"]])
+def test_output_that_nobody_reads_is_no_error(made, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nowhere:
+        process = made.process(*arguments, stdout=nowhere)
+        _, stderr = process.communicate()
+    assert stderr == ""
+    assert process.returncode == 1
+
+
+def test_what_the_output_cannot_write_is_escaped(shop):
+    latin = {"PYTHONIOENCODING": "latin-1"}
+    process = shop.process("materialize", "raw_orders", "日本", environ=latin)
+    stdout, stderr = process.communicate()
+    assert stdout == "materialization 1 of raw_orders \\u65e5\\u672c is pending\n"
+    assert stderr == ""
+
+
+COMMANDS = """
+import click
+from flowstone_core import hookimpl, FlowstoneError
+
+@click.command()
+@click.argument("name")
+@click.option("--fail", is_flag=True)
+@click.option("--refuse", is_flag=True)
+def greet(name, fail, refuse):
+    if fail:
+        raise RuntimeError("no greeting")
+    if refuse:
+        raise FlowstoneError("not today", hint="come again")
+    click.echo(f"hello {name}")
+    return 7
+
+@hookimpl
+def flowstone_commands():
+    return {"greet": greet, "status": greet}
+"""
+
+
+def test_a_plugins_command_is_under_flowstone(shop):
+    shop.install("flowstone-greeter", "greeter", COMMANDS)
+    assert shop.run("greet", "you").stdout == "hello you\n"
+    assert "Usage: flowstone greet" in shop.run("greet", "--help").stdout
+    assert "greet" not in shop.run("--help").stdout
+    assert shop.run("greet", "you", "--refuse", code=1).stderr == (
+        "error: not today (come again)\n"
+    )
+    assert shop.run("greet", "you", "--fail", code=1).stderr.startswith(
+        "error: RuntimeError: no greeting\n"
+    )
+
+
+def test_a_plugins_command_cannot_take_the_place_of_our_own(shop):
+    shop.install("flowstone-greeter", "greeter", COMMANDS)
+    assert shop.run("status").stdout.startswith("store: ")
+
+
+def test_a_plugin_whose_commands_are_broken_harms_no_other(shop):
+    shop.install("flowstone-greeter", "greeter", COMMANDS)
+    broken = """
+from flowstone_core import hookimpl
+@hookimpl
+def flowstone_commands():
+    raise SystemExit("no commands today")
+"""
+    shop.install("flowstone-broken", "broken", broken)
+    assert shop.run("greet", "you").stdout == "hello you\n"
+    unknown = shop.run("gret", "you", code=2)
+    assert "warning: " in unknown.stderr
+    assert "'broken'" in unknown.stderr
+    assert "no commands today" in unknown.stderr
+
+
+def test_commands_of_plugins_that_are_not_allowed_are_not_there(shop):
+    shop.install("flowstone-greeter", "greeter", COMMANDS)
+    shop.write(settings="plugins =\n    flowstone-s3\n")
+    assert "No such command 'greet'" in shop.run("greet", "you", code=2).stderr
+
+
+def test_a_plugins_command_works_where_the_configuration_is_wrong(shop):
+    shop.install("flowstone-greeter", "greeter", COMMANDS)
+    shop.write(settings="engien = x\n")
+    assert shop.run("greet", "you").stdout == "hello you\n"
+
+
+def test_log_lines_go_to_standard_error_in_the_format_asked_for(shop):
+    result = shop.run("--log-format", "json", "run", "--once")
+    assert result.stdout == ""
+    records = [json.loads(line) for line in result.stderr.splitlines()]
+    assert {"runner started", "tick", "event", "materialization"} <= {
+        record["event"] for record in records
+    }
+    quiet = shop.run("--log-level", "error", "run", "--once")
+    assert quiet.stderr == ""

@@ -1,0 +1,289 @@
+"""``flowstone sensors`` and ``flowstone status``."""
+
+import json
+import re
+
+import pytest
+
+from flowstone_core.app.status import SensorHealth
+from flowstone_core.cli.sensors import HEALTHS
+
+OTHERS = """
+pipeline.sensor("down", ScriptedSensor, asset="raw_orders", every="1s",
+                script=[OSError("no\\nway" + "!" * 200)])
+pipeline.sensor("off", ScriptedSensor, asset="daily_report", enabled=False)
+pipeline.sensor("elsewhere", ScriptedSensor, script=[Triggered("x", 1)])
+pipeline.sensor("later", ScriptedSensor, script=[RetryLater(90, "busy")])
+"""
+
+
+@pytest.fixture
+def sensors(shop):
+    """A sensor that does well, and others that do not."""
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    shop.write(pipeline=source + OTHERS)
+    return shop
+
+
+def state_of(shop, name):
+    return shop.json("sensors", "show", name)["state"]
+
+
+def test_sensors_are_listed_with_their_health(sensors, documented):
+    sensors.run("run", "--once", code=1)
+    rows = sensors.json("sensors", "list")
+    assert set(rows[0]) == documented("sensors", "list")
+    assert {row["name"]: row["health"] for row in rows} == {
+        "down": "failing",
+        "elsewhere": "failing",
+        "feed": "ok",
+        "later": "new",
+        "off": "disabled",
+    }
+    assert next(row for row in rows if row["name"] == "feed")["every"] == 1.0
+    table = sensors.lines("sensors", "list")
+    assert table[0] == ["SENSOR", "HEALTH", "TYPE", "ASSET", "EVERY", "LAST TICK", "OUTCOME",
+                        "FAILURES", "ERROR"]  # fmt: skip
+    assert table[1][:5] == ["down", "failing", "ScriptedSensor", "raw_orders", "1s"]
+    assert table[1][8].startswith("OSError: no way!!!")
+    assert table[1][8].endswith("…")
+
+
+def test_sensors_can_be_filtered(sensors):
+    assert [row["name"] for row in sensors.json("sensors", "list", "--health", "disabled")] == [
+        "off"
+    ]
+    assert [row["name"] for row in sensors.json("sensors", "list", "--asset", "raw_orders")] == [
+        "down",
+        "feed",
+    ]
+    assert sensors.run("sensors", "list", "--health", "broken").stdout == "no sensors\n"
+
+
+def test_every_health_can_be_asked_for():
+    assert set(HEALTHS) == set(SensorHealth)
+
+
+def test_one_sensor_is_shown_with_settings_state_and_ticks(made):
+    text = made.run("sensors", "show", "feed").stdout
+    assert "name:         feed\nhealth:       ok\n" in text
+    assert 'state:        {"seen":2}\n' in text
+    assert "\n  deadline:         1m\n" in text
+    assert "\nTICK  AT " in text
+    shown = made.json("sensors", "show", "feed")
+    assert shown["state"] == {"seen": 2}
+    assert shown["settings"]["every"] == "1s"
+    assert [tick["events"] for tick in shown["ticks"]] == [2]
+
+
+def test_an_error_is_shown_whole(sensors):
+    sensors.run("run", "--once", code=1)
+    text = sensors.run("sensors", "show", "down").stdout
+    assert "last error:   OSError: no\n              way" + "!" * 200 in text
+
+
+def test_a_long_state_is_cut_for_people_only(shop):
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    shop.write(pipeline=source + "pipeline.sensor('long', ScriptedSensor, initial='x' * 1000)\n")
+    shop.run("run", "--once")
+    assert "… (1,002 characters; --json has all)" in shop.run("sensors", "show", "long").stdout
+    assert state_of(shop, "long") == "x" * 1000
+
+
+def test_a_sensor_that_is_declared_no_more_is_shown(made):
+    (made.folder / "setup.cfg").write_text("[flowstone]\n")
+    text = made.run("sensors", "show", "feed").stdout
+    assert "health:       undeclared\n" in text
+    assert "settings:" not in text
+
+
+def test_a_dry_run_shows_what_a_tick_would_be_and_commits_nothing(shop):
+    text = shop.run("sensors", "poll", "feed", "--dry-run").stdout
+    assert "outcome:      triggered\n" in text
+    assert re.search(r"^took: +\d+\.\d{3} s$", text, re.MULTILINE)
+    assert "state before" not in text, "it begins anew"
+    assert 'new state:    {"seen":2}\n' in text
+    assert "Nothing was committed." in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["raw_orders", "2025-01-13", "monday", '{"file":', '"a.csv"}'] in rows
+    assert shop.run("events", "list").stdout == "no events\n"
+    assert state_of(shop, "feed") is None
+
+
+def test_a_dry_run_as_json(made):
+    made.run("sensors", "reset", "feed")
+    # In this process the script has been played already.
+    process = made.process("sensors", "poll", "feed", "--dry-run", "--json")
+    stdout, stderr = process.communicate()
+    assert stderr == ""
+    shown = json.loads(stdout)
+    assert shown == {
+        "sensor": "feed",
+        "outcome": "triggered",
+        "error": None,
+        "delay": None,
+        "duration": shown["duration"],
+        "events": [
+            {
+                "asset": "raw_orders",
+                "partition": "d:2025-01-13",
+                "partition_shown": "2025-01-13",
+                "key": "monday",
+                "payload": {"file": "a.csv"},
+            },
+            {
+                "asset": "raw_orders",
+                "partition": shown["events"][1]["partition"],
+                "partition_shown": "north\\u202e",
+                "key": shown["events"][1]["key"],
+                "payload": None,
+            },
+        ],
+        "state_before": None,
+        "state": {"seen": 2},
+    }
+    assert 0 <= shown["duration"] < 60
+
+
+def test_a_quiet_dry_run_shows_the_state_that_stays(made):
+    shown = made.json("sensors", "poll", "feed", "--dry-run")
+    assert shown["outcome"] == "not_triggered"
+    assert shown["state"] == {"seen": 2}
+    assert shown["events"] == []
+
+
+@pytest.fixture
+def counter(empty_folder):
+    """A sensor that adds one to its state at each poll."""
+    empty_folder.write(
+        """
+from flowstone_core import Pipeline, Triggered, function_sensor
+
+pipeline = Pipeline("shop")
+
+@pipeline.asset
+def raw_orders(context): ...
+
+@function_sensor(initial={"n": 0})
+def counts(state):
+    return Triggered(f"n{state['n']}", {"n": state["n"] + 1})
+
+pipeline.sensor("counter", counts, asset="raw_orders")
+"""
+    )
+    return empty_folder
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_dry_run_begins_from_the_state_it_is_given(counter, stored):
+    if stored:
+        counter.run("run", "--once")
+    given = ["--state", '{ "n" : 41 }']
+    shown = counter.json("sensors", "poll", "counter", "--dry-run", *given)
+    assert [event["partition_shown"] for event in shown["events"]] == ["n41"]
+    assert (shown["state_before"], shown["state"]) == ({"n": 41}, {"n": 42})
+    text = counter.run("sensors", "poll", "counter", "--dry-run", *given).stdout
+    assert 'state before: {"n":41}\nnew state:    {"n":42}\n' in text
+    assert state_of(counter, "counter") == ({"n": 1} if stored else None)
+
+
+def test_a_state_may_be_read_from_a_file(counter):
+    (counter.folder / "state.json").write_text('{"n": 7}')
+    shown = counter.json("sensors", "poll", "counter", "--dry-run", "--state", "@state.json")
+    assert shown["state_before"] == {"n": 7}
+    missing = counter.run("sensors", "poll", "counter", "--dry-run", "--state", "@no.json", code=2)
+    assert "no.json cannot be read" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("{n: 1}", "the state is not JSON: "), ("[NaN]", "is not JSON: ")]
+)
+def test_a_state_that_is_no_json_is_refused(counter, state, said):
+    refused = counter.run("sensors", "poll", "counter", "--dry-run", "--state", state, code=2)
+    assert said in refused.stderr
+
+
+def test_a_dry_run_that_fails_exits_1(sensors):
+    result = sensors.run("sensors", "poll", "down", "--dry-run", code=1)
+    assert "outcome:      failed\nerror:        OSError: no\n              way!" in result.stdout
+    unable = sensors.run("sensors", "poll", "elsewhere", "--dry-run", code=1)
+    assert "names no asset" in unable.stdout
+    later = sensors.json("sensors", "poll", "later", "--dry-run")
+    assert (later["outcome"], later["delay"], later["error"]) == ("retry_later", 90.0, "busy")
+
+
+def test_a_poll_that_is_no_dry_run_is_wrong_use(shop):
+    result = shop.run("sensors", "poll", "feed", code=2)
+    assert "add --dry-run" in result.stderr
+    assert not (shop.folder / "flowstone.db").exists()
+
+
+def test_pause_resume_and_reset(made):
+    assert made.run("sensors", "pause", "feed").stdout == "sensor feed is paused\n"
+    assert made.json("sensors", "list")[0]["health"] == "paused"
+    assert made.run("sensors", "resume", "feed").stdout == "sensor feed is resumed\n"
+    assert made.json("sensors", "list")[0]["health"] == "ok"
+    assert made.run("sensors", "reset", "feed").stdout == "sensor feed is reset\n"
+    assert state_of(made, "feed") is None
+
+
+@pytest.mark.parametrize(("options", "events"), [([], 2), (["--forget-keys"], 4)])
+def test_a_reset_sensor_fires_again_only_if_its_keys_are_forgotten(made, options, events):
+    made.run("sensors", "reset", "feed", *options)
+    process = made.process("run", "--once")
+    process.communicate()
+    assert process.returncode == 0
+    assert len(made.json("events", "list", "--source", "sensor:feed")) == events
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["show"], ["pause"], ["resume"], ["reset"], ["poll", "--dry-run"]],
+    ids=lambda command: command[0],
+)
+def test_a_sensor_that_is_not_there(shop, command):
+    result = shop.run("sensors", *command, "fed", code=1)
+    assert result.stderr == "error: there is no sensor 'fed' (did you mean 'feed'?)\n"
+
+
+def test_status_at_a_glance(sensors):
+    sensors.run("run", "--once", code=1)
+    text = sensors.run("status").stdout
+    head, runners, health, schedules, made = text.split("\n\n")
+    assert head == "store: sqlite:///flowstone.db"
+    assert runners == "no runner is alive"
+    counts, _, *unwell = health.splitlines()
+    assert counts == "sensors: 2 failing, 1 ok, 1 new, 1 disabled"
+    assert [line.split()[0] for line in unwell] == ["down", "elsewhere"]
+    assert schedules == "schedules: none"
+    assert made == "materializations: 4 completed\n"
+
+
+def test_status_where_all_is_well_lists_no_sensor(made):
+    assert (
+        "sensors: 1 ok\n\nschedules: none\n\nmaterializations: 4 completed\n"
+        in made.run("status").stdout
+    )
+
+
+def test_status_of_an_empty_store(empty_folder):
+    text = empty_folder.run("status").stdout
+    assert "sensors: none\n\nschedules: none\n\nmaterializations: none\n" in text
+
+
+def test_status_shows_who_runs(shop):
+    process = shop.process("run")
+    for line in process.stderr:
+        if "runner started" in line:
+            break
+    table = shop.run("status").stdout.split("\n\n")[1].splitlines()
+    shown = shop.json("status")
+    process.terminate()
+    process.communicate()
+    assert table[0].split()[:2] == ["RUNNER", "ON"]
+    assert str(process.pid) in table[1].split()
+    assert [runner["pid"] for runner in shown["runners"]] == [process.pid]
+    assert set(shown) == {"store", "runners", "sensors", "schedules", "materializations"}
+    assert set(shown["materializations"]) == {
+        "pending", "running", "retrying", "completed", "discarded", "cancelled"
+    }  # fmt: skip

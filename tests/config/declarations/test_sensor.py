@@ -1,0 +1,318 @@
+from datetime import timedelta
+from typing import Any
+
+import pydantic
+import pydantic_core
+import pytest
+
+from flowstone_core.config.declarations.problems import (
+    missing_asset,
+    name_problem,
+    pydantic_problems,
+)
+from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.errors import Problem
+from flowstone_core.model.event import NotTriggered
+from flowstone_core.model.sensor import Sensor, SensorConfig, is_sensor_class
+
+CANARY = "cAnary-hunter2"
+
+
+class Login(pydantic.BaseModel):
+    user: str = "me"
+    password: str = ""
+    pin: int = 0
+
+
+class FeedConfig(SensorConfig):
+    """Every way in which a secret may come in."""
+
+    bucket: str = pydantic.Field(description="where the files are")
+    retries: int = 3
+    url: str = ""
+    dsn: pydantic.PostgresDsn | None = None
+    api_token: str = ""
+    number_token: int = 1_000
+    key: pydantic.SecretStr | None = None
+    raw: pydantic.SecretBytes | None = None
+    seed: pydantic.Secret[int] | None = None
+    login: Login = Login()
+    headers: dict[str, str] = pydantic.Field(default_factory=dict)
+    many: list[pydantic.SecretStr] = pydantic.Field(default_factory=list)
+    anything: Any = None
+
+
+class Feed(Sensor[FeedConfig, int]):
+    Config = FeedConfig
+
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        return NotTriggered(state)
+
+
+def declare(options, name="feed", sensor_class=Feed, **more):
+    options = {"bucket": "shop"} | options
+    more = {"assets": ("raw",), "where": "p:1"} | more
+    return declare_sensor(name, sensor_class, options, **more)
+
+
+def declared(options, **more):
+    declaration, problems = declare(options, **more)
+    assert problems == []
+    return declaration
+
+
+def wrong(options, **more):
+    declaration, problems = declare(options, **more)
+    assert declaration is None
+    assert problems
+    return [str(problem) for problem in problems]
+
+
+class TestDeclared:
+    def test_the_settings_every_sensor_has_and_its_own_are_told_apart(self):
+        declaration = declared({"every": "5s", "retries": "7"}, asset="raw")
+        assert declaration.settings.every == timedelta(seconds=5)
+        assert (declaration.config.bucket, declaration.config.retries) == ("shop", 7)
+        assert (declaration.name, declaration.asset, declaration.where) == ("feed", "raw", "p:1")
+        assert declaration.sensor_class is Feed
+
+    @pytest.mark.parametrize(
+        ("option", "value", "secret"),
+        [
+            ("api_token", CANARY, CANARY),
+            ("key", CANARY, CANARY),
+            ("raw", CANARY.encode(), CANARY),
+            ("raw", b"\xff-not-utf-8", "\ufffd-not-utf-8"),
+            ("seed", 12345678, "12345678"),
+            ("number_token", 12345678, "12345678"),
+            ("many", ["other", CANARY], CANARY),
+            ("login", {"password": CANARY}, CANARY),
+            ("headers", {"Authorization": CANARY}, CANARY),
+            ("anything", ({"token": [CANARY]},), CANARY),
+            ("url", f"ftp://me:{CANARY}@host/", CANARY),
+            ("url", "ftp://me:p%40ss%20word@host/", "p@ss word"),
+            ("url", "ftp://me:p%40ss%20word@host/", "p%40ss%20word"),
+            ("dsn", f"postgresql://me:{CANARY}@host/db", CANARY),
+            ("key", f"https://me:{CANARY}@host/db", f"https://me:{CANARY}@host/db"),
+            ("key", f"https://me:{CANARY}@host/db", CANARY),
+        ],
+    )
+    def test_the_secrets_are_known_wherever_they_are(self, option, value, secret):
+        declaration = declared({option: value})
+        assert secret in declaration.secrets
+        assert secret not in repr(declaration)
+
+    def test_what_is_no_secret_is_none(self):
+        class Unsayable:
+            def __str__(self):
+                raise RuntimeError
+
+        options = {"url": "http://[broken", "anything": Unsayable(), "number_token": 0}
+        assert set(declared(options).secrets) == {"", "0"}
+
+
+class TestWrong:
+    def test_everything_is_said_at_once(self):
+        options = {"every": "5", "bukket": "x", "retries": "many", "deadline": None}
+        name, asset, every, deadline, retries, bukket = wrong(options, name="a b", asset="rw")
+        assert name.startswith("p:1: 'a b' is no name for a sensor (use letters, digits, '_', ")
+        assert asset == (
+            "p:1: sensor 'a b' is for asset 'rw', which is not declared (did you mean 'raw'?)"
+        )
+        assert every.startswith("p:1: sensor 'a b' every: '5' is not a duration: use 30s, 5m, ")
+        assert deadline.startswith("p:1: sensor 'a b' deadline: a duration is a text such as ")
+        assert retries == (
+            "p:1: sensor 'a b' retries: Input should be a valid integer, "
+            "unable to parse string as an integer, got 'many'"
+        )
+        assert bukket == "p:1: sensor 'a b' bukket: unknown setting (did you mean 'bucket'?)"
+
+    def test_a_setting_that_is_missing_says_what_it_is(self):
+        declaration, problems = declare_sensor("feed", Feed, {}, assets=())
+        assert declaration is None
+        assert problems == [
+            Problem("this setting is required", "", "sensor 'feed' bucket", "where the files are")
+        ]
+
+    def test_a_setting_of_every_sensor_is_known_too(self):
+        (text,) = wrong({"evry": "5s"})
+        assert text == "p:1: sensor 'feed' evry: unknown setting (did you mean 'every'?)"
+        (text,) = wrong({"zzzz": "5s"})
+        assert "unknown setting (known: anything, api_token, backoff, backoff_limit, buck" in text
+
+    def test_a_setting_may_have_a_place_of_its_own(self):
+        (text,) = wrong({"every": "5"}, places={"every": "setup.cfg:7"})
+        assert text.startswith("setup.cfg:7: sensor 'feed' every: '5' is not a duration")
+
+    @pytest.mark.parametrize("thing", [None, 5, "Feed", Sensor, SensorConfig, list[int], Feed.poll])
+    def test_what_is_no_sensor_class(self, thing):
+        assert not is_sensor_class(thing)
+        texts = wrong({"every": "5"}, sensor_class=thing)
+        assert "every: '5' is not a duration" in texts[0]
+        assert f"{thing!r:.120} is no sensor class" in texts[1]
+
+    @pytest.mark.parametrize("config", [None, FeedConfig(bucket="x"), Login])
+    def test_a_class_without_a_config_model(self, config):
+        assert not is_sensor_class(type("Odd", (Feed,), {"Config": config}))
+
+    def test_a_config_may_not_take_the_name_of_a_setting_of_every_sensor(self):
+        class Config(SensorConfig):
+            deadline: str = ""
+            asset: str = ""
+
+        texts = wrong({}, sensor_class=type("Greedy", (Feed,), {"Config": Config}))
+        assert texts[0] == (
+            "p:1: sensor 'feed': its Config has a field 'asset', but every sensor has a setting "
+            "of that name (give the field another name)"
+        )
+        assert "'deadline'" in texts[1]
+
+    @pytest.mark.parametrize(
+        ("raised", "text"),
+        [
+            (KeyError("x"), "its Config raised KeyError: 'x'"),
+            (SystemExit(f"{CANARY} is bad"), "its Config raised SystemExit: *** is bad"),
+            (OSError(CANARY), "its Config raised OSError: ***"),
+        ],
+    )
+    def test_a_validator_that_raises_anything_is_contained(self, raised, text):
+        class Config(SensorConfig):
+            bucket: str
+            api_token: str
+
+            @pydantic.model_validator(mode="after")
+            def _check(self):
+                raise raised
+
+        odd = type("Odd", (Feed,), {"Config": Config})
+        assert wrong({"api_token": CANARY}, sensor_class=odd) == [
+            f"p:1: sensor 'feed': {text} (a validator should raise ValueError)"
+        ]
+
+
+class Strict(SensorConfig):
+    bucket: str = ""
+    pin: pydantic.SecretStr = pydantic.Field(pydantic.SecretStr(""), alias="x", max_length=5)
+    api_token: int = 0
+    login: Login = Login()
+    passwords: dict[str, int] = pydantic.Field(default_factory=dict)
+    url: int = 0
+    plain: int = 0
+    checked: str = ""
+
+    @pydantic.field_validator("checked")
+    @classmethod
+    def _checked(cls, value):
+        assert not value.startswith("!"), f"{value} begins with an exclamation mark"
+        if value:
+            raise ValueError(f"cannot use {value}")
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _whole(self):
+        if self.bucket == "bad":
+            raise ValueError(f"the login {self.login} does not fit")
+        if self.bucket == "worse":
+            raise pydantic_core.PydanticCustomError("whole", "does not fit")
+        return self
+
+
+class TestSecrets:
+    Strict = type("StrictFeed", (Feed,), {"Config": Strict})
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"x": CANARY},
+            {"x": [CANARY]},
+            {"api_token": CANARY},
+            {"login": {"password": [CANARY]}},
+            {"login": f"me:{CANARY}"},
+            {"login": {"pin": CANARY, "password": CANARY}},
+            {"passwords": {"token": CANARY}},
+            {"url": f"postgresql://me:{CANARY}@{'x' * 80}"},
+            {"url": f"postgresql://{'x' * 60}:{CANARY}@host"},
+            {"plain": CANARY, "login": {"password": CANARY}},
+            {"checked": CANARY, "api_token": CANARY},
+            {"checked": f"!{CANARY}", "api_token": CANARY},
+            {"bucket": "bad", "login": {"password": CANARY}},
+            {"bucket": "worse", "login": {"password": CANARY}},
+        ],
+        ids=str,
+    )
+    def test_a_secret_is_in_no_message(self, options):
+        texts = wrong(options, sensor_class=self.Strict)
+        assert "hunter2" not in "\n".join(texts)
+
+    def test_a_secret_is_known_by_the_alias_of_its_field(self):
+        assert wrong({"x": "123456"}, sensor_class=self.Strict) == [
+            "p:1: sensor 'feed' x: the value is not valid (hidden: it is a secret)"
+        ]
+
+    def test_a_wrong_value_that_is_no_secret_is_shown(self):
+        (text,) = wrong({"checked": "this"}, sensor_class=self.Strict)
+        assert text == "p:1: sensor 'feed' checked: cannot use this"
+        (text,) = wrong({"plain": "x" * 200}, sensor_class=self.Strict)
+        assert text.endswith(f"got '{'x' * 79} [122 more characters]")
+        (text,) = wrong({"plain": ["a"]}, sensor_class=self.Strict)
+        assert text.endswith("Input should be a valid integer, got a value of type list")
+
+
+def test_a_nested_setting_is_named_by_its_path():
+    class Model(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="forbid")
+        inner: dict[str, list[int]] = pydantic.Field(default_factory=dict)
+
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Model.model_validate({"inner": {"a": [1, "x"]}, "innr": 1})
+    first, second = pydantic_problems(caught.value, Model, "p:1", "thing", also_known=["other"])
+    assert (first.subject, first.where) == ("thing inner.a.1", "p:1")
+    assert (second.subject, second.hint) == ("thing innr", "did you mean 'inner'?")
+
+
+def test_an_unknown_nested_setting_gets_no_hint_of_the_outer_ones():
+    class Inner(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="forbid")
+
+    class Outer(pydantic.BaseModel):
+        inner: Inner
+
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Outer.model_validate({"inner": {"x": 1}})
+    assert pydantic_problems(caught.value, Outer, "", "") == [
+        Problem("unknown setting", subject="inner.x")
+    ]
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "a b", ["a"], "x" * 201])
+def test_what_is_no_name(name):
+    problem = name_problem(name, "a pipeline", "p:1")
+    assert problem.message == f"{name!r:.80} is no name for a pipeline"
+    assert name_problem("a-name", "a pipeline", "p:1") is None
+
+
+def raw_orders(context):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("asset", "text"),
+    [
+        ("raw_order", "p:1: it wants asset 'raw_order', which is not declared (did you mean 'raw_"),
+        (
+            "zzz",
+            "p:1: it wants asset 'zzz', which is not declared (declared so far: b, raw_orders)",
+        ),
+        (raw_orders, "(give its name, 'raw_orders')"),
+        (5, "p:1: it wants 5; an asset is named by a text"),
+    ],
+)
+def test_an_asset_that_is_not_there(asset, text):
+    assert text in str(missing_asset("it wants", asset, ["raw_orders", "b"], "p:1"))
+
+
+def test_no_asset_is_there():
+    assert missing_asset("it wants", "a", [], "").hint == "declared so far: none"

@@ -1,0 +1,104 @@
+import configparser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstone_core.config.file.ini import cut, read
+
+
+def options(text):
+    return {option.key: option.value for option in read(cut(text)[1])[0]}
+
+
+def test_cut_keeps_the_numbers_of_the_lines():
+    first, a, b = cut("x\n[a]\nk = 1\n\n[ b ] # comment\nk = 2")
+    assert (first.header, first.line, first.lines) == ("", 0, ("x",))
+    assert (a.header, a.line, a.lines) == ("a", 2, ("k = 1", ""))
+    assert (b.header, b.line, b.lines) == ("b", 5, ("k = 2",))
+    assert b.closed
+    assert not b.rest
+
+
+def test_a_header_that_is_not_closed_or_followed_by_something():
+    _, a, b, c = cut("[a\n[b] k = 1\n[c] ; comment")
+    assert (a.header, a.closed) == ("a", False)
+    assert (b.closed, b.rest) == (True, True)
+    assert (c.closed, c.rest) == (True, False)
+
+
+def test_all_line_ends_count_as_one():
+    assert [block.line for block in cut("a\r\nb\r[c]\n[d]")] == [0, 3, 4]
+
+
+def test_an_indented_header_cuts_nothing():
+    assert len(cut("[a]\nk =\n  [b]\n")) == 2
+
+
+def test_numbered_leaves_out_comments_and_blanks():
+    block = cut("[a]\n# c\n\nk = 1\n  ; c\n  more")[1]
+    assert list(block.numbered()) == [(4, "k = 1"), (6, "  more")]
+
+
+def test_without_keeps_the_numbers():
+    block = cut("[a]\none = 1\ntwo = 2\n")[1].without([2])
+    assert list(block.numbered()) == [(3, "two = 2")]
+
+
+def test_options_know_their_lines_and_what_is_below():
+    text = "[a]\none = 1\n\n# c\nsql =\n    SELECT id\n\n    # left out\n     FROM t\nx = y\n  z"
+    one, sql, x = read(cut(text)[1])[0]
+    assert (one.key, one.value, one.line, one.below) == ("one", "1", 2, ())
+    assert (sql.value, sql.line) == ("SELECT id\n\nFROM t", 5)
+    assert sql.below == ((6, "SELECT id"), (9, "FROM t"))
+    assert sql.begins_below
+    assert (x.value, x.below, x.begins_below) == ("y\nz", ((11, "z"),), False)
+
+
+def test_options_of_the_same_name_are_all_there():
+    found, wrong = read(cut("[a]\nk = 1\nk = 2")[1])
+    assert [(option.line, option.value) for option in found] == [(2, "1"), (3, "2")]
+    assert wrong == []
+
+
+def test_C3_wrong_lines_are_numbered_and_the_rest_is_read():
+    found, wrong = read(cut("\n[a]\none = 1\nnothing\n= empty\n[b]").pop(1))
+    assert [option.key for option in found] == ["one"]
+    assert wrong == [4, 5]
+
+
+def test_only_the_equals_sign_ends_a_key():
+    assert options("[a]\nurl = s3://k=v\n") == {"url": "s3://k=v"}
+    assert read(cut("[a]\nurl: s3\n")[1])[1] == [2]
+
+
+def test_keys_are_as_written_and_percent_is_literal():
+    assert options("[a]\nKey = %(x)s %%\n") == {"Key": "%(x)s %%"}
+
+
+def test_C3_no_text_of_the_file_is_shown_by_repr():
+    block = cut("[a]\nkey = canary\n  canary")[1]
+    assert "canary" not in repr(block) + repr(read(block))
+
+
+LINE = st.text(alphabet="ab= \t#;%$:\x85\xa0é", max_size=8)
+
+
+@given(st.lists(LINE, max_size=8))
+def test_reads_what_configparser_reads(lines):
+    text = "[s]\n" + "\n".join(lines)
+    oracle = configparser.RawConfigParser(delimiters=("=",), strict=False)
+    oracle.optionxform = str
+    found, wrong = read(cut(text)[1])
+    try:
+        oracle.read_string(text)
+    except configparser.ParsingError as error:
+        first_wrong = error.errors[:1]
+    else:
+        first_wrong = []
+    assert wrong[:1] == [number for number, _ in first_wrong]
+    if not wrong:
+        assert {option.key: option.value for option in found} == {
+            key: value.strip() for key, value in oracle["s"].items()
+        }
+    for option in found:
+        assert text.split("\n")[option.line - 1].strip().startswith(option.key)

@@ -1,0 +1,441 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowstone_core.config.file.reader import LINE_LIMIT, Config, hidden_in_urls, load
+from flowstone_core.errors import ValidationError
+
+CANARY = "c4n4ry-Z9qXv7Kp"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, environ=None, name="flowstone.cfg"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path, environ or {})
+
+    return read
+
+
+def said(config, tmp_path):
+    return [str(problem).replace(f"{tmp_path}{os.sep}", "") for problem in config.problems]
+
+
+def warned(config, tmp_path):
+    return [str(problem).replace(f"{tmp_path}{os.sep}", "") for problem in config.warnings]
+
+
+def test_settings_with_their_lines(read, tmp_path):
+    config = read(
+        "[metadata]\nname = shop\nno key: fine\nbare\n\n"
+        "[flowstone]\nstore = sqlite:///f.db\nplugins =\n    one\n    two\n\n"
+        "[flowstone:sensor:new_orders]\ntype = s3_file_arrival\n"
+        "[ flowstone : sensor : oth:er ]\nTYPE_x = no\n"
+    )
+    assert config.file == tmp_path / "flowstone.cfg"
+    assert config.run is not None
+    assert config.run.name == "flowstone"
+    assert (config.run.line, config.run.title) == (6, "[flowstone]")
+    assert {key: (s.value, s.line) for key, s in config.run.settings.items()} == {
+        "store": ("sqlite:///f.db", 7),
+        "plugins": ("one\ntwo", 8),
+    }
+    assert config.run.where("plugins") == f"{config.file}:8"
+    assert config.run.where("nothing") == config.run.where() == f"{config.file}:6"
+    assert [name for name, _ in config.sensors] == ["new_orders", "oth:er"]
+    assert config.sensors[0][1].settings["type"].value == "s3_file_arrival"
+    assert not config.empty
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "# only\n", "[metadata]\nname: x\n bare\n[x"])
+def test_a_file_that_says_nothing_about_flowstone_is_fine(read, text):
+    config = read(text)
+    assert config.empty
+    assert config == Config(config.file)
+
+
+def test_a_mark_of_utf8_is_accepted(read):
+    assert read("\ufeff[flowstone]\nstore = é\n").run.settings["store"].value == "é"
+
+
+def test_C1_all_problems_in_one_run(read, tmp_path):
+    config = read(
+        "stray = 1\n"  # 1
+        "[flowstone]\n"
+        "store = ${MISSING}\n"
+        "store = again\n"  # 4
+        "Engine = local\n"
+        "not a setting\n"
+        "[flowstone:sensor:a\n"  # 7
+        "every = ${every\n"
+        "prefix = ${PREFIX\n"
+        "[flowstone:sensor:a]\n"  # 10
+        "[flowstone] store = x\n"
+        "[flowstone:sensors:b]\n"
+    )
+    assert said(config, tmp_path) == [
+        "flowstone.cfg:1: this line stands before any section (a section begins with [NAME])",
+        (
+            "flowstone.cfg:6: [flowstone]: this line is neither 'key = value' nor indented (it is "
+            "not shown: it may hold a secret) (only indented lines continue a value)"
+        ),
+        (
+            "flowstone.cfg:3: [flowstone] store: the environment variable MISSING is not set "
+            "(set it, or write ${MISSING:-default})"
+        ),
+        "flowstone.cfg:4: [flowstone] store: this setting is there twice (the other is on line 3)",
+        (
+            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may "
+            "be a secret) (names are written in small letters, digits and '_', and followed by '=')"
+        ),
+        "flowstone.cfg:7: [flowstone:sensor:a]: the closing ']' is missing",
+        (
+            "flowstone.cfg:9: [flowstone:sensor:a] prefix: there is a '${' that begins no variable "
+            "(write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is)"
+        ),
+        (
+            "flowstone.cfg:10: [flowstone:sensor:a]: this section is there twice "
+            "(the other is on line 7)"
+        ),
+        (
+            "flowstone.cfg:11: [flowstone]: what follows the ']' is ignored "
+            "(settings begin on the line below)"
+        ),
+        "flowstone.cfg:11: [flowstone]: this section is there twice (the other is on line 2)",
+        (
+            "flowstone.cfg:12: [flowstone:sensors:b]: there is no such section (did you "
+            "mean [flowstone:sensor:b]? FlowStone's sections are [flowstone], "
+            "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "meant"),
+    [
+        ("flowston", "[flowstone]"),
+        ("Flowstone", "[flowstone]"),
+        ("flow-stone", "[flowstone]"),
+        ("tool:flowstone", "[flowstone]"),
+        ("tool.flowstone", "[flowstone]"),
+        ("flowstone:sensors:x", "[flowstone:sensor:x]"),
+        ("flowstone.sensor.x", "[flowstone:sensor:x]"),
+        ("flowstone:senser:x", "[flowstone:sensor:x]"),
+        ("flowstone sensor x", "[flowstone:sensor:x]"),
+        ("flostone:sensor:x", "[flowstone:sensor:x]"),
+        ("flowstone:sensor", "[flowstone:sensor:NAME]"),
+        ("tool.flowstone.sensor.x", "[flowstone:sensor:x]"),
+    ],
+)
+def test_C2_sections_that_are_near_are_named(read, header, meant):
+    (problem,) = read(f"[{header}]\nkey = {CANARY}\n").problems
+    assert problem.message == "there is no such section"
+    assert problem.subject == f"[{header}]"
+    assert problem.where.endswith(".cfg:1")
+    assert problem.hint.startswith(f"did you mean {meant}?")
+
+
+def test_a_kind_that_is_not_known_says_which_are(read):
+    (problem,) = read("[flowstone:job:daily]\ncron = 0 2 * * *\n").problems
+    allowed = "[flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
+    assert problem.hint == f"FlowStone's sections are {allowed}"
+
+
+@pytest.mark.parametrize(
+    "header", ["flake8", "tool:pytest", "flow", "tool", "", "options.extras", "flower", "x" * 9999]
+)
+def test_sections_of_others_are_left_alone(read, header):
+    assert read(f"[{header}]\n  [id]\nfree: text\nbare\n").empty
+
+
+def test_C2_an_indented_header_is_found_in_any_section(read, tmp_path):
+    config = read(
+        "[metadata]\nname = x\n  [flowstone:sensor:a]\n  [tool:pytest]\n"
+        "[flowstone]\nstore = x\n  [flowston]\n  [tool:pytest]\n  [options.extras]\n"
+    )
+    assert said(config, tmp_path) == [
+        f"flowstone.cfg:{line}: {header}: indented, this line is part of {section} and begins no "
+        "section (remove the blanks before it)"
+        for line, header, section in [
+            (3, "[flowstone:sensor:a]", "[metadata]"),
+            (7, "[flowston]", "[flowstone]"),
+            (8, "[tool:pytest]", "[flowstone]"),
+            (9, "[options.extras]", "[flowstone]"),
+        ]
+    ]
+    assert config.run.settings["store"].value == "x"
+
+
+def test_values_of_many_lines_are_possible(read):
+    sql = "SELECT id,\n[name],\n[1, 2]\nFROM orders\nWHERE\ntype = 'x'"
+    indented = sql.replace("\n", "\n      ")
+    config = read(f"[flowstone:sensor:a]\nsql =\n      {indented}\n")
+    setting = config.sensors[0][1].settings["sql"]
+    assert config.problems == ()
+    assert setting.value == sql
+    assert [(s.key, s.line, s.likely) for s in setting.swallowed] == [("type", 8, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [
+        ("sql = SELECT\n  type = 1", [True]),
+        ("sql =\n  type = 1\n  asset = 2", [True, False]),
+        ("sql =\n  SELECT\n  == 1\n  Type = 1", []),
+    ],
+)
+def test_C2_lines_that_look_like_settings_are_noted(read, text, likely):
+    setting = read(f"[flowstone:sensor:a]\n{text}\n").sensors[0][1].settings["sql"]
+    assert [line.likely for line in setting.swallowed] == likely
+
+
+def test_C2_defaults_are_not_applied(read, tmp_path):
+    config = read(
+        "[DEFAULT]\nevery = 5s\nasset = x\nhome = y\n[flowstone]\n[default]\nevery = 1s\n"
+    )
+    assert config.run.settings == {}
+    assert warned(config, tmp_path) == [
+        (
+            "flowstone.cfg:1: [DEFAULT]: asset, every here changes nothing in FlowStone "
+            "([DEFAULT] is not applied: write it in each section)"
+        )
+    ]
+    assert read("[DEFAULT]\nhome = y\n").warnings == ()
+
+
+def test_C1_a_lone_percent_is_literal_and_a_warning_in_setup_cfg_only(read, tmp_path):
+    text = "[flowstone:sensor:a]\nprefix = %Y/%%d\n"
+    config = read(text, name="setup.cfg")
+    assert config.sensors[0][1].settings["prefix"].value == "%Y/%d"
+    assert warned(config, tmp_path) == [
+        (
+            "setup.cfg:2: [flowstone:sensor:a] prefix: a lone '%' breaks setuptools, which reads "
+            "this file too (write '%%', which means '%')"
+        )
+    ]
+    assert read(text).warnings == ()
+    assert read("[flowstone]\nstore = a%%b\n", name="setup.cfg").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("30s  # often", "the '#' or ';' and what follows it is part of the value, no comment"),
+        ("30s ; often", "the '#' or ';' and what follows it is part of the value, no comment"),
+        ('"30s"', "the quotes are part of the value"),
+        ("'30s'", "the quotes are part of the value"),
+    ],
+)
+def test_C2_what_is_taken_as_it_stands_is_a_warning(read, value, message):
+    config = read(f"[flowstone:sensor:a]\nevery = {value}\n")
+    assert [warning.message for warning in config.warnings] == [message]
+    assert config.sensors[0][1].settings["every"].value == value
+
+
+@pytest.mark.parametrize("value", ["a#b", "x;y", "'a' = 'b'", "\n  SELECT 1 ; \n  # comment", "'"])
+def test_what_is_meant_as_it_stands_is_none(read, value):
+    assert read(f"[flowstone]\nstore = {value}\n").warnings == ()
+
+
+def test_a_variable_comes_from_the_environment_given(read, monkeypatch):
+    monkeypatch.setenv("BUCKET", "not this one")
+    config = read(
+        "[flowstone:sensor:a]\nbucket = ${BUCKET}\nprefix = ${year}/$$\nkey = ${NO:-none}\n",
+        {"BUCKET": "${year}"},
+    )
+    values = {key: setting.value for key, setting in config.sensors[0][1].settings.items()}
+    assert values == {"bucket": "${year}", "prefix": "${year}/$", "key": "none"}
+
+
+def test_secrets_are_known_and_not_shown(read):
+    config = read(
+        f"[flowstone]\nstore = postgresql://me:{CANARY}@host/db\n"
+        f"secret_key = {CANARY}\nfrom_env = ${{SOME}}/x\nshort = ${{ENV}}\n"
+        "short_secret = ${ENV}\nnamed = ${PASSWORD}-x\nplain = orders\n"
+        "password =\nunnamed = ${TOKEN}\n",
+        {"SOME": CANARY, "ENV": "prod", "PASSWORD": "pw", "TOKEN": ""},
+    )
+    settings = config.run.settings
+    assert {key: setting.secrets for key, setting in settings.items()} == {
+        "store": (CANARY, CANARY),
+        "secret_key": (CANARY,),
+        "from_env": (CANARY,),
+        "short": (),
+        "short_secret": ("prod",),
+        "named": ("pw",),
+        "plain": (),
+        "password": (),
+        "unnamed": (),
+    }
+    assert {key: setting.shown for key, setting in settings.items()} == {
+        "store": "postgresql://me:***@host/db",
+        "secret_key": "***",
+        "from_env": "***/x",
+        "short": "***",
+        "short_secret": "***",
+        "named": "***-x",
+        "plain": "orders",
+        "password": "***",
+        "unnamed": "",
+    }
+    assert settings["from_env"].secret
+    assert not settings["plain"].secret
+    assert CANARY not in repr(config)
+
+
+def test_a_secret_that_was_indented_by_mistake_is_known(read):
+    config = read(
+        f"[flowstone]\nstore = sqlite://\n  password = {CANARY}\n  bucket = orders\n  token =\n"
+    )
+    setting = config.run.settings["store"]
+    assert setting.secrets == (CANARY,)
+    assert setting.shown == "sqlite://\npassword = ***\nbucket = orders\ntoken ="
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:pw@host/db", {"pw"}),
+        ("postgresql://me:p%40w@host/db", {"p%40w", "p@w"}),
+        ("postgresql://me:p@w@host/db", {"p", "p@w"}),
+        ("postgresql://me:p/w@host/db", {"p/w"}),
+        ("postgresql://:pw@host", {"pw"}),
+        ("postgresql://host/db?user=me&password=p%20w", {"p%20w", "p w"}),
+        ("sqlite:///flowstone.db", set()),
+        ("postgresql://me:p w@host/db\nhttp://u:x@h", {"p w", "x"}),
+        ("postgresql://me:pw", {"pw"}),
+        ("postgresql:/me:pw", set()),
+        ("postgresql://me:123@host/db", {"123"}),
+        ("host=h user=me password=pw", {"pw"}),
+        ("Server=h;Password=pw;x=y", {"pw"}),
+        ("password=pw", {"pw"}),
+        ("http://host:80/a@b http://[::1]:80/ http://host:8080", set()),
+    ],
+)
+def test_passwords_in_urls(text, hidden):
+    assert set(hidden_in_urls(text)) == hidden
+
+
+def test_lines_that_are_too_long_are_refused_and_fast(read, tmp_path):
+    blanks = "x" + " " * (LINE_LIMIT - 10) + "y"
+    started = time.process_time()
+    config = read(
+        "[flowstone]\n" + f"{blanks}\n" * 100 + f"store = {CANARY * 1000}\nengine = local\n"
+        "[other]\n" + "x" * 1_000_000
+    )
+    assert time.process_time() - started < 2
+    assert config.problems[0].message == "there are 200 blanks in a row in this line"
+    assert said(config, tmp_path)[100] == (
+        f"flowstone.cfg:102: [flowstone]: this line is longer than {LINE_LIMIT} characters"
+    )
+    assert len(config.problems) == 101
+    assert list(config.run.settings) == ["engine"]
+
+
+def test_C4_ten_thousand_sections_are_read_by_themselves(read):
+    config = read(
+        "".join(f"[flowstone:sensor:s{i}]\ntype = x\nevery = 5s\n" for i in range(10_000))
+    )
+    assert len(config.sensors) == 10_000
+    assert config.problems == ()
+
+
+def test_a_named_file_that_is_missing(tmp_path):
+    with pytest.raises(ValidationError) as caught:
+        load(tmp_path / "none.cfg", {})
+    assert str(caught.value) == (
+        f"{tmp_path}/none.cfg: there is no such file "
+        "(without a name, setup.cfg and flowstone.cfg are looked for)"
+    )
+
+
+def test_without_a_name_the_folder_is_looked_through(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}) == Config()
+    shared, own = Path("setup.cfg"), Path("flowstone.cfg")
+    own.write_text("[other]\n")
+    assert load(None, {}).file == own
+    shared.write_text("[metadata]\n")
+    assert load(None, {}).file == shared
+    own.write_text("[flowstone]\n")
+    assert load(None, {}).file == own
+    shared.write_text("[flowston]\n")
+    config = load(None, {})
+    assert config.file == shared
+    assert len(config.problems) == 1
+    assert [str(warning) for warning in config.warnings] == [
+        (
+            "flowstone.cfg: this file is not read, because setup.cfg has sections for FlowStone "
+            "(keep them in one of the two, or name the file to read with --config)"
+        )
+    ]
+
+
+def test_without_a_name_a_directory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("setup.cfg").mkdir()
+    with pytest.raises(ValidationError, match=r"^setup\.cfg: this is a directory, not a file$"):
+        load(None, {})
+
+
+def test_strange_characters_of_a_header_are_escaped(read):
+    (problem,) = read("[flowstone:\x1b[31mred\x07]\n").problems
+    assert "\x1b" not in str(problem)
+    assert "\x07" not in str(problem)
+
+
+LINES = [
+    b"[flowstone]",
+    b"[flowstone:sensor:a]",
+    b"[flowstone:sensors:a]",
+    b"[other]",
+    b"[DEFAULT]",
+    b"secret_key = " + CANARY.encode(),
+    b"secret_key =\n" + CANARY.encode() + b"==",
+    b"password = " + CANARY.encode() + b" # %",
+    b"url = postgres://me:" + CANARY.encode() + b"@h/db",
+    b"bucket = ${BUCKET}",
+    b"bucket = ${MISSING}${",
+    b"  indented = 1",
+    b"  [flowstone]",
+    b"key: value",
+    CANARY.encode(),
+    CANARY.encode("utf-16"),
+    b"\xef\xbb\xbf",
+    b"\xff\x00",
+    "secret_key = é".encode("latin-1"),
+]
+
+
+def everything_said(path, environ):
+    try:
+        config = load(path, environ)
+    except ValidationError as error:
+        return str(error) + repr(error)
+    return repr(config) + "".join(map(str, [*config.problems, *config.warnings]))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(LINES) | st.binary(max_size=6), max_size=12), st.binary(max_size=2))
+def test_any_bytes_end_in_a_config_or_a_validation_error_without_a_secret(
+    tmp_path_factory, lines, end
+):
+    path = tmp_path_factory.getbasetemp() / "fuzz.cfg"
+    path.write_bytes(end.join([b"", *(line + b"\n" for line in lines)]))
+    assert CANARY[:8] not in everything_said(path, {"BUCKET": CANARY})
+
+
+@given(st.integers(0, 200), st.integers(0, 3), st.binary(max_size=3))
+def test_a_broken_file_shows_no_secret(tmp_path_factory, position, gone, junk):
+    text = (
+        f"[flowstone]\nstore = postgres://me:{CANARY}@h/db\n[flowstone:sensor:a]\n"
+        f"secret_key = {CANARY}\nbucket = ${{BUCKET}}\ntoken =\n    {CANARY}\n"
+    ).encode()
+    path = tmp_path_factory.getbasetemp() / "broken.cfg"
+    path.write_bytes(text[:position] + junk + text[position + gone :])
+    assert CANARY not in everything_said(path, {"BUCKET": CANARY})

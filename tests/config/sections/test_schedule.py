@@ -1,0 +1,206 @@
+"""Schedules in files and pipelines, put together and judged at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from flowstone_core.config.file.reader import load
+from flowstone_core.config.pipeline import Pipeline
+from flowstone_core.config.validation import validate
+from flowstone_core.errors import ValidationError
+from flowstone_core.plugin.discovery import discover
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
+
+def shop():
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="report")(lambda context: None)
+    pipeline.asset(name="orders")(lambda context: None)
+    return pipeline
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Check a file's text beside pipelines."""
+
+    def check(text, *pipelines, environ=None):
+        path = tmp_path / "flowstone.cfg"
+        path.write_text(text)
+        config = load(path, environ or {})
+        return validate(config, pipelines=pipelines or [shop()], plugins=discover(allow=[]))
+
+    return check
+
+
+def wrong(checked, text, *pipelines, **options):
+    with pytest.raises(ValidationError) as caught:
+        checked(text, *pipelines, **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_section_is_a_schedule(checked):
+    settings = checked(
+        "[flowstone:schedule:nightly]\n"
+        "asset = report\n"
+        "cron = 0 2 * * *\n"
+        "timezone = America/New_York\n"
+        "partition = ${year}-${month}-${day}\n"
+        "catchup = all\n"
+        "catchup_window = 2d\n"
+        "jitter = 90s\n"
+        "pause_on_failure = true\n"
+        "metadata =\n"
+        "    owner = accounting\n"
+        "    page = 3\n"
+    )
+    declaration = settings.schedules["nightly"]
+    assert declaration.given == {
+        "asset": "report", "trigger": "cron", "text": "0 2 * * *",
+        "timezone": "America/New_York", "partition": "${year}-${month}-${day}",
+        "catchup": "all", "catchup_window": "2d", "jitter": "1m30s", "pause_on_failure": True,
+        "metadata": {"owner": "accounting", "page": "3"},
+    }  # fmt: skip
+    assert declaration.where.endswith("flowstone.cfg:1")
+    instant = declaration.schedule.next_instant(NOON)
+    assert instant == datetime(2026, 1, 16, 7, tzinfo=UTC)
+    assert declaration.schedule.partition(instant) == date(2026, 1, 16)
+    assert set(settings.triggers) == {"cron", "every"}
+
+
+def test_its_name_is_its_asset_unless_it_says_another(checked):
+    settings = checked("[flowstone:schedule:report]\nevery = 10 minutes\n")
+    assert settings.schedules["report"].schedule.asset == "report"
+
+
+def test_everything_that_is_wrong_is_said_at_once_with_its_line(checked):
+    text = (
+        "[flowstone:schedule:nightly]\n"
+        "asset = repotr\n"
+        "cron = 0 25 * * 8\n"
+        "timezone = Europe/Warsow\n"
+        "catchup = al\n"
+        "partition_fn = nowhere:at_all\n"
+        "crn = x\n"
+        "[flowstone:schedule:orders]\n"
+        "cron = 0 2 * * *\n"
+        "every = 5m\n"
+        "[flowstone:schedule:re port]\n"
+        "asset = report\n"
+        "[flowstone:schedules:x]\n"
+    )
+    found = [problem.partition("flowstone.cfg")[2] for problem in wrong(checked, text)]
+    nightly = "[flowstone:schedule:nightly]"
+    expected = [
+        f":2: {nightly} is for asset 'repotr', which is not declared (did you mean 'report'?)",
+        f":3: {nightly} cron: hour: '25' is out of range; allowed are 0-23",
+        f":3: {nightly} cron: day of week: '8' is out of range",
+        f":4: {nightly} timezone: there is no time zone 'Europe/Warsow'",
+        f":5: {nightly} catchup: Input should be 'none', 'latest' or 'all'",
+        f":6: {nightly} partition_fn: ",
+        f":7: {nightly} crn: unknown setting (did you mean 'cron'?)",
+        ":8: [flowstone:schedule:orders]: cron and every both say when it fires",
+        ":11: 're port' is no name for a schedule",
+        ":11: [flowstone:schedule:re port]: nothing says when it fires",
+        ":13: [flowstone:schedules:x]: there is no such section (did you mean [flowstone:schedule",
+    ]
+    for begins in expected:
+        assert any(each.startswith(begins) for each in found), (begins, found)
+    assert len(found) == len(expected)
+
+
+def test_a_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
+    (tmp_path / "naming_of_partitions.py").write_text("def hour(instant): return f'{instant:%H}'\n")
+    settings = checked(
+        "[flowstone:schedule:report]\ncron = 0 * * * *\ntimezone = Asia/Tokyo\n"
+        "partition_fn = naming_of_partitions:hour\n"
+    )
+    declaration = settings.schedules["report"]
+    assert declaration.schedule.partition(NOON) == "21"
+    assert declaration.given["partition_fn"] == "naming_of_partitions:hour"
+
+
+def test_a_setting_that_an_indentation_swallowed_is_found(checked):
+    text = "[flowstone:schedule:report]\nevery = 5m\n  catchup = all\n"
+    assert any("indented, this line is part of 'every'" in each for each in wrong(checked, text))
+
+
+def test_what_the_environment_gives_is_read_and_not_shown_where_it_is_wrong(checked):
+    text = "[flowstone:schedule:report]\ncron = ${NIGHTLY}\n"
+    settings = checked(text, environ={"NIGHTLY": "0 2 * * *"})
+    assert settings.schedules["report"].schedule.trigger.text == "0 2 * * *"
+    (problem,) = wrong(checked, text, environ={"NIGHTLY": "hunter2-hunter2"})
+    assert "hunter2" not in problem
+
+
+def test_a_file_overrides_a_pipeline_setting_by_setting(checked):
+    pipeline = shop()
+    pipeline.schedule("report", cron="0 2 * * *", catchup="all", partition="a", jitter="5m")
+    settings = checked(
+        "[flowstone:schedule:report]\nevery = 10 minutes\ncatchup = none\npartition = b\n", pipeline
+    )
+    given = settings.schedules["report"].given
+    assert given == {
+        "asset": "report", "trigger": "every", "text": "10 minutes", "catchup": "none",
+        "partition": "b", "jitter": "5m",
+    }  # fmt: skip
+    assert settings.schedules["report"].where.endswith("flowstone.cfg:1")
+
+
+def test_two_pipelines_cannot_have_schedules_of_one_name(checked):
+    one, two = shop(), Pipeline("two")
+    one.schedule("report", cron="0 2 * * *")
+    two.asset(name="other")(lambda context: None)
+    two.schedule("other", name="report", cron="0 3 * * *")
+    (problem,) = wrong(checked, "", one, two)
+    assert "there is already a schedule 'report'" in problem
+    assert "the other one is at" in problem
+
+
+# -- in a pipeline -----------------------------------------------------------------------------
+
+
+def refused(pipeline, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        pipeline.schedule(*arguments, **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_pipeline_refuses_at_once_with_the_line():
+    problems = refused(shop(), "repotr", cron="99 * * * *", timezone="nowhere", oops=1)
+    assert len(problems) == 4
+    assert all("test_schedule.py:" in problem for problem in problems)
+
+
+def test_a_second_schedule_of_an_asset_needs_a_name():
+    pipeline = shop()
+    pipeline.schedule("report", cron="0 2 * * *")
+    (problem,) = refused(pipeline, "report", cron="0 3 * * *")
+    assert "already a schedule 'report'" in problem
+    assert "name=..." in problem
+    pipeline.schedule("report", name="again", cron="0 3 * * *")
+    assert list(pipeline.schedules) == ["report", "again"]
+
+
+@pytest.mark.parametrize("name", [3, "", "a b"])
+def test_a_wrong_name_is_refused(name):
+    assert any(
+        "is no name for a schedule" in each
+        for each in refused(shop(), "report", name=name, every="5m")
+    )
+
+
+def test_nothing_and_a_misspelt_setting_are_refused_at_once():
+    assert any("nothing says when it fires" in each for each in refused(shop(), "report"))
+    problems = refused(shop(), "report", timezon="UTC")
+    assert any("did you mean 'timezone'?" in each for each in problems)
+
+
+def test_what_may_be_a_plugins_trigger_is_judged_when_plugins_are_known(checked):
+    pipeline = shop()
+    pipeline.schedule("report", business_days="08:00")
+    problems = wrong(checked, "", pipeline)
+    assert any("business_days: unknown setting" in each for each in problems)
+    assert all("test_schedule.py:" in each for each in problems)

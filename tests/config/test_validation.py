@@ -1,0 +1,520 @@
+import importlib
+import os
+import sys
+import time
+from datetime import timedelta
+from itertools import count
+from textwrap import dedent
+
+import pydantic
+import pytest
+
+from flowstone_core.config.file.reader import Config, load
+from flowstone_core.config.pipeline import Pipeline
+from flowstone_core.config.validation import validate
+from flowstone_core.errors import ValidationError
+from flowstone_core.model.engine import Engine
+from flowstone_core.model.sensor import Sensor, SensorConfig
+from flowstone_core.plugin.contributions import Provided
+from flowstone_core.plugin.entry_points import PluginReport
+from flowstone_core.plugin.registry import Plugins
+
+CANARY = "c4n4ry-Z9qXv7Kp"
+NUMBERS = count()
+
+
+class BucketConfig(SensorConfig):
+    bucket: str = pydantic.Field(description="the bucket's name")
+    prefix: str = pydantic.Field("", max_length=60)
+    suffixes: tuple[str, ...] = ()
+    secret_key: pydantic.SecretStr | None = None
+    sql: str = ""
+    pages: int = 1
+
+    @pydantic.field_validator("bucket")
+    @classmethod
+    def _lower(cls, value):
+        if value != value.lower():
+            raise ValueError(f"{value!r} has capitals; the part {value[2:9]!r} is wrong")
+        return value
+
+
+class BucketSensor(Sensor[BucketConfig, int]):
+    Config = BucketConfig
+
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        raise NotImplementedError
+
+
+class LocalEngine(Engine):
+    pass
+
+
+def provided(name, value):
+    return Provided(name, value, "buckets", "flowstone-buckets", "1.2")
+
+
+REPORTS = (
+    PluginReport("builtin", "flowstone-core", "0.1", "ok", None, None, (), ("local",), ()),
+    PluginReport("buckets", "flowstone-buckets", "1.2", "ok", None, None, ("bucket",), (), ()),
+)
+
+
+def plugins_of(*reports):
+    return Plugins(
+        reports=REPORTS + reports,
+        sensors={"bucket": provided("bucket", BucketSensor)},
+        engines={"local": provided("local", LocalEngine)},
+    )
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Validate a text as if it stood in ``flowstone.cfg``."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "sub").mkdir()
+
+    def check(text, *pipelines, environ=None, reports=(), **overrides):
+        path = tmp_path / "flowstone.cfg"
+        path.write_text(dedent(text))
+        config = load(path, environ or {})
+        importlib.invalidate_caches()
+        return validate(
+            config, pipelines=pipelines, overrides=overrides, plugins=plugins_of(*reports)
+        )
+
+    return check
+
+
+@pytest.fixture
+def problems(check, tmp_path):
+    """Return what is said of a text that is wrong."""
+
+    def problems(text, *pipelines, **options):
+        with pytest.raises(ValidationError) as caught:
+            check(text, *pipelines, **options)
+        return [str(p).replace(f"{tmp_path}{os.sep}", "") for p in caught.value.problems]
+
+    return problems
+
+
+@pytest.fixture
+def module(tmp_path):
+    def module(source):
+        name = f"validation_test_{next(NUMBERS)}"
+        (tmp_path / f"{name}.py").write_text(dedent(source))
+        return name
+
+    return module
+
+
+def shop():
+    pipeline = Pipeline("shop")
+
+    @pipeline.asset
+    def raw_orders(context):
+        return None
+
+    return pipeline
+
+
+def test_nothing_at_all_is_a_valid_configuration():
+    settings = validate(Config(), plugins=plugins_of())
+    assert settings.file is None
+    assert settings.run.store == "sqlite:///flowstone.db"
+    assert settings.run.model_fields_set == set()
+    assert settings.engine is LocalEngine
+    assert dict(settings.assets) == dict(settings.sensors) == {}
+    assert settings.warnings == ()
+
+
+def test_a_whole_configuration(check, tmp_path):
+    pipeline = shop()
+    settings = check(
+        """
+        [flowstone]
+        store = sqlite:///other.db
+        plugins =
+            flowstone_Buckets
+        poll_threads = 4
+        grace = 5s
+        [flowstone:sensor:new_orders]
+        type = bucket
+        every = 5s
+        asset = raw_orders
+        bucket = shop
+        suffixes =
+            .csv
+            .csv.gz
+        secret_key = ${KEY}
+        sql =
+            SELECT 1
+            type = 'x'
+        """,
+        pipeline,
+        environ={"KEY": CANARY},
+    )
+    assert settings.file == tmp_path / "flowstone.cfg"
+    assert (settings.run.poll_threads, settings.run.grace) == (4, timedelta(seconds=5))
+    assert settings.run.model_fields_set == {"store", "plugins", "poll_threads", "grace"}
+    assert settings.assets["raw_orders"] is pipeline.assets["raw_orders"]
+    sensor = settings.sensors["new_orders"]
+    assert sensor.sensor_class is BucketSensor
+    assert sensor.settings.every == timedelta(seconds=5)
+    assert sensor.settings.model_fields_set == {"every"}
+    assert sensor.asset == "raw_orders"
+    assert sensor.config.suffixes == (".csv", ".csv.gz")
+    assert sensor.config.sql == "SELECT 1\ntype = 'x'"
+    assert sensor.where == f"{settings.file}:8"
+    assert settings.redactor(f"a {CANARY} b") == "a *** b"
+    assert CANARY not in repr(settings)
+
+
+def test_C1_every_problem_in_one_run(problems, module):
+    name = module("import nothing_like_this")
+    assert problems(
+        f"""\
+        [flowstone]
+        store = ${{STORE}}
+        pol_threads = 4
+        asset_threads = none
+        plugins =
+            flowstone-bucket
+        engine = loca
+        pipelines =
+            {name}:pipeline
+            shop
+        [flowston:sensor:x]
+        [flowstone:sensor:a]
+        type = buckt
+        asset = raw_order
+        every = often
+        [flowstone:sensor:b]
+        type = bucket
+        buckt = shop
+        evry = 5s
+        pages = many
+        """,
+        shop(),
+    ) == [
+        (
+            "flowstone.cfg:2: [flowstone] store: the environment variable STORE is not set "
+            "(set it, or write ${STORE:-default})"
+        ),
+        (
+            "flowstone.cfg:3: [flowstone] pol_threads: unknown setting "
+            "(did you mean 'poll_threads'?)"
+        ),
+        (
+            "flowstone.cfg:4: [flowstone] asset_threads: Input should be a valid integer, unable "
+            "to parse string as an integer, got 'none'"
+        ),
+        (
+            "flowstone.cfg:5: [flowstone] plugins: no plugin of a distribution 'flowstone-bucket' "
+            "is installed (did you mean 'flowstone-buckets'?)"
+        ),
+        (
+            "flowstone.cfg:7: [flowstone] engine: no installed plugin provides an engine 'loca' "
+            "(did you mean 'local'?)"
+        ),
+        (
+            f"flowstone.cfg:8: [flowstone] pipelines: {name}:pipeline cannot be imported: "
+            "ModuleNotFoundError: No module named 'nothing_like_this' "
+            f"(look at {name}.py:1)"
+        ),
+        (
+            "flowstone.cfg:8: [flowstone] pipelines: 'shop' is no reference "
+            "(write module:name, such as shop.pipeline:pipeline)"
+        ),
+        (
+            "flowstone.cfg:11: [flowston:sensor:x]: there is no such section (did you mean "
+            "[flowstone:sensor:x]? FlowStone's sections are [flowstone], "
+            "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
+        ),
+        (
+            "flowstone.cfg:13: [flowstone:sensor:a] type: no installed plugin provides a sensor "
+            "type 'buckt' (did you mean 'bucket'?)"
+        ),
+        (
+            "flowstone.cfg:14: [flowstone:sensor:a] asset: it is for asset 'raw_order', which is "
+            "not declared (did you mean 'raw_orders'?)"
+        ),
+        (
+            "flowstone.cfg:15: [flowstone:sensor:a] every: 'often' is not a duration: use 30s, 5m, "
+            "1h30m, 2d or ISO 8601 such as PT1M30S; months and years have no fixed length"
+        ),
+        (
+            "flowstone.cfg:16: [flowstone:sensor:b] bucket: this setting is required "
+            "(the bucket's name)"
+        ),
+        "flowstone.cfg:18: [flowstone:sensor:b] buckt: unknown setting (did you mean 'bucket'?)",
+        "flowstone.cfg:19: [flowstone:sensor:b] evry: unknown setting (did you mean 'every'?)",
+        (
+            "flowstone.cfg:20: [flowstone:sensor:b] pages: Input should be a valid integer, unable "
+            "to parse string as an integer, got 'many'"
+        ),
+    ]
+
+
+def test_overrides_win_and_none_is_not_given(check):
+    settings = check(
+        "[flowstone]\nstore = sqlite:///file.db\ngrace = never\n",
+        store="sqlite:///mine.db",
+        grace=timedelta(seconds=1),
+        engine=None,
+    )
+    assert settings.run.store == "sqlite:///mine.db"
+    assert settings.run.grace == timedelta(seconds=1)
+    assert settings.run.model_fields_set == {"store", "grace"}
+
+
+def test_wrong_overrides_are_named_without_a_line(problems):
+    assert problems("", stor="x", poll_threads=0, plugins=("nothing-like-it",)) == [
+        "poll_threads: Input should be greater than or equal to 1, got 0",
+        "stor: unknown setting (did you mean 'store'?)",
+        (
+            "plugins: no plugin of a distribution 'nothing-like-it' is installed "
+            "(pip install nothing-like-it)"
+        ),
+    ]
+
+
+def test_an_engine_that_nobody_provides(problems):
+    assert problems("[flowstone]\nengine = oban\n") == [
+        (
+            "flowstone.cfg:2: [flowstone] engine: no installed plugin provides an engine 'oban' "
+            "(known: local)"
+        )
+    ]
+
+
+def test_pipelines_are_imported_from_the_files_folder(check, module):
+    name = module(
+        """
+        from flowstone_core import Pipeline
+        pipeline = Pipeline("p")
+        @pipeline.asset
+        def made(context): ...
+        """
+    )
+    twice = f"[flowstone]\npipelines =\n  {name}:pipeline\n  {name}:pipeline\n"
+    assert list(check(twice).assets) == ["made"]
+    pipeline = sys.modules[name].pipeline
+    assert list(check(twice, pipeline, pipeline).assets) == ["made"]
+
+
+def test_what_is_no_pipeline(problems, module):
+    name = module("pipeline = 3")
+    assert problems(f"[flowstone]\npipelines = {name}:pipeline\n", "shop") == [
+        "flowstone.cfg:2: [flowstone] pipelines: an argument is no Pipeline, but of type str",
+        f"flowstone.cfg:2: [flowstone] pipelines: {name}:pipeline is no Pipeline, but of type int",
+    ]
+
+
+def test_problems_of_a_pipeline_come_with_its_own_lines(problems, module):
+    name = module("import sys\nfrom flowstone_core import Pipeline\nPipeline('no name')\n")
+    assert problems(f"[flowstone]\npipelines = {name}:p\nengine = x\n")[1].startswith(
+        f"{name}.py:3: 'no name' is no name for a pipeline"
+    )
+
+
+def test_names_that_two_pipelines_have(problems):
+    first, second = shop(), shop()
+    first.sensor("new_orders", BucketSensor, bucket="a")
+    second.sensor("new_orders", BucketSensor, bucket="b")
+    said = problems("", first, second)
+    assert len(said) == 2
+    where = first.assets["raw_orders"].where
+    assert said[0] == (
+        f"{where}: there is already an asset 'raw_orders' (the other one is at {where})"
+    )
+    places = [pipeline.sensors["new_orders"].where for pipeline in (first, second)]
+    assert said[1] == (
+        f"{places[1]}: there is already a sensor 'new_orders' (the other one is at {places[0]})"
+    )
+
+
+def test_broken_plugins_are_warnings(check, tmp_path):
+    broken = PluginReport(
+        "odd", "flowstone-odd", "3", "broken", f"ValueError: {CANARY}", "reinstall it", (), (), ()
+    )
+    settings = check(
+        "[flowstone]\nstore = postgresql://u:${PW}@h/100%\n[DEFAULT]\nevery = 1s\n",
+        environ={"PW": CANARY},
+        reports=(broken,),
+    )
+    assert [str(w).replace(f"{tmp_path}{os.sep}", "") for w in settings.warnings] == [
+        (
+            "flowstone.cfg:3: [DEFAULT]: every here changes nothing in FlowStone "
+            "([DEFAULT] is not applied: write it in each section)"
+        ),
+        "plugin 'odd' of flowstone-odd 3: it is broken: ValueError: *** (reinstall it)",
+    ]
+
+
+def test_C2_swallowed_settings(problems):
+    assert problems(
+        """\
+        [flowstone]
+        engine = local
+          store = x
+        plugins =
+            flowstone-buckets
+            grace = 5s
+        """
+    ) == [
+        (
+            "flowstone.cfg:2: [flowstone] engine: no installed plugin provides an engine "
+            "'local\\nstore = x' (known: local)"
+        ),
+        (
+            "flowstone.cfg:3: [flowstone] store: indented, this line is part of 'engine' and sets "
+            "nothing (remove the blanks before it; if it does belong to 'engine', begin that value "
+            "on the line below its key)"
+        ),
+        (
+            "flowstone.cfg:4: [flowstone] plugins: no plugin of a distribution 'grace = 5s' is "
+            "installed (write one distribution a line)"
+        ),
+        (
+            "flowstone.cfg:6: [flowstone] grace: indented, this line is part of 'plugins' and sets "
+            "nothing (remove the blanks before it; if it does belong to 'plugins', begin that "
+            "value on the line below its key)"
+        ),
+    ]
+
+
+SECRETS = f"""\
+[flowstone]
+store = postgresql://me:{CANARY}@host/db
+engine = ${{SECRET}}
+poll_threads = ${{SECRET}}
+password =
+{CANARY}a
+secret_key =
+c4n4ry = ={CANARY}
+pipelines = ${{SECRET}}
+lease = {CANARY}-1
+plugins = ${{SECRET}}
+[flowstone:sensor:a]
+type = ${{SECRET}}
+asset = ${{SECRET}}
+every = ${{SECRET}}
+[flowstone:sensor:b]
+type = bucket
+bucket = ${{SECRET}}
+prefix = {"x" * 50}${{SECRET}}
+secret_key = {CANARY}
+secret_kye = {CANARY}
+pages = https://me:{CANARY}@{"host" * 30}
+max_events = 1 ${{SECRET}}
+token =
+canary = {CANARY}
+"""
+
+
+def test_no_secret_is_ever_shown(problems):
+    text = SECRETS.replace(f"lease = {CANARY}-1\n", "")
+    said = problems(text, environ={"SECRET": CANARY})
+    assert len(said) > 15
+    for message in said:
+        for start in range(len(CANARY) - 6):
+            assert CANARY[start : start + 6] not in message, message
+
+
+def test_an_empty_secret_spoils_no_message(problems):
+    assert problems("[flowstone]\ntoken =\n")[0].startswith(
+        "flowstone.cfg:2: [flowstone] token: unknown setting (did you mean "
+    )
+
+
+def test_the_store_given_in_python_is_redacted(check):
+    settings = check("", store=f"postgresql://me:{CANARY}%40x@host/db")
+    assert settings.redactor(f"no: {CANARY}@x") == "no: ***"
+
+
+def test_problems_without_lines_are_not_lost():
+    with pytest.raises(ValidationError) as caught:
+        validate(Config(), overrides={"engine": "no"}, plugins=plugins_of())
+    assert [str(problem) for problem in caught.value.problems] == [
+        "engine: no installed plugin provides an engine 'no' (known: local)"
+    ]
+
+
+def test_ten_thousand_sensors_in_a_few_seconds(check):
+    sensors = (
+        f"[flowstone:sensor:s{i}]\ntype = bucket\nbucket = b{i}\nevery = 5s\nsecret_key = key-{i}\n"
+        for i in range(10_000)
+    )
+    started = time.process_time()
+    assert len(check("".join(sensors)).sensors) == 10_000
+    assert time.process_time() - started < 10
+
+
+def test_thousands_of_problems_in_a_few_seconds(problems):
+    text = "".join(
+        f"[flowstone:sensor:s{i}]\ntype = bukket\nsecret_key = key-{i}\n" for i in range(3_000)
+    )
+    started = time.process_time()
+    assert len(problems(text)) == 3_000
+    assert time.process_time() - started < 8
+
+
+def test_plugins_are_looked_for_when_none_are_given():
+    assert validate(Config()).run.engine == "local"
+
+
+def test_on_trigger_names_a_function_beside_the_file(check, module):
+    name = module('def handle(context):\n    """Handles."""\n')
+    settings = check(
+        f"""
+        [flowstone:sensor:feed]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handle
+        """
+    )
+    assert settings.sensors["feed"].asset == "feed"
+    assert settings.assets["feed"].description == "Handles."
+
+
+def test_everything_that_is_wrong_with_on_trigger(problems, module):
+    name = module("def handle(): ...\ndef other(context): ...\n")
+    text = f"""
+        [flowstone:sensor:one]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handel
+        [flowstone:sensor:two]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:handle
+        [flowstone:sensor:raw_orders]
+        type = bucket
+        bucket = shop
+        on_trigger = {name}:other
+        asset = raw_orders
+        [flowstone:sensor:three]
+        type = bucket
+        bucket = shop
+        on_trigger =
+        """
+    said = problems(text, shop())
+    subject = "[flowstone:sensor:{}] on_trigger"
+    assert said[0] == (
+        f"flowstone.cfg:5: {subject.format('one')}: {name} has nothing named 'handel' "
+        "(did you mean 'handle'?)"
+    )
+    assert said[1].startswith(
+        f"flowstone.cfg:9: {subject.format('two')}: it must take one argument, the context"
+    )
+    assert said[2].startswith(
+        f"flowstone.cfg:13: {subject.format('raw_orders')}: asset and on_trigger exclude each other"
+    )
+    assert "there is already an asset 'raw_orders'" in said[3]
+    assert said[4].startswith(f"flowstone.cfg:18: {subject.format('three')}: '' is no reference")
+    assert len(said) == 5

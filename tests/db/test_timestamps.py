@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from flowstone_db.timestamps import date_of, form_of
+
+WARSAW = ZoneInfo("Europe/Warsaw")
+MOMENT = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (datetime(2025, 1, 1, tzinfo=timezone(timedelta(hours=5))), MOMENT),
+        (datetime(2025, 1, 1), datetime(2025, 1, 16, 0, 30)),  # noqa: DTZ001
+        ("2025-01-01 00:00:00", "2025-01-16 00:30:00.000000"),
+        ("2025-01-01T00:00:00.5", "2025-01-16T00:30:00.000000"),
+        ("2025-01-01T00:00:00Z", "2025-01-15T23:30:00.000000Z"),
+        ("2025-01-01 00:00:00.123-05:00", "2025-01-15 18:30:00.000000-05:00"),
+        (1736942400, 1736983800.0),
+        (Decimal("1736942400.5"), 1736983800.0),
+        (1736942400000, 1736983800000.0),
+        (1736942400000000, 1736983800000000.0),
+    ],
+)
+def test_a_moment_is_written_as_the_column_writes_it(value: Any, written: object) -> None:
+    found = form_of(value).write(MOMENT, WARSAW)
+    assert found == written
+    assert type(found) is type(written)
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        (MOMENT, 16),
+        (MOMENT.replace(tzinfo=None), 15),
+        ("2025-01-15 23:30:00", 15),
+        ("2025-01-15T23:30:00Z", 16),
+        ("2025-01-15T23:30:00.123456+05:00", 15),
+        (1736983800, 16),
+        (Decimal("1736983800.25"), 16),
+        (1736983800000, 16),
+    ],
+)
+def test_the_date_of_a_timestamp_is_that_in_the_zone(value: Any, day: int) -> None:
+    assert date_of(value, WARSAW) == date(2025, 1, day)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, math.nan, Decimal("NaN"), -1, 10**18, "", "15.01.2025 12:00:00", b""]
+)
+def test_what_is_no_timestamp_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="is no timestamp: use a column of that type"):
+        form_of(value)
+
+
+@pytest.mark.parametrize("value", [date(2025, 1, 15)])
+def test_a_date_is_too_coarse(value: Any) -> None:
+    with pytest.raises(ValueError, match="it is a date"):
+        form_of(value)
+    with pytest.raises(ValueError, match="month must be"):
+        date_of("2025-13-15 12:00:00", WARSAW)

@@ -1,0 +1,110 @@
+import logging
+from datetime import UTC, datetime, timedelta
+from threading import Event as Flag
+
+import pytest
+
+from flowstone_core.errors import ValidationError
+from flowstone_core.model.asset import NAME, Asset, AssetGraph, Context
+from flowstone_core.model.event import StoredEvent
+
+
+def make(context):
+    """Makes it.
+
+    And more.
+    """
+
+
+def asset(name, *depends_on, follow=False, where=""):
+    return Asset(name, make, depends_on, follow, where=where)
+
+
+def stored(number, payload):
+    moment = datetime(2026, 1, 31, tzinfo=UTC)
+    return StoredEvent(number, "sensor:feed", f"k{number}", "raw", "p", moment, payload)
+
+
+def test_a_context_tells_what_is_asked_for():
+    context = Context("raw", "p", "run-1")
+    assert (context.attempt, context.events, context.payloads) == (1, (), ())
+    assert context.upstream == {}
+    assert context.logger is logging.getLogger("flowstone.asset")
+
+
+def test_the_payloads_are_those_of_the_events_that_have_one():
+    events = (stored(1, {"key": "a"}), stored(2, None), stored(3, {}))
+    assert Context("raw", "p", "run-1", events=events).payloads == ({"key": "a"}, {})
+
+
+def test_an_attempt_can_see_that_it_was_cancelled():
+    flag = Flag()
+    context = Context("raw", "p", "run-1", _cancelled=flag)
+    assert not context.cancelled
+    flag.set()
+    assert context.cancelled
+
+
+def test_the_description_is_the_first_line_of_the_docstring():
+    assert asset("raw").description == "Makes it."
+    assert Asset("raw", lambda context: None).description == ""
+
+
+def test_an_asset_is_tried_five_times_unless_it_says_otherwise():
+    plain = Asset("raw", make)
+    assert (plain.max_attempts, plain.follow, plain.depends_on) == (5, False, ())
+    assert (plain.backoff, plain.backoff_limit) == (timedelta(seconds=5), timedelta(minutes=30))
+
+
+@pytest.mark.parametrize("name", ["a", "A-1.b_c", "0", "_x", "x" * 200])
+def test_a_name(name):
+    assert NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", ".a", "a b", "a/b", "a:b", "ü", "\u0665", "a\n", "x" * 201, "${a}", "a%"]
+)
+def test_no_name(name):
+    assert not NAME.fullmatch(name)
+
+
+class TestAssetGraph:
+    def test_it_is_a_mapping_in_the_order_of_the_declarations(self):
+        one, two = asset("b"), asset("a", "b")
+        graph = AssetGraph([one, two])
+        assert list(graph) == ["b", "a"]
+        assert len(graph) == 2
+        assert graph["a"] is two
+        assert "c" not in graph
+        assert len(AssetGraph()) == 0
+
+    def test_it_knows_who_depends_on_whom(self):
+        graph = AssetGraph(
+            [asset("a"), asset("b", "a", follow=True), asset("c", "a", "b"), asset("d")]
+        )
+        assert graph.dependents("a") == ("b", "c")
+        assert graph.dependents("b") == ("c",)
+        assert graph.followers("a") == ("b",)
+        assert graph.followers("b") == graph.followers("d") == graph.followers("?") == ()
+        assert graph.dependents("d") == graph.dependents("?") == ()
+
+    def test_everything_that_is_wrong_is_listed(self):
+        with pytest.raises(ValidationError) as caught:
+            AssetGraph(
+                [
+                    asset("a", "a", where="p.py:1"),
+                    asset("b", "later", "a", where="p.py:2"),
+                    asset("later", where="p.py:3"),
+                    asset("a", where="p.py:4"),
+                ]
+            )
+        assert str(caught.value).splitlines() == [
+            "p.py:1: asset 'a' depends on 'a', which is not declared before it",
+            "p.py:2: asset 'b' depends on 'later', which is not declared before it",
+            "p.py:4: there is already an asset 'a' (the other one is at p.py:1)",
+        ]
+
+    def test_an_asset_without_a_place(self):
+        with pytest.raises(ValidationError) as caught:
+            AssetGraph([asset("a"), asset("a")])
+        assert str(caught.value) == "there is already an asset 'a'"

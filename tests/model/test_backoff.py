@@ -1,0 +1,26 @@
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstone_core.model.backoff import backoff_delay
+
+FIRST, LIMIT = timedelta(seconds=5), timedelta(minutes=30)
+
+
+@given(st.integers(1, 1_000_000))
+def test_a_delay_is_within_its_bounds(failures):
+    bound = min(FIRST * 2 ** min(failures - 1, 20), LIMIT)
+    assert timedelta(0) <= backoff_delay(failures, FIRST, LIMIT) <= bound
+
+
+def test_the_bound_doubles_and_the_whole_range_is_used():
+    for failures, bound in [(1, 5), (2, 10), (3, 20), (9, 1_280), (10, 1_800), (50, 1_800)]:
+        delays = [backoff_delay(failures, FIRST, LIMIT).total_seconds() for _ in range(300)]
+        assert max(delays) > bound * 0.9
+        assert min(delays) < bound * 0.1
+
+
+def test_a_limit_below_the_first_delay_holds():
+    delays = [backoff_delay(1, FIRST, timedelta(seconds=1)) for _ in range(100)]
+    assert max(delays) <= timedelta(seconds=1)

@@ -1,0 +1,63 @@
+import copy
+import dataclasses
+import pickle
+from datetime import date
+
+import pytest
+
+from flowstone_core.model.event import Event, NotTriggered, PollFailed, Triggered
+
+
+@pytest.mark.parametrize(
+    ("events", "partitions"),
+    [
+        ("tenant-7", ["tenant-7"]),
+        (date(2026, 1, 31), [date(2026, 1, 31)]),
+        (("eu", date(2026, 1, 31)), [("eu", date(2026, 1, 31))]),
+        (("eu",), [("eu",)]),
+        (Event("a"), ["a"]),
+        (["a", "b"], ["a", "b"]),
+        (["a", Event("b")], ["a", "b"]),
+        ((Event("a"), "b"), ["a", "b"]),
+        ([("eu", "a"), ("us", "b")], [("eu", "a"), ("us", "b")]),
+        ((text for text in "ab"), ["a", "b"]),
+        ({"a": 1}.keys(), ["a"]),
+        ([], []),
+        ((), []),
+    ],
+)
+def test_one_partition_one_event_or_many_of_either(events, partitions):
+    triggered = Triggered(events, state=1)
+    assert [event.partition for event in triggered.events] == partitions
+    assert all(type(event) is Event for event in triggered.events)
+    assert triggered.state == 1
+
+
+@pytest.mark.parametrize("rubbish", [None, 5, b"ab", {"a": 1}, 1.5, object()])
+def test_p4_what_is_no_partition_is_kept_for_the_tick_to_refuse(rubbish):
+    assert Triggered(rubbish, state=None).events == (Event(rubbish),)
+
+
+def test_what_iterating_raises_is_raised_in_the_poll():
+    def fails():
+        yield "a"
+        raise OSError("the bucket is gone")
+
+    with pytest.raises(OSError, match="the bucket is gone"):
+        Triggered(fails(), state=None)
+
+
+OUTCOMES = [Triggered("a", state=1), NotTriggered(1), PollFailed("no", 1)]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_an_outcome_is_a_value(outcome):
+    assert outcome == copy.copy(outcome) == pickle.loads(pickle.dumps(outcome))  # noqa: S301
+    assert all(outcome != other for other in OUTCOMES if other is not outcome)
+    assert repr(outcome).startswith(f"{type(outcome).__name__}(")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        outcome.state = 2
+
+
+def test_an_outcome_shows_what_it_holds():
+    assert repr(Triggered([], state={"seen": 1})) == "Triggered(events=(), state={'seen': 1})"

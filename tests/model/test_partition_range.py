@@ -1,0 +1,157 @@
+"""Spans: the partitions between two, by days, months and hours."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstone_core.errors import ValidationError
+from flowstone_core.model.partition_range import LIMIT, partitions
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def day(text):
+    return date.fromisoformat(text)
+
+
+def at(text):
+    return datetime.fromisoformat(text)
+
+
+def shown(span):
+    return [moment.isoformat() for moment in span]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "every", "expected"),
+    [
+        ("2025-02-27", "2025-03-01", None, ["2025-02-27", "2025-02-28", "2025-03-01"]),
+        ("2025-01-01", "2025-01-01", "day", ["2025-01-01"]),
+        ("2025-01-01", "2025-01-16", "week", ["2025-01-01", "2025-01-08", "2025-01-15"]),
+        ("2025-01-01", "2025-01-05", "2d", ["2025-01-01", "2025-01-03", "2025-01-05"]),
+        ("2024-11-28", "2025-02-27", "month", ["2024-11-28", "2024-12-28", "2025-01-28"]),
+        ("2025-01-28", "2025-02-28", "month", ["2025-01-28", "2025-02-28"]),
+        ("2025-01-31", "2025-02-01", "year", ["2025-01-31"]),
+        ("2024-01-31", "2026-01-30", "year", ["2024-01-31", "2025-01-31"]),
+        ("2024-02-28", "2026-02-28", "year", ["2024-02-28", "2025-02-28", "2026-02-28"]),
+        ("9999-12-30", "9999-12-31", " Day ", ["9999-12-30", "9999-12-31"]),
+        ("9999-11-01", "9999-12-31", "month", ["9999-11-01", "9999-12-01"]),
+        ("0001-01-01", "0001-02-01", "month", ["0001-01-01", "0001-02-01"]),
+    ],
+)
+def test_dates_go_by_calendar_steps(first, last, every, expected):
+    span = partitions(day(first), day(last), every)
+    assert shown(span) == expected
+    assert len(span) == len(expected)
+    assert {type(moment) for moment in span} == {date}
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        (None, ["10:00", "11:00", "12:00"]),
+        ("hour", ["10:00", "11:00", "12:00"]),
+        ("PT45M", ["10:00", "10:45", "11:30"]),
+        (timedelta(minutes=70), ["10:00", "11:10"]),
+        ("day", ["10:00"]),
+        ("week", ["10:00"]),
+    ],
+)
+def test_datetimes_go_by_elapsed_time(every, expected):
+    for zone in ("+00:00", ""):
+        first, last = at(f"2025-01-15T10:00{zone}"), at(f"2025-01-15T12:10{zone}")
+        span = partitions(first, last, every)
+        assert shown(span) == [f"2025-01-15T{time}:00{zone}" for time in expected]
+        assert len(span) == len(expected)
+
+
+def test_minutes_are_counted():
+    span = partitions(at("2025-01-15T10:00Z"), at("2025-01-16T10:00Z"), "minute")
+    assert len(span) == 1441
+    assert shown(islice(span, 1, 2)) == ["2025-01-15T10:01:00+00:00"]
+
+
+def test_hours_are_those_of_utc_where_clocks_change():
+    first = datetime(2025, 11, 2, 0, tzinfo=NEW_YORK)
+    last = datetime(2025, 11, 2, 3, tzinfo=NEW_YORK)
+    # From midnight to three there are four hours on that day.
+    assert shown(partitions(first, last)) == [
+        f"2025-11-02T0{hour}:00:00+00:00" for hour in range(4, 9)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("every", "text"),
+    [
+        ("day", "day"), ("24h", "day"), ("P1D", "day"), (timedelta(days=7), "week"),
+        ("60m", "hour"), ("60s", "minute"), ("90m", "1h30m"), ("1ms", "1ms"), ("10d", "10d"),
+    ],
+)  # fmt: skip
+def test_one_step_has_one_text(every, text):
+    assert partitions(at("2025-01-01T00:00"), at("2025-01-01T00:00:01"), every).every == text
+
+
+def test_the_text_of_a_step_of_months_is_its_word():
+    for every in ("month", "YEAR"):
+        assert partitions(day("2025-01-01"), day("2025-01-01"), every).every == every.lower()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "every", "said"),
+    [
+        (day("2025-01-02"), day("2025-01-01"), None, "2025-01-02, is after the last, 2025-01-01"),
+        (day("2025-01-02"), at("2025-01-03T00:00Z"), None, "is a date, and the last"),
+        (at("2025-01-02T00:00"), at("2025-01-03T00:00Z"), None, "is a naive datetime, and the"),
+        (at("2025-01-02T00:00Z"), day("2025-01-03"), None, "is an aware datetime, and the"),
+        ("north", day("2025-01-03"), None, "north is a string, which nothing comes after"),
+        (day("2025-01-03"), ("eu", "x"), None, r"\(eu, x\) is a tuple, which nothing comes after"),
+        (7, day("2025-01-03"), None, "a value of type int is no partition"),
+        (day("2025-01-01"), day("2025-01-03"), "dya", "'dya' is no step.*did you mean 'day'"),
+        (day("2025-01-01"), day("2025-01-03"), "5", "'5' is no step: dates go by day, week"),
+        (day("2025-01-01"), day("2025-01-03"), "hour", "dates cannot go by hour: dates go by"),
+        (day("2025-01-01"), day("2025-01-03"), "36h", "dates cannot go by 1d12h"),
+        (at("2025-01-01T00:00"), at("2025-01-03T00:00"), "month", "datetimes cannot go by month"),
+        (at("2025-01-01T00:00Z"), at("2025-01-03T00:00Z"), "0s", "a step of 0:00:00 is no whole"),
+        (at("2025-01-01T00:00"), at("2025-01-03T00:00"), "PT0.0015S", "no whole number of milli"),
+        (day("2025-01-01"), day("2025-01-03"), timedelta(days=-1), "a step of -1 day"),
+        (day("2025-01-29"), day("2025-03-29"), "month", "not every month has the day of 2025-01-2"),
+        (day("2024-02-29"), day("2025-03-29"), "year", "not every year has the day of 2024-02-29"),
+        (
+            at("2025-01-01T00:00"),
+            at("2026-01-01T00:00"),
+            "minute",
+            "every minute from 2025-01-01 00:00:00 to 2026-01-01 00:00:00 there are 525,601 part",
+        ),
+    ],
+)
+def test_what_is_no_range_is_refused_with_what_is(first, last, every, said):
+    with pytest.raises(ValidationError, match=said):
+        partitions(first, last, every)
+
+
+def test_there_are_at_most_a_hundred_thousand():
+    first = datetime(2025, 1, 1, tzinfo=UTC)
+    assert len(partitions(first, first + timedelta(minutes=LIMIT - 1), "minute")) == LIMIT
+    with pytest.raises(ValidationError, match="100,001 partitions; at most 100,000"):
+        partitions(first, first + timedelta(minutes=LIMIT), "minute")
+
+
+STEPS = ["day", "week", "month", "year", "3d"]
+
+
+@given(st.dates(), st.integers(0, 3_000), st.sampled_from(STEPS))
+def test_all_lie_in_the_range_and_the_next_one_does_not(first, length, every):
+    first = first.replace(day=min(first.day, 28))
+    last = first + timedelta(days=min(length, (date.max - first).days))
+    days = list(partitions(first, last, every))
+    assert days[0] == first
+    assert days == sorted(set(days))
+    assert days[-1] <= last
+    longest = {"day": 1, "week": 7, "month": 31, "year": 366, "3d": 3}[every]
+    assert (last - days[-1]).days < longest
+    for before, after in pairwise(days):
+        assert (after - before).days <= longest

@@ -1,0 +1,594 @@
+import asyncio
+import math
+import types
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from flowstone_core.errors import OutcomeError, PollTimeoutError, RetryLater, SensorBroken
+from flowstone_core.model.event import Event, NotTriggered, PollFailed, Triggered
+from flowstone_core.model.json_document import (
+    PAYLOAD_LIMIT,
+    STATE_LIMIT,
+    dump_document,
+    load_document,
+)
+from flowstone_core.model.partition import encode_partition
+from flowstone_core.model.safe_text import describe
+from flowstone_core.model.sensor_decision import (
+    QUARANTINE_INTERVAL,
+    TRANSACTION_LIMIT,
+    Decision,
+    Observation,
+    TickRules,
+    decide,
+)
+from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LATER = NOON + timedelta(seconds=2)
+ASSETS = ("raw", "report")
+RULES = TickRules("feed", "raw", ASSETS)
+NEW = SensorMemory()
+SETTLED = SensorMemory(version=7, state='{"seen":1}', polled=True)
+FAILING = SensorMemory(version=7, state="1", polled=True, failures=3, not_before=LATER)
+
+
+def rules(**changes):
+    return TickRules(**{"sensor": "feed", "asset": "raw", "assets": ASSETS} | changes)
+
+
+def returned(outcome, memory=SETTLED, using=RULES, initial=None):
+    return decide(using, memory, Observation(outcome, NOON, LATER, initial=initial))
+
+
+def raised(error, memory=SETTLED, using=RULES, initial=None):
+    return decide(using, memory, Observation(error, NOON, LATER, raised=True, initial=initial))
+
+
+def keys(decision):
+    return [event.key for commit in decision.commits for event in commit.events]
+
+
+def found(decision):
+    return [event for commit in decision.commits for event in commit.events]
+
+
+def assert_failed(decision, memory=SETTLED, state=None):
+    """A failed tick, whole: one commit that counts it and keeps the state."""
+    assert decision.outcome is TickOutcome.FAILED
+    (commit,) = decision.commits
+    assert commit.outcome is TickOutcome.FAILED
+    assert commit.before == memory
+    assert commit.after == SensorMemory(
+        version=memory.version,
+        state=memory.state if state is None else state,
+        polled=memory.polled,
+        failures=memory.failures + 1,
+        not_before=LATER + decision.delay,
+    )
+    assert commit.events == ()
+    assert commit.error == decision.error
+    return decision.error
+
+
+class TestGood:
+    def test_a_quiet_tick_writes_nothing(self):
+        decision = returned(NotTriggered({"seen": 1}))
+        assert decision == Decision(TickOutcome.NOT_TRIGGERED)
+        assert returned(Triggered([], {"seen": 1})) == decision
+
+    def test_a_new_state_is_written(self):
+        decision = returned(NotTriggered({"seen": 2}))
+        assert decision == Decision(
+            TickOutcome.NOT_TRIGGERED,
+            (
+                TickCommit(
+                    "feed",
+                    TickOutcome.NOT_TRIGGERED,
+                    NOON,
+                    LATER,
+                    SETTLED,
+                    SensorMemory(version=8, state='{"seen":2}', polled=True),
+                ),
+            ),
+        )
+
+    def test_state_and_events_are_one_commit(self):
+        event = Event("p", key="k", asset="report", payload={"b": 1, "a": 2})
+        decision = returned(Triggered(event, {"seen": 2}))
+        (commit,) = decision.commits
+        assert decision.outcome is commit.outcome is TickOutcome.TRIGGERED
+        assert commit.events == (NewEvent("k", "report", "p", '{"a":2,"b":1}'),)
+        assert commit.after == SensorMemory(version=8, state='{"seen":2}', polled=True)
+        assert commit.source == "sensor:feed"
+
+    def test_an_event_is_written_even_if_the_state_is_as_it_was(self):
+        assert len(returned(Triggered("p", {"seen": 1})).commits) == 1
+
+    @pytest.mark.parametrize(
+        "memory",
+        [NEW, FAILING, SensorMemory(3, "1", polled=True, not_before=NOON), SensorMemory(3, "1")],
+    )
+    def test_a_good_poll_settles_what_was_not(self, memory):
+        decision = returned(NotTriggered(1), memory)
+        (commit,) = decision.commits
+        assert commit.after == SensorMemory(memory.version + 1, "1", polled=True)
+        assert decision.delay is None
+
+    def test_the_first_poll_of_a_baseline_fires_nothing(self):
+        using = rules(baseline=True)
+        first = returned(Triggered(["a", "b"], 1), NEW, using)
+        (commit,) = first.commits
+        assert first.outcome is commit.outcome is TickOutcome.BASELINE
+        assert (commit.events, commit.after) == ((), SensorMemory(1, "1", polled=True))
+        assert returned(Triggered(["c"], 2), commit.after, using).outcome is TickOutcome.TRIGGERED
+
+    def test_a_baseline_is_not_used_up_by_a_failed_poll(self):
+        using = rules(baseline=True)
+        (failed,) = raised(OSError(), NEW, using, "0").commits
+        assert returned(Triggered("a", 1), failed.after, using).outcome is TickOutcome.BASELINE
+
+    @pytest.mark.parametrize("outcome", TickOutcome)
+    def test_which_outcomes_are_good(self, outcome):
+        bad = {"failed", "timed_out", "retry_later", "broken"}
+        assert outcome.good == (outcome not in bad)
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=3)
+partitions = texts | st.dates() | st.tuples(texts, st.dates())
+payloads = st.none() | st.dictionaries(texts, st.integers(0, 3) | texts, max_size=2)
+assets = st.sampled_from([None, "raw", "report"])
+keyless = st.builds(Event, partitions, asset=assets, payload=payloads)
+keyed = st.builds(Event, partitions, st.none() | texts, assets, payloads)
+
+
+class TestEvents:
+    @given(st.lists(keyed, max_size=30), st.integers(1, 10), st.booleans())
+    def test_every_event_is_in_exactly_one_commit_and_in_order(self, events, most, polled):
+        memory = SensorMemory(7, '"old"', polled=polled)
+        decision = returned(Triggered(events, "new"), memory, rules(max_events=most))
+        assert [(e.asset, e.partition, e.payload) for e in found(decision)] == [
+            (
+                event.asset or "raw",
+                encode_partition(event.partition),
+                None if event.payload is None else dump_document(event.payload, what="", limit=999),
+            )
+            for event in events
+        ]
+        assert all(len(commit.events) <= most for commit in decision.commits)
+
+    @given(st.lists(keyed, min_size=1, max_size=30), st.integers(1, 10))
+    def test_the_state_moves_with_the_last_commit_only(self, events, most):
+        decision = returned(Triggered(events, "new"), using=rules(max_events=most))
+        *partial, last = decision.commits
+        assert last.after == SensorMemory(8, '"new"', polled=True)
+        assert last.events
+        for commit in partial:
+            assert len(commit.events) == most
+            assert commit.after == commit.before
+        for commit in decision.commits:
+            assert (commit.before, commit.started_at, commit.finished_at) == (SETTLED, NOON, LATER)
+            assert commit.outcome is decision.outcome is TickOutcome.TRIGGERED
+
+    @given(st.lists(keyless, max_size=30))
+    def test_the_keys_of_a_tick_are_unique(self, events):
+        assert len(set(keys(returned(Triggered(events, 1))))) == len(events)
+
+    @given(st.lists(keyless, max_size=20), st.integers(1, 10), st.integers(1, 10))
+    def test_a_replay_of_the_same_tick_gives_the_same_keys(self, events, one, other):
+        first = returned(Triggered(events, 1), using=rules(max_events=one))
+        again = returned(Triggered(iter(events), 2), using=rules(max_events=other))
+        assert keys(first) == keys(again)
+
+    @given(st.lists(keyless, min_size=1, max_size=10), st.lists(keyless, max_size=10), st.data())
+    def test_a_replay_that_finds_more_gives_the_more_new_keys(self, before, more, data):
+        order = data.draw(st.permutations([*before, *more]))
+        first, again = keys(returned(Triggered(before, 1))), keys(returned(Triggered(order, 1)))
+        assert set(first) <= set(again)
+        assert len(set(again)) == len(before) + len(more)
+
+    @given(st.lists(keyless, min_size=1, max_size=10), st.integers(0, 3))
+    def test_failed_polls_between_a_crash_and_its_replay_change_no_key(self, events, failures):
+        first = returned(Triggered(events, 2), using=rules(max_events=1))
+        memory = first.commits[0].after if len(first.commits) > 1 else SETTLED
+        for error in [OSError(), RetryLater(5), PollTimeoutError("late")][:failures]:
+            memory = raised(error, memory).commits[-1].after
+        assert keys(returned(Triggered(events, 2), memory)) == keys(first)
+
+    @given(keyless)
+    def test_a_later_tick_is_another_event(self, event):
+        first = returned(Triggered(event, 1))
+        second = returned(Triggered(event, 1), first.commits[-1].after)
+        assert keys(first) != keys(second)
+
+    def test_P8_a_key_is_the_event_s_own_wherever_it_is_found(self):
+        once = returned(Triggered([Event("a", key="k"), Event("b", key="k")], 1))
+        again = returned(Triggered(Event("a", key="k"), 2), once.commits[-1].after)
+        assert keys(once) == ["k", "k"]
+        assert keys(again) == ["k"]
+
+    @pytest.mark.parametrize("key", ["", " ", "s:x", "a\x00b", "d:2026-01-31"])
+    def test_a_key_of_any_text_is_a_key(self, key):
+        assert keys(returned(Triggered(Event("a", key=key), 1))) == [encode_partition(key)]
+
+    def test_P6_many_events_go_on_in_the_next_transaction(self):
+        decision = returned(Triggered([str(n) for n in range(2_500)], 1))
+        assert [len(commit.events) for commit in decision.commits] == [1_000, 1_000, 500]
+
+    def test_P6_so_do_large_payloads(self):
+        payload = {"x": "é" * (PAYLOAD_LIMIT // 2 - 10)}
+        events = [Event(str(n), payload=payload) for n in range(100)]
+        decision = returned(Triggered(events, 1))
+        assert len(found(decision)) == 100
+        for commit in decision.commits:
+            assert sum(len(e.payload.encode()) for e in commit.events) <= TRANSACTION_LIMIT
+        assert len(decision.commits) == 4
+
+    def test_P6_a_transaction_may_be_full_to_the_last_byte(self):
+        payload = {"x": "y" * (PAYLOAD_LIMIT - len('{"x":""}'))}
+        events = [Event(str(n), payload=payload) for n in range(67)]
+        decision = returned(Triggered(events, 1))
+        assert TRANSACTION_LIMIT == 32 * PAYLOAD_LIMIT == 8 * 1024 * 1024
+        assert [len(commit.events) for commit in decision.commits] == [32, 32, 3]
+
+    @pytest.mark.parametrize(
+        ("event", "using", "reason"),
+        [
+            (
+                Event("p"),
+                rules(asset=None),
+                "the event for 'good' names no asset and the sensor has",
+            ),
+            (Event("p", asset="rw"), RULES, "is for asset 'rw', which no pipeline has"),
+            (Event("p", asset=""), RULES, "is for asset '', which no pipeline has"),
+            (Event(5), RULES, "a value of type int is no partition"),
+            (Event("x" * 2_001), RULES, "has 2,001 bytes as a text"),
+            (Event("p", key=5), RULES, "an event's key must be a string, not a value of type int"),
+            (Event("p", key="x" * 2_001), RULES, "an event's key cannot be used: 'xxx"),
+            (Event("p", key="\ud800"), RULES, "an event's key cannot be used: "),
+            (Event("p", payload=[("a", 1)]), RULES, "payload must be a JSON mapping, not a value"),
+            (Event("p", payload={"a": {1}}), RULES, "the payload['a'] is not JSON: it is a set"),
+            (Event("p", payload={"a": "x" * PAYLOAD_LIMIT}), RULES, "the payload has 262,152 byte"),
+            (Event("p", asset=["raw"]), rules(assets={"raw"}), "unhashable type: 'list'"),
+        ],
+    )
+    def test_one_wrong_event_fails_the_tick_whole(self, event, using, reason):
+        decision = returned(Triggered(["good", event], {"seen": 2}), using=using)
+        assert reason in assert_failed(decision)
+
+
+class TestFailure:
+    def test_what_was_raised_is_counted_and_backed_off(self):
+        decision = raised(OSError("gone"), FAILING)
+        assert decision.delay == timedelta(seconds=20)
+        assert assert_failed(decision, FAILING) == "OSError: gone"
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SystemExit(3),
+            KeyboardInterrupt(),
+            asyncio.CancelledError(),
+            GeneratorExit(),
+            type("OwnError", (BaseException,), {})("own"),
+            StopIteration(),
+            MemoryError(),
+            RecursionError(),
+        ],
+    )
+    def test_P9_whatever_is_raised_is_a_failed_tick(self, error):
+        assert assert_failed(raised(error)).startswith(type(error).__qualname__)
+
+    def test_a_timeout_is_called_one_and_counted(self):
+        decision = raised(PollTimeoutError("past its deadline of 60 s"), FAILING)
+        assert decision.outcome is TickOutcome.TIMED_OUT
+        assert decision.commits[0].after.failures == 4
+        assert decision.error == "past its deadline of 60 s"
+
+    def test_after_so_many_failures_it_is_tried_once_an_hour(self):
+        using = rules(quarantine_after=4)
+        decision = raised(OSError(), FAILING, using)
+        assert decision.delay == QUARANTINE_INTERVAL == timedelta(hours=1)
+        assert decision.commits[0].after.not_before == LATER + timedelta(hours=1)
+        assert raised(OSError(), SETTLED, using).delay == timedelta(seconds=5)
+
+    def test_a_broken_sensor_waits_for_a_reset(self):
+        decision = raised(SensorBroken("the queue was deleted"), FAILING)
+        (commit,) = decision.commits
+        assert decision.outcome is commit.outcome is TickOutcome.BROKEN
+        assert decision.delay is None
+        assert commit.after == SensorMemory(7, "1", polled=True, failures=3, broken=True)
+        assert commit.error == decision.error == "the queue was deleted"
+
+    @pytest.mark.parametrize(
+        ("asked", "delay"),
+        [
+            (timedelta(minutes=5), timedelta(minutes=5)),
+            (0, timedelta(0)),
+            (1e12, timedelta(days=7)),
+        ],
+    )
+    def test_to_be_asked_to_come_later_is_no_failure(self, asked, delay):
+        decision = raised(RetryLater(asked, "rate limit"), FAILING)
+        (commit,) = decision.commits
+        assert decision.outcome is commit.outcome is TickOutcome.RETRY_LATER
+        assert decision.delay == delay
+        assert commit.after == SensorMemory(
+            7, "1", polled=True, failures=3, not_before=LATER + delay
+        )
+        assert commit.error == "rate limit"
+
+    def test_a_retry_later_that_lost_its_delay_is_a_failure(self):
+        error = RetryLater(5)
+        del error.delay
+        assert_failed(raised(error))
+
+    def test_the_first_state_is_kept_even_if_the_first_poll_fails(self):
+        assert_failed(raised(OSError(), NEW, initial='"first"'), NEW, '"first"')
+        assert_failed(returned(None, NEW, initial='"first"'), NEW, '"first"')
+        assert raised(OSError(), NEW).commits[0].after.state is None
+
+    def test_P19_the_error_is_redacted_and_safe(self):
+        def redact(text):
+            return text.replace("hunter2", "***")
+
+        using = rules(redact=redact)
+        assert raised(OSError("pw=hunter2\x1b[31m"), using=using).error == "OSError: pw=***"
+        decision = returned(PollFailed("pw=hunter2", 1), using=using)
+        assert decision.error == decision.commits[0].error == "pw=***"
+        decision = returned(Triggered(Event("p", asset="hunter2"), 1), using=using)
+        assert "hunter2" not in decision.error
+
+    class TestReported:
+        def test_a_sensor_may_report_its_failure_and_keep_a_state(self):
+            decision = returned(PollFailed(OSError("gone"), {"seen": 2}), FAILING)
+            assert assert_failed(decision, FAILING, '{"seen":2}') == "OSError: gone"
+
+        @pytest.mark.parametrize("error", ["the feed is gone", OutcomeError("the feed is gone")])
+        def test_in_words(self, error):
+            assert assert_failed(returned(PollFailed(error, {"seen": 1}))) == "the feed is gone"
+
+        def test_with_an_intent(self):
+            decision = returned(PollFailed(RetryLater(90), 1))
+            assert (decision.outcome, decision.delay.seconds) == (TickOutcome.RETRY_LATER, 90)
+            decision = returned(PollFailed(SensorBroken("gone"), 1))
+            assert decision.outcome is TickOutcome.BROKEN
+
+        def test_with_rubbish_for_a_state(self):
+            assert "the state is not JSON" in assert_failed(returned(PollFailed("x", {1, 2})))
+
+
+class Raises:
+    """Raises something else at each look."""
+
+    def __getattribute__(self, name):
+        raise SystemExit(name)
+
+    def __repr__(self):
+        raise RuntimeError
+
+
+class Pretends:
+    """Says that it is what it is not."""
+
+    def __init__(self, kind, **attributes):
+        self.kind = kind
+        self.__dict__ |= attributes
+
+    @property
+    def __class__(self):
+        return self.kind
+
+
+class NoTextError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class BrokenRetry(RetryLater):
+    delay = property(lambda self: 1 / 0, lambda self, value: None)
+
+
+class RaisingMapping(dict):
+    def keys(self):
+        raise GeneratorExit
+
+    __iter__ = items = __len__ = keys
+
+
+def without_attributes(kind):
+    return kind.__new__(kind)
+
+
+def coroutine():
+    async def poll():
+        return NotTriggered(1)
+
+    return poll()
+
+
+def generator():
+    yield NotTriggered(1)
+
+
+def mutated():
+    outcome = Triggered("a", {"seen": 1})
+    object.__setattr__(outcome, "events", 5)
+    return outcome
+
+
+def recursive():
+    state = {}
+    state["me"] = [state]
+    return state
+
+
+RUBBISH = {
+    "None": lambda: None,
+    "a tuple": lambda: (True, 1),
+    "a text": lambda: "tenant-7",
+    "a class": lambda: NotTriggered,
+    "a coroutine": coroutine,
+    "a generator": generator,
+    "an exception returned": lambda: OSError("gone"),
+    "an object that raises": Raises,
+    "a state that raises": lambda: NotTriggered(Raises()),
+    "a payload that raises": lambda: Triggered(Event("a", payload=RaisingMapping()), 1),
+    "a partition that raises": lambda: Triggered(Event(Raises()), 1),
+    "a key that raises": lambda: Triggered(Event("p", key=Raises()), 1),
+    "an asset that raises": lambda: Triggered(Event("p", asset=Raises()), 1),
+    "a mutated outcome": mutated,
+    "no attributes": lambda: without_attributes(Triggered),
+    "no state": lambda: without_attributes(NotTriggered),
+    "no error": lambda: without_attributes(PollFailed),
+    "a pretender": lambda: Pretends(NotTriggered),
+    "a pretender with a state": lambda: Pretends(Triggered, state=1, events=[Raises()]),
+    "an error that raises": lambda: PollFailed(Raises(), 1),
+    "NaN": lambda: NotTriggered(math.nan),
+    "infinity": lambda: NotTriggered([math.inf]),
+    "a set": lambda: NotTriggered({"seen": {1}}),
+    "a lone surrogate": lambda: NotTriggered("\ud800"),
+    "integer keys": lambda: NotTriggered({1: "a"}),
+    "a tuple in the state": lambda: NotTriggered((1, 2)),
+    "bytes": lambda: NotTriggered(b"x"),
+    "a datetime": lambda: NotTriggered(NOON),
+    "a large integer": lambda: NotTriggered(2**63),
+    "a recursive state": lambda: NotTriggered(recursive()),
+    "a large state": lambda: NotTriggered("x" * STATE_LIMIT),
+    "a mapping of events": lambda: Triggered({"a": 1}, 1),
+    "bytes for events": lambda: Triggered(b"ab", 1),
+    "a number for events": lambda: Triggered(5, 1),
+}
+
+
+@pytest.mark.parametrize("memory", [NEW, SETTLED, FAILING])
+@pytest.mark.parametrize("make", RUBBISH.values(), ids=RUBBISH)
+def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
+    outcome = make()
+    decision = returned(outcome, memory, initial="0")
+    assert_failed(decision, memory, memory.state or "0")
+    assert decision.error
+    decision.error.encode()
+    if type(outcome) is types.CoroutineType:
+        outcome.close()
+
+
+@pytest.mark.parametrize("error", [NoTextError(), BrokenRetry(5), Pretends(RetryLater), None, 5])
+def test_P19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
+    assert assert_failed(returned(PollFailed(error, 1)), state="1")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: None, "None"),
+        (lambda: 5, "a value of type int"),
+        (coroutine, "a value of type coroutine"),
+        (generator, "a value of type generator"),
+        (lambda: Triggered, "a value of type type"),
+    ],
+)
+def test_P4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
+    outcome = make()
+    assert returned(outcome).error == (
+        f"poll returned {kind}; it must return Triggered, NotTriggered or PollFailed"
+    )
+    if type(outcome) is types.CoroutineType:
+        outcome.close()
+
+
+def test_P5_the_error_names_the_path_in_the_state():
+    decision = returned(NotTriggered({"feeds": [{"last": NOON}]}))
+    assert decision.error == "the state['feeds'][0]['last'] is not JSON: it is a datetime"
+
+
+def test_P7_a_poll_that_mutates_its_state_and_raises_changes_nothing():
+    state = load_document(SETTLED.state)
+    state["seen"] = 99
+    assert_failed(raised(OSError("gone")))
+
+
+# What a sensor may return, from sound to senseless.
+scalars = (
+    st.none()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.datetimes()
+    | st.sampled_from([math.nan, math.inf, 2**63, -0.0, "\ud800", "\x00", b"x", (), {1}, [[]]])
+)
+keys_of_any_kind = st.text(max_size=3) | st.integers() | st.sampled_from([None, 1.5, (1,), b"x"])
+states = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(keys_of_any_kind, inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+anything = st.deferred(lambda: states | st.builds(Event, states, states, states, states))
+errors = anything | st.sampled_from([
+    OSError(), SystemExit(), NoTextError(), BrokenRetry(5), RetryLater(5), SensorBroken("x"),
+])  # fmt: skip
+outcomes = (
+    anything
+    | st.sampled_from([make for make in RUBBISH.values() if make not in (coroutine, Raises)]).map(
+        lambda make: make()
+    )
+    | st.builds(Triggered, anything | st.lists(anything, max_size=4), states)
+    | st.builds(NotTriggered, states)
+    | st.builds(PollFailed, errors, states)
+)
+memories = st.builds(
+    SensorMemory,
+    st.integers(0, 100),
+    st.sampled_from([None, "0", '{"seen":1}', "not even json"]),
+    st.booleans(),
+    st.integers(0, 20),
+    st.sampled_from([None, NOON]),
+    st.booleans(),
+)
+
+
+@given(outcomes, memories, st.booleans(), st.booleans())
+@example(BrokenRetry(5), NEW, True, False)
+def test_decide_never_raises_and_what_it_commits_can_be_stored(outcome, memory, was_raised, base):
+    observation = Observation(outcome, NOON, LATER, was_raised, "0")
+    decision = decide(rules(baseline=base), memory, observation)
+    assert type(decision.outcome) is TickOutcome
+    for commit in decision.commits:
+        assert commit.before is memory
+        assert commit.after.version in (memory.version, memory.version + 1)
+        if commit.after.state != memory.state:
+            load_document(commit.after.state)
+        texts = [commit.after.state, commit.error]
+        for event in commit.events:
+            texts += [event.key, event.asset, event.partition, event.payload]
+        for text in texts:
+            assert text is None or "\x00" not in text
+            (text or "").encode()
+    assert decision.outcome.good or len(decision.commits) == 1
+    assert bool(decision.error) <= (not decision.outcome.good)
+
+
+@given(outcomes)
+def test_the_state_is_kept_unless_the_outcome_was_sound(outcome):
+    decision = returned(outcome)
+    assume(not decision.outcome.good)
+    state = decision.commits[0].after.state
+    if state != SETTLED.state:
+        assert isinstance(outcome, PollFailed)
+        assert state == dump_document(outcome.state, what="", limit=STATE_LIMIT)
+
+
+def test_an_outcome_error_that_was_raised_is_shown_as_it_is():
+    assert returned(Triggered(5, 1)).error == describe(
+        OutcomeError(
+            "a value of type int is no partition: use a date, a datetime, a string, "
+            "or a tuple of these"
+        )
+    )

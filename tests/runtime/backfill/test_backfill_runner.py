@@ -1,0 +1,338 @@
+"""Carrying a backfill: by the runners that are alive, or else by whoever wants it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pluggy
+import pytest
+
+from flowstone_core import Flowstone, Pipeline, hookimpl
+from flowstone_core.errors import (
+    NotFoundError,
+    StoreError,
+    StoreLostError,
+    StoreUnavailableError,
+    ValidationError,
+)
+from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.partition_range import partitions
+from flowstone_core.plugin import hookspecs
+from flowstone_core.plugin.registry import Plugins
+from flowstone_core.runtime.backfill.backfill import Move, Progress
+from flowstone_core.runtime.backfill.backfill_runner import Carrier
+from flowstone_core.runtime.coordination.heartbeat import machine_id
+from flowstone_core.store import Store
+from flowstone_core.testing import FakeClock
+
+PATIENCE = 60
+RANGE = date(2025, 1, 1), date(2025, 1, 10)
+
+
+@pytest.fixture
+def made():
+    """The partitions that were made, each as often as its function ran."""
+    return []
+
+
+@pytest.fixture
+def pipeline(made):
+    pipeline = Pipeline("shop")
+
+    @pipeline.asset
+    def orders(context):
+        made.append(context.partition)
+        return {"made": str(context.partition)}
+
+    @pipeline.asset(depends_on=["orders"])
+    def report(context):
+        return context.upstream["orders"]
+
+    return pipeline
+
+
+@pytest.fixture
+def make(pipeline, store_url):
+    """A function that makes a Flowstone on the same store."""
+    opened = []
+
+    def make(**options):
+        opened.append(Flowstone(pipeline, store=store_url, **options))
+        return opened[-1]
+
+    yield make
+    for flow in opened:
+        flow.close()
+
+
+@pytest.fixture
+def flow(make):
+    return make()
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def runner(name, now, **options):
+    values = {"host": "elsewhere", "pid": 7, "machine": "elsewhere", "version": "0.1"} | options
+    return RunnerInfo(name, started_at=now, lease_until=now + timedelta(seconds=30), **values)
+
+
+def test_while_no_runner_is_alive_it_makes_them_itself(flow):
+    seen = []
+    progress = flow.backfill("orders", *RANGE, watch=seen.append)
+    assert (progress.total, progress.completed, progress.finished, progress.here) == (
+        10,
+        10,
+        True,
+        True,
+    )
+    assert seen[-1] == progress
+    assert [item.done for item in seen] == sorted(item.done for item in seen)
+    assert all(before != after for before, after in pairwise(seen))
+    assert max(item.unfinished for item in seen) == 4
+    assert {item.metadata["made"] for item in flow.materializations()} == {
+        f"2025-01-{day:02}" for day in range(1, 11)
+    }
+    assert flow.status().runners == ()
+
+
+def test_what_it_depends_on_is_made_too(flow):
+    assert flow.backfill("report", *RANGE, every="week").completed == 2
+    completed = flow.materializations(state=MaterializationState.COMPLETED)
+    assert sorted((item.asset, item.partition) for item in completed) == [
+        ("orders", "d:2025-01-01"),
+        ("orders", "d:2025-01-08"),
+        ("report", "d:2025-01-01"),
+        ("report", "d:2025-01-08"),
+    ]
+
+
+def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
+    assert flow.plan_backfill("orders", *RANGE).count(Move.MAKE) == 10
+    flow.backfill("orders", *RANGE)
+    assert flow.plan_backfill("orders", *RANGE).count(Move.SKIP) == 10
+    assert flow.plan_backfill("orders", *RANGE, force=True).count(Move.MAKE) == 10
+    progress = flow.backfill("orders", *RANGE)
+    assert (progress.backfill, progress.skipped, progress.here) == (2, 10, False)
+    assert len(store.runners()) == 1
+
+
+def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
+    opened = []
+    original = Store.open
+    monkeypatch.setattr(Store, "open", lambda url: opened.append(url) or original(url))
+    begin = threading.Barrier(8)
+
+    def look():
+        begin.wait(PATIENCE)
+        return flow.status()
+
+    with ThreadPoolExecutor(8) as threads:
+        for job in [threads.submit(look) for _ in range(8)]:
+            assert job.result().runners == ()
+    assert len(opened) == 1
+
+
+def test_a_runner_that_is_alive_makes_them(make, store, pool):
+    running = make()
+    job = pool.submit(running.run)
+    try:
+        while not running.status().runners:
+            assert not job.done() or job.result()
+        seen = []
+        progress = make().backfill("orders", *RANGE, force=True, watch=seen.append)
+    finally:
+        running.stop()
+    assert progress.completed == 10
+    assert not any(item.here for item in seen)
+    assert job.result(PATIENCE)
+    assert len(store.runners()) == 1
+
+
+def test_when_the_runner_is_not_heard_of_any_more_it_makes_them(make, store, pool):
+    clock = FakeClock()
+    store.register_runner(runner("gone", clock.now()))
+    seen = []
+    job = pool.submit(make(clock=clock).backfill, "orders", *RANGE, watch=seen.append)
+    for _ in range(30):
+        clock.wait_for_sleepers(1)
+        assert not any(item.here for item in seen)
+        clock.advance(1)
+    progress = job.result(PATIENCE)
+    assert (progress.completed, progress.here) == (10, True)
+
+
+def test_a_runner_of_this_machine_whose_process_is_gone_is_not_waited_for(flow, store):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    now = flow._clock.now()
+    store.register_runner(runner("gone", now, machine=machine_id(), pid=gone.pid))
+    assert flow.backfill("orders", *RANGE).here
+
+
+def test_stopped_it_says_how_far_it_came_and_goes_on_later(flow, made):
+    def watch(progress):
+        if progress.done >= 3:
+            flow.stop()
+
+    progress = flow.backfill("orders", *RANGE, limit=2, watch=watch)
+    assert not progress.finished
+    assert 3 <= progress.done < 10
+    assert len(flow.materializations()) == progress.total - progress.left
+    assert flow.status().runners == ()
+    following = flow.backfill("orders", *RANGE)
+    assert (following.backfill, following.resumed, following.completed) == (1, True, 10)
+    assert sorted(made) == list(partitions(*RANGE))
+
+
+def test_what_watches_may_raise_and_nothing_is_left_running(flow):
+    def watch(progress):
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError):
+        flow.backfill("orders", *RANGE, watch=watch)
+    assert flow.status().runners == ()
+
+
+def test_what_is_wrong_is_said_before_anything_is_begun(flow):
+    with pytest.raises(NotFoundError, match="did you mean 'orders'"):
+        flow.backfill("order", *RANGE)
+    with pytest.raises(NotFoundError, match="did you mean 'orders'"):
+        flow.plan_backfill("order", *RANGE)
+    with pytest.raises(ValidationError, match="is after the last"):
+        flow.backfill("orders", *RANGE[::-1])
+    with pytest.raises(ValidationError, match="from 1 to 1,000"):
+        flow.backfill("orders", *RANGE, limit=0)
+    assert not flow.backfill("orders", *RANGE).resumed
+
+
+class Watcher:
+    """A plugin that keeps what it is told of runners."""
+
+    def __init__(self):
+        self.told = []
+
+    @hookimpl
+    def flowstone_runner_started(self, runner):
+        self.told.append(("started", runner.pid))
+
+    @hookimpl
+    def flowstone_runner_stopping(self, runner):
+        self.told.append(("stopping", runner.pid))
+
+    @hookimpl
+    def flowstone_materialization_changed(self, materialization):
+        self.told.append(materialization.state.value)
+
+
+def test_plugins_are_told_as_of_any_runner(flow):
+    manager = pluggy.PluginManager("flowstone")
+    manager.add_hookspecs(hookspecs)
+    watcher = Watcher()
+    manager.register(watcher)
+    flow.settings = replace(flow.settings, plugins=Plugins(_manager=manager))
+    flow.backfill("orders", RANGE[0], RANGE[0])
+    pid = os.getpid()
+    assert watcher.told == [("started", pid), "running", "completed", ("stopping", pid)]
+
+
+class Scripted:
+    """Stands in for a backfill: each step returns, or raises, the next thing of a list."""
+
+    def __init__(self, *steps):
+        self._steps = list(steps)
+        self.asked = []
+
+    def step(self, *, ask=True):
+        self.asked.append(ask)
+        following = self._steps.pop(0)
+        if isinstance(following, Exception):
+            raise following
+        return following
+
+
+GONE = StoreUnavailableError("the store is gone for a moment")
+BEGUN = Progress(backfill=1, resumed=False, total=2, unfinished=2)
+HALF = replace(BEGUN, completed=1, unfinished=1)
+DONE = replace(BEGUN, completed=2, unfinished=0, finished=True)
+
+
+def carry(backfill, store, pool, watch=lambda _: None):
+    """Carry it while somebody else is a runner; let time pass until it ends."""
+    clock = FakeClock()
+    lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
+    store.register_runner(lasting)
+    job = pool.submit(Carrier(backfill, store, clock, no_equipment, timedelta(0)).run, watch)
+    while not job.done():
+        with suppress(TimeoutError):
+            clock.wait_for_sleepers(1, patience=0.1)
+            clock.advance(1)
+    return job.result()
+
+
+def no_equipment(_):
+    raise AssertionError("a runner is alive")
+
+
+def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
+    seen = []
+    backfill = Scripted(BEGUN, GONE, GONE, HALF, HALF, GONE, DONE)
+    assert carry(backfill, store, pool, seen.append) == DONE
+    assert seen == [BEGUN, HALF, DONE]
+    said = [record for record in caplog.records if record.name == "flowstone.backfill"]
+    assert [record.error for record in said] == ["the store is gone for a moment"] * 2
+    assert {record.levelno for record in said} == {logging.WARNING}
+
+
+def test_a_store_that_cannot_be_used_at_all_is_said_at_once(store, pool):
+    with pytest.raises(StoreUnavailableError):
+        carry(Scripted(GONE), store, pool)
+    with pytest.raises(StoreError, match="refused"):
+        carry(Scripted(BEGUN, StoreError("refused")), store, pool)
+    with pytest.raises(StoreLostError, match="deleted"):
+        carry(Scripted(BEGUN, StoreLostError("deleted")), store, pool)
+
+
+def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool):
+    begun, go = threading.Event(), threading.Event()
+    pipeline = Pipeline("slow")
+
+    @pipeline.asset
+    def orders(context):
+        begun.set()
+        go.wait()
+
+    path = tmp_path / "flowstone.db"
+    with Flowstone(pipeline, store=f"sqlite:///{path}", grace="1d") as flow:
+        job = pool.submit(flow.backfill, "orders", *RANGE)
+        assert begun.wait(PATIENCE)
+        path.unlink()
+        with pytest.raises(StoreLostError, match="was deleted"):
+            job.result(PATIENCE)
+        go.set()
+
+
+def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
+    def run(*last):
+        backfill = Scripted(BEGUN, *last)
+        carrier = Carrier(backfill, store, FakeClock(), no_equipment, timedelta(0))
+        # In this thread nobody lets time pass: only the stop ends the wait.
+        return carrier.run(lambda _: carrier.stop()), backfill.asked
+
+    store.register_runner(runner("one", FakeClock().now()))
+    assert run(HALF) == (HALF, [True, False])
+    assert run(GONE) == (BEGUN, [True, False])

@@ -1,0 +1,130 @@
+"""The heartbeat: known to live, taken for dead, and seen to be gone."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core.errors import StoreUnavailableError
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat, machine_id
+
+LEASE = timedelta(seconds=30)
+
+
+def alive(store, clock):
+    return {runner.id for runner in store.runners(alive_at=clock.now())}
+
+
+@pytest.fixture
+def heartbeat(store, fake_clock):
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    heartbeat.start()
+    yield heartbeat
+    heartbeat.stop()
+
+
+def test_it_says_who_and_where(heartbeat, store):
+    (runner,) = store.runners()
+    assert runner == heartbeat.runner
+    assert runner.pid == os.getpid()
+    assert runner.machine == machine_id()
+
+
+def test_a_beat_renews_the_lease(heartbeat, store, fake_clock):
+    fake_clock.advance(20)
+    heartbeat.beat()
+    fake_clock.advance(20)
+    assert alive(store, fake_clock) == {heartbeat.runner.id}
+
+
+def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
+    for _ in range(12):
+        fake_clock.wait_for_sleepers(1)
+        fake_clock.advance(10)
+        while store.runners()[0].lease_until < fake_clock.now() + LEASE:
+            assert heartbeat._thread.is_alive()
+
+
+def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, caplog):
+    store.stop_runner(heartbeat.runner.id, fake_clock.now())
+    assert alive(store, fake_clock) == set()
+    heartbeat.beat()
+    assert alive(store, fake_clock) == {heartbeat.runner.id}
+    assert "taken for dead" in caplog.text
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
+    class Outage:
+        def renew_runner(self, *arguments):
+            if self.on:
+                raise StoreUnavailableError("database is locked")
+            return store.renew_runner(*arguments)
+
+    outage = Outage()
+    heartbeat = Heartbeat(outage, fake_clock, LEASE)
+    store.register_runner(heartbeat.runner)
+    for outage.on in (True, True, True, False, False):
+        heartbeat.beat()
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        "the store cannot be used: nothing is polled until it can",
+        "the store can be used again: polling goes on",
+    ]
+
+
+def test_a_beat_says_how_many_threads_are_stuck(heartbeat, store):
+    heartbeat.count_stuck = lambda: 3
+    heartbeat.beat()
+    assert [runner.stuck_threads for runner in store.runners()] == [3]
+
+
+def test_stopping_frees_what_it_owned_at_once(store, fake_clock):
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    heartbeat.start()
+    store.declare_sensors(["feed"], fake_clock.now())
+    store.claim_sensors(heartbeat.runner.id, ["feed"], fake_clock.now())
+    heartbeat.stop()
+    assert alive(store, fake_clock) == set()
+    assert store.sensor("feed").owner is None
+
+
+def dead_pid():
+    """The id of a process that is certainly gone."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+@pytest.mark.parametrize(("where", "survives"), [("here", False), ("elsewhere", True)])
+def test_D8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock, where, survives):
+    other = Heartbeat(store, fake_clock, LEASE)
+    machine = machine_id() if where == "here" else "another machine"
+    store.register_runner(replace(other.runner, pid=dead_pid(), machine=machine))
+    store.declare_sensors(["feed"], fake_clock.now())
+    store.claim_sensors(other.runner.id, ["feed"], fake_clock.now())
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    heartbeat.start()
+    assert (other.runner.id in alive(store, fake_clock)) is survives
+    assert (store.sensor("feed").owner is not None) is survives
+    heartbeat.stop()
+
+
+def test_a_living_one_is_left_alone(store, fake_clock):
+    other = Heartbeat(store, fake_clock, LEASE)
+    store.register_runner(replace(other.runner, pid=os.getppid()))
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    heartbeat.start()
+    assert alive(store, fake_clock) == {other.runner.id, heartbeat.runner.id}
+    heartbeat.stop()
+
+
+def test_process_one_lives_though_it_may_not_be_signalled(store, fake_clock):
+    other = Heartbeat(store, fake_clock, LEASE)
+    store.register_runner(replace(other.runner, pid=1))
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    heartbeat.start()
+    assert other.runner.id in alive(store, fake_clock)
+    heartbeat.stop()

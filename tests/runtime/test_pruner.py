@@ -1,0 +1,344 @@
+"""The pruner: by itself each hour, by hand, through outages and jumps of the clock."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core import Flowstone, Pipeline, Triggered
+from flowstone_core.errors import StoreUnavailableError, ValidationError
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.event import Event
+from flowstone_core.model.tick import NewEvent, TickCommit, TickOutcome
+from flowstone_core.runtime.pruner import FIRST, PERIOD, Pruner
+from flowstone_core.store import Pruned, Store, pruning
+from flowstone_core.testing import Script, ScriptedSensor
+
+ASSETS = AssetGraph([Asset("orders", lambda context: None)])
+DAY = timedelta(days=1)
+
+
+class Desk:
+    """A store with a sensor that fires, and a pruner that is tried on it."""
+
+    def __init__(self, store, clock):
+        self.store, self.clock = store, clock
+        now = clock.now()
+        store.register_runner(
+            RunnerInfo("one", "host", 7, "machine", "0.1", now, now + timedelta(days=10_000))
+        )
+        store.declare_sensors(["feed"], now)
+        self.memory = store.claim_sensors("one", ["feed"], now)["feed"]
+        self.pruner = None
+
+    def fire(self, *keys):
+        """Fire for keys; return those that were new."""
+        now, before = self.clock.now(), self.memory
+        self.memory = replace(before, version=before.version + 1, polled=True)
+        events = tuple(NewEvent(key, "orders", key) for key in keys)
+        commit = TickCommit("feed", TickOutcome.TRIGGERED, now, now, before, self.memory, events)
+        return [event.key for event in self.store.commit_tick("one", commit, ASSETS, now).events]
+
+    def cancel_all(self):
+        """Have all that was asked for end without success, so that it needs not be kept."""
+        for item in self.store.materializations():
+            self.store.cancel(item.id, ASSETS, self.clock.now())
+
+    def hire(self, dedupe_for=DAY, retention=None, store=None):
+        self.pruner = Pruner(store or self.store, self.clock, {"feed": dedupe_for}, retention)
+        return self.pruner
+
+
+@pytest.fixture
+def desk(store, fake_clock):
+    desk = Desk(store, fake_clock)
+    yield desk
+    if desk.pruner is not None:
+        desk.pruner.stop()
+
+
+def sleep_until(clock, period):
+    """Let time pass in which the pruner's thread is to sleep."""
+    clock.wait_for_sleepers(1)
+    clock.advance(period - timedelta(seconds=1))
+    clock.wait_for_sleepers(1)
+
+
+# -- by itself -------------------------------------------------------------------------------------
+
+
+def test_it_forgets_after_a_minute_and_then_each_hour(desk, fake_clock):
+    desk.fire("a")
+    fake_clock.advance(2 * DAY)
+    desk.hire(dedupe_for=DAY).start()
+    for period in (FIRST, PERIOD, PERIOD):
+        sleep_until(fake_clock, period)
+        assert desk.fire("a") == []
+        fake_clock.advance(1)
+        fake_clock.wait_for_sleepers(1)
+        assert desk.fire("a") == ["a"]
+        # Of this one the time has come the next time, not before.
+        desk.pruner._dedupe_for["feed"] = timedelta(seconds=1)
+
+
+def test_without_a_retention_nothing_is_deleted(desk, fake_clock):
+    desk.fire("a")
+    desk.cancel_all()
+    fake_clock.advance(4_000 * DAY)
+    pruner = desk.hire()
+    pruner.turn()
+    assert len(desk.store.events()) == 1
+    assert desk.fire("a") == ["a"]
+
+
+def test_with_a_retention_old_history_is_deleted_and_what_was_done_is_logged(
+    desk, fake_clock, caplog
+):
+    caplog.set_level("INFO")
+    desk.fire("a")
+    desk.cancel_all()
+    fake_clock.advance(40 * DAY)
+    desk.fire("b")
+    desk.hire(retention=30 * DAY).turn()
+    assert [event.key for event in desk.store.events()] == ["b"]
+    (record,) = caplog.records
+    assert record.message == "old history was pruned"
+    assert (record.events, record.materializations, record.ticks, record.keys) == (1, 1, 1, 1)
+    desk.pruner.turn()
+    assert len(caplog.records) == 1
+
+
+def test_keys_are_remembered_longer_than_history_is_kept_if_dedupe_for_says_so(desk, fake_clock):
+    desk.fire("a")
+    desk.cancel_all()
+    fake_clock.advance(40 * DAY)
+    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).turn()
+    assert desk.fire("a") == []
+    fake_clock.advance(60 * DAY)
+    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).turn()
+    assert desk.store.events() == []
+    assert desk.fire("a") == ["a"]
+
+
+def test_a_sensor_that_is_declared_no_more_is_remembered_as_long_as_by_default(desk, fake_clock):
+    desk.fire("a")
+    desk.cancel_all()
+    pruner = Pruner(desk.store, fake_clock, {}, None)
+    fake_clock.advance(89 * DAY)
+    assert pruner.prune(DAY) == Pruned(kept_events=1)
+    fake_clock.advance(2 * DAY)
+    assert pruner.prune(DAY).events == 1
+
+
+class Outage:
+    """A store that cannot be used for as long as it is on."""
+
+    def __init__(self, store):
+        self.store, self.on = store, True
+
+    def pruning(self, *, dry_run):
+        if self.on:
+            raise StoreUnavailableError("database is locked")
+        return self.store.pruning(dry_run=dry_run)
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(desk, fake_clock, caplog):
+    desk.fire("a")
+    outage = Outage(desk.store)
+    pruner = desk.hire(store=outage)
+    fake_clock.advance(2 * DAY)
+    pruner._offset = pruner._read_offset()
+    for outage.on in (True, True, True, False, False):
+        pruner.turn()
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        "old history cannot be pruned; it is tried again each hour",
+        "old history is pruned again",
+    ]
+    assert desk.fire("a") == ["a"]
+
+
+@pytest.mark.parametrize("jump", [DAY * 3_650, -DAY, timedelta(hours=2)])
+def test_T2_a_clock_that_jumped_is_believed_only_the_next_time(desk, fake_clock, jump, caplog):
+    desk.fire("a")
+    fake_clock.advance(2 * DAY)
+    desk.fire("b")
+    pruner = desk.hire(dedupe_for=DAY)
+    right = fake_clock.now()
+    fake_clock.set_now(right + jump)
+    pruner.turn()
+    assert "the clock has jumped" in caplog.text
+    # Mended within the hour: nothing was forgotten but what is old.
+    fake_clock.set_now(right)
+    pruner.turn()
+    fake_clock.advance(PERIOD)
+    pruner.turn()
+    assert desk.fire("a", "b") == ["a"]
+
+
+def test_a_clock_that_stays_where_it_jumped_to_is_believed(desk, fake_clock):
+    desk.fire("a")
+    pruner = desk.hire(dedupe_for=DAY)
+    fake_clock.set_now(fake_clock.now() + 2 * DAY)
+    pruner.turn()
+    assert desk.fire("a") == []
+    fake_clock.advance(PERIOD)
+    pruner.turn()
+    assert desk.fire("a") == ["a"]
+
+
+class Interrupted:
+    """Stops the pruner while it is in the midst of its work."""
+
+    def __init__(self, store):
+        self.store, self.pruner, self.steps = store, None, 0
+
+    def pruning(self, *, dry_run):
+        return self
+
+    def forget(self, source, before):
+        for step in self.store.pruning().forget(source, before):
+            self.steps += 1
+            self.pruner._stopping = True
+            self.pruner._waker.set()
+            yield step
+
+
+def test_it_ends_between_two_batches_when_it_is_stopped(desk, fake_clock, monkeypatch):
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    desk.fire(*(f"k{number}" for number in range(10)))
+    fake_clock.advance(2 * DAY)
+    store = Interrupted(desk.store)
+    pruner = store.pruner = desk.hire(store=store)
+    pruner.start()
+    fake_clock.wait_for_sleepers(1)
+    fake_clock.advance(FIRST)
+    pruner._thread.join(timeout=60)
+    assert not pruner._thread.is_alive()
+    assert store.steps == 1
+    # The next one finishes.
+    assert desk.hire().prune(DAY, dry_run=True).keys == 8
+    desk.pruner.turn()
+    assert len(desk.fire(*(f"k{number}" for number in range(10)))) == 10
+
+
+def test_it_ends_at_once_when_it_is_stopped_while_it_waits(desk, fake_clock):
+    pruner = desk.hire()
+    pruner.start()
+    fake_clock.wait_for_sleepers(1)
+    pruner.stop()
+    assert not pruner._thread.is_alive()
+
+
+def test_one_that_was_never_started_can_be_stopped(desk):
+    desk.hire().stop()
+
+
+class Slow(Pruner):
+    """Notes how long it rests after each batch."""
+
+    def rests(self, clock, steps):
+        found = []
+
+        def batches():
+            for seconds in steps:
+                clock.advance(seconds)
+                yield Pruned(events=1)
+
+        class Waker:
+            def wait(self, seconds):
+                found.append(seconds)
+
+        self._waker = Waker()
+        self._carry_out(batches())
+        return found
+
+
+def test_after_a_batch_it_rests_as_long_as_the_batch_took(desk, fake_clock):
+    assert Slow(desk.store, fake_clock, {}, None).rests(fake_clock, [0.5, 0, 2]) == [0.5, 0, 2]
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+
+def test_without_an_age_there_is_an_error_that_says_where_to_put_one(desk):
+    with pytest.raises(ValidationError, match=r"--older-than 90d, or set retention"):
+        desk.hire().prune()
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=59), timedelta(days=36_526), -DAY])
+def test_an_age_out_of_bounds_is_refused(desk, age):
+    with pytest.raises(ValidationError, match=r"is out of bounds: use 1h to 36525d"):
+        desk.hire(retention=DAY).prune(age)
+
+
+def test_by_hand_the_retention_is_the_age_if_none_is_given(desk, fake_clock):
+    desk.fire("a")
+    desk.cancel_all()
+    fake_clock.advance(10 * DAY)
+    pruner = desk.hire(retention=20 * DAY)
+    assert pruner.prune(dry_run=True) == Pruned(keys=1)
+    assert pruner.prune(5 * DAY, dry_run=True).events == 1
+    assert pruner.prune(36_525 * DAY) == Pruned(keys=1)
+    assert len(desk.store.events()) == 1
+
+
+# -- in a runner -----------------------------------------------------------------------------------
+
+
+def make_flow(clock, url, script, **settings):
+    pipeline = Pipeline("shop")
+
+    @pipeline.asset
+    def orders(context):
+        return None
+
+    pipeline.sensor(
+        "feed", ScriptedSensor, asset="orders", every="10s", script=Script(script), **settings
+    )
+    return Flowstone(pipeline, store=url, clock=clock)
+
+
+def test_a_runner_prunes_and_stops_it_with_itself(store_url, fake_clock):
+    fired = [Triggered([Event("p", key="a")], 1)]
+    with make_flow(fake_clock, store_url, fired, dedupe_for="1d") as flow:
+        flow.run(once=True)
+        fake_clock.advance(2 * DAY)
+        runner = threading.Thread(target=flow.run)
+        runner.start()
+        store = Store.open(store_url)
+        try:
+            while remembered(store, fake_clock):
+                assert runner.is_alive()
+                fake_clock.wait_for_sleepers(3)
+                fake_clock.advance(10)
+        finally:
+            flow.stop()
+            runner.join(timeout=60)
+            store.close()
+        assert "flowstone-pruner" not in {thread.name for thread in threading.enumerate()}
+
+
+def remembered(store, clock):
+    (step,) = store.pruning(dry_run=True).forget("sensor:feed", clock.now() + DAY)
+    return step.keys
+
+
+def test_flowstone_prunes_by_an_age_in_words(store_url, fake_clock):
+    with make_flow(fake_clock, store_url, []) as flow:
+        with pytest.raises(ValidationError, match="--older-than"):
+            flow.prune()
+        with pytest.raises(ValidationError, match="is not a duration"):
+            flow.prune("90 days")
+        flow.materialize("orders", "p")
+        flow.cancel(1)
+        fake_clock.advance(91 * DAY)
+        would = flow.prune("90d", dry_run=True)
+        assert (would.events, would.materializations) == (1, 1)
+        assert len(flow.materializations()) == 1
+        assert flow.prune(90 * DAY) == would
+        assert flow.materializations() == []

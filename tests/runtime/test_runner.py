@@ -1,0 +1,580 @@
+"""The runner against a real store: on time, one at a time, contained, fenced."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core.config.pipeline import Pipeline
+from flowstone_core.errors import RetryLater, SensorBroken, StoreUnavailableError
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.event import Event, NotTriggered, Triggered
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.sensor import Sensor, SensorConfig
+from flowstone_core.model.tick import TickOutcome
+from flowstone_core.plugin.discovery import discover
+from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.runner import STORE_RETRY, Runner
+
+PATIENCE = 30
+LEASE = timedelta(seconds=30)
+
+
+class Probe(Sensor[SensorConfig, object]):
+    """A sensor whose hooks are the class attributes that a test gives it."""
+
+    on_poll = staticmethod(NotTriggered)
+    on_cleanup = staticmethod(lambda: None)
+
+    def init(self):
+        return 0
+
+    def poll(self, state):
+        type(self).polls += 1
+        return self.on_poll(state)
+
+    def cleanup(self):
+        self.on_cleanup()
+
+
+def probe(poll=NotTriggered, cleanup=lambda: None):
+    hooks = {"on_poll": staticmethod(poll), "on_cleanup": staticmethod(cleanup), "polls": 0}
+    return type("Probe", (Probe,), hooks)
+
+
+class House:
+    """A pipeline and runners on one store, stepped by hand on one clock."""
+
+    def __init__(self, store, clock):
+        self.store = store
+        self.clock = clock
+        self.pipeline = Pipeline("test")
+        self.pipeline.asset(name="orders")(lambda context: None)
+        self.woken = 0
+        self.observers = []
+
+    def sensor(self, name, sensor_class, **options):
+        self.pipeline.sensor(name, sensor_class, asset="orders", **{"every": "10s", **options})
+        return sensor_class
+
+    def wake(self):
+        self.woken += 1
+
+    def runner(self, *, store=None, clock=None, threads=4):
+        clock = clock or self.clock
+        heartbeat = Heartbeat(self.store, clock, LEASE)
+        self.store.register_runner(heartbeat.runner)
+        observers = Observers(discover(allow=[]))
+        self.observers.append(observers)
+        runner = Runner(
+            store=store or self.store,
+            runner_id=heartbeat.runner.id,
+            sensors=self.pipeline.sensors,
+            assets=self.pipeline.assets,
+            clock=clock,
+            announcer=Announcer(observers),
+            redact=Redactor(),
+            wake_engine=self.wake,
+            poll_threads=threads,
+            outage=heartbeat.outage,
+        )
+        runner.heartbeat = heartbeat
+        return runner
+
+    def opened(self, **options):
+        """A runner that has claimed its sensors and polled each of them once."""
+        runner = self.runner(**options)
+        runner.open()
+        self.pass_time(runner, 5)
+        return runner
+
+    def pass_time(self, runner, seconds):
+        """Let time pass in steps of a second, stepping the runner at each."""
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            runner.step()
+            assert runner.settle(timedelta(seconds=PATIENCE))
+
+    def outcomes(self, name):
+        return [tick.outcome for tick in reversed(self.store.ticks(source=f"sensor:{name}"))]
+
+
+@pytest.fixture
+def house(store, fake_clock):
+    house = House(store, fake_clock)
+    yield house
+    for observers in house.observers:
+        observers.close(timeout=5)
+
+
+def test_an_event_is_committed_with_its_materialization_and_the_engine_is_woken(house):
+    once = probe(lambda state: Triggered("eu", 1) if state == 0 else NotTriggered(state))
+    house.sensor("feed", once)
+    runner = house.opened()
+    (event,) = house.store.events()
+    (materialization,) = house.store.materializations()
+    assert (event.source, event.asset, event.partition) == ("sensor:feed", "orders", "eu")
+    assert event.materialization_id == materialization.id
+    assert house.store.sensor("feed").memory.state == "1"
+    assert house.woken == 1
+    house.pass_time(runner, 30)
+    assert len(house.store.events()) == 1
+    assert house.outcomes("feed") == [TickOutcome.TRIGGERED]
+
+
+def test_quiet_ticks_write_nothing(house):
+    feed = house.sensor("feed", probe())
+    runner = house.opened()
+    before = house.store.sensor("feed")
+    house.pass_time(runner, 100)
+    assert feed.polls >= 10
+    assert house.store.sensor("feed") == before
+    assert house.outcomes("feed") == [TickOutcome.NOT_TRIGGERED]  # the first one
+
+
+def test_intervals_run_start_to_start(house):
+    feed = house.sensor("feed", probe(), every="10s")
+    runner = house.opened()
+    house.pass_time(runner, 100)
+    assert feed.polls == 11
+
+
+def test_T5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
+    feed = house.sensor("feed", probe(), every="10s")
+    runner = house.opened()
+    house.clock.advance(3600)
+    assert runner.step() <= 10
+    runner.settle()
+    assert feed.polls == 2
+    house.pass_time(runner, 10)
+    assert feed.polls == 3
+
+
+def test_T1_T2_steps_of_the_wall_clock_do_not_touch_intervals(house):
+    feed = house.sensor("feed", probe(), every="10s")
+    runner = house.opened()
+    house.clock.set_now(house.clock.now() + timedelta(days=3650))
+    house.pass_time(runner, 20)
+    house.clock.set_now(house.clock.now() - timedelta(days=7300))
+    house.pass_time(runner, 20)
+    assert feed.polls == 5
+
+
+def test_first_polls_are_spread_and_always_the_same(house):
+    names = [f"feed-{number}" for number in range(40)]
+    for name in names:
+        house.sensor(name, probe())
+    runner = house.runner()
+    runner.open()
+    started = []
+    for _ in range(5):
+        house.clock.advance(1)
+        runner.step()
+        runner.settle()
+        started.append(sum(sensor.sensor_class.polls for sensor in house.pipeline.sensors.values()))
+    assert started[-1] == 40
+    assert started[0] < 20
+    runner.stop(timedelta(seconds=5))
+
+
+def test_T10_a_sensor_is_never_polled_twice_at_once_and_an_overdue_poll_follows_at_once(house):
+    running, let_go = threading.Event(), threading.Event()
+
+    def slow(state):
+        running.set()
+        assert let_go.wait(PATIENCE)
+        return NotTriggered(state)
+
+    feed = house.sensor("feed", probe(slow), every="1s", deadline="1h")
+    runner = house.runner()
+    runner.open()
+    house.clock.advance(5)
+    runner.step()
+    assert running.wait(PATIENCE)
+    for _ in range(10):
+        house.clock.advance(1)
+        runner.step()
+    assert feed.polls == 1
+    let_go.set()
+    runner.settle()
+    runner.step()
+    runner.settle()
+    assert feed.polls == 2
+
+
+def test_failures_back_off_and_a_good_poll_resets(house):
+    answers = [OSError("one"), OSError("two")]
+
+    def flaky(state):
+        if answers:
+            raise answers.pop(0)
+        return NotTriggered(state)
+
+    feed = house.sensor("feed", probe(flaky), every="10s", backoff="1h", backoff_limit="1h")
+    runner = house.opened()
+    first = house.store.sensor("feed")
+    assert first.memory.failures == 1
+    assert first.last_error == "OSError: one"
+    house.clock.set_now(first.memory.not_before)
+    while feed.polls == 1:
+        house.pass_time(runner, 1)
+    assert house.store.sensor("feed").memory.failures == 2
+    while feed.polls == 2:
+        house.pass_time(runner, 1)
+    memory = house.store.sensor("feed").memory
+    assert (memory.failures, memory.not_before) == (0, None)
+    assert house.outcomes("feed") == [TickOutcome.FAILED] * 2 + [TickOutcome.NOT_TRIGGERED]
+
+
+def test_retry_later_is_no_failure_and_holds_the_next_poll_back(house):
+    answers = [RetryLater(timedelta(seconds=60), "busy")]
+
+    def polite(state):
+        if answers:
+            raise answers.pop()
+        return NotTriggered(state)
+
+    feed = house.sensor("feed", probe(polite), every="10s")
+    runner = house.opened()
+    assert house.store.sensor("feed").memory.failures == 0
+    house.pass_time(runner, 54)
+    assert feed.polls == 1
+    house.pass_time(runner, 12)
+    assert feed.polls >= 2
+
+
+def test_a_quarantined_sensor_is_tried_once_an_hour(house):
+    def down(state):
+        raise ConnectionError("down")
+
+    feed = house.sensor("feed", probe(down), backoff="1s", backoff_limit="1s", quarantine_after=3)
+    runner = house.opened()
+    house.pass_time(runner, 60)
+    assert feed.polls == 3
+    house.pass_time(runner, 3600)
+    assert feed.polls == 4
+
+
+def test_a_broken_sensor_waits_for_its_reset(house):
+    answers = [SensorBroken("bucket was deleted; reset me when it is back")]
+
+    def broken(state):
+        if answers:
+            raise answers.pop()
+        return Triggered("again", state)
+
+    feed = house.sensor("feed", probe(broken))
+    runner = house.opened()
+    house.pass_time(runner, 100)
+    assert feed.polls == 1
+    house.store.reset_sensor("feed", house.clock.now())
+    runner.look()
+    house.pass_time(runner, 5)
+    assert feed.polls == 2
+    assert house.store.events()[0].partition == "again"
+
+
+def test_a_broken_sensor_stays_broken_after_a_restart(house):
+    def broken(state):
+        raise SensorBroken("bucket was deleted")
+
+    feed = house.sensor("feed", probe(broken))
+    first = house.opened()
+    first.stop(timedelta(0))
+    first.heartbeat.stop()
+    second = house.opened()
+    house.pass_time(second, 100)
+    assert feed.polls == 1
+
+
+def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
+    feed = house.sensor("feed", probe())
+    runner = house.opened()
+    house.store.pause_sensor("feed", house.clock.now())
+    runner.look()
+    house.pass_time(runner, 60)
+    assert feed.polls == 1
+    house.store.resume_sensor("feed", house.clock.now())
+    runner.look()
+    house.pass_time(runner, 5)
+    assert feed.polls == 2
+
+
+def test_what_a_poll_found_while_it_was_paused_is_not_committed_but_found_again(house):
+    def pausing(state):
+        if house.store.sensor("feed").paused or state:
+            return NotTriggered(state)
+        if feed.polls == 1:
+            house.store.pause_sensor("feed", house.clock.now())
+        return Triggered("seen", 1)
+
+    feed = house.sensor("feed", probe(pausing))
+    runner = house.opened()
+    assert house.store.events() == []
+    house.store.resume_sensor("feed", house.clock.now())
+    runner.look()
+    house.pass_time(runner, 5)
+    assert [event.partition for event in house.store.events()] == ["seen"]
+
+
+def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house):
+    feed = house.sensor("feed", probe(lambda state: Triggered(f"p{state}", state + 1)))
+    first, second = house.opened(), house.runner()
+    second.open()
+    house.pass_time(second, 20)
+    assert feed.polls == 1
+    house.clock.advance(LEASE)
+    for _ in range(10):
+        second.look()
+    house.pass_time(second, 5)
+    assert house.store.sensor("feed").owner == second.heartbeat.runner.id
+    assert feed.polls == 2
+    # The first one wakes up late: what it finds is refused, and it finds out that it lost.
+    first.step()
+    first.settle()
+    assert [event.partition for event in house.store.events()] == ["p1", "p0"]
+    polls = feed.polls
+    house.pass_time(first, 60)
+    assert feed.polls == polls
+
+
+def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
+    running, let_go = threading.Event(), threading.Event()
+
+    def hang(state):
+        if state == 0 and not let_go.is_set():
+            running.set()
+            assert let_go.wait(PATIENCE)
+        return Triggered("late", 1) if state == 0 else NotTriggered(state)
+
+    hanging = house.sensor("hanging", probe(hang), every="5s", deadline="20s", backoff="1s")
+    healthy = house.sensor("healthy", probe(), every="5s")
+    runner = house.runner(threads=2)
+    runner.open()
+    for _ in range(30):
+        house.clock.advance(1)
+        runner.step()
+        if runner._workers["sensor:hanging"].busy:
+            assert running.wait(PATIENCE)
+        while runner._workers["sensor:healthy"].busy:
+            pass
+    assert runner.settle(timedelta(seconds=PATIENCE))
+    assert runner.stuck == 1
+    assert house.outcomes("hanging") == [TickOutcome.TIMED_OUT]
+    assert hanging.polls == 1
+    assert healthy.polls >= 5
+    house.pass_time(runner, 60)
+    assert hanging.polls == 1
+    let_go.set()
+    while runner.stuck:
+        pass
+    house.pass_time(runner, 60)
+    assert hanging.polls >= 2
+    assert [event.partition for event in house.store.events()] == ["late"]
+    assert house.store.events()[0].tick_id is not None
+
+
+class Faulty:
+    """The store, with faults put in front of `commit_ticks`."""
+
+    def __init__(self, store):
+        self._store = store
+        self.faults = []
+        self.commits = 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def commit_ticks(self, owner, commits, assets, now):
+        self.commits += 1
+        for fault in list(self.faults):
+            fault(commits)
+        return self._store.commit_ticks(owner, commits, assets, now)
+
+
+def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house, caplog):
+    faulty = Faulty(house.store)
+    polls = []
+
+    def look(state):
+        polls.append(state)
+        return Triggered(f"p{state}", 1) if not state else NotTriggered(state)
+
+    house.sensor("feed", probe(look), every="1h")
+
+    def unavailable(commits):
+        raise StoreUnavailableError("database is locked")
+
+    faulty.faults.append(unavailable)
+    runner = house.opened(store=faulty)
+    house.pass_time(runner, 3 * STORE_RETRY)
+    assert house.store.events() == []
+    assert len(polls) == 1  # what is found could not be kept: nobody looks
+    faulty.faults.clear()
+    runner.heartbeat.beat()
+    house.pass_time(runner, STORE_RETRY + 1)
+    assert [event.partition for event in house.store.events()] == ["p0"]
+    told = [record.message for record in caplog.records if record.name == "flowstone.outage"]
+    assert told == [
+        "the store cannot be used: nothing is polled until it can",
+        "the store can be used again: polling goes on",
+    ]
+
+
+def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
+    faulty = Faulty(house.store)
+
+    def refuse(commits):
+        if any(commit.sensor == "poison" and commit.events for commit in commits):
+            raise ValueError("the value does not fit")
+
+    faulty.faults.append(refuse)
+    for name in ("poison", "good-1", "good-2"):
+        house.sensor(
+            name,
+            probe(lambda state: Triggered("p", 1) if not state else NotTriggered(state)),
+            every="1h",
+        )
+    runner = house.runner(store=faulty)
+    runner.open()
+    house.clock.advance(5)
+    runner.step()
+    runner.settle()
+    assert {event.source for event in house.store.events()} == {"sensor:good-1", "sensor:good-2"}
+    record = house.store.sensor("poison")
+    assert record.last_error == "ValueError: the value does not fit"
+    assert record.memory.state is None
+
+
+def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
+    faulty = Faulty(house.store)
+
+    def third_time(commits):
+        if faulty.commits == 3:
+            raise StoreUnavailableError("gone in the middle")
+
+    faulty.faults.append(third_time)
+    found = [Event(f"p{number:02}") for number in range(25)]
+    house.sensor(
+        "feed",
+        probe(lambda state: Triggered(found, 1) if not state else NotTriggered(state)),
+        every="1h",
+        max_events=10,
+    )
+    runner = house.opened(store=faulty)
+    assert len(house.store.events(limit=100)) == 20
+    assert house.store.sensor("feed").memory.version == 0
+    runner.heartbeat.beat()
+    house.pass_time(runner, STORE_RETRY + 1)
+    events = house.store.events(limit=100)
+    assert sorted(event.partition for event in events) == [event.partition for event in found]
+    assert len(house.store.materializations(limit=100)) == 25
+
+
+def test_an_unknown_commit_is_resolved_by_looking_again(house):
+    """The connection is lost after COMMIT: the runner must neither lose nor repeat the event."""
+    faulty = Faulty(house.store)
+    commit_ticks = house.store.commit_ticks
+    lost = []
+
+    def commit_then_lose(commits):
+        if not lost:
+            lost.append(
+                commit_ticks(
+                    runner.heartbeat.runner.id, commits, house.pipeline.assets, house.clock.now()
+                )
+            )
+            raise StoreUnavailableError("the connection was lost at COMMIT")
+
+    faulty.faults.append(commit_then_lose)
+    house.sensor("feed", probe(lambda state: Triggered(f"p{state}", state + 1)), every="1h")
+    runner = house.runner(store=faulty)
+    runner.open()
+    house.pass_time(runner, 5)
+    runner.heartbeat.beat()
+    house.pass_time(runner, STORE_RETRY + 1)
+    runner.look()
+    house.pass_time(runner, 5)
+    assert [event.partition for event in house.store.events()] == ["p1", "p0"]
+
+
+def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, caplog):
+    def polite(state):
+        raise RetryLater(60)
+
+    def give_up(state):
+        raise SensorBroken("gone")
+
+    down = house.sensor("down", probe(lambda state: 1 / 0), backoff="1h")
+    broken = house.sensor("broken", probe(give_up))
+    paused = house.sensor("paused", probe())
+    house.store.declare_sensors(["paused"], house.clock.now())
+    house.store.pause_sensor("paused", house.clock.now())
+    later = house.sensor("later", probe(polite))
+    feeds = [house.sensor("a", probe()), house.sensor("b", probe(lambda s: Triggered("x", s)))]
+    runner = house.runner()
+    runner.run_once()
+    assert [feed.polls for feed in feeds] == [1, 1]
+    assert len(house.store.events()) == 1
+    runner.stop(timedelta(seconds=5))
+    runner.heartbeat.stop()
+    house.runner().run_once()
+    assert [feed.polls for feed in feeds] == [2, 2]
+    assert (down.polls, later.polls, broken.polls, paused.polls) == (2, 1, 1, 0)
+    for reason in ("asked to be polled after", "broken until it is reset", "it is paused"):
+        assert reason in caplog.text
+
+
+def test_a_disabled_sensor_is_not_polled(house):
+    feed = house.sensor("feed", probe(), enabled=False)
+    runner = house.opened()
+    assert feed.polls == 0
+    assert runner.step() is None
+    assert runner.stop(timedelta(seconds=1))
+
+
+def test_stop_cleans_up_what_was_polled(house):
+    cleaned = []
+    house.sensor("feed", probe(cleanup=lambda: cleaned.append(1)))
+    runner = house.opened()
+    assert runner.stop(timedelta(seconds=5))
+    assert cleaned == [1]
+
+
+def test_k12_stop_waits_no_longer_than_its_grace(house):
+    running, let_go = threading.Event(), threading.Event()
+
+    def hang(state):
+        running.set()
+        let_go.wait(PATIENCE)
+        return NotTriggered(state)
+
+    house.sensor("feed", probe(hang), deadline="1h")
+    runner = house.runner()
+    runner.open()
+    house.clock.advance(5)
+    runner.step()
+    assert running.wait(PATIENCE)
+    assert runner.stop(timedelta(0)) is False
+    let_go.set()
+
+
+def test_it_runs_by_itself_on_the_real_clock_until_it_is_stopped(house):
+    third = threading.Event()
+    clock = SystemClock()
+
+    def poll(state):
+        if state == 2:
+            third.set()
+        return Triggered(f"p{state}", state + 1)
+
+    house.sensor("feed", probe(poll), every="10ms")
+    runner = house.runner(clock=clock)
+    runner.start()
+    assert third.wait(PATIENCE)
+    assert runner.stop(timedelta(seconds=PATIENCE))
+    partitions = [event.partition for event in reversed(house.store.events(limit=500))]
+    assert partitions == [f"p{number}" for number in range(len(partitions))]
+    assert len(partitions) >= 3

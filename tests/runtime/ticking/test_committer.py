@@ -1,0 +1,162 @@
+"""The committer: ticks with many transactions take turns with the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.sensor_decision import Decision
+from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.store_outage import Outage
+from flowstone_core.runtime.ticking.committer import Committer, Verdict
+from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.store import Store, TickResult
+from flowstone_core.testing import FakeClock, ScriptedSensor
+
+PATIENCE = 60
+NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
+ASSETS = AssetGraph([Asset("orders", lambda context: None)])
+NAMES = ("large", "larger", "small")
+
+
+class Desk:
+    """A committer, what it told, and what a test does after so many events."""
+
+    def __init__(self, store: Store, clock: FakeClock) -> None:
+        self.store = store
+        heartbeat = Heartbeat(store, clock, timedelta(hours=1))
+        store.register_runner(heartbeat.runner)
+        store.declare_sensors(NAMES, clock.now())
+        store.claim_sensors(heartbeat.runner.id, NAMES, clock.now())
+        self.workers = {}
+        for name in NAMES:
+            declaration, _ = declare_sensor(name, ScriptedSensor, {}, assets=ASSETS, asset="orders")
+            assert declaration is not None
+            self.workers[name] = SensorWorker(declaration, ASSETS, clock, Redactor())
+        self.written: list[str] = []
+        self.verdicts: list[Verdict] = []
+        self.after: dict[int, Callable[[], object]] = {}
+        self.committer = Committer(
+            store,
+            heartbeat.runner.id,
+            ASSETS,
+            clock,
+            Redactor(),
+            Outage(),
+            self._on_result,
+            self._on_verdict,
+        )
+
+    def put(self, name: str, transactions: int) -> None:
+        before = SensorMemory()
+        after = SensorMemory(1, "1", polled=True)
+        commits = tuple(
+            TickCommit(
+                name,
+                TickOutcome.TRIGGERED,
+                NOON,
+                NOON,
+                before,
+                after if number == transactions else before,
+                (NewEvent(f"{name}-{number}", "orders", "p"),),
+            )
+            for number in range(1, transactions + 1)
+        )
+        self.committer.put(self.workers[name], Decision(TickOutcome.TRIGGERED, commits))
+
+    def _on_result(self, result: TickResult) -> None:
+        self.written += (event.key for event in result.events)
+        self.after.pop(len(self.written), lambda: None)()
+
+    def _on_verdict(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+
+    def run(self) -> None:
+        self.committer.start()
+        self.committer.close(PATIENCE)
+
+
+@pytest.fixture
+def desk(store: Store, fake_clock: FakeClock) -> Desk:
+    return Desk(store, fake_clock)
+
+
+def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
+    desk.put("large", 4)
+    desk.put("larger", 5)
+    desk.after[3] = lambda: desk.put("small", 1)
+    waiting = threading.Event()
+    desk.committer.start()
+    for _ in range(PATIENCE * 100):
+        if len(desk.verdicts) == 3:
+            break
+        waiting.wait(0.01)
+    desk.committer.close(PATIENCE)
+    assert desk.written == [
+        "large-1",
+        "larger-1",
+        "large-2",
+        "small-1",
+        "larger-2",
+        "large-3",
+        "larger-3",
+        "large-4",
+        "larger-4",
+        "larger-5",
+    ]
+    told = [(verdict.worker.name, verdict.committed) for verdict in desk.verdicts]
+    assert told == [("small", True), ("large", True), ("larger", True)]
+
+
+def test_what_is_begun_is_written_to_its_end_before_it_closes(desk: Desk) -> None:
+    desk.put("large", 3)
+    desk.run()
+    assert desk.written == ["large-1", "large-2", "large-3"]
+    assert [verdict.committed for verdict in desk.verdicts] == [True]
+
+
+def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(desk: Desk) -> None:
+    desk.put("large", 3)
+    desk.put("larger", 2)
+    desk.after[1] = lambda: desk.store.reset_sensor("large", NOON)
+    desk.run()
+    assert desk.written == ["large-1", "larger-1", "larger-2"]
+    told = [(each.worker.name, each.committed, each.stale) for each in desk.verdicts]
+    assert told == [("large", False, True), ("larger", True, False)]
+
+
+def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, caplog):
+    heard, both = [], threading.Semaphore(0)
+
+    def on_result(result):
+        raise RuntimeError("the listener has a bug")
+
+    def on_verdict(verdict):
+        heard.append(verdict.committed)
+        both.release()
+        raise RuntimeError("this one as well")
+
+    store.declare_sensors(["feed"], NOON)
+    (memory,) = store.claim_sensors("one", ["feed"], NOON).values()
+    committer = Committer(
+        store, "one", ASSETS, fake_clock, Redactor(), Outage(), on_result, on_verdict
+    )
+    committer.start()
+    for version in (1, 2):
+        after = SensorMemory(version=version, state="1", polled=True)
+        outcome = TickOutcome.NOT_TRIGGERED
+        commit = TickCommit("feed", outcome, NOON, NOON, memory, after, (), None)
+        committer.put(None, Decision(outcome, (commit,)))
+        assert both.acquire(timeout=PATIENCE)
+        memory = after
+    committer.close(PATIENCE)
+    assert heard == [True, True]
+    assert store.sensor("feed").memory.version == 2
+    assert caplog.text.count("could not be told on") == 4

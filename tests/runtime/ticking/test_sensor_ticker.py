@@ -1,0 +1,299 @@
+"""The sensor worker: one turn at a time, everything contained, late results discarded."""
+
+import logging
+import threading
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.errors import RetryLater, SensorBroken
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.event import NotTriggered, Triggered
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.sensor import Sensor, SensorConfig
+from flowstone_core.model.tick import SensorMemory, TickOutcome
+from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.testing import FakeClock
+
+ASSETS = AssetGraph([Asset("orders", lambda context: None)])
+
+
+class Probe(Sensor[SensorConfig, object]):
+    """Does in each hook whatever the test puts there."""
+
+    on_init = staticmethod(lambda: 0)
+    on_poll = staticmethod(NotTriggered)
+    on_cleanup = staticmethod(lambda: None)
+    made = 0
+
+    def __init__(self, config, context=None):
+        super().__init__(config, context)
+        type(self).made += 1
+
+    def init(self):
+        return self.on_init()
+
+    def poll(self, state):
+        return self.on_poll(state)
+
+    def cleanup(self):
+        self.on_cleanup()
+
+
+def worker_of(clock, *, redact=None, init=None, poll=None, cleanup=None, **options):
+    hooks = {"on_init": init, "on_poll": poll, "on_cleanup": cleanup}
+    given = {name: staticmethod(hook) for name, hook in hooks.items() if hook is not None}
+    sensor_class = type("Probe", (Probe,), {**given, "made": 0})
+    declaration, problems = declare_sensor(
+        "probe", sensor_class, options, assets=ASSETS, asset="orders"
+    )
+    assert not problems
+    return SensorWorker(declaration, ASSETS, clock, redact or Redactor()), sensor_class
+
+
+def tick(worker):
+    decision = worker.tick(worker.begin())
+    worker.release(2)
+    return decision
+
+
+def test_first_tick_initialises_and_commits_the_state(fake_clock):
+    worker, _ = worker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
+    decision = tick(worker)
+    (commit,) = decision.commits
+    assert commit.before == SensorMemory()
+    assert commit.after == SensorMemory(version=1, state='{"seen":1}', polled=True)
+
+
+def test_unchanged_state_is_a_quiet_tick_and_init_is_not_called_again(fake_clock):
+    def never():
+        raise AssertionError("init was called though there is a state")
+
+    worker, sensor_class = worker_of(fake_clock, init=never)
+    worker.memory = SensorMemory(version=4, state="7", polled=True)
+    assert [tick(worker).commits for _ in range(3)] == [(), (), ()]
+    assert sensor_class.made == 1
+
+
+def test_null_is_a_state_like_any_other(fake_clock):
+    worker, _ = worker_of(fake_clock, init=lambda: None)
+    assert tick(worker).commits[0].after.state == "null"
+
+
+def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
+    def mutate(state):
+        assert state == {"rows": [1]}, "what another poll did to it is not seen"
+        state["rows"].append(99)
+        raise OSError("after the damage")
+
+    worker, _ = worker_of(fake_clock, poll=mutate)
+    worker.memory = SensorMemory(version=1, state='{"rows":[1]}', polled=True)
+    for _ in range(2):
+        decision = tick(worker)
+        assert decision.error == "OSError: after the damage"
+        assert decision.commits[0].after.state == '{"rows":[1]}'
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no route"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        type("Own", (BaseException,), {})("own"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["init", "poll"])
+def test_P9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
+    def fail(*_):
+        raise error
+
+    worker, _ = worker_of(fake_clock, **{hook: fail})
+    decision = tick(worker)
+    assert decision.outcome is TickOutcome.FAILED
+    assert type(error).__name__ in decision.error
+    assert decision.commits[0].after.failures == 1
+
+
+def test_a_constructor_that_raises_is_tried_again_at_the_next_tick(fake_clock):
+    worker, sensor_class = worker_of(fake_clock)
+    broken = sensor_class.__init__
+
+    def fail(self, config, context=None):
+        raise ConnectionError("not yet")
+
+    sensor_class.__init__ = fail
+    assert tick(worker).outcome is TickOutcome.FAILED
+    sensor_class.__init__ = broken
+    assert tick(worker).outcome is TickOutcome.NOT_TRIGGERED
+
+
+@pytest.mark.parametrize("state", [{1, 2}, float("nan"), {"when": object()}])
+def test_P5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state):
+    worker, _ = worker_of(fake_clock, init=lambda: state)
+    decision = tick(worker)
+    assert decision.outcome is TickOutcome.FAILED
+    assert "the state from init" in decision.error
+    assert decision.commits[0].after.state is None
+
+
+def test_P4_a_coroutine_is_closed_and_named(fake_clock):
+    async def poll(state):
+        return NotTriggered(state)
+
+    worker, _ = worker_of(fake_clock, poll=poll)
+    decision = tick(worker)
+    assert decision.outcome is TickOutcome.FAILED
+    assert "coroutine" in decision.error
+
+
+def test_intents_reach_the_decision(fake_clock):
+    def later(state):
+        raise RetryLater(timedelta(minutes=3))
+
+    def broken(state):
+        raise SensorBroken("the queue is gone")
+
+    worker, _ = worker_of(fake_clock, poll=later)
+    assert tick(worker).delay == timedelta(minutes=3)
+    worker, _ = worker_of(fake_clock, poll=broken)
+    assert tick(worker).commits[0].after.broken
+
+
+def test_errors_are_redacted(fake_clock):
+    def fail(state):
+        raise PermissionError("key hunter2secret refused")
+
+    worker, _ = worker_of(fake_clock, poll=fail, redact=Redactor(["hunter2secret"]))
+    assert tick(worker).error == "PermissionError: key *** refused"
+
+
+def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
+    def poll(self, state):
+        self.context.logger.info("hello", extra={"rows": 3})
+        assert self.context.sensor == "probe"
+        return Triggered(self.context.clock.now().date(), state)
+
+    worker, sensor_class = worker_of(fake_clock)
+    sensor_class.poll = poll
+    with caplog.at_level(logging.INFO, "flowstone.sensor"):
+        decision = tick(worker)
+    assert decision.commits[0].events[0].partition == f"d:{fake_clock.now().date()}"
+    assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
+
+
+def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(fake_clock, caplog):
+    started, let_go = threading.Event(), threading.Event()
+
+    def hang(state):
+        started.set()
+        assert let_go.wait(30)
+        return Triggered("late", 1)
+
+    worker, _ = worker_of(fake_clock, poll=hang, deadline="10s")
+    turn = worker.begin()
+    late = []
+    thread = threading.Thread(target=lambda: late.append(worker.tick(turn)))
+    thread.start()
+    assert started.wait(30)
+    decision = worker.expire(turn)
+    assert decision.outcome is TickOutcome.TIMED_OUT
+    assert "deadline of 10 s" in decision.error
+    assert worker.expire(turn) is None
+    let_go.set()
+    thread.join()
+    assert late == [None]
+    assert [record.message for record in caplog.records] == ["late result discarded"]
+
+
+def test_a_late_error_is_discarded_too(fake_clock, caplog):
+    def fail(state):
+        worker.expire(turn)
+        raise OSError("after the deadline")
+
+    worker, _ = worker_of(fake_clock, poll=fail)
+    turn = worker.begin()
+    assert worker.tick(turn) is None
+    assert caplog.records[0].error == "OSError: after the deadline"
+
+
+def test_a_poll_that_came_back_just_in_time_is_not_timed_out(fake_clock):
+    worker, _ = worker_of(fake_clock)
+    turn = worker.begin()
+    assert worker.tick(turn) is not None
+    assert worker.expire(turn) is None
+
+
+def test_what_was_decided_on_a_memory_that_was_reset_meanwhile_still_names_the_old_version(
+    fake_clock,
+):
+    def poll(state):
+        worker.memory = SensorMemory(version=6)
+        return NotTriggered("from the old state")
+
+    worker, _ = worker_of(fake_clock, poll=poll)
+    worker.memory = SensorMemory(version=5, state='"old"', polled=True)
+    assert tick(worker).commits[0].before.version == 5
+
+
+def test_one_turn_at_a_time_and_the_overdue_one_is_told_to_who_ends_it(fake_clock):
+    worker, _ = worker_of(fake_clock)
+    assert worker.begin() is not None
+    assert worker.busy
+    assert worker.begin() is None
+    assert worker.release() is False
+    assert worker.begin() is None
+    assert worker.release() is True
+    assert not worker.busy
+    assert worker.begin() is not None
+    assert worker.release(2) is False
+
+
+def test_a_refused_commit_is_a_failed_tick(fake_clock):
+    worker, _ = worker_of(fake_clock)
+    decision = worker.refuse(ValueError("value too long for type"))
+    assert decision.outcome is TickOutcome.FAILED
+    assert not decision.commits[0].events
+
+
+def test_backoff_left_counts_down_on_the_wall_clock(fake_clock):
+    worker, _ = worker_of(fake_clock)
+    assert worker.backoff_left() == 0.0
+    worker.memory = SensorMemory(not_before=fake_clock.now() + timedelta(seconds=9))
+    assert worker.backoff_left() == 9.0
+    fake_clock.advance(20)
+    assert worker.backoff_left() == 0.0
+
+
+def test_only_an_owned_sensor_that_is_not_broken_is_tickable(fake_clock):
+    worker, _ = worker_of(fake_clock)
+    assert not worker.tickable
+    worker.owned = True
+    assert worker.tickable
+    worker.memory = SensorMemory(broken=True)
+    assert not worker.tickable
+
+
+def test_cleanup_is_called_once_and_contained(fake_clock, caplog):
+    calls = []
+
+    def fail():
+        calls.append(1)
+        raise SystemExit("in cleanup")
+
+    worker, _ = worker_of(fake_clock, cleanup=fail)
+    worker.cleanup()
+    assert calls == []
+    tick(worker)
+    worker.cleanup()
+    worker.cleanup()
+    assert calls == [1]
+    assert caplog.records[0].error == "SystemExit: in cleanup"
+
+
+def test_the_default_clock_is_not_needed():
+    clock = FakeClock()
+    worker, _ = worker_of(clock)
+    assert tick(worker).commits[0].started_at == clock.now()

@@ -1,0 +1,241 @@
+"""Staleness: no good poll for too long, whatever the reason, said once and taken back."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from flowstone_core import (
+    Event,
+    NotTriggered,
+    Pipeline,
+    PollFailed,
+    RetryLater,
+    Sensor,
+    SensorBroken,
+    SensorConfig,
+    Triggered,
+    hookimpl,
+)
+from flowstone_core.app.status import SensorHealth, sensor_status
+from flowstone_core.errors import StoreError, StoreUnavailableError
+from flowstone_core.model.redaction import Redactor
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.runner import Runner
+
+PATIENCE = timedelta(seconds=60)
+
+
+class Told:
+    """Observers that keep what they are told."""
+
+    def __init__(self):
+        self.stale = []
+
+    def tell(self, hook, **given):
+        if hook == "flowstone_sensor_stale":
+            self.stale.append((given["sensor"], given["since"]))
+
+
+class House:
+    """One sensor that does as a test says, and the runner that polls it."""
+
+    def __init__(self, store, clock, **options):
+        self.store, self.clock, self.polls = store, clock, 0
+        self.does = NotTriggered
+        self.pipeline = Pipeline("house")
+        self.pipeline.asset(name="orders")(lambda context: None)
+        house = self
+
+        class Feed(Sensor[SensorConfig, int]):
+            def init(self):
+                return 0
+
+            def poll(self, state):
+                house.polls += 1
+                return house.does(state)
+
+        settings = {"every": "10s", "backoff": "1s", "backoff_limit": "5s", "quarantine_after": 99}
+        self.pipeline.sensor("feed", Feed, asset="orders", **settings | options)
+        self.told = Told()
+        self.heartbeat = Heartbeat(store, clock, timedelta(days=1))
+        store.register_runner(self.heartbeat.runner)
+        self.runner = self.make(store)
+
+    def make(self, store):
+        return Runner(
+            store=store,
+            runner_id=self.heartbeat.runner.id,
+            sensors=self.pipeline.sensors,
+            assets=self.pipeline.assets,
+            clock=self.clock,
+            announcer=Announcer(self.told),
+            redact=Redactor(),
+            wake_engine=lambda: None,
+            outage=self.heartbeat.outage,
+        )
+
+    def pass_time(self, seconds):
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.runner.step()
+            assert self.runner.settle(PATIENCE)
+            self.runner.look()
+
+    def pass_time_unsettled(self, seconds):
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.runner.step()
+
+    @property
+    def status(self):
+        return sensor_status("feed", self.pipeline.sensors["feed"], self.store.sensor("feed"))
+
+
+@pytest.fixture
+def house(store, fake_clock):
+    house = House(store, fake_clock)
+    house.runner.open()
+    yield house
+    house.runner.stop(timedelta(0))
+
+
+def fails(state):
+    return PollFailed("no luck", state)
+
+
+def later(state):
+    raise RetryLater(1)
+
+
+@pytest.mark.parametrize("poor", [fails, later])
+def test_three_intervals_without_a_good_poll_are_too_long_and_a_good_one_ends_it(house, poor):
+    house.pass_time(20)
+    since = house.clock.now()
+    good = house.polls
+    assert good
+    house.does = poor
+    house.pass_time(15)
+    assert house.told.stale == []
+    assert house.status.health is not SensorHealth.STALE
+    house.pass_time(30)
+    ((name, told),) = house.told.stale
+    assert name == "feed"
+    assert since - timedelta(seconds=10) <= told <= since
+    assert house.store.sensor("feed").stale_since == told
+    assert (house.status.health, house.status.stale_since) == (SensorHealth.STALE, told)
+    house.does = NotTriggered
+    house.pass_time(10)
+    assert house.store.sensor("feed").stale_since is None
+    assert house.status.health is SensorHealth.OK
+    house.does = poor
+    house.pass_time(60)
+    assert len(house.told.stale) == 2
+
+
+def test_one_that_hangs_is_stale_too(store, fake_clock):
+    house = House(store, fake_clock, deadline="5s", stale_after="20s")
+    begun, go = threading.Event(), threading.Event()
+
+    def hangs(state):
+        begun.set()
+        go.wait()
+        return NotTriggered(state)
+
+    house.does = hangs
+    house.runner.open()
+    house.clock.advance(10)
+    house.runner.step()
+    assert begun.wait(PATIENCE.seconds)
+    house.pass_time_unsettled(5)
+    house.pass_time(30)
+    assert [name for name, _ in house.told.stale] == ["feed"]
+    assert house.polls == 1
+    go.set()
+    house.runner.stop(timedelta(0))
+
+
+def test_a_slow_source_that_is_polled_well_is_never_stale(house):
+    house.pass_time(200)
+    assert house.told.stale == []
+    assert len(house.store.ticks()) == 1  # the first, which kept the first state
+
+
+def test_one_that_is_broken_or_paused_says_more_than_that_it_is_stale(house):
+    def broken(state):
+        raise SensorBroken("gone")
+
+    house.does = broken
+    house.pass_time(60)
+    assert house.told.stale == []
+    assert house.status.health is SensorHealth.BROKEN
+
+
+def test_a_reset_takes_it_back(house):
+    house.does = fails
+    house.pass_time(60)
+    house.store.reset_sensor("feed", house.clock.now(), forget_keys=False)
+    assert house.store.sensor("feed").stale_since is None
+
+
+def test_it_is_said_by_who_polls_it_only(house):
+    house.does = fails
+    house.pass_time(20)
+    house.store.register_runner(Heartbeat(house.store, house.clock, PATIENCE).runner)
+    house.store.pause_sensor("feed", house.clock.now())
+    house.pass_time(60)
+    assert house.told.stale == []
+
+
+def test_what_could_not_be_written_is_said_once_it_can_be(house):
+    class Away:
+        def __getattr__(self, name):
+            if name == "mark_stale":
+                raise StoreUnavailableError("away")
+            return getattr(house.store, name)
+
+    house.runner = house.make(Away())
+    house.runner.open()
+    house.does = fails
+    house.pass_time(60)
+    assert house.told.stale == []
+    house.runner._freshness._store = house.store
+    house.heartbeat.beat()
+    house.pass_time(20)
+    assert len(house.told.stale) == 1
+
+
+def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
+    class Refusing:
+        def __getattr__(self, name):
+            if name == "mark_stale":
+                raise StoreError("permission denied")
+            return getattr(house.store, name)
+
+    house.runner = house.make(Refusing())
+    house.runner.open()
+    house.does = fails
+    house.pass_time(60)
+    assert (house.told.stale, house.heartbeat.outage.on) == ([], False)
+    assert caplog.text.count("refuses to keep it") == 1
+
+
+def test_an_event_ends_it_as_well(house):
+    house.does = fails
+    house.pass_time(60)
+    house.does = lambda state: Triggered(Event("p"), state + 1) if not state else NotTriggered(1)
+    house.pass_time(10)
+    assert house.store.sensor("feed").stale_since is None
+
+
+def test_a_plugin_can_watch_for_it():
+    @hookimpl
+    def flowstone_sensor_stale(sensor, since):
+        """As a plugin writes it."""
+
+    from flowstone_core.plugin.hookspecs import flowstone_sensor_stale as spec
+
+    assert spec.__annotations__.keys() == {"sensor", "since", "return"}

@@ -1,0 +1,515 @@
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import tracemalloc
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flowstone_s3.errors import S3Error
+from flowstone_s3.listing import S3Object
+from flowstone_s3.seen_objects import OBJECT_LIMIT, Memory, Rules
+from flowstone_s3.state import SeenState, empty_state
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstone_core import SensorBroken
+
+NOW = datetime(2025, 1, 15, 12, 59, tzinfo=UTC)
+OLD = datetime(2024, 12, 1, tzinfo=UTC)
+
+
+def item(key: str, etag: str, second: float, size: int = 1) -> S3Object:
+    return S3Object(key, etag, size, OLD + timedelta(seconds=second))
+
+
+def look(
+    state: SeenState, *objects: tuple[str, str, int], now: datetime = NOW, **rules: Any
+) -> tuple[list[str], SeenState]:
+    """Poll a listing of (key, ETag, written at second); return the new keys and the state."""
+    memory = Memory(json.loads(json.dumps(state)), now, Rules(**rules))
+    new = [each[0] for each in objects if memory.observe(item(*each))]
+    return new, memory.state()
+
+
+def polls(*listings: Iterable[tuple[str, str, int]]) -> list[list[str]]:
+    state, found = empty_state(), []
+    for listing in listings:
+        new, state = look(state, *listing)
+        found.append(new)
+    return found
+
+
+A1, A2, B = ("a", "one", 1), ("a", "two", 2), ("b", "one", 1)
+
+
+def test_every_object_is_new_once() -> None:
+    assert polls([A1], [A1, B], [A1, B]) == [["a"], ["b"], []]
+
+
+def test_an_overwritten_object_is_new() -> None:
+    assert polls([A1], [A2]) == [["a"], ["a"]]
+
+
+def test_the_same_content_uploaded_again_is_not_new_and_leaves_the_state() -> None:
+    _, state = look(empty_state(), A1)
+    memory = Memory(state, NOW)
+    assert not memory.observe(item("a", "one", 99))
+    assert memory.state() is state
+
+
+def test_the_same_content_uploaded_again_flickers_without_being_new() -> None:
+    again = ("a", "one", 9)
+    assert polls([A1], [again, B], [B], [again, B]) == [["a"], ["b"], [], []]
+
+
+def test_a_key_and_etag_are_never_mixed_up() -> None:
+    assert polls([("a", "bc", 1)], [("ab", "c", 1)]) == [["a"], ["ab"]]
+
+
+def test_an_object_in_two_pages_is_seen_once() -> None:
+    assert polls([A1, A1]) == [["a"]]
+
+
+def test_S6_an_object_that_flickers_is_not_new() -> None:
+    assert polls([A1, B], [B], [A1, B], [B], [A1, B]) == [["a", "b"], [], [], [], []]
+
+
+def test_an_old_listing_that_comes_once_more_is_not_new() -> None:
+    assert polls([A1], [A2], [A1], [A2]) == [["a"], ["a"], [], []]
+
+
+def test_content_that_is_written_back_is_new() -> None:
+    assert polls([A1], [A2], [("a", "one", 3)]) == [["a"], ["a"], ["a"]]
+
+
+def test_S4_an_object_deleted_and_made_again_is_new() -> None:
+    assert polls([A1], [], [("a", "one", 2)], [("a", "one", 2)]) == [["a"], [], ["a"], []]
+
+
+@pytest.mark.parametrize(("hours", "new"), [(24, []), (26, ["a"])])
+def test_what_is_gone_is_remembered_for_a_day(hours: int, new: list[str]) -> None:
+    _, state = look(empty_state(), A1)
+    _, state = look(state, B)
+    assert look(state, A1, B, now=NOW + timedelta(hours=hours))[0] == new
+
+
+def test_what_is_gone_is_forgotten_with_the_next_change_after_a_day() -> None:
+    _, state = look(empty_state(), A1)
+    _, state = look(state, B)
+    assert list(state["gone"]) == ["2025-01-15T12:00:00+00:00"]
+    _, state = look(state, now=NOW + timedelta(days=2))
+    assert list(state["gone"]) == ["2025-01-17T12:00:00+00:00"]
+
+
+def test_what_goes_within_one_hour_is_kept_together_and_what_comes_back_is_taken_out() -> None:
+    _, state = look(empty_state(), A1, B)
+    _, state = look(state, B)
+    _, state = look(state)
+    assert [len(text) for text in state["gone"].values()] == [44]
+    _, state = look(state, A1, B)
+    assert state == look(empty_state(), A1, B)[1]
+
+
+def test_the_order_of_a_listing_does_not_matter() -> None:
+    assert look(empty_state(), A1, B)[1] == look(empty_state(), B, A1)[1]
+
+
+def test_an_unchanged_listing_gives_the_very_state_it_was_given() -> None:
+    _, state = look(empty_state(), A1, B)
+    before = copy.deepcopy(state)
+    memory = Memory(state, NOW + timedelta(days=9))
+    for key, etag, second in (B, A1):
+        memory.observe(item(key, etag, second))
+    assert memory.state() is state
+    assert state == before
+
+
+def test_S10_more_objects_than_can_be_remembered_are_refused_with_advice() -> None:
+    _, state = look(empty_state(), A1, B, limit=2)
+    assert look(state, A1, B, limit=2)[0] == []
+    with pytest.raises(S3Error, match=r"more than 2 objects.*narrower prefixes"):
+        look(state, A1, B, ("c", "one", 1), limit=2)
+
+
+def test_past_the_limit_what_was_missed_first_is_forgotten_first() -> None:
+    hour = timedelta(hours=1)
+    c = ("c", "one", 1)
+    _, state = look(empty_state(), A1, B, c, limit=3)
+    _, state = look(state, B, c, limit=3)
+    _, state = look(state, c, now=NOW + hour, limit=3)
+    assert len(state["gone"]) == 2
+    _, state = look(state, c, ("d", "one", 1), now=NOW + 2 * hour, limit=3)
+    assert list(state["gone"]) == ["2025-01-15T13:00:00+00:00"]
+    assert look(state, c, B, A1, now=NOW + 2 * hour, limit=4)[0] == ["a"]
+
+
+def test_the_limit_fits_into_what_is_stored_of_a_sensor() -> None:
+    assert OBJECT_LIMIT * 16 * 4 / 3 + 26 * 40 + 100 < 8 * 1024 * 1024
+
+
+def test_a_hundred_thousand_objects_stay_small() -> None:
+    memory = Memory(empty_state(), NOW)
+    for number in range(100_000):
+        assert memory.observe(item(f"orders/2025-01-15/{number}.csv", "0" * 32, 0))
+    state = memory.state()
+    assert len(json.dumps(state)) < 2_135_000
+    tracemalloc.start()
+    memory = Memory(state, NOW)
+    assert not any(
+        memory.observe(item(f"orders/2025-01-15/{number}.csv", "0" * 32, 0))
+        for number in range(100_000)
+    )
+    assert memory.state() is state
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 1024 * 1024
+
+
+@pytest.mark.parametrize("version", [0, 3, "1", None])
+def test_a_state_of_another_version_is_refused_with_what_to_do(version: object) -> None:
+    with pytest.raises(
+        SensorBroken, match=r"has version .* reads version 2.*flowstone sensors reset"
+    ):
+        Memory(empty_state() | {"version": version}, NOW)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        {"version": 1},
+        {"version": 1, "seen": "AAAA", "gone": {}},
+        {"version": 2},
+        empty_state() | {"seen": "AAAA"},
+        empty_state() | {"seen": "ä"},
+        empty_state() | {"seen": 7},
+        empty_state() | {"gone": []},
+        empty_state() | {"gone": {"yesterday": ""}},
+        empty_state() | {"gone": {"2025-01-15T12:00:00": ""}},
+        empty_state() | {"pending": "AAAA"},
+        empty_state() | {"horizon": 7},
+        empty_state() | {"horizon": "2025-01-15"},
+        empty_state() | {"former": {"2025-01-15T12:00:00+00:00": "AAAA"}},
+    ],
+)
+def test_a_state_that_is_none_is_refused_with_what_to_do(state: object) -> None:
+    with pytest.raises(SensorBroken, match=r"cannot be read.*flowstone sensors reset"):
+        Memory(state, NOW)
+
+
+def test_what_is_gone_and_comes_back_changed_is_created() -> None:
+    _, state = look(empty_state(), A1)
+    _, state = look(state)
+    assert look(state, A2, on="created")[0] == ["a"]
+    assert look(state, A2, on="changed")[0] == []
+
+
+@pytest.mark.parametrize(
+    ("on", "new"),
+    [
+        ("created", [["a"], ["b"], []]),
+        ("changed", [[], ["a"], ["b"]]),
+        ("both", [["a"], ["a", "b"], ["b"]]),
+    ],
+)
+def test_what_was_never_seen_and_what_has_changed_are_told_apart(
+    on: str, new: list[list[str]]
+) -> None:
+    state, found = empty_state(), []
+    for listing in ([A1], [A2, B], [A2, ("b", "two", 5)]):
+        fired, state = look(state, *listing, on=on)
+        found.append(fired)
+    assert found == new
+    assert look(state, A2, ("b", "two", 5), on="both")[0] == []
+
+
+# --- settle ---------------------------------------------------------------------------------------
+
+MINUTE = timedelta(minutes=1)
+
+
+def settling(*listings: Iterable[tuple[str, str, int]], **rules: Any) -> list[list[str]]:
+    """Poll each minute, and wait for two, after a first poll that sees another object."""
+    other = ("other", "one", 1)
+    state, found = look(empty_state(), other)[1], []
+    for number, listing in enumerate(listings):
+        new, state = look(
+            state, other, *listing, now=NOW + number * MINUTE, settle=2 * MINUTE, **rules
+        )
+        found.append(new)
+    return found
+
+
+def test_an_object_waits_until_it_was_unchanged_for_long_enough() -> None:
+    assert settling([A1], [A1], [A1], [A1]) == [[], [], ["a"], []]
+
+
+def test_one_that_changes_begins_anew() -> None:
+    assert settling([A1], [A2], [A2], [A2], [A2]) == [[], [], [], ["a"], []]
+    assert settling([A1], [("a", "one", 2)], [("a", "one", 2)], [("a", "one", 2)]) == [
+        [],
+        [],
+        [],
+        ["a"],
+    ]
+
+
+def test_one_that_is_missed_meanwhile_begins_anew() -> None:
+    assert settling([A1], [], [A1], [A1], [A1]) == [[], [], [], [], ["a"]]
+
+
+def test_one_that_grows_begins_anew_though_nothing_else_changes() -> None:
+    state, found = look(empty_state(), B)[1], []
+    for minute, size in enumerate((1, 2, 2, 2)):
+        memory = Memory(state, NOW + minute * MINUTE, Rules(settle=2 * MINUTE))
+        memory.observe(item(*B))
+        found.append(memory.observe(item("a", "one", 1, size)))
+        state = memory.state()
+    assert found == [False, False, False, True]
+
+
+def test_a_changed_object_waits_too_and_is_not_missed_meanwhile() -> None:
+    _, state = look(empty_state(), A1)
+    _, state = look(state, A2, settle=2 * MINUTE, on="changed")
+    assert state["gone"] == {}
+    again, state = look(state, A2, settle=2 * MINUTE, on="changed", now=NOW + 2 * MINUTE)
+    assert again == ["a"]
+    assert state["pending"] == ""
+    assert look(state, A2)[0] == []
+
+
+def test_one_that_changes_back_meanwhile_never_fires() -> None:
+    _, state = look(empty_state(), A1)
+    _, waiting = look(state, A2, settle=2 * MINUTE)
+    assert look(waiting, A1, settle=2 * MINUTE, now=NOW + 9 * MINUTE) == ([], state)
+
+
+def test_waiting_alone_does_not_change_the_state() -> None:
+    _, state = look(look(empty_state(), B)[1], A1, B, settle=2 * MINUTE)
+    memory = Memory(state, NOW + MINUTE, Rules(settle=2 * MINUTE))
+    assert not memory.observe(item(*A1))
+    assert not memory.observe(item(*B))
+    assert memory.state() is state
+
+
+def test_a_clock_that_is_set_back_makes_it_wait_anew_and_no_longer() -> None:
+    _, state = look(look(empty_state(), B)[1], A1, B, settle=2 * MINUTE)
+    hour = timedelta(hours=1)
+    for minutes, new in ((0, []), (1, []), (2, ["a"])):
+        now = NOW - hour + minutes * MINUTE
+        fired, state = look(state, A1, B, settle=2 * MINUTE, now=now)
+        assert fired == new
+
+
+def test_without_settle_what_waited_fires() -> None:
+    _, state = look(look(empty_state(), B)[1], A1, B, settle=2 * MINUTE)
+    assert look(state, A1, B)[0] == ["a"]
+
+
+def test_at_the_first_poll_the_time_of_the_server_tells_what_has_settled() -> None:
+    memory = Memory(empty_state(), NOW, Rules(settle=2 * MINUTE))
+    answered = OLD + 3 * MINUTE
+    assert memory.observe(item("a", "one", 60), answered)
+    assert not memory.observe(item("b", "one", 61), answered)
+    # From then on only polls do.
+    memory = Memory(memory.state(), NOW + MINUTE, Rules(settle=2 * MINUTE))
+    assert not memory.observe(item("c", "one", 1), answered)
+
+
+# --- window ---------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+def windowed(
+    state: SeenState, *objects: tuple[str, int], answered: datetime | None = None, **rules: Any
+) -> tuple[list[str], SeenState]:
+    """Poll a listing of (key, written at minute), with a window of an hour."""
+    memory = Memory(json.loads(json.dumps(state)), NOW, Rules(**{"window": HOUR} | rules))
+    new = [key for key, minute in objects if memory.observe(item(key, "e", 60 * minute), answered)]
+    return new, memory.state()
+
+
+def test_only_what_is_in_the_window_is_remembered() -> None:
+    new, state = windowed(empty_state(), ("a", 0), ("b", 60), ("c", 119), ("d", 120))
+    assert new == ["a", "b", "c", "d"]
+    assert state["horizon"] == "2024-12-01T01:00:00+00:00"
+    assert len(state["seen"]) == 64
+    memory = Memory(state, NOW, Rules(window=HOUR))
+    assert not any(
+        memory.observe(item(k, "e", 60 * m))
+        for k, m in (("a", 0), ("b", 60), ("d", 120), ("c", 119))
+    )
+    assert memory.state() is state
+
+
+def test_what_came_between_two_polls_that_were_far_apart_is_found() -> None:
+    _, state = windowed(empty_state(), ("a", 0), ("b", 120))
+    new, state = windowed(state, ("a", 0), ("b", 120), ("c", 61), ("d", 121), ("z", 99_999))
+    assert new == ["c", "d", "z"]
+    assert windowed(state, ("a", 0), ("b", 120), ("c", 61), ("d", 121), ("z", 99_999))[0] == []
+
+
+def test_what_is_late_by_more_than_the_window_counts_as_seen() -> None:
+    _, state = windowed(empty_state(), ("b", 120))
+    assert windowed(state, ("late", 59), ("b", 120)) == ([], state)
+    assert windowed(state, ("just", 60), ("b", 120))[0] == ["just"]
+
+
+def test_the_horizon_never_goes_back() -> None:
+    _, state = windowed(empty_state(), ("a", 0), ("b", 300))
+    _, fewer = windowed(state, ("a", 0))
+    assert fewer["horizon"] == state["horizon"]
+    # Neither with a longer window, nor with none: what was forgotten does not fire again.
+    assert windowed(fewer, ("a", 0), ("b", 300), window=99 * HOUR)[0] == []
+    assert windowed(fewer, ("a", 0), ("b", 300), window=None)[0] == []
+
+
+def test_a_window_may_be_set_later_and_nothing_fires_by_it() -> None:
+    _, state = windowed(empty_state(), ("a", 0), ("b", 300), window=None)
+    assert windowed(state, ("a", 0), ("b", 300)) == ([], state)
+    new, state = windowed(state, ("a", 0), ("b", 300), ("c", 301))
+    assert new == ["c"]
+    assert len(state["seen"]) == 44
+
+
+def test_a_time_of_the_future_does_not_make_what_comes_then_count_as_seen() -> None:
+    now = OLD + 100 * MINUTE
+    _, state = windowed(empty_state(), ("a", 99_999), answered=now)
+    assert state["horizon"] == (now - HOUR).isoformat()
+    assert windowed(state, ("a", 99_999), ("b", 101), answered=now + MINUTE)[0] == ["b"]
+
+
+def test_what_waits_is_not_forgotten_for_its_age() -> None:
+    _, state = windowed(empty_state(), ("b", 120))
+    _, state = windowed(state, ("b", 120), ("slow", 60), settle=MINUTE)
+    _, state = windowed(state, ("b", 120), ("slow", 60), ("c", 300), settle=2 * MINUTE)
+    memory = Memory(state, NOW + 2 * MINUTE, Rules(window=HOUR, settle=2 * MINUTE))
+    listed = [("b", 120), ("slow", 60), ("c", 300), ("old", 1)]
+    assert [key for key, at in listed if memory.observe(item(key, "e", 60 * at))] == ["slow", "c"]
+    assert windowed(memory.state(), *listed)[0] == []
+
+
+def test_S10_the_first_listing_may_be_far_larger_than_what_is_remembered() -> None:
+    listing = [(f"{number:05}", number) for number in range(1_000)]
+    new, state = windowed(empty_state(), *listing, limit=70)
+    assert len(new) == 1_000
+    assert len(state["seen"]) == 61 * 16 * 4 // 3 + 4 - 61 * 16 * 4 // 3 % 4
+    # In any order: what the newest object makes old is forgotten as soon as it has come by.
+    assert windowed(empty_state(), *reversed(listing), limit=70)[1] == state
+
+
+def test_S10_more_objects_in_a_window_than_can_be_remembered_are_refused() -> None:
+    listing = [(f"{number:05}", number) for number in range(1_000)]
+    with pytest.raises(S3Error, match=r"more than 60 objects within the window.*shorter window"):
+        windowed(empty_state(), *listing, limit=60)
+
+
+def test_S10_what_waits_counts_as_remembered_while_it_is_listed() -> None:
+    _, state = look(empty_state(), B)
+    memory = Memory(state, NOW, Rules(settle=MINUTE, limit=2))
+    assert not memory.observe(item(*B))
+    assert not memory.observe(item(*A1))
+    with pytest.raises(S3Error, match="more than 2 objects"):
+        memory.observe(item("c", "one", 1))
+    with pytest.raises(S3Error, match="more than 2 objects"):
+        look(state, ("b", "two", 2), A1, settle=MINUTE, limit=2)
+
+
+# --- a state of version 1 -------------------------------------------------------------------------
+
+
+def first_form(*objects: tuple[str, str, int]) -> str:
+    """Write entries as version 1 did."""
+    entries = []
+    for key, etag, second in objects:
+        milliseconds = round((OLD + timedelta(seconds=second)).timestamp() * 1000)
+        identity = hashlib.sha256(f"{key}\0{etag}".encode()).digest()[:8]
+        entries.append(identity + milliseconds.to_bytes(8, "big")[-4:])
+    return base64.b64encode(b"".join(sorted(entries))).decode()
+
+
+def version_1(seen: Iterable[tuple[str, str, int]], **gone: Iterable[tuple[str, str, int]]) -> Any:
+    groups = {
+        f"2025-01-15T{hour[1:]}:00:00+00:00": first_form(*group) for hour, group in gone.items()
+    }
+    return {"version": 1, "seen": first_form(*seen), "gone": groups}
+
+
+def test_a_state_of_version_1_is_taken_over_without_firing_anything() -> None:
+    new, state = look(version_1([A1, B]), A1, ("b", "one", 99))
+    assert new == []
+    assert state == look(empty_state(), A1, ("b", "one", 99))[1]
+    assert look(state, A2, B, on="changed")[0] == ["a"]
+
+
+@pytest.mark.parametrize("on", ["created", "changed", "both"])
+def test_what_came_or_changed_since_version_1_fires_whatever_is_asked_for(on: str) -> None:
+    # Whether its key was there cannot be told.
+    assert look(version_1([A1]), A2, B, on=on)[0] == ["a", "b"]
+
+
+def test_what_version_1_missed_is_known_if_it_comes_back_within_a_day() -> None:
+    gone = ("gone", "one", 1)
+    new, state = look(version_1([A1, B], h11=[gone]), B)
+    assert new == []
+    assert set(state["former"]) == {"2025-01-15T11:00:00+00:00", "2025-01-15T12:00:00+00:00"}
+    assert look(state, A1, B, gone)[0] == []
+    assert look(state, ("a", "one", 2), B, ("gone", "one", 2))[0] == ["a", "gone"]
+    assert look(state, A1, B, gone, now=NOW + timedelta(days=2))[0] == ["a", "gone"]
+    _, state = look(state, B, ("c", "one", 1), now=NOW + timedelta(days=2))
+    assert "former" not in state
+
+
+def test_what_version_1_missed_is_forgotten_where_there_is_no_room() -> None:
+    _, state = look(version_1([A1, B]), B, ("c", "one", 1), limit=2)
+    assert "former" not in state
+
+
+_key = st.sampled_from("abc")
+_history = st.lists(st.dictionaries(_key, st.integers(0, 5), max_size=3), max_size=12)
+
+
+@given(_history)
+def test_whatever_is_listed_each_write_is_new_exactly_once(history: list[dict[str, int]]) -> None:
+    # Each number is a write with content of its own; listings show any write, or none.
+    state, listed = empty_state(), set()
+    for listing in history:
+        new, state = look(state, *((key, f"e{write}", write) for key, write in listing.items()))
+        assert {(key, listing[key]) for key in new} == set(listing.items()) - listed
+        listed |= set(listing.items())
+
+
+_uploads = st.lists(
+    st.tuples(st.integers(0, 600), st.integers(0, 59), st.integers(1, 90)), max_size=30
+)
+
+
+@given(_uploads, st.sampled_from([0, 1, 7]))
+def test_whatever_arrives_within_the_window_fires_exactly_once(
+    uploads: list[tuple[int, int, int]], settle: int
+) -> None:
+    # Each is visible at a minute, so much later than its time of modification; polls come after
+    # pauses of any length, and go on until everything has settled.
+    state, fired, minute = look(empty_state(), ("first", "e", 0))[1], [], 0
+    state = windowed(state, ("first", 0))[1]
+    for pause in [*(pause for _, _, pause in uploads), 600, 10, 10]:
+        minute += pause
+        listing = [
+            (f"{number}", 60 + visible - late)
+            for number, (visible, late, _) in enumerate(uploads)
+            if visible <= minute
+        ]
+        memory = Memory(state, NOW + minute * MINUTE, Rules(settle=settle * MINUTE, window=HOUR))
+        fired += [
+            key for key, at in [("first", 0), *listing] if memory.observe(item(key, "e", 60 * at))
+        ]
+        state = memory.state()
+    assert sorted(fired) == sorted(str(number) for number in range(len(uploads)))

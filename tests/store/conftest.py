@@ -1,0 +1,131 @@
+"""A bench to try the store on: one runner, some sensors and assets, and a time that is set."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.attempt_result import AttemptEnd, succeed
+from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+
+
+def make_asset(name, *upstreams, follow=False, max_attempts=3):
+    return Asset(name, lambda context: None, upstreams, follow, max_attempts)
+
+
+ASSETS = AssetGraph(
+    [
+        make_asset("orders"),
+        make_asset("items"),
+        make_asset("clean", "orders", max_attempts=5),
+        make_asset("report", "clean", "items"),
+        make_asset("mail", "orders", follow=True),
+        make_asset("chart", "orders", "items", follow=True),
+        make_asset("alone"),
+    ]
+)
+
+
+class Bench:
+    """Calls the store as a runner and an engine would."""
+
+    def __init__(self, store):
+        self.store = store
+        self.assets = ASSETS
+        self.now = datetime(2025, 1, 15, 12, tzinfo=UTC)
+        self.runner("one")
+        store.declare_sensors(["feed", "drop"], self.now)
+        self.memory = store.claim_sensors("one", ["feed", "drop"], self.now)
+
+    def runner(self, name, lease=timedelta(days=1)):
+        self.store.register_runner(
+            RunnerInfo(name, f"host-{name}", 7, "machine", "0.1", self.now, self.now + lease)
+        )
+
+    def later(self, **duration):
+        self.now += timedelta(**duration)
+        return self.now
+
+    def tick(self, sensor="feed", *events, error=None, before=None, **after):
+        """Make what a tick commits: a good one, unless it has an error."""
+        before = before or self.memory[sensor]
+        outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
+        if error is not None:
+            outcome = TickOutcome.FAILED
+            after.setdefault("version", before.version)
+        after.setdefault("version", before.version + 1)
+        after.setdefault("state", "1")
+        after.setdefault("polled", error is None)
+        memory = SensorMemory(**after)
+        started = self.now - timedelta(seconds=1)
+        return TickCommit(sensor, outcome, started, self.now, before, memory, events, error)
+
+    def event(self, key, asset="orders", partition="p", payload=None):
+        return NewEvent(key, asset, partition, payload)
+
+    def commit(self, *commits, owner="one"):
+        results = self.store.commit_ticks(owner, commits, self.assets, self.now)
+        for commit, result in zip(commits, results, strict=True):
+            if result.committed:
+                self.memory[commit.sensor] = commit.after
+        return results
+
+    def fire(self, *events, sensor="feed"):
+        (result,) = self.commit(self.tick(sensor, *events))
+        assert result.committed
+        return result
+
+    def ask(self, asset, partition="p", payload=None):
+        """Ask by hand; return the materialization."""
+        return self.store.materialize(
+            self.assets[asset], partition, self.assets, self.now, payload
+        )[1]
+
+    def claim(self, limit=100, worker="one"):
+        return self.store.claim(worker, limit, self.assets, self.now)
+
+    def claimed(self, limit=100, worker="one"):
+        """Claim; return the claims by asset."""
+        claims = self.claim(limit, worker).claims
+        by_asset = {claim.materialization.asset: claim for claim in claims}
+        assert len(by_asset) == len(claims)
+        return by_asset
+
+    def complete(self, claim, result=None):
+        return self.store.finish(claim, succeed(result), self.assets, self.now)
+
+    def fail(self, claim, error="no luck", retry_in=timedelta(seconds=5)):
+        end = AttemptEnd(
+            AttemptOutcome.FAILED,
+            MaterializationState.RETRYING,
+            error,
+            retry_at=self.now + retry_in,
+        )
+        return self.store.finish(claim, end, self.assets, self.now)
+
+    def discard(self, claim, error="gave up"):
+        end = AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, error)
+        return self.store.finish(claim, end, self.assets, self.now)
+
+    def make(self, asset, partition="p", result=None):
+        """Have a partition made, from asking to completion."""
+        asked = self.ask(asset, partition)
+        (claim,) = [c for c in self.claim().claims if c.materialization.id == asked.id]
+        return self.complete(claim, result)[0]
+
+    def states(self):
+        """Return where the materializations stand, oldest first."""
+        found = self.store.materializations(limit=1_000)
+        return [(m.asset, str(m.state)) for m in reversed(found)]
+
+    def get(self, number):
+        return self.store.materialization(number)
+
+
+@pytest.fixture
+def bench(store):
+    return Bench(store)

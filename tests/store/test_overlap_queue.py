@@ -1,0 +1,714 @@
+"""Materializations of a schedule in line: who waits for whom, and who is let go when."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from flowstone_core.model.asset import Asset, AssetGraph
+from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.tick import NewEvent, ScheduleCommit, ScheduleMemory, TickOutcome
+from flowstone_core.store import Store, overlap_queue, schema
+
+ASSETS = AssetGraph(
+    [Asset("orders", print), Asset("clean", print, ("orders",)), Asset("alone", print)]
+)
+
+
+class Line:
+    """Fires schedules, and starts and ends what they asked for."""
+
+    def __init__(self, bench):
+        self.bench, self.store = bench, bench.store
+        bench.assets = ASSETS
+        self.claims = {}
+        self.keys = iter(range(10_000))
+
+    def schedule(self, *names, **settings):
+        for name in names:
+            given = {"asset": "alone", "trigger": "cron", "text": "0 * * * *", **settings}
+            self.store.create_schedule(name, given, self.bench.now)
+        self.store.claim_schedules("one", names, self.bench.now)
+
+    def tick(self, *partitions, name="a", asset="alone", in_line=True):
+        """Make what a tick commits that fires for these partitions."""
+        before = self.store.schedule(name).memory
+        now = self.bench.now
+        events = tuple(
+            NewEvent(f"k{next(self.keys)}", asset, partition, None, in_line)
+            for partition in partitions
+        )
+        after = ScheduleMemory(now, before.version + 1)
+        return ScheduleCommit(name, TickOutcome.TRIGGERED, now, now, before, after, events)
+
+    def commit(self, *commits):
+        """Commit ticks; return the numbers that their events asked for."""
+        results = self.store.commit_ticks("one", commits, self.bench.assets, self.bench.now)
+        assert all(result.committed for result in results)
+        for result in results:
+            for made in result.materializations:
+                assert made == self.bench.get(made.id)
+        return [event.materialization_id for result in results for event in result.events]
+
+    def fire(self, *partitions, **options):
+        return self.commit(self.tick(*partitions, **options))
+
+    def start(self):
+        """Claim all that may start; return the numbers."""
+        found = {claim.materialization.id: claim for claim in self.bench.claim(1_000).claims}
+        self.claims |= found
+        return sorted(found)
+
+    def complete(self, number):
+        self.bench.complete(self.claims.pop(number))
+
+    def cancel(self, number):
+        self.store.cancel(number, self.bench.assets, self.bench.now)
+
+    def standing(self):
+        """Who stands behind whom."""
+        rows = schema.materializations
+        query = sa.select(rows.c.id, rows.c.after_id).where(rows.c.after_id.is_not(None))
+        return self.store._database.read(
+            lambda connection: dict(tuple(row) for row in connection.execute(query))
+        )
+
+    def drain(self):
+        """Start and complete until nothing starts any more; return the numbers as they started."""
+        order = []
+        while numbers := self.start():
+            assert len(numbers) == 1
+            order += numbers
+            self.complete(numbers[0])
+        return order
+
+
+@pytest.fixture
+def line(bench):
+    made = Line(bench)
+    made.schedule("a", "b")
+    return made
+
+
+def waits_for(number):
+    return f"the schedule's run before it, #{number}"
+
+
+# -- lining up -------------------------------------------------------------------------------------
+
+
+def test_the_first_one_starts_and_the_next_one_waits_for_it(line):
+    (first,) = line.fire("p1")
+    (second,) = line.fire("p2")
+    assert (line.bench.get(first).available_at, line.bench.get(first).waiting_for) == (
+        line.bench.now,
+        None,
+    )
+    waiting = line.bench.get(second)
+    assert (waiting.state, waiting.available_at) == ("pending", None)
+    assert waiting.waiting_for == waits_for(first)
+    assert line.start() == [first]
+    assert line.start() == []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_line_is_made_in_the_order_in_which_it_was_asked_for(line, at_once):
+    partitions = ["z", "b", "y", "a", "x"]
+    numbers = line.fire(*partitions) if at_once else [line.fire(name)[0] for name in partitions]
+    assert line.standing() == dict(zip(numbers[1:], numbers, strict=False))
+    assert line.drain() == numbers
+    assert line.standing() == {}
+
+
+def test_what_stands_in_line_already_keeps_its_place(line):
+    first, second, third = line.fire("p1", "p2", "p3")
+    joined, fourth = line.fire("p2", "p4")
+    assert joined == second
+    assert line.drain() == [first, second, third, fourth]
+
+
+def test_what_is_running_or_is_retried_is_stood_behind(line):
+    (first,) = line.fire("p1")
+    line.start()
+    (second,) = line.fire("p2")
+    line.bench.fail(line.claims[first])
+    (third,) = line.fire("p3")
+    assert line.standing() == {second: first, third: second}
+
+
+def test_what_has_ended_is_not_stood_behind(line):
+    line.fire("p1")
+    line.drain()
+    (second,) = line.fire("p2")
+    assert line.standing() == {}
+    assert line.start() == [second]
+
+
+def test_the_same_partition_again_stands_behind_the_one_that_runs(line):
+    (first,) = line.fire("p")
+    line.start()
+    (second,) = line.fire("p")
+    assert line.standing() == {second: first}
+    line.complete(first)
+    assert line.start() == [second]
+
+
+def test_what_joins_something_pending_changes_nothing_of_it(line):
+    (running,) = line.fire("p1")
+    line.start()
+    by_hand = line.bench.ask("alone", "p2")
+    (sensed,) = line.bench.fire(line.bench.event("k", "alone", "p3")).materializations
+    (others,) = line.fire("p4", name="b")
+    before = [line.bench.get(number) for number in (by_hand.id, sensed.id, others)]
+    assert line.fire("p2", "p3", "p4") == [by_hand.id, sensed.id, others]
+    assert [line.bench.get(item.id) for item in before] == before
+    assert line.start() == [by_hand.id, sensed.id, others]
+    assert running in line.claims
+
+
+def test_what_comes_after_one_that_joined_stands_behind_that(line):
+    by_hand = line.bench.ask("alone", "p1").id
+    joined, second = line.fire("p1", "p2")
+    assert joined == by_hand
+    assert line.standing() == {second: by_hand}
+    assert line.drain() == [by_hand, second]
+
+
+def test_what_comes_after_one_that_joined_waits_for_what_runs_as_well(line):
+    by_hand = line.bench.ask("alone", "p1").id
+    (running,) = line.fire("p2")
+    _, third = line.fire("p1", "p3")
+    line.start()
+    line.complete(by_hand)
+    assert line.start() == []
+    line.complete(running)
+    assert line.start() == [third]
+
+
+def test_who_joins_in_the_middle_breaks_no_line(line):
+    (running,) = line.fire("p")
+    line.start()
+    by_hand = line.bench.ask("alone", "p2").id
+    first, joined, third = line.fire("p1", "p2", "p3")
+    assert joined == by_hand
+    assert line.start() == [by_hand]
+    line.complete(running)
+    assert line.start() == []
+    line.complete(by_hand)
+    assert line.drain() == [first, third]
+
+
+def test_other_sources_do_not_matter(line):
+    line.bench.ask("alone", "p1")
+    line.bench.fire(line.bench.event("k", "alone", "p2"))
+    line.fire("p3", name="b")
+    (own,) = line.fire("p4")
+    assert line.standing() == {}
+    assert own in line.start()
+
+
+def test_a_schedule_whose_name_begins_as_anothers_is_another(line):
+    line.schedule("ab", "schedule:a")
+    for number, name in enumerate(("ab", "schedule:a", "a")):
+        line.fire(f"p{number}", name=name)
+    assert line.standing() == {}
+
+
+def test_what_may_overlap_never_waits(line):
+    numbers = line.fire("p1", "p2", in_line=False)
+    numbers += line.fire("p3", in_line=False)
+    assert line.standing() == {}
+    assert line.start() == numbers
+
+
+def test_what_may_not_overlap_any_more_waits_for_all_that_did(line):
+    overlapping = line.fire("p1", "p2", "p3", in_line=False)
+    (next_one,) = line.fire("p4")
+    assert line.start() == overlapping
+    for number in reversed(overlapping):
+        assert line.start() == []
+        line.complete(number)
+    assert line.start() == [next_one]
+
+
+def test_what_two_schedules_ask_for_at_once_waits_for_both(line):
+    for slow in ("a", "b"):
+        first = {name: line.fire(f"{slow} {name}", name=name)[0] for name in ("a", "b")}
+        line.start()
+        one, two = line.commit(
+            line.tick(f"{slow} both", name="a"), line.tick(f"{slow} both", name="b")
+        )
+        assert one == two
+        line.complete(first["b" if slow == "a" else "a"])
+        assert line.start() == []
+        line.complete(first[slow])
+        assert line.start() == [one]
+        line.complete(one)
+
+
+def test_sensors_and_schedules_in_one_transaction_do_not_mix(line):
+    (first,) = line.fire("p1")
+    sensed = line.bench.tick("feed", line.bench.event("k", "alone", "p2"))
+    _, in_line, free = line.commit(sensed, line.tick("p3"), line.tick("p4", name="b"))
+    assert line.standing() == {in_line: first}
+    assert free in line.start()
+
+
+def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last_one(line):
+    (first,) = line.fire("p")
+    numbers = line.fire(*(f"p{number}" for number in range(overlap_queue.LOOK_BACK + 50)))
+    assert line.standing()[numbers[0]] == first
+    assert line.start() == [first]
+    (last,) = line.fire("q")
+    assert line.standing()[last] == numbers[-1]
+
+
+def test_however_often_one_tick_asks_for_the_same_it_stands_behind_the_last_one(line):
+    (first,) = line.fire("p")
+    line.start()
+    numbers = line.fire(*["q"] * (overlap_queue.LOOK_BACK + 50))
+    assert line.standing() == {numbers[0]: first}
+
+
+# -- moving up -------------------------------------------------------------------------------------
+
+
+def lose(line, claim):
+    """Have an attempt lost, and then all those that are left."""
+    line.bench.later(days=2)
+    line.store.recover(line.bench.now)
+    while line.bench.get(claim.materialization.id).state is MaterializationState.RETRYING:
+        line.bench.claim(worker="ghost")
+        line.store.recover(line.bench.now)
+
+
+ENDS = {
+    "completed": lambda line, claim: line.bench.complete(claim),
+    "discarded": lambda line, claim: line.bench.discard(claim),
+    "cancelled": lambda line, claim: line.cancel(claim.materialization.id),
+    "lost": lose,
+}
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_when_one_has_ended_the_next_one_starts(line, state):
+    first, second, third = line.fire("p1", "p2", "p3")
+    line.start()
+    line.bench.later(minutes=1)
+    ENDS[state](line, line.claims[first])
+    assert line.bench.get(first).state == ("discarded" if state == "lost" else state)
+    assert (line.bench.get(second).available_at, line.bench.get(second).waiting_for) == (
+        line.bench.now,
+        None,
+    )
+    assert line.standing() == {third: second}
+    assert line.start() == [second]
+
+
+def test_cancelled_before_it_started_it_lets_the_next_one_start(line):
+    first, second = line.fire("p1", "p2")
+    line.cancel(first)
+    assert line.start() == [second]
+
+
+def test_discarded_for_what_it_depends_on_it_lets_the_next_one_start(line):
+    first, second = line.fire("p1", "p2", asset="clean")
+    (orders,) = line.start()
+    assert line.bench.get(orders).asset == "orders"
+    line.bench.discard(line.claims[orders])
+    # What the second one depends on was asked for when it was let go.
+    (more,) = line.start()
+    assert line.bench.get(first).state == "discarded"
+    assert line.standing() == {}
+    assert line.bench.get(second).waiting_for == f"orders #{more}"
+    line.complete(more)
+    assert line.start() == [second]
+
+
+@pytest.mark.parametrize("end", ["retried", "given back", "lost once"])
+def test_what_is_made_again_has_not_ended(line, end):
+    first, second = line.fire("p1", "p2")
+    line.start()
+    if end == "retried":
+        line.bench.fail(line.claims[first], retry_in=timedelta(0))
+    elif end == "given back":
+        line.store.release([line.claims[first]], line.bench.now)
+    else:
+        line.bench.later(days=2)
+        line.store.recover(line.bench.now)
+    assert line.bench.get(first).state == "retrying"
+    assert line.standing() == {second: first}
+    assert line.start() == [first]
+
+
+def test_when_one_in_the_middle_is_cancelled_the_one_behind_takes_its_place(line):
+    first, *middle, last = line.fire("p1", "p2", "p3", "p4", "p5")
+    line.start()
+    for number in (middle[1], middle[0], middle[2]):
+        line.cancel(number)
+        assert line.start() == []
+    assert line.standing() == {last: first}
+    assert line.bench.get(last).waiting_for == waits_for(first)
+    line.complete(first)
+    assert line.start() == [last]
+
+
+def test_when_the_last_one_is_cancelled_nobody_moves(line):
+    first, second, third = line.fire("p1", "p2", "p3")
+    line.cancel(third)
+    assert line.standing() == {second: first}
+    (fourth,) = line.fire("p4")
+    assert line.drain() == [first, second, fourth]
+
+
+def test_what_was_cancelled_in_line_and_is_retried_does_not_stand_in_it(line):
+    first, second, third = line.fire("p1", "p2", "p3")
+    line.start()
+    line.cancel(second)
+    line.store.retry(second, line.bench.assets, line.bench.now)
+    assert line.standing() == {third: first}
+    assert line.start() == [second]
+    line.complete(first)
+    # It asked for the second one before the third.
+    assert line.start() == []
+    line.complete(second)
+    assert line.start() == [third]
+
+
+def test_what_a_command_made_again_is_waited_for_by_those_who_stand_in_line(line):
+    first, _, third = line.fire("p1", "p2", "p3")
+    line.cancel(first)
+    line.store.retry(first, line.bench.assets, line.bench.now)
+    first, second = line.start()
+    line.complete(second)
+    assert line.start() == []
+    assert line.bench.get(third).waiting_for == waits_for(first)
+    line.complete(first)
+    assert line.start() == [third]
+
+
+def test_all_that_stand_behind_one_move_up(line):
+    by_hand = line.bench.ask("alone", "p").id
+    behind = [line.fire("p", f"{name}1", name=name)[1] for name in ("a", "b")]
+    assert line.standing() == dict.fromkeys(behind, by_hand)
+    assert line.start() == [by_hand]
+    line.complete(by_hand)
+    assert line.start() == behind
+
+
+def test_what_a_sensor_asked_for_too_waits_for_nothing_of_the_sensors(line):
+    (sensed,) = line.bench.fire(line.bench.event("k1", "alone", "p0")).materializations
+    first, second = line.fire("p1", "p2")
+    line.bench.fire(line.bench.event("k2", "alone", "p2"))
+    assert line.start() == [sensed.id, first]
+    line.complete(first)
+    assert line.start() == [second]
+
+
+def test_what_another_schedule_asked_for_too_waits_for_nothing_that_is_newer(line):
+    first, second = line.fire("p1", "p2")
+    (newer,) = line.fire("q", name="b")
+    line.fire("p2", name="b")
+    assert line.start() == [first, newer]
+    line.complete(first)
+    assert line.start() == [second]
+
+
+def test_however_often_it_was_asked_for_it_waits_for_those_before_it(line):
+    first, second = line.fire("p1", "p2", in_line=False)
+    (third,) = line.fire("p3")
+    line.fire(*["p3"] * (overlap_queue.LOOK_BACK + 50))
+    assert line.start() == [first, second]
+    line.complete(second)
+    assert line.start() == []
+    line.complete(first)
+    assert line.start() == [third]
+
+
+def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
+    first, second = line.fire("p1", "p2", asset="clean")
+    by_hand = line.bench.ask("orders", "p2").id
+    line.start()
+    # What it depends on is made; everything is looked at again; its partition has seen an end.
+    line.complete(by_hand)
+    line.store.look_again(line.bench.assets, line.bench.now)
+    line.cancel(line.bench.ask("clean", "p3").id)
+    line.bench.ask("alone", "p2")
+    lost = line.bench.claim(worker="ghost").claims[0]
+    while line.bench.get(lost.materialization.id).state != "discarded":
+        line.store.recover(line.bench.now)
+        line.bench.claim(limit=1, worker="ghost")
+    assert line.standing() == {second: first}
+    assert line.bench.get(second).available_at is None
+    assert line.bench.get(second).waiting_for == waits_for(first)
+
+
+def test_what_was_let_go_still_waits_for_what_it_depends_on(line):
+    first, second = line.fire("p1", "p2", asset="clean")
+    line.complete(*line.start())
+    assert line.start() == [first]
+    line.complete(first)
+    (orders,) = line.start()
+    assert line.bench.get(orders).partition == "p2"
+    assert line.bench.get(second).waiting_for == f"orders #{orders}"
+    line.complete(orders)
+    assert line.start() == [second]
+
+
+def test_what_was_let_go_still_waits_for_the_run_before_it_of_its_partition(line):
+    (first,) = line.fire("p1")
+    by_hand = line.bench.ask("alone", "p2").id
+    line.start()
+    (second,) = line.fire("p2")
+    line.complete(first)
+    assert line.start() == []
+    assert line.bench.get(second).waiting_for == f"the run before it, #{by_hand}"
+    line.complete(by_hand)
+    assert line.start() == [second]
+
+
+def test_a_schedule_that_got_another_asset_does_not_wait_for_itself(line):
+    line.fire("p1", asset="clean")
+    line.fire("p2", asset="clean")
+    # What the second one depends on would stand behind it.
+    line.fire("p2", asset="orders")
+    for _ in range(3):
+        for number in line.start():
+            line.complete(number)
+    assert {str(item.state) for item in line.store.materializations()} == {"completed"}
+
+
+# -- counting --------------------------------------------------------------------------------------
+
+
+def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
+    count = line.store.active_of
+    assert count("schedule:a") == 0
+    line.fire("p1")
+    assert count("schedule:a") == 1
+    line.fire("p2", "p3")
+    assert (count("schedule:a"), count("schedule:a", 10), count("schedule:b")) == (2, 3, 0)
+    (first,) = line.start()
+    assert count("schedule:a", 10) == 3
+    line.bench.fail(line.claims[first])
+    assert count("schedule:a", 10) == 3
+    line.cancel(first)
+    assert count("schedule:a", 10) == 2
+    line.drain()
+    assert count("schedule:a", 10) == 0
+
+
+def test_what_a_source_joined_counts_and_what_others_asked_for_does_not(line):
+    by_hand = line.bench.ask("alone", "p").id
+    line.bench.ask("alone", "q")
+    assert line.store.active_of("schedule:a") == 0
+    assert line.fire("p", "p") == [by_hand, by_hand]
+    assert line.store.active_of("schedule:a") == 1
+
+
+def test_one_is_not_seen_any_more_behind_a_hundred_newer_ones(line):
+    (old,) = line.fire("old", in_line=False)
+    line.start()
+    count = overlap_queue.LOOK_BACK - 1
+    line.fire(*(f"p{number}" for number in range(count)), in_line=False)
+    for number in line.start():
+        line.complete(number)
+    assert line.store.active_of("schedule:a") == 1
+    (behind,) = line.fire("q1")
+    assert line.standing() == {behind: old}
+    line.cancel(behind)
+    assert line.store.active_of("schedule:a") == 0
+    line.fire("q2")
+    assert line.standing() == {}
+
+
+# -- pausing on failure ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strict(line):
+    """The line, and a schedule that pauses on failure."""
+    line.schedule("strict", "other", pause_on_failure=True)
+    return line
+
+
+def test_a_schedule_may_pause_when_what_it_asked_for_is_discarded(strict):
+    (number,) = strict.fire("p", name="strict")
+    before = strict.store.schedule("strict")
+    strict.start()
+    strict.bench.discard(strict.claims[number])
+    record = strict.store.schedule("strict")
+    assert (record.paused, record.owner) == (True, None)
+    assert record.paused_because == f"materialization #{number} was discarded"
+    assert record.memory.version == before.memory.version + 1
+    assert record.memory.decided_until == before.memory.decided_until
+
+
+def test_a_tick_that_began_before_the_failure_is_stale(strict):
+    (number,) = strict.fire("p", name="strict")
+    strict.start()
+    late = strict.tick("q", name="strict")
+    strict.bench.discard(strict.claims[number])
+    (result,) = strict.store.commit_ticks("one", [late], strict.bench.assets, strict.bench.now)
+    assert not result.committed
+
+
+@pytest.mark.parametrize("how", ["by loss", "for its dependency"])
+def test_however_it_was_discarded_its_schedule_pauses(strict, how):
+    asset = "alone" if how == "by loss" else "clean"
+    (number,) = strict.fire("p", name="strict", asset=asset)
+    (started,) = strict.start()
+    if how == "by loss":
+        lose(strict, strict.claims[number])
+    else:
+        strict.bench.discard(strict.claims[started])
+        assert not strict.store.schedule("strict").paused
+        strict.start()
+    assert strict.bench.get(number).state == "discarded"
+    assert strict.store.schedule("strict").paused_because.startswith(f"materialization #{number} ")
+
+
+@pytest.mark.parametrize("end", ["completed", "cancelled", "retried"])
+def test_no_other_end_pauses_a_schedule(strict, end):
+    (number,) = strict.fire("p", name="strict")
+    strict.start()
+    claim = strict.claims[number]
+    if end == "retried":
+        strict.bench.fail(claim)
+    else:
+        ENDS[end](strict, claim)
+    assert not any(record.paused for record in strict.store.schedules())
+
+
+def test_only_those_pause_that_asked_for_it_and_want_to(strict):
+    wanted = strict.commit(
+        strict.bench.tick("feed", strict.bench.event("k", "alone", "p")),
+        strict.tick("p", name="a"),
+        strict.tick("p", name="strict"),
+        strict.tick("q", name="other"),
+    )
+    number = wanted[0]
+    assert wanted[:3] == [number] * 3
+    assert wanted[3] != number
+    before = {record.name: record for record in strict.store.schedules()}
+    strict.start()
+    strict.bench.discard(strict.claims[number])
+    after = {record.name: record for record in strict.store.schedules()}
+    assert {name for name in after if after[name] != before[name]} == {"strict"}
+    assert not strict.store.sensor("feed").paused
+
+
+def test_all_that_asked_for_it_pause(strict):
+    (number, _) = strict.commit(strict.tick("p", name="strict"), strict.tick("p", name="other"))
+    strict.start()
+    strict.bench.discard(strict.claims[number])
+    assert [record.name for record in strict.store.schedules() if record.paused] == [
+        "other",
+        "strict",
+    ]
+
+
+def test_a_schedule_that_is_paused_already_is_left_as_it_is(strict):
+    (number,) = strict.fire("p", name="strict")
+    before = strict.store.pause_schedule("strict")
+    strict.start()
+    strict.bench.discard(strict.claims[number])
+    assert strict.store.schedule("strict") == before
+
+
+def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
+    strict.store.declare_sensors(["strict"], strict.bench.now)
+    strict.bench.memory |= strict.store.claim_sensors("one", ["strict"], strict.bench.now)
+    event = strict.bench.event("k", "alone")
+    (made,) = strict.bench.fire(event, sensor="strict").materializations
+    strict.start()
+    strict.bench.discard(strict.claims[made.id])
+    assert not strict.store.schedule("strict").paused
+
+
+def test_a_paused_schedule_still_lets_what_it_asked_for_before_start(strict):
+    first, second = strict.fire("p", "q", name="strict")
+    strict.start()
+    strict.bench.discard(strict.claims[first])
+    assert strict.start() == [second]
+
+
+def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
+    (number,) = strict.fire("p", name="strict")
+    strict.start()
+    strict.bench.discard(strict.claims[number])
+    record = strict.store.resume_schedule(
+        "strict", strict.store.schedule("strict").memory.version, (), strict.bench.now
+    )
+    assert (record.paused, record.paused_because) == (False, None)
+
+
+def test_the_failure_of_what_a_removed_schedule_asked_for_is_only_that(strict):
+    (number,) = strict.fire("p", name="strict")
+    strict.start()
+    strict.store.remove_schedule("strict")
+    strict.bench.discard(strict.claims[number])
+    assert strict.bench.get(number).state == "discarded"
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def steps(store, call):
+    """Count the steps that SQLite's machine takes for a call."""
+    found = []
+
+    def watch(step):
+        # The one connection that a store with one caller has.
+        store._database.read(
+            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
+        )
+
+    watch(lambda: found.append(1))
+    call()
+    watch(None)
+    return len(found)
+
+
+def fill(line, count):
+    """Leave a history of the schedule behind, much that others asked for, and a line of three."""
+    ended = sa.update(schema.materializations).values(
+        state="completed", available_at=None, finished_at=line.bench.now
+    )
+    for name in ("a", "b"):
+        partitions = [f"{name}{number}" for number in range(count)]
+        line.fire(*partitions, name=name, in_line=False)
+        line.store._database.write(lambda connection: connection.execute(ended))
+    # Many that run, and as many that wait for them.
+    assets = [(asset, f"{number}") for number in range(count) for asset in ("clean", "orders")]
+    line.bench.fire(*(line.bench.event(f"{asset} {p}", asset, p) for asset, p in assets))
+    assert len(line.bench.claim(10 * count).claims) == count
+    return line.fire("first", "second", "third")
+
+
+def costs(line, count):
+    first, second, _ = fill(line, count)
+    calls = {
+        "count": lambda: line.store.active_of("schedule:a"),
+        "line up": lambda: line.fire("fourth"),
+        "start": line.start,
+        "cancel in the middle": lambda: line.cancel(second),
+        "end": lambda: line.complete(first),
+        "start the next": line.start,
+        "fail": lambda: line.bench.discard(line.claims.popitem()[1]),
+    }
+    return {name: steps(line.store, call) for name, call in calls.items()}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_line_costs_the_same_however_often_its_schedule_has_fired(line, tmp_path):
+    with closing(Store.open(f"sqlite:///{tmp_path / 'filled.db'}")) as store:
+        filled = Line(type(line.bench)(store))
+        filled.schedule("a", "b")
+        # As many as are looked back for: a look costs no more from there on.
+        cost, more = costs(line, overlap_queue.LOOK_BACK), costs(filled, 3_000)
+    assert min(cost.values()) > 10
+    assert {name: count for name, count in more.items() if count > cost[name] + 200} == {}
