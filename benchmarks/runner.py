@@ -20,9 +20,9 @@ from flowstone_core import NotTriggered, Outcome, Pipeline, Sensor, SensorConfig
 from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.plugin.discovery import discover
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
 from flowstone_core.store import Store
 
@@ -77,7 +77,7 @@ def runner_load(sensors: int, every: float, seconds: float) -> tuple[float, floa
             sensors=pipeline.sensors,
             assets=pipeline.assets,
             clock=clock,
-            announcer=Announcer(Observers(discover())),
+            publisher=Publisher(HookDispatcher(discover())),
             redact=redact,
             wake_engine=lambda: None,
             poll_threads=4,

@@ -73,8 +73,8 @@ class Listing(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _entry(self, number: int) -> str:
-        share = number * DAYS // self.objects
-        day = NEWEST - timedelta(days=DAYS - share)
+        assignment = number * DAYS // self.objects
+        day = NEWEST - timedelta(days=DAYS - assignment)
         return (
             f"<Contents><Key>orders/{day:%Y-%m-%d}/part-{number:08}.csv</Key>"
             f"<LastModified>{day:%Y-%m-%d}T12:00:00.000Z</LastModified>"

@@ -13,8 +13,8 @@ from datetime import timedelta
 from flowstone_core.model.clock import Clock, Waker
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import TickCommit
-from flowstone_core.runtime.isolation.thread_pool import Call, Pool
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
 THREADS = 8
 """Sensors that are tried at once."""
@@ -50,13 +50,13 @@ class Connection:
     duration: timedelta
 
 
-def try_poll(worker: SensorWorker, clock: Clock) -> PollTrial:
-    """Poll a sensor once, from what its worker remembers; then have it clean up.
+def try_poll(ticker: SensorTicker, clock: Clock) -> PollTrial:
+    """Poll a sensor once, from what its ticker remembers; then have it clean up.
 
     Blocks until the poll has come back or its deadline is over.
     """
-    before = worker.memory.state
-    trial = _Poll(worker)
+    before = ticker.checkpoint.state
+    trial = _Poll(ticker)
     duration = _carry([trial], clock)[0]
     commits = trial.decision.commits
     # A quiet tick commits nothing: the state is the one that is stored.
@@ -64,18 +64,18 @@ def try_poll(worker: SensorWorker, clock: Clock) -> PollTrial:
     return PollTrial(trial.decision, before, after, duration)
 
 
-def try_connections(workers: Iterable[SensorWorker], clock: Clock) -> list[Connection]:
+def try_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[Connection]:
     """Ask sensors whether they reach their sources, several at once; then have them clean up.
 
     Blocks until each has answered or its deadline is over.
 
     Returns:
-        One answer for each worker, in their order.
+        One answer for each ticker, in their order.
     """
-    trials = [_Connect(worker) for worker in workers]
+    trials = [_Connect(ticker) for ticker in tickers]
     durations = _carry(trials, clock)
     return [
-        Connection(trial.worker.name, trial.error, duration)
+        Connection(trial.ticker.name, trial.error, duration)
         for trial, duration in zip(trials, durations, strict=True)
     ]
 
@@ -83,11 +83,11 @@ def try_connections(workers: Iterable[SensorWorker], clock: Clock) -> list[Conne
 class _Trial(Call):
     """One call of a sensor's code; whether it comes back or not, it is over once."""
 
-    __slots__ = ("_over", "worker")
+    __slots__ = ("_over", "ticker")
 
-    def __init__(self, worker: SensorWorker) -> None:
-        super().__init__(worker.deadline)
-        self.worker = worker
+    def __init__(self, ticker: SensorTicker) -> None:
+        super().__init__(ticker.deadline)
+        self.ticker = ticker
         self._over: Callable[[Call], None] = _ignore
 
     def watch(self, over: Callable[[Call], None]) -> None:
@@ -97,13 +97,13 @@ class _Trial(Call):
     def run(self) -> None:
         """Make the call, and have the sensor clean up."""
         self.attempt()
-        self.worker.cleanup()
+        self.ticker.cleanup()
         self._over(self)
 
     def expired(self) -> None:
         """Wait for it no longer."""
         self.give_up()
-        self.worker.stop()
+        self.ticker.stop()
         self._over(self)
 
     @abstractmethod
@@ -120,17 +120,17 @@ class _Poll(_Trial):
 
     decision: Decision[TickCommit]
 
-    def __init__(self, worker: SensorWorker) -> None:
-        super().__init__(worker)
-        turn = worker.begin()
-        assert turn is not None  # noqa: S101 - the worker is nobody else's
+    def __init__(self, ticker: SensorTicker) -> None:
+        super().__init__(ticker)
+        turn = ticker.begin()
+        assert turn is not None  # noqa: S101 - the ticker is nobody else's
         self._turn = turn
 
     def attempt(self) -> None:
-        self._keep(self.worker.tick(self._turn))
+        self._keep(self.ticker.tick(self._turn))
 
     def give_up(self) -> None:
-        self._keep(self.worker.expire(self._turn))
+        self._keep(self.ticker.expire(self._turn))
 
     def _keep(self, decision: Decision[TickCommit] | None) -> None:
         if decision is not None:
@@ -140,13 +140,13 @@ class _Poll(_Trial):
 class _Connect(_Trial):
     __slots__ = ("_answered", "error")
 
-    def __init__(self, worker: SensorWorker) -> None:
-        super().__init__(worker)
+    def __init__(self, ticker: SensorTicker) -> None:
+        super().__init__(ticker)
         self.error: str | None = None
         self._answered = False
 
     def attempt(self) -> None:
-        error = self.worker.connect()
+        error = self.ticker.connect()
         if not self.abandoned:
             self.error, self._answered = error, True
 
@@ -164,7 +164,7 @@ def _carry(trials: Sequence[_Trial], clock: Clock) -> list[timedelta]:
         ended.setdefault(trial, clock.monotonic())
         waker.set()
 
-    pool = Pool("flowstone-trial", clock, THREADS)
+    pool = ThreadPool("flowstone-trial", clock, THREADS)
     for trial in trials:
         trial.watch(over)
         pool.submit(trial)

@@ -10,9 +10,9 @@ from flowstone_core.app.explanations import (
     explain_schedule,
     explain_sensor,
 )
-from flowstone_core.app.schedules import Timetable
+from flowstone_core.app.schedules import Schedules
 from flowstone_core.app.status import sensor_status
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.errors import FlowstoneError, NotFoundError, did_you_mean
 from flowstone_core.model.clock import Clock
 from flowstone_core.scheduling.upcoming import Fire
@@ -21,7 +21,7 @@ from flowstone_core.store import Store
 _LAST = 20
 
 
-class Account:
+class Explainer:
     """Explains what has a name.
 
     Args:
@@ -30,9 +30,7 @@ class Account:
         timetable: Knows the schedules.
     """
 
-    def __init__(
-        self, store: Store, settings: Settings, timetable: Timetable, clock: Clock
-    ) -> None:
+    def __init__(self, store: Store, settings: Project, timetable: Schedules, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._timetable = timetable

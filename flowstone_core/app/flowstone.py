@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from flowstone_core.config.file.reader import Config, load
 from flowstone_core.config.pipeline import Pipeline
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.config.validation import validate
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.clock import Clock, SystemClock
@@ -22,18 +22,18 @@ from flowstone_core.model.partition import Partition, encode_partition
 if TYPE_CHECKING:
     from flowstone_core.app.dry_run import Connection, PollTrial
     from flowstone_core.app.explanations import Explanation
-    from flowstone_core.app.wiring import Assembly
-    from flowstone_core.app.schedules import Timetable
+    from flowstone_core.app.schedules import Schedules
     from flowstone_core.app.status import ScheduleStatus, SensorStatus, Status
+    from flowstone_core.app.wiring import Wiring
     from flowstone_core.model.asset import Asset
     from flowstone_core.model.event import StoredEvent
     from flowstone_core.model.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.model.tick import Tick
     from flowstone_core.runtime.backfill.backfill import Plan, Progress
-    from flowstone_core.runtime.backfill.backfill_runner import Carrier
+    from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
     from flowstone_core.runtime.publisher import Watch
     from flowstone_core.runtime.supervisor import Supervisor
-    from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+    from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
     from flowstone_core.scheduling.upcoming import Fire
     from flowstone_core.store import Pruned, Store, StoredSkip
 
@@ -76,13 +76,13 @@ class Flowstone:
     ) -> None:
         if not isinstance(config, Config):
             config = Config() if config is None else load(Path(config), os.environ)
-        self.settings: Settings = validate(config, pipelines=pipelines, overrides=settings)
+        self.settings: Project = validate(config, pipelines=pipelines, overrides=settings)
         self._clock = clock or SystemClock()
         self._opening = threading.Lock()
         self._opened: Store | None = None
         self._supervisor: Supervisor | None = None
-        self._carrier: Carrier | None = None
-        self._schedules: Timetable | None = None
+        self._carrier: BackfillRunner | None = None
+        self._schedules: Schedules | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -106,13 +106,13 @@ class Flowstone:
             return self._opened
 
     @property
-    def _timetable(self) -> Timetable:
+    def _timetable(self) -> Schedules:
         store = self._store
         with self._opening:
             if self._schedules is None:
-                from flowstone_core.app.schedules import Timetable
+                from flowstone_core.app.schedules import Schedules
 
-                self._schedules = Timetable(store, self.settings, self._clock)
+                self._schedules = Schedules(store, self.settings, self._clock)
             return self._schedules
 
     def close(self) -> None:
@@ -280,15 +280,15 @@ class Flowstone:
             StoreError: If the store cannot be used.
         """
         from flowstone_core.model.partition_range import partitions
-        from flowstone_core.runtime.backfill.backfill import Backfill, Order
-        from flowstone_core.runtime.backfill.backfill_runner import Carrier
+        from flowstone_core.runtime.backfill.backfill import Backfill, BackfillRequest
+        from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
 
         span = partitions(first, last, every)
-        order = Order(self._asset(asset).name, span, force, limit)
+        order = BackfillRequest(self._asset(asset).name, span, force, limit)
         backfill = Backfill(order, self._store.backfills, self._clock, self.settings.assets)
         grace = self.settings.run.grace
         equip = self._assembly().equipment
-        self._carrier = Carrier(backfill, self._store, self._clock, equip, grace)
+        self._carrier = BackfillRunner(backfill, self._store, self._clock, equip, grace)
         return self._carrier.run(watch)
 
     def plan_backfill(
@@ -307,9 +307,9 @@ class Flowstone:
             ValidationError: If there is no such range or step.
         """
         from flowstone_core.model.partition_range import partitions
-        from flowstone_core.runtime.backfill.backfill import Order, plan
+        from flowstone_core.runtime.backfill.backfill import BackfillRequest, plan
 
-        order = Order(self._asset(asset).name, partitions(first, last, every), force)
+        order = BackfillRequest(self._asset(asset).name, partitions(first, last, every), force)
         return plan(order, self._store.backfills)
 
     # -- sensors ----------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class Flowstone:
     def sensor_state(self, name: str) -> str | None:
         """Return a sensor's stored state as JSON text; None before its first poll."""
         self._declare(name)
-        return self._store.sensor(name).memory.state
+        return self._store.sensor(name).checkpoint.state
 
     def pause_sensor(self, name: str) -> None:
         """Poll a sensor no more until it is resumed; a runner notices within two seconds.
@@ -376,12 +376,12 @@ class Flowstone:
         """
         from flowstone_core.app.dry_run import try_poll
 
-        worker = self._worker(name)
+        ticker = self._ticker(name)
         for record in self._store.sensors([name]):
-            worker.memory = record.memory
+            ticker.checkpoint = record.checkpoint
         if state is not None:
-            worker.memory = worker.memory.from_state(state)
-        return try_poll(worker, self._clock)
+            ticker.checkpoint = ticker.checkpoint.from_state(state)
+        return try_poll(ticker, self._clock)
 
     def connect_sensors(self) -> list[Connection]:
         """Ask each enabled sensor to prove, within its deadline, that it reaches its source.
@@ -392,16 +392,16 @@ class Flowstone:
 
         sensors = self.settings.sensors.values()
         enabled = [sensor.name for sensor in sensors if sensor.settings.enabled]
-        return try_connections(map(self._worker, enabled), self._clock)
+        return try_connections(map(self._ticker, enabled), self._clock)
 
-    def _worker(self, name: str) -> SensorWorker:
-        from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+    def _ticker(self, name: str) -> SensorTicker:
+        from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
         declaration = self.settings.sensors.get(name)
         if declaration is None:
             raise self._no_sensor(name)
         settings = self.settings
-        return SensorWorker(declaration, settings.assets, self._clock, settings.redactor)
+        return SensorTicker(declaration, settings.assets, self._clock, settings.redactor)
 
     # -- schedules ------------------------------------------------------------------------------
 
@@ -533,9 +533,9 @@ class Flowstone:
         Raises:
             NotFoundError: If there is nothing of the name.
         """
-        from flowstone_core.app.explain import Account
+        from flowstone_core.app.explain import Explainer
 
-        return Account(self._store, self.settings, self._timetable, self._clock).explain(name)
+        return Explainer(self._store, self.settings, self._timetable, self._clock).explain(name)
 
     def prune(self, older_than: timedelta | str | None = None, *, dry_run: bool = False) -> Pruned:
         """Delete history that ended long ago, and forget the keys of old events.
@@ -576,10 +576,10 @@ class Flowstone:
         known = {*self.settings.sensors, *(record.name for record in self._store.sensors())}
         return _not_found("sensor", name, known)
 
-    def _assembly(self) -> Assembly:
-        from flowstone_core.app.wiring import Assembly
+    def _assembly(self) -> Wiring:
+        from flowstone_core.app.wiring import Wiring
 
-        return Assembly(self._store, self.settings, self._clock)
+        return Wiring(self._store, self.settings, self._clock)
 
 
 def _not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:

@@ -9,7 +9,7 @@ from flowstone_core.config.file.reader import Config
 
 if TYPE_CHECKING:
     from flowstone_core.plugin.registry import Plugins
-    from flowstone_core.store import Backup, Soundness
+    from flowstone_core.store import Backup, IntegrityReport
 
 
 def upgrade_store(url: str) -> tuple[str | None, str]:
@@ -43,7 +43,7 @@ def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
     return Store.back_up(url, path, overwrite=overwrite)
 
 
-def check_store(url: str) -> Soundness:
+def check_store(url: str) -> IntegrityReport:
     """Look whether a store is whole and fits together, while runners use it; not migrated.
 
     Raises:

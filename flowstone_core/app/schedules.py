@@ -14,10 +14,10 @@ from datetime import datetime
 from flowstone_core.app.status import ScheduleStatus, schedule_status
 from flowstone_core.config.declarations.schedule import (
     ScheduleDeclaration,
-    Spoken,
+    ScheduleOptions,
     declare_schedule,
 )
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.errors import (
     ConflictError,
     NotFoundError,
@@ -28,7 +28,14 @@ from flowstone_core.errors import (
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import Skip
 from flowstone_core.runtime.coordination.registration import declare_schedules, missed
-from flowstone_core.scheduling.schedule import Given, PartitionOf, Schedule, build, merged, timing
+from flowstone_core.scheduling.schedule import (
+    PartitionOf,
+    Schedule,
+    ScheduleSpec,
+    build,
+    merged,
+    timing,
+)
 from flowstone_core.scheduling.upcoming import Fire, fires
 from flowstone_core.store import Declared, ScheduleRecord, Store
 
@@ -36,14 +43,14 @@ EDIT_ATTEMPTS = 10
 """How often an edit is worked out anew because a tick came in between."""
 
 
-class Timetable:
+class Schedules:
     """The schedules of one store, seen from one process; any thread may call it.
 
     Args:
         settings: What files and pipelines declare.
     """
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Project, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -104,7 +111,7 @@ class Timetable:
             ConflictError: If there is one of this name.
         """
         name = asset if name is None else name
-        checked = self._checked(Spoken(name, {"asset": asset, **options}))
+        checked = self._checked(ScheduleOptions(name, {"asset": asset, **options}))
         if name in self._settings.schedules:
             self._declare(name)
         for left in self._store.schedules([name]):
@@ -129,11 +136,11 @@ class Timetable:
             ValidationError: If anything is wrong with it then; nothing was changed.
         """
 
-        def edits(record: ScheduleRecord) -> Given:
-            spoken = Spoken(name, self._options(record))
+        def edits(record: ScheduleRecord) -> ScheduleSpec:
+            spoken = ScheduleOptions(name, self._options(record))
             # Its own kind too: the plugin that provided it may be gone.
             kinds = {*self._settings.triggers, str(record.given["trigger"])}
-            spoken = spoken.overlaid(Spoken(name, options), kinds)
+            spoken = spoken.overlaid(ScheduleOptions(name, options), kinds)
             checked = self._checked(spoken)
             self._keep(checked)
             keys = {*options}
@@ -200,7 +207,7 @@ class Timetable:
                 return self._status(record)
             now = self._clock.now()
             skips = missed(record, self.make, now)
-            resumed = self._store.resume_schedule(name, record.memory.version, skips, now)
+            resumed = self._store.resume_schedule(name, record.checkpoint.version, skips, now)
             if resumed is not None:
                 return self._status(resumed)
         raise _unsettled(name)
@@ -246,7 +253,9 @@ class Timetable:
         if name in self._settings.schedules:
             declare_schedules(self._store, [self.declared[name]], self.make, self._clock)
 
-    def _edit(self, name: str, edits: Callable[[ScheduleRecord], Given | None]) -> ScheduleStatus:
+    def _edit(
+        self, name: str, edits: Callable[[ScheduleRecord], ScheduleSpec | None]
+    ) -> ScheduleStatus:
         """Replace what was said at run time by what is worked out from how it stands."""
         self._declare(name)
         for _ in range(EDIT_ATTEMPTS):
@@ -256,12 +265,12 @@ class Timetable:
             skips: tuple[Skip, ...] = ()
             if timing(merged(record.declared, wanted)) != timing(record.given):
                 skips = missed(record, self.make, now)
-            edited = self._store.edit_schedule(name, record.memory.version, wanted, skips, now)
+            edited = self._store.edit_schedule(name, record.checkpoint.version, wanted, skips, now)
             if edited is not None:
                 return self._status(edited)
         raise _unsettled(name)
 
-    def _checked(self, spoken: Spoken) -> ScheduleDeclaration:
+    def _checked(self, spoken: ScheduleOptions) -> ScheduleDeclaration:
         settings = self._settings
         declaration, problems = declare_schedule(spoken, settings.triggers, settings.assets)
         if problems or declaration is None:

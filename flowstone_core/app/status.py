@@ -14,7 +14,7 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.safe_text import describe, printable
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.tick import TickOutcome
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN
 from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.store import ScheduleRecord, SensorRecord
@@ -166,8 +166,8 @@ def sensor_status(
         asset=declaration.asset if declaration else None,
         every=declaration.settings.every if declaration else None,
         where=declaration.where if declaration else "",
-        failures=record.memory.failures if record else 0,
-        not_before=record.memory.not_before if record else None,
+        failures=record.checkpoint.failures if record else 0,
+        not_before=record.checkpoint.not_before if record else None,
         last_tick_at=record.last_tick_at if record else None,
         last_outcome=record.last_outcome if record else None,
         last_error=record.last_error if record else None,
@@ -185,15 +185,15 @@ def _health(declaration: SensorDeclaration | None, record: SensorRecord | None) 
         return SensorHealth.NEW
     if record.paused:
         return SensorHealth.PAUSED
-    if record.memory.broken:
+    if record.checkpoint.broken:
         return SensorHealth.BROKEN
-    if record.memory.failures >= declaration.settings.quarantine_after:
+    if record.checkpoint.failures >= declaration.settings.quarantine_after:
         return SensorHealth.QUARANTINED
     if record.stale_since is not None:
         return SensorHealth.STALE
-    if record.memory.failures:
+    if record.checkpoint.failures:
         return SensorHealth.FAILING
-    return SensorHealth.OK if record.memory.polled else SensorHealth.NEW
+    return SensorHealth.OK if record.checkpoint.polled else SensorHealth.NEW
 
 
 def schedule_status(
@@ -211,7 +211,7 @@ def schedule_status(
         now: From when on the next instant is looked for.
     """
     given = record.given
-    deadline = Deadline()
+    deadline = TimeLimit()
     look = partial(_look_ahead, record, make, now)
     # Ours come back, and to begin a thread costs more than they do.
     found = look() if given.get("trigger") in BUILT_IN else deadline.call(look)
@@ -235,7 +235,7 @@ def schedule_status(
         next_at=following if fires else None,
         paused_because=record.paused_because,
         error=wrong or record.last_error,
-        failures=record.memory.failures,
+        failures=record.checkpoint.failures,
         last_tick_at=record.last_tick_at,
         last_outcome=record.last_outcome,
         owner=record.owner,
@@ -250,7 +250,7 @@ def _look_ahead(
     try:
         schedule = make(record)
         words = printable(str(schedule.trigger.describe()), WORDS_LIMIT)
-        return words, schedule.next_instant(max(now, record.memory.decided_until)), None
+        return words, schedule.next_instant(max(now, record.checkpoint.decided_until)), None
     except BaseException as error:  # noqa: BLE001 - a plugin's trigger may raise anything
         return words, None, describe(error)
 
@@ -266,6 +266,6 @@ def _schedule_health(
         return ScheduleHealth.PAUSED
     if wrong is not None:
         return ScheduleHealth.BROKEN
-    if record.memory.failures:
+    if record.checkpoint.failures:
         return ScheduleHealth.FAILING
     return ScheduleHealth.ENDED if following is None else ScheduleHealth.OK

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from flowstone_core.app.schedules import Timetable
-from flowstone_core.config.project import Settings
+from flowstone_core.app.schedules import Schedules
+from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import EngineSetup
-from flowstone_core.plugin.hook_dispatcher import Observers
-from flowstone_core.runtime.backfill.backfill_runner import Equipment
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
+from flowstone_core.runtime.backfill.backfill_runner import EngineParts
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.pruner import Pruner
-from flowstone_core.runtime.publisher import Announcer, Watch
+from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.runtime.runner import Runner
 from flowstone_core.runtime.supervisor import Supervisor
 from flowstone_core.store import Store
 
 
-class Assembly:
+class Wiring:
     """Makes what runs; nothing of it has begun when it is handed out.
 
     Args:
         settings: What it is all made from.
     """
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Project, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
 
-    def supervisor(self, timetable: Timetable, watch: Watch) -> Supervisor:
+    def supervisor(self, timetable: Schedules, watch: Watch) -> Supervisor:
         """Make a runner, an engine and what they need, as `Flowstone.run` runs them."""
         settings = self._settings
         equipment = self.equipment(watch)
@@ -38,7 +38,7 @@ class Assembly:
             sensors=settings.sensors,
             assets=settings.assets,
             clock=self._clock,
-            announcer=equipment.announcer,
+            publisher=equipment.publisher,
             redact=settings.redactor,
             wake_engine=equipment.engine.wake,
             poll_threads=settings.run.poll_threads,
@@ -50,7 +50,7 @@ class Assembly:
             runner,
             equipment.engine,
             equipment.heartbeat,
-            equipment.observers,
+            equipment.dispatcher,
             self.pruner(),
             self._clock,
             settings.run.grace,
@@ -58,24 +58,24 @@ class Assembly:
         self._store.when_lost(supervisor.lose)
         return supervisor
 
-    def equipment(self, watch: Watch) -> Equipment:
+    def equipment(self, watch: Watch) -> EngineParts:
         """Make what carries materializations, and says that it lives."""
         settings = self._settings
-        observers = Observers(settings.plugins, settings.redactor)
-        announcer = Announcer(observers, watch)
+        dispatcher = HookDispatcher(settings.plugins, settings.redactor)
+        publisher = Publisher(dispatcher, watch)
         heartbeat = Heartbeat(self._store, self._clock, settings.run.lease)
         engine = settings.engine(
             EngineSetup(
                 queue=self._store,
                 assets=settings.assets,
                 clock=self._clock,
-                worker=heartbeat.runner.id,
+                runner_id=heartbeat.runner.id,
                 threads=settings.run.asset_threads,
-                announce=announcer.materialization,
+                announce=publisher.materialization,
                 redact=settings.redactor,
             )
         )
-        return Equipment(engine, heartbeat, observers, announcer)
+        return EngineParts(engine, heartbeat, dispatcher, publisher)
 
     def pruner(self) -> Pruner:
         """Make what forgets old keys, and deletes old history."""

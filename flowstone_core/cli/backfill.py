@@ -201,10 +201,10 @@ def _print_end(
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
-    from flowstone_core.runtime.backfill.backfill import Move
+    from flowstone_core.runtime.backfill.backfill import PartitionAction
 
     rows = ({**partition_fields(text), "move": move} for text, move in plan.moves.items())
-    counts: dict[str, int] = {str(move): plan.count(move) for move in Move}
+    counts: dict[str, int] = {str(move): plan.count(move) for move in PartitionAction}
     if as_json:
         total = len(plan.moves)
         head = {"resumes": plan.resumes, "total": total, **counts}
@@ -215,7 +215,11 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     print_table(islice(rows, LISTED), PLAN_COLUMNS, empty="")
     if len(plan.moves) > LISTED:
         click.echo(f"... and {len(plan.moves) - LISTED:,} more")
-    words = {Move.MAKE: "to make", Move.WAIT: "to wait for", Move.SKIP: "to skip"}
+    words = {
+        PartitionAction.MAKE: "to make",
+        PartitionAction.WAIT: "to wait for",
+        PartitionAction.SKIP: "to skip",
+    }
     said = ", ".join(f"{plan.count(move):,} {what}" for move, what in words.items())
     click.echo(f"\n{_counted(len(plan.moves), 'partition')}: {said}")
 

@@ -12,7 +12,7 @@ from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone
-    from flowstone_core.config.project import Settings
+    from flowstone_core.config.project import Project
 
 ASSET_COLUMNS = {"asset": "ASSET", "depends_on": "DEPENDS ON", "description": "DESCRIPTION"}
 SENSOR_COLUMNS = {
@@ -68,7 +68,7 @@ def check(session: Session, *, connect: bool) -> None:
         _connect(flow)
 
 
-def nothing_to_run(settings: Settings) -> str:
+def nothing_to_run(settings: Project) -> str:
     """Say that the configuration names nothing that could run."""
     if settings.file is None:
         return "nothing to run: there is no setup.cfg or flowstone.cfg here; name one with --config"
@@ -79,7 +79,7 @@ def nothing_to_run(settings: Settings) -> str:
     )
 
 
-def _print_settings(settings: Settings) -> None:
+def _print_settings(settings: Project) -> None:
     loaded = [report for report in settings.plugins.reports if report.status == "ok"]
     print_facts(
         {
@@ -99,7 +99,7 @@ def _print_settings(settings: Settings) -> None:
     )
 
 
-def _assets(settings: Settings) -> list[dict[str, object]]:
+def _assets(settings: Project) -> list[dict[str, object]]:
     return [
         {
             "asset": asset.name,
@@ -110,7 +110,7 @@ def _assets(settings: Settings) -> list[dict[str, object]]:
     ]
 
 
-def _sensors(settings: Settings) -> list[dict[str, object]]:
+def _sensors(settings: Project) -> list[dict[str, object]]:
     from flowstone_core.config.settings_reference import given_settings
 
     rows = []
@@ -130,7 +130,7 @@ def _sensors(settings: Settings) -> list[dict[str, object]]:
     return rows
 
 
-def _schedules(settings: Settings) -> list[dict[str, object]]:
+def _schedules(settings: Project) -> list[dict[str, object]]:
     from flowstone_core.config.settings_reference import schedule_settings
 
     redact = settings.redactor

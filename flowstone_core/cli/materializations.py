@@ -40,7 +40,7 @@ ATTEMPT_COLUMNS = {
     "started_at": "STARTED",
     "finished_at": "ENDED",
     "outcome": "OUTCOME",
-    "worker": "WORKER",
+    "runner_id": "WORKER",
     "error": "ERROR",
 }
 EVENT_COLUMNS = {

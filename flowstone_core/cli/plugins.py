@@ -18,7 +18,7 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.plugin.contributions import Provided
+    from flowstone_core.plugin.contributions import Contribution
     from flowstone_core.plugin.entry_points import PluginReport
     from flowstone_core.plugin.registry import Plugins
 
@@ -172,7 +172,7 @@ def _unknown(name: str, found: Plugins) -> Exception:
     )
 
 
-def _show_trigger(provided: Provided, *, as_json: bool) -> None:
+def _show_trigger(provided: Contribution, *, as_json: bool) -> None:
     from flowstone_core.model.safe_text import printable
 
     doc = printable(inspect.cleandoc(provided.value.__doc__ or ""), DOC_LIMIT)
@@ -191,7 +191,7 @@ def _show_trigger(provided: Provided, *, as_json: bool) -> None:
     click.echo(doc or "It has no documentation.")
 
 
-def _show_type(provided: Provided, *, as_json: bool) -> None:
+def _show_type(provided: Contribution, *, as_json: bool) -> None:
     from flowstone_core.config.settings_reference import describe_settings
     from flowstone_core.model.safe_text import printable
     from flowstone_core.model.sensor import is_sensor_class

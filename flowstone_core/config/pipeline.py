@@ -14,7 +14,11 @@ from typing import Any, Literal, TypeVar, overload
 
 from flowstone_core.config.declarations.asset import declare_asset, declare_handler
 from flowstone_core.config.declarations.problems import name_problem
-from flowstone_core.config.declarations.schedule import Spoken, declare_schedule, unknown_kind
+from flowstone_core.config.declarations.schedule import (
+    ScheduleOptions,
+    declare_schedule,
+    unknown_kind,
+)
 from flowstone_core.config.declarations.sensor import declare_sensor
 from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.model.asset import Asset, AssetFunction, AssetGraph
@@ -55,7 +59,7 @@ class Pipeline:
         self.name = name
         self._assets: dict[str, Asset] = {}
         self._sensors: dict[str, SensorDeclaration] = {}
-        self._schedules: dict[str, Spoken] = {}
+        self._schedules: dict[str, ScheduleOptions] = {}
 
     @property
     def assets(self) -> AssetGraph:
@@ -68,7 +72,7 @@ class Pipeline:
         return dict(self._sensors)
 
     @property
-    def schedules(self) -> Mapping[str, Spoken]:
+    def schedules(self) -> Mapping[str, ScheduleOptions]:
         """What was said of schedules, by name."""
         return dict(self._schedules)
 
@@ -176,7 +180,9 @@ class Pipeline:
             ValidationError: If anything is wrong with it; lists everything that is.
         """
         where = _caller()
-        spoken = Spoken(asset if name is None else name, {"asset": asset, **options}, where)
+        spoken = ScheduleOptions(
+            asset if name is None else name, {"asset": asset, **options}, where
+        )
         problems: list[Problem] = []
         if {"trigger", *BUILT_IN} & options.keys() or unknown_kind(options) is None:
             problems = declare_schedule(spoken, BUILT_IN, self._assets)[1]

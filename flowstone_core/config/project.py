@@ -18,7 +18,7 @@ from flowstone_core.scheduling.schedule import Triggers
 
 
 @dataclass(frozen=True)
-class Settings:
+class Project:
     """Everything that a run needs, checked.
 
     Attributes:

@@ -13,7 +13,7 @@ from flowstone_core.config.declarations.asset import declare_handler
 from flowstone_core.config.declarations.problems import pydantic_problems
 from flowstone_core.config.declarations.schedule import (
     ScheduleDeclaration,
-    Spoken,
+    ScheduleOptions,
     declare_schedule,
 )
 from flowstone_core.config.file.reader import Config, hidden_in_urls
@@ -21,7 +21,7 @@ from flowstone_core.config.file.section import Section
 from flowstone_core.config.file.text_file import shown_path
 from flowstone_core.config.import_string import load_reference
 from flowstone_core.config.pipeline import Pipeline
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.config.run_settings import RunSettings
 from flowstone_core.config.sections.run import _anchored
 from flowstone_core.config.sections.schedule import ScheduleSections
@@ -46,7 +46,7 @@ def validate(
     pipelines: Sequence[Pipeline] = (),
     overrides: Mapping[str, object] | None = None,
     plugins: Plugins | None = None,
-) -> Settings:
+) -> Project:
     """Check everything at once.
 
     Imports the pipelines that the configuration names, with the folder of its file first on
@@ -79,7 +79,7 @@ def validate(
     if checks.problems or engine is None:
         raise ValidationError([_redacted(problem, redactor) for problem in checks.in_order()])
     warnings = tuple(_redacted(problem, redactor) for problem in checks.warnings)
-    return Settings(
+    return Project(
         config.file,
         run,
         assets,
@@ -268,7 +268,7 @@ class _Checks:
         self, pipelines: Iterable[Pipeline], triggers: Triggers, assets: AssetGraph
     ) -> dict[str, ScheduleDeclaration]:
         """Return all schedules, those of the file in its order after those of pipelines."""
-        spoken: dict[str, Spoken] = {}
+        spoken: dict[str, ScheduleOptions] = {}
         for pipeline in pipelines:
             for name, other in pipeline.schedules.items():
                 first = spoken.setdefault(name, other)

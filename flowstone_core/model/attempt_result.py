@@ -18,7 +18,7 @@ from flowstone_core.model.safe_text import describe
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEnd:
+class AttemptResult:
     """How an attempt ends and where it leaves its materialization.
 
     Attributes:
@@ -37,7 +37,7 @@ class AttemptEnd:
     spared: bool = False
 
 
-def succeed(result: object) -> AttemptEnd:
+def succeed(result: object) -> AttemptResult:
     """Decide the end of an attempt whose asset function returned.
 
     Raises:
@@ -56,7 +56,9 @@ def succeed(result: object) -> AttemptEnd:
             )
         except ValidationError as error:
             raise PluginError(error.message) from None
-    return AttemptEnd(AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata)
+    return AttemptResult(
+        AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata
+    )
 
 
 def fail(
@@ -65,7 +67,7 @@ def fail(
     now: datetime,
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
-) -> AttemptEnd:
+) -> AttemptResult:
     """Decide the end of an attempt whose asset function raised.
 
     Args:
@@ -77,10 +79,10 @@ def fail(
     """
     text = describe(error, redact)
     if isinstance(error, Discard):
-        return AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, text)
+        return AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, text)
     delay = honoured_delay(error)
     if delay is not None:
-        return AttemptEnd(
+        return AttemptResult(
             AttemptOutcome.RETRY_LATER,
             MaterializationState.RETRYING,
             text,
@@ -88,8 +90,8 @@ def fail(
             spared=True,
         )
     if materialization.attempt >= materialization.max_attempts:
-        return AttemptEnd(AttemptOutcome.FAILED, MaterializationState.DISCARDED, text)
-    return AttemptEnd(
+        return AttemptResult(AttemptOutcome.FAILED, MaterializationState.DISCARDED, text)
+    return AttemptResult(
         AttemptOutcome.FAILED,
         MaterializationState.RETRYING,
         text,

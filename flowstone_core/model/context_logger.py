@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 
-class IdsLogger(logging.LoggerAdapter[logging.Logger]):
+class ContextLogger(logging.LoggerAdapter[logging.Logger]):
     """Adds ids to the author's own ``extra``; before Python 3.13 an adapter drops that."""
 
     def process(

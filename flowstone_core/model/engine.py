@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.materialization import Claim, Materialization
 
@@ -58,7 +58,7 @@ class ClaimRound:
 class MaterializationQueue(Protocol):
     """What an engine needs of the store. Every method is one transaction, from any thread."""
 
-    def claim(self, worker: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+    def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
         """Claim up to ``limit`` materializations that may start, oldest first.
 
         One that depends on assets whose same partition was never completed is held back, and
@@ -69,7 +69,7 @@ class MaterializationQueue(Protocol):
         ...
 
     def finish(
-        self, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+        self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
     ) -> Sequence[Materialization]:
         """End an attempt; on completion make its followers due in the same transaction.
 
@@ -86,7 +86,7 @@ class MaterializationQueue(Protocol):
         ...
 
     def recover(
-        self, now: datetime, worker: str | None = None, held: Collection[str] = ()
+        self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:
         """Take back what runners held that are not heard of any more; return what changed.
 
@@ -136,7 +136,7 @@ class EngineSetup:
     queue: MaterializationQueue
     assets: AssetGraph
     clock: Clock
-    worker: str
+    runner_id: str
     threads: int = 8
     announce: Callable[[Materialization], None] = field(default=lambda _: None)
     redact: Callable[[str], str] = str

@@ -97,7 +97,7 @@ class Attempt:
     finished_at: datetime | None = None
     outcome: AttemptOutcome | None = None
     error: str | None = None
-    worker: str | None = None
+    runner_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ _ALLOWED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PartitionRange:
     """Partitions one step apart, made one by one while they are iterated over.
 
     Attributes:
@@ -76,7 +76,9 @@ class Span:
         return self.first.replace(year=year, month=month + 1)
 
 
-def partitions(first: Partition, last: Partition, every: str | timedelta | None = None) -> Span:
+def partitions(
+    first: Partition, last: Partition, every: str | timedelta | None = None
+) -> PartitionRange:
     """Return the partitions from ``first`` to ``last``, both included.
 
     Args:
@@ -136,7 +138,7 @@ def _kind(value: Moment) -> str:
     return "a naive datetime" if value.tzinfo is None else "an aware datetime"
 
 
-def _stepped(first: Moment, last: Moment, every: str | timedelta | None) -> Span:
+def _stepped(first: Moment, last: Moment, every: str | timedelta | None) -> PartitionRange:
     is_date = not isinstance(first, datetime)
     if every is None:
         every = "day" if is_date else "hour"
@@ -150,10 +152,10 @@ def _stepped(first: Moment, last: Moment, every: str | timedelta | None) -> Span
         raise ValidationError(f"a step of {every} is no whole number of milliseconds, 1 or more")
     if is_date and every % _DAY:
         raise ValidationError(f"dates cannot go by {text}: {_ALLOWED}")
-    return Span(first, last, text, every)
+    return PartitionRange(first, last, text, every)
 
 
-def _by_months(first: Moment, last: Moment, word: str) -> Span:
+def _by_months(first: Moment, last: Moment, word: str) -> PartitionRange:
     if isinstance(first, datetime):
         raise ValidationError(f"datetimes cannot go by {word}: {_ALLOWED}")
     months = _MONTHS[word]
@@ -161,7 +163,7 @@ def _by_months(first: Moment, last: Moment, word: str) -> Span:
         raise ValidationError(
             f"not every {word} has the day of {first}: begin with one of the first 28 of its month"
         )
-    return Span(first, last, word, None, months)
+    return PartitionRange(first, last, word, None, months)
 
 
 def _duration(text: str) -> timedelta:

@@ -27,7 +27,7 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.model.tick import (
     NewEvent,
     ScheduleCommit,
-    SensorMemory,
+    SensorCheckpoint,
     TickCommit,
     TickOutcome,
 )
@@ -65,7 +65,7 @@ class TickRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class SensorObservation:
     """What one tick of a sensor did.
 
     Attributes:
@@ -104,7 +104,7 @@ class Decision(Generic[C_co]):
 
 
 def decide(
-    rules: TickRules, memory: SensorMemory, observation: Observation
+    rules: TickRules, checkpoint: SensorCheckpoint, observation: SensorObservation
 ) -> Decision[TickCommit]:
     """Decide what a sensor's tick amounts to.
 
@@ -121,28 +121,32 @@ def decide(
         The transactions to make and the delay before the next poll.
     """
     try:
-        return _decide(rules, memory, observation)
+        return _decide(rules, checkpoint, observation)
     except BaseException as error:  # noqa: BLE001 - foreign values raise anything when looked at
         broken = OutcomeError(describe(error, rules.redact), sensor=rules.sensor)
-        return _failure(rules, memory, observation, broken, memory.state or observation.initial)
+        return _failure(
+            rules, checkpoint, observation, broken, checkpoint.state or observation.initial
+        )
 
 
 def _decide(
-    rules: TickRules, memory: SensorMemory, observation: Observation
+    rules: TickRules, checkpoint: SensorCheckpoint, observation: SensorObservation
 ) -> Decision[TickCommit]:
     seen = observation.outcome
     if observation.raised and isinstance(seen, BaseException):
-        return _failure(rules, memory, observation, seen, memory.state or observation.initial)
+        return _failure(
+            rules, checkpoint, observation, seen, checkpoint.state or observation.initial
+        )
     if isinstance(seen, PollFailed):
         error = seen.error
         if not isinstance(error, BaseException):
             error = OutcomeError(str(error), sensor=rules.sensor)
-        return _failure(rules, memory, observation, error, _state_text(seen.state))
+        return _failure(rules, checkpoint, observation, error, _state_text(seen.state))
     if isinstance(seen, NotTriggered):
-        return _quiet_or_commit(rules, memory, observation, seen.state, ())
+        return _quiet_or_commit(rules, checkpoint, observation, seen.state, ())
     if isinstance(seen, Triggered):
-        events = tuple(_new_events(rules, memory, seen.events))
-        return _quiet_or_commit(rules, memory, observation, seen.state, events)
+        events = tuple(_new_events(rules, checkpoint, seen.events))
+        return _quiet_or_commit(rules, checkpoint, observation, seen.state, events)
     raise OutcomeError(
         f"poll returned {_kind(seen)}; it must return Triggered, NotTriggered or PollFailed",
         sensor=rules.sensor,
@@ -151,18 +155,23 @@ def _decide(
 
 def _quiet_or_commit(
     rules: TickRules,
-    memory: SensorMemory,
-    observation: Observation,
+    checkpoint: SensorCheckpoint,
+    observation: SensorObservation,
     state: object,
     events: Sequence[NewEvent],
 ) -> Decision[TickCommit]:
-    settled = memory.polled and not memory.failures and memory.not_before is None
-    if not events and settled and memory.state is not None and same_document(state, memory.state):
+    settled = checkpoint.polled and not checkpoint.failures and checkpoint.not_before is None
+    if (
+        not events
+        and settled
+        and checkpoint.state is not None
+        and same_document(state, checkpoint.state)
+    ):
         return Decision(TickOutcome.NOT_TRIGGERED)
     outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
-    if rules.baseline and not memory.polled:
+    if rules.baseline and not checkpoint.polled:
         outcome, events = TickOutcome.BASELINE, ()
-    after = SensorMemory(memory.version + 1, _state_text(state), polled=True)
+    after = SensorCheckpoint(checkpoint.version + 1, _state_text(state), polled=True)
     batches = list(_batches(events, rules.max_events))
     commits = [
         TickCommit(
@@ -170,8 +179,8 @@ def _quiet_or_commit(
             outcome,
             observation.started_at,
             observation.finished_at,
-            memory,
-            after if number == len(batches) else memory,
+            checkpoint,
+            after if number == len(batches) else checkpoint,
             tuple(batch),
         )
         for number, batch in enumerate(batches, 1)
@@ -181,13 +190,13 @@ def _quiet_or_commit(
 
 def _failure(
     rules: TickRules,
-    memory: SensorMemory,
-    observation: Observation,
+    checkpoint: SensorCheckpoint,
+    observation: SensorObservation,
     error: BaseException,
     state: str | None,
 ) -> Decision[TickCommit]:
     text = describe(error, rules.redact)
-    after = replace(memory, state=state, not_before=None)
+    after = replace(checkpoint, state=state, not_before=None)
     delay = honoured_delay(error)
     if isinstance(error, SensorBroken):
         outcome, after = TickOutcome.BROKEN, replace(after, broken=True)
@@ -196,7 +205,7 @@ def _failure(
     else:
         timed_out = isinstance(error, PollTimeoutError)
         outcome = TickOutcome.TIMED_OUT if timed_out else TickOutcome.FAILED
-        after = replace(after, failures=memory.failures + 1)
+        after = replace(after, failures=checkpoint.failures + 1)
         quarantined = after.failures >= rules.quarantine_after
         delay = QUARANTINE_INTERVAL if quarantined else rules.backoff(after.failures)
     if delay is not None:
@@ -206,7 +215,7 @@ def _failure(
         outcome,
         observation.started_at,
         observation.finished_at,
-        memory,
+        checkpoint,
         after,
         error=text,
     )
@@ -214,7 +223,7 @@ def _failure(
 
 
 def _new_events(
-    rules: TickRules, memory: SensorMemory, events: Sequence[Event]
+    rules: TickRules, checkpoint: SensorCheckpoint, events: Sequence[Event]
 ) -> Iterator[NewEvent]:
     seen: Counter[str] = Counter()
     for event in events:
@@ -238,7 +247,7 @@ def _new_events(
             # the event that was committed before the crash.
             digest = hashlib.sha256(f"{asset}\0{partition}\0{payload}".encode()).hexdigest()[:32]
             seen[digest] += 1
-            key = f"tick:{memory.version}:{digest}:{seen[digest]}"
+            key = f"tick:{checkpoint.version}:{digest}:{seen[digest]}"
         else:
             key = _key_text(event.key)
         yield NewEvent(key, asset, partition, payload)

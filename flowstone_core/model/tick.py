@@ -77,7 +77,7 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduleMemory:
+class ScheduleCheckpoint:
     """What the store knows of a schedule between two ticks.
 
     Attributes:
@@ -94,7 +94,7 @@ class ScheduleMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class SensorMemory:
+class SensorCheckpoint:
     """What the store knows of a sensor between two ticks.
 
     Attributes:
@@ -115,7 +115,7 @@ class SensorMemory:
     not_before: datetime | None = None
     broken: bool = False
 
-    def from_state(self, text: str) -> SensorMemory:
+    def from_state(self, text: str) -> SensorCheckpoint:
         """Return what would be known if a good poll had ended with another state.
 
         Args:
@@ -129,7 +129,7 @@ class SensorMemory:
         except (ValueError, RecursionError) as error:
             raise ValidationError(f"the state is not JSON: {error}") from None
         canonical = dump_document(state, what="the state", limit=STATE_LIMIT)
-        return SensorMemory(self.version, canonical, polled=True)
+        return SensorCheckpoint(self.version, canonical, polled=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,8 @@ class TickCommit:
     outcome: TickOutcome
     started_at: datetime
     finished_at: datetime
-    before: SensorMemory
-    after: SensorMemory
+    before: SensorCheckpoint
+    after: SensorCheckpoint
     events: tuple[NewEvent, ...] = ()
     error: str | None = None
 
@@ -184,8 +184,8 @@ class ScheduleCommit:
     outcome: TickOutcome
     started_at: datetime
     finished_at: datetime
-    before: ScheduleMemory
-    after: ScheduleMemory
+    before: ScheduleCheckpoint
+    after: ScheduleCheckpoint
     events: tuple[NewEvent, ...] = ()
     error: str | None = None
     skips: tuple[Skip, ...] = ()

@@ -12,7 +12,7 @@ from flowstone_core.model.asset import NAME
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.safe_text import describe, printable
 from flowstone_core.model.sensor import AnySensor, is_sensor_class
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.builtin_triggers import RESERVED
 from flowstone_core.scheduling.trigger import Trigger
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Provided:
+class Contribution:
     """A sensor, trigger or engine class, and whose it is.
 
     Attributes:
@@ -44,7 +44,7 @@ class Provided:
 
 
 @dataclass(slots=True)
-class Provision:
+class Contributions:
     """What one plugin provides, and everything that is wrong with it."""
 
     sensors: dict[str, type[AnySensor]] = field(default_factory=dict)
@@ -55,8 +55,8 @@ class Provision:
 
 
 def provide(
-    hooks: Mapping[str, Callable[[], object]], deadline: Deadline | None = None
-) -> Provision:
+    hooks: Mapping[str, Callable[[], object]], deadline: TimeLimit | None = None
+) -> Contributions:
     """Call the providing hooks of one plugin; whatever they do is contained.
 
     Args:
@@ -66,7 +66,7 @@ def provide(
     Raises:
         KeyboardInterrupt: If somebody does not want to wait for a hook.
     """
-    provision = Provision()
+    provision = Contributions()
     ask = partial(_ask, deadline)
     if hook := hooks.get("flowstone_sensors"):
         provision.sensors, problems = ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
@@ -87,8 +87,8 @@ def provide(
 
 
 def provide_commands(
-    hook: Callable[[], object], kind: type[click.Command], deadline: Deadline | None = None
-) -> Provision:
+    hook: Callable[[], object], kind: type[click.Command], deadline: TimeLimit | None = None
+) -> Contributions:
     """Call one plugin's hook ``flowstone_commands``; whatever it does is contained.
 
     Args:
@@ -104,7 +104,7 @@ def provide_commands(
         return isinstance(value, kind)
 
     found, problems = _ask(deadline, "flowstone_commands", hook, fits, "no click command")
-    return Provision(commands=found, problems=problems)
+    return Contributions(commands=found, problems=problems)
 
 
 _NAME_RULE = "letters, digits and _.- as in 's3_file_arrival'"
@@ -124,13 +124,13 @@ def is_engine_class(value: object) -> TypeGuard[type[Engine]]:
 
 
 def _ask(
-    deadline: Deadline | None,
+    deadline: TimeLimit | None,
     hook: str,
     call: Callable[[], object],
     fits: Callable[[object], TypeGuard[T]],
     misfit: str,
 ) -> tuple[dict[str, T], list[str]]:
-    deadline = deadline or Deadline()
+    deadline = deadline or TimeLimit()
     answer = deadline.call(lambda: _answer(hook, call, fits, misfit))
     return ({}, [f"{hook}: {deadline.passed}"]) if answer is None else answer
 

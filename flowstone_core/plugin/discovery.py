@@ -18,7 +18,7 @@ import pluggy
 from flowstone_core.errors import did_you_mean
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin import hookspecs
-from flowstone_core.plugin.contributions import Provided, provide
+from flowstone_core.plugin.contributions import Contribution, provide
 from flowstone_core.plugin.entry_points import (
     CORE,
     DISABLE_VARIABLE,
@@ -31,7 +31,7 @@ from flowstone_core.plugin.entry_points import (
 )
 from flowstone_core.plugin.hookspecs import API_VERSION, PROJECT
 from flowstone_core.plugin.registry import Plugins, _by_name, _manager
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 
 _PROVIDING = frozenset(
     {"flowstone_sensors", "flowstone_triggers", "flowstone_engines", "flowstone_commands"}
@@ -41,7 +41,7 @@ _PROVIDING = frozenset(
 def discover(
     allow: Collection[str] | None = None,
     disabled: Collection[str] = (),
-    deadline: Deadline | None = None,
+    deadline: TimeLimit | None = None,
 ) -> Plugins:
     """Find, import, register and check every plugin that is installed.
 
@@ -71,11 +71,11 @@ def discover(
         elif blocked & {normalized(report.name), distribution}:
             report.status, report.error = "blocked", "it is disabled"
     refuse_shared_names(reports)
-    deadline = deadline or Deadline()
+    deadline = deadline or TimeLimit()
     return _provided(_registered(found, deadline), reports, deadline)
 
 
-def _registered(found: Installed, deadline: Deadline) -> pluggy.PluginManager:
+def _registered(found: Installed, deadline: TimeLimit) -> pluggy.PluginManager:
     manager = _manager()
     by_name = {report.name: report for _, report in found if report.status == "ok"}
     owners: dict[int, str] = {}
@@ -156,11 +156,11 @@ def _is_deferred(function: Callable[..., object]) -> bool:
 
 
 def _provided(
-    manager: pluggy.PluginManager, reports: Sequence[PluginReport], deadline: Deadline
+    manager: pluggy.PluginManager, reports: Sequence[PluginReport], deadline: TimeLimit
 ) -> Plugins:
-    sensors: defaultdict[str, list[Provided]] = defaultdict(list)
-    triggers: defaultdict[str, list[Provided]] = defaultdict(list)
-    engines: defaultdict[str, list[Provided]] = defaultdict(list)
+    sensors: defaultdict[str, list[Contribution]] = defaultdict(list)
+    triggers: defaultdict[str, list[Contribution]] = defaultdict(list)
+    engines: defaultdict[str, list[Contribution]] = defaultdict(list)
     by_name = {report.name: report for report in reports if report.status == "ok"}
     for name, report in by_name.items():
         hooks = {
@@ -179,7 +179,9 @@ def _provided(
             (provision.engines, engines),
         ):
             for what, value in offered.items():
-                found[what].append(Provided(what, value, name, report.distribution, report.version))
+                found[what].append(
+                    Contribution(what, value, name, report.distribution, report.version)
+                )
     plugins = Plugins(
         tuple(reports),
         _unshared("sensor", sensors, by_name),
@@ -194,13 +196,13 @@ def _provided(
     return plugins
 
 
-def _of(plugin: str, provided: Mapping[str, Provided]) -> tuple[str, ...]:
+def _of(plugin: str, provided: Mapping[str, Contribution]) -> tuple[str, ...]:
     return tuple(sorted(each.name for each in provided.values() if each.plugin == plugin))
 
 
 def _unshared(
-    what: str, offers: Mapping[str, list[Provided]], reports: Mapping[str, PluginReport]
-) -> dict[str, Provided]:
+    what: str, offers: Mapping[str, list[Contribution]], reports: Mapping[str, PluginReport]
+) -> dict[str, Contribution]:
     """Leave out what several plugins provide: nobody can say which one is meant.
 
     What the core provides stays: a plugin cannot take its place, nor take it away.

@@ -20,7 +20,7 @@ from stevedore.extension import Extension, ExtensionManager
 
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.hookspecs import PROJECT
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 
 logger = logging.getLogger("flowstone.plugins")
 
@@ -164,7 +164,7 @@ class Loader(ExtensionManager[object]):
         KeyboardInterrupt: If somebody does not want to wait for an import.
     """
 
-    def __init__(self, found: Installed, deadline: Deadline) -> None:
+    def __init__(self, found: Installed, deadline: TimeLimit) -> None:
         wanted = [each for each in found if each[1].status == "ok"]
         self._reports = {point.name: report for point, report in wanted}
         self._points = [point for point, _ in wanted]

@@ -22,7 +22,7 @@ WAITING_LIMIT = 10_000
 _Watchers: TypeAlias = Sequence[tuple[str, Callable[..., object]]]
 
 
-class Observers:
+class HookDispatcher:
     """Calls the watching hooks in the order in which things happened.
 
     Args:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from flowstone_core.plugin import hookspecs
-from flowstone_core.plugin.contributions import Provided, provide_commands
+from flowstone_core.plugin.contributions import Contribution, provide_commands
 from flowstone_core.plugin.entry_points import PluginReport
 from flowstone_core.plugin.hookspecs import PROJECT
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     import click
@@ -31,9 +31,9 @@ class Plugins:
     """
 
     reports: Sequence[PluginReport] = ()
-    sensors: Mapping[str, Provided] = field(default_factory=dict)
-    triggers: Mapping[str, Provided] = field(default_factory=dict)
-    engines: Mapping[str, Provided] = field(default_factory=dict)
+    sensors: Mapping[str, Contribution] = field(default_factory=dict)
+    triggers: Mapping[str, Contribution] = field(default_factory=dict)
+    engines: Mapping[str, Contribution] = field(default_factory=dict)
     _manager: pluggy.PluginManager | None = field(default=None, repr=False)
 
     def watchers(self, hook: str) -> Sequence[tuple[str, Callable[..., object]]]:
@@ -48,7 +48,7 @@ class Plugins:
         return [(each.plugin_name, _by_name(each)) for each in implementations]
 
     def commands(
-        self, deadline: Deadline | None = None
+        self, deadline: TimeLimit | None = None
     ) -> tuple[Mapping[str, click.Command], Sequence[str]]:
         """Ask the plugins for their commands, when a command is not one of FlowStone's own.
 

@@ -18,7 +18,7 @@ LOADING_SECONDS = 30.0
 """How long a plugin may take to be imported, and each of its hooks to say what it provides."""
 
 
-class Deadline:
+class TimeLimit:
     """Makes calls, each in a daemon thread of its own, and gives up those that do not come back.
 
     Args:

@@ -15,7 +15,7 @@ from flowstone_core.model.duration import format_duration
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.model.setting_types import LONGEST, SHORTEST
-from flowstone_core.store import Memory, Pruned, Store
+from flowstone_core.store import KeyRetention, Pruned, Store
 
 logger = logging.getLogger("flowstone.pruner")
 
@@ -128,7 +128,7 @@ class Pruner:
         steps = chain.from_iterable(forgetting)
         if age is None:
             return steps
-        return chain(steps, pruning.prune(now - age, Memory(own, default, now - SCHEDULES)))
+        return chain(steps, pruning.prune(now - age, KeyRetention(own, default, now - SCHEDULES)))
 
     def _carry_out(self, steps: Iterator[Pruned]) -> Pruned:
         total = Pruned()

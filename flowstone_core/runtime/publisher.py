@@ -11,7 +11,7 @@ from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.model.partition import decode_partition, format_partition
 from flowstone_core.model.tick import Skip, Tick
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.store import TickResult
 
 logger = logging.getLogger("flowstone")
@@ -25,7 +25,7 @@ _LEVELS = {
 }
 
 
-class Announcer:
+class Publisher:
     """Logs and passes on; any thread, returns at once, never raises.
 
     Args:
@@ -33,8 +33,8 @@ class Announcer:
         watch: Called at once, in the thread that announces.
     """
 
-    def __init__(self, observers: Observers, watch: Watch = lambda _: None) -> None:
-        self._observers = observers
+    def __init__(self, dispatcher: HookDispatcher, watch: Watch = lambda _: None) -> None:
+        self._dispatcher = dispatcher
         self._watch = watch
 
     def result(self, result: TickResult) -> None:
@@ -63,13 +63,13 @@ class Announcer:
         fine = tick.outcome.good and not tick.skipped
         logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
         self._watch(tick)
-        self._observers.tell("flowstone_tick_finished", tick=tick)
+        self._dispatcher.tell("flowstone_tick_finished", tick=tick)
 
     def stale(self, sensor: str, since: datetime) -> None:
         """Say that a sensor has had no good poll for too long."""
         extra = {"sensor": sensor, "since": since.isoformat(timespec="seconds")}
         logger.warning("stale: no good poll for too long", extra=extra)
-        self._observers.tell("flowstone_sensor_stale", sensor=sensor, since=since)
+        self._dispatcher.tell("flowstone_sensor_stale", sensor=sensor, since=since)
 
     def event(self, event: StoredEvent) -> None:
         """Say that an event was committed."""
@@ -83,7 +83,7 @@ class Announcer:
                 "materialization": event.materialization_id,
             },
         )
-        self._observers.tell("flowstone_triggered", event=event)
+        self._dispatcher.tell("flowstone_triggered", event=event)
 
     def materialization(self, materialization: Materialization) -> None:
         """Say that a materialization is in a new state."""
@@ -102,4 +102,4 @@ class Announcer:
         level = _LEVELS.get(materialization.state, logging.INFO)
         logger.log(level, "materialization", extra=extra)
         self._watch(materialization)
-        self._observers.tell("flowstone_materialization_changed", materialization=materialization)
+        self._dispatcher.tell("flowstone_materialization_changed", materialization=materialization)

@@ -20,18 +20,18 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor import SensorDeclaration
-from flowstone_core.model.tick import SensorMemory
-from flowstone_core.runtime.coordination.assignment import ScheduleShare, SensorShare
-from flowstone_core.runtime.coordination.reconciler import AnyShare, Roster
-from flowstone_core.runtime.coordination.store_outage import Outage
-from flowstone_core.runtime.isolation.thread_pool import Pool
-from flowstone_core.runtime.publisher import Announcer
-from flowstone_core.runtime.ticking.committer import Committer, Verdict
-from flowstone_core.runtime.ticking.pool_calls import CleanupCall, Turn
-from flowstone_core.runtime.ticking.schedule_ticker import ScheduleWorker
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
-from flowstone_core.runtime.ticking.staleness import Freshness
-from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.model.tick import SensorCheckpoint
+from flowstone_core.runtime.coordination.assignment import ScheduleAssignment, SensorAssignment
+from flowstone_core.runtime.coordination.reconciler import AnyAssignment, Reconciler
+from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.isolation.thread_pool import ThreadPool
+from flowstone_core.runtime.publisher import Publisher
+from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
+from flowstone_core.runtime.ticking.pool_calls import CleanupCall, TickCall
+from flowstone_core.runtime.ticking.schedule_ticker import ScheduleTicker
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
+from flowstone_core.runtime.ticking.staleness import StalenessMonitor
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.store import Declared, ScheduleRecord, Store, TickResult
 
@@ -69,21 +69,21 @@ class Runner:
         sensors: Mapping[str, SensorDeclaration],
         assets: AssetGraph,
         clock: Clock,
-        announcer: Announcer,
+        publisher: Publisher,
         redact: Redactor,
         wake_engine: Callable[[], None],
         poll_threads: int = 32,
-        outage: Outage | None = None,
+        outage: StoreOutage | None = None,
         schedules: Mapping[str, Declared] | None = None,
         make_schedule: Callable[[ScheduleRecord], Schedule] | None = None,
     ) -> None:
         self._store = store
         self._redact = redact
         self._clock = clock
-        self._announcer = announcer
+        self._publisher = publisher
         self._wake_engine = wake_engine
-        self._outage = outage or Outage()
-        self._pool = Pool("flowstone-poll", clock, poll_threads)
+        self._outage = outage or StoreOutage()
+        self._pool = ThreadPool("flowstone-poll", clock, poll_threads)
         self._committer = Committer(
             store,
             runner_id,
@@ -94,22 +94,22 @@ class Runner:
             self._on_result,
             self._on_verdict,
         )
-        self._freshness = Freshness(store, runner_id, clock, announcer, self._outage)
-        sensor_workers = [
-            SensorWorker(declaration, assets, clock, redact)
+        self._staleness = StalenessMonitor(store, runner_id, clock, publisher, self._outage)
+        sensor_tickers = [
+            SensorTicker(declaration, assets, clock, redact)
             for declaration in sensors.values()
             if declaration.settings.enabled
         ]
-        self._workers: dict[str, Worker] = {worker.source: worker for worker in sensor_workers}
+        self._tickers: dict[str, Ticker] = {ticker.source: ticker for ticker in sensor_tickers}
         self._make_schedule = make_schedule
-        names = [worker.name for worker in sensor_workers]
-        self._shares: dict[str, AnyShare] = {
-            "sensor": SensorShare(
+        names = [ticker.name for ticker in sensor_tickers]
+        self._assignments: dict[str, AnyAssignment] = {
+            "sensor": SensorAssignment(
                 store, clock, runner_id, names, self._on_sensor, partial(self._on_lost, "sensor")
             )
         }
         if make_schedule is not None:
-            self._shares["schedule"] = ScheduleShare(
+            self._assignments["schedule"] = ScheduleAssignment(
                 store,
                 clock,
                 runner_id,
@@ -119,9 +119,11 @@ class Runner:
                 self._on_schedule,
                 partial(self._on_lost, "schedule"),
             )
-        self._roster = Roster(tuple(self._shares.values()), clock, self._outage, self._on_look)
+        self._reconciler = Reconciler(
+            tuple(self._assignments.values()), clock, self._outage, self._on_look
+        )
         self._drift = self._measure_drift()
-        self._heap: list[tuple[float, int, Worker]] = []
+        self._heap: list[tuple[float, int, Ticker]] = []
         self._numbers = count(1)
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waker = clock.waker()
@@ -146,7 +148,7 @@ class Runner:
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._roster.open()
+        self._reconciler.open()
         self._committer.start()
         self._receive()
 
@@ -158,7 +160,7 @@ class Runner:
         """
         self.open()
         self._thread.start()
-        self._roster.start()
+        self._reconciler.start()
 
     def run_once(self) -> None:
         """Tick each sensor and schedule once, return when all is committed.
@@ -167,13 +169,13 @@ class Runner:
             StoreError: If the store cannot be used.
         """
         self.open()
-        for source in sorted(self._workers):
-            worker = self._workers[source]
-            reason = worker.held_back_by
+        for source in sorted(self._tickers):
+            ticker = self._tickers[source]
+            reason = ticker.held_back_by
             if reason is None:
-                self._dispatch(worker)
+                self._dispatch(ticker)
             else:
-                logger.warning("not ticked: %s", reason, extra=worker.labels)
+                logger.warning("not ticked: %s", reason, extra=ticker.labels)
         self.settle()
 
     def step(self) -> float | None:
@@ -193,12 +195,12 @@ class Runner:
         waits = []
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
-            due, number, worker = heapq.heappop(self._heap)
-            if number == worker.armed and worker.tickable and self._dispatch(worker):
-                following = worker.following(due, now)
+            due, number, ticker = heapq.heappop(self._heap)
+            if number == ticker.armed and ticker.tickable and self._dispatch(ticker):
+                following = ticker.following(due, now)
                 if following is not None:
-                    self._arm(worker, following)
-                waits.append(worker.deadline)
+                    self._arm(ticker, following)
+                waits.append(ticker.deadline)
         if self._heap:
             waits.append(self._heap[0][0] - now)
         return waits
@@ -219,8 +221,8 @@ class Runner:
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._roster.look()
-        self._freshness.look()
+        self._reconciler.look()
+        self._staleness.look()
 
     def stop(self, grace: timedelta) -> bool:
         """Poll no more; wait for what runs, commit it, and have the sensors clean up.
@@ -231,15 +233,15 @@ class Runner:
         """
         self._stopping = True
         self._waker.set()
-        self._roster.stop()
+        self._reconciler.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         settled = self.settle(grace)
         self._committer.close(timeout=5)
         calls = [
-            CleanupCall(worker, self._waker.set)
-            for worker in self._workers.values()
-            if not worker.busy
+            CleanupCall(ticker, self._waker.set)
+            for ticker in self._tickers.values()
+            if not ticker.busy
         ]
         for call in calls:
             self._pool.submit(call)
@@ -270,33 +272,33 @@ class Runner:
         self._receive()
         return True
 
-    def _dispatch(self, worker: Worker) -> bool:
-        turn = worker.begin()
+    def _dispatch(self, ticker: Ticker) -> bool:
+        turn = ticker.begin()
         if turn is None:
             return False
         with self._undecided_lock:
             self._undecided += 1
-        self._pool.submit(Turn(worker, turn, self._on_decided, self._on_returned))
+        self._pool.submit(TickCall(ticker, turn, self._on_decided, self._on_returned))
         return True
 
-    def _arm(self, worker: Worker, due: float) -> None:
-        worker.armed = next(self._numbers)
-        heapq.heappush(self._heap, (due, worker.armed, worker))
+    def _arm(self, ticker: Ticker, due: float) -> None:
+        ticker.armed = next(self._numbers)
+        heapq.heappush(self._heap, (due, ticker.armed, ticker))
 
-    def _adopt(self, worker: Worker) -> None:
-        worker.owned = True
-        reason = worker.held_back_by
+    def _adopt(self, ticker: Ticker) -> None:
+        ticker.owned = True
+        reason = ticker.held_back_by
         if reason is not None:
-            logger.warning("not ticked: %s", reason, extra=worker.labels)
-        self._arm(worker, self._clock.monotonic() + worker.first_delay())
+            logger.warning("not ticked: %s", reason, extra=ticker.labels)
+        self._arm(ticker, self._clock.monotonic() + ticker.first_delay())
 
     def _notice_clock_step(self) -> None:
         drift = self._measure_drift()
         if abs(drift - self._drift) > CLOCK_STEP:
             logger.warning("the clock was set, or the machine slept: every schedule is looked at")
-            for worker in self._workers.values():
-                if isinstance(worker, ScheduleWorker):
-                    self._arm(worker, self._clock.monotonic())
+            for ticker in self._tickers.values():
+                if isinstance(ticker, ScheduleTicker):
+                    self._arm(ticker, self._clock.monotonic())
         self._drift = drift
 
     def _measure_drift(self) -> float:
@@ -308,76 +310,76 @@ class Runner:
 
     # -- called in other threads --------------------------------------------------------------
 
-    def _on_decided(self, worker: Worker, decision: AnyDecision, holds: int) -> None:
-        if isinstance(worker, SensorWorker):
-            self._freshness.note(worker, good=decision.outcome.good)
+    def _on_decided(self, ticker: Ticker, decision: AnyDecision, holds: int) -> None:
+        if isinstance(ticker, SensorTicker):
+            self._staleness.note(ticker, good=decision.outcome.good)
         if not decision.commits:
-            self._over(worker, holds, self._wait(decision))
+            self._over(ticker, holds, self._wait(decision))
             return
         if holds > 1:
-            worker.release(holds - 1)
-        self._committer.put(worker, decision)
+            ticker.release(holds - 1)
+        self._committer.put(ticker, decision)
 
-    def _on_returned(self, worker: Worker) -> None:
-        if worker.release():
-            self._rearm(worker, worker.backoff_left())
+    def _on_returned(self, ticker: Ticker) -> None:
+        if ticker.release():
+            self._rearm(ticker, ticker.backoff_left())
 
-    def _on_sensor(self, name: str, memory: SensorMemory) -> None:
-        worker = self._workers[f"sensor:{name}"]
-        self._tell_scheduler(partial(self._adopt_sensor, worker, memory))
+    def _on_sensor(self, name: str, checkpoint: SensorCheckpoint) -> None:
+        ticker = self._tickers[f"sensor:{name}"]
+        self._tell_scheduler(partial(self._adopt_sensor, ticker, checkpoint))
 
-    def _adopt_sensor(self, worker: Worker, memory: SensorMemory) -> None:
-        assert isinstance(worker, SensorWorker)  # noqa: S101 - for the type checker
-        worker.memory = memory
-        worker.good_at = self._clock.now()
-        self._adopt(worker)
+    def _adopt_sensor(self, ticker: Ticker, checkpoint: SensorCheckpoint) -> None:
+        assert isinstance(ticker, SensorTicker)  # noqa: S101 - for the type checker
+        ticker.checkpoint = checkpoint
+        ticker.good_at = self._clock.now()
+        self._adopt(ticker)
 
     def _on_schedule(self, _: str, record: ScheduleRecord) -> None:
         assert self._make_schedule is not None  # noqa: S101 - for the type checker
         make = partial(self._make_schedule, record)
-        worker = ScheduleWorker(record, make, self._store.active_of, self._clock, self._redact)
-        self._tell_scheduler(partial(self._adopt_schedule, worker))
+        ticker = ScheduleTicker(record, make, self._store.active_of, self._clock, self._redact)
+        self._tell_scheduler(partial(self._adopt_schedule, ticker))
 
-    def _adopt_schedule(self, worker: ScheduleWorker) -> None:
-        self._workers[worker.source] = worker
-        self._adopt(worker)
+    def _adopt_schedule(self, ticker: ScheduleTicker) -> None:
+        self._tickers[ticker.source] = ticker
+        self._adopt(ticker)
 
     def _on_lost(self, kind: str, name: str) -> None:
-        worker = self._workers.get(f"{kind}:{name}")
-        if worker is not None:
-            worker.owned = False
+        ticker = self._tickers.get(f"{kind}:{name}")
+        if ticker is not None:
+            ticker.owned = False
 
     def _on_look(self) -> None:
-        self._freshness.look()
+        self._staleness.look()
         # The scheduler compares the clocks whenever it is awake.
         self._waker.set()
 
     def _on_result(self, result: TickResult) -> None:
-        self._announcer.result(result)
+        self._publisher.result(result)
         if result.events:
             self._wake_engine()
 
-    def _on_verdict(self, verdict: Verdict) -> None:
-        worker, decision = verdict.worker, verdict.decision
+    def _on_verdict(self, verdict: CommitOutcome) -> None:
+        ticker, decision = verdict.ticker, verdict.decision
         delay: float | None = None
         if verdict.committed:
-            worker.remember(decision)
+            ticker.remember(decision)
             delay = self._wait(decision)
         elif verdict.stale:
             logger.warning(
-                "tick discarded: it was changed or taken over meanwhile", extra=worker.labels
+                "tick discarded: it was changed or taken over meanwhile", extra=ticker.labels
             )
-            self._shares[worker.kind].forget(worker.name)
+            self._assignments[ticker.kind].forget(ticker.name)
         else:
             delay = STORE_RETRY
-        self._over(worker, 1, delay)
+        self._over(ticker, 1, delay)
 
-    def _over(self, worker: Worker, holds: int, delay: float | None = None) -> None:
-        overdue = worker.release(holds)
+    def _over(self, ticker: Ticker, holds: int, delay: float | None = None) -> None:
+        overdue = ticker.release(holds)
         if delay is not None:
-            self._rearm(worker, delay)
+            self._rearm(ticker, delay)
         elif overdue:
-            self._rearm(worker, 0.0)
+            self._rearm(ticker, 0.0)
         with self._undecided_lock:
             self._undecided -= 1
             idle = not self._undecided
@@ -389,8 +391,8 @@ class Runner:
             return max(0.0, (decision.next_at - self._clock.now()).total_seconds())
         return None if decision.delay is None else decision.delay.total_seconds()
 
-    def _rearm(self, worker: Worker, delay: float) -> None:
-        self._tell_scheduler(partial(self._arm, worker, self._clock.monotonic() + delay))
+    def _rearm(self, ticker: Ticker, delay: float) -> None:
+        self._tell_scheduler(partial(self._arm, ticker, self._clock.monotonic() + delay))
 
     def _tell_scheduler(self, message: Callable[[], None]) -> None:
         self._messages.put(message)

@@ -15,7 +15,7 @@ from types import FrameType
 from flowstone_core.errors import StoreLostError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import Engine
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.runner import Runner
@@ -40,7 +40,7 @@ class Supervisor:
         runner: Runner,
         engine: Engine,
         heartbeat: Heartbeat,
-        observers: Observers,
+        dispatcher: HookDispatcher,
         pruner: Pruner,
         clock: Clock,
         grace: timedelta,
@@ -48,7 +48,7 @@ class Supervisor:
         self._runner = runner
         self._engine = engine
         self._heartbeat = heartbeat
-        self._observers = observers
+        self._dispatcher = dispatcher
         self._pruner = pruner
         self._clock = clock
         self._grace = grace
@@ -117,7 +117,7 @@ class Supervisor:
         try:
             self._engine.start()
             self._pruner.start()
-            self._observers.tell("flowstone_runner_started", runner=self._heartbeat.runner)
+            self._dispatcher.tell("flowstone_runner_started", runner=self._heartbeat.runner)
             logger.info(
                 "runner started",
                 extra={"runner": self._heartbeat.runner.id, "pid": self._heartbeat.runner.pid},
@@ -126,11 +126,11 @@ class Supervisor:
         finally:
             self._pruner.stop()
             self._heartbeat.stop()
-            self._observers.close(timeout=5)
+            self._dispatcher.close(timeout=5)
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
 
     def _stop(self) -> bool:
-        self._observers.tell("flowstone_runner_stopping", runner=self._heartbeat.runner)
+        self._dispatcher.tell("flowstone_runner_stopping", runner=self._heartbeat.runner)
         grace = self._grace if self._lost is None else timedelta(0)
         end = self._clock.monotonic() + grace.total_seconds()
         polled = self._runner.stop(grace)

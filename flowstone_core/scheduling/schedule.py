@@ -1,8 +1,8 @@
 """A schedule: an asset, a trigger, how to name the partition, and the policies, ready to be used.
 
 What configuration, a pipeline or a command say of a schedule is kept as they said it, a mapping of
-JSON values (`Given`); `build` makes the schedule of it. What is said later, and at run time, is
-laid over what was said before: `merged`.
+JSON values (`ScheduleSpec`); `build` makes the schedule of it. Later edits, also at run time,
+are laid over what was said before: `merged`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.settings import ScheduleSettings
 from flowstone_core.scheduling.trigger import Trigger, next_fire
 
-Given: TypeAlias = JsonObject
+ScheduleSpec: TypeAlias = JsonObject
 """What somebody said of a schedule: ``asset``, ``trigger`` (its name), ``text`` (what it is made
 of), and those of `ScheduleSettings` that were set. ``partition_fn`` is the name of a function that
 only the process that declared it has."""
@@ -98,7 +98,7 @@ class Schedule:
 
 def build(
     name: str,
-    given: Given,
+    given: ScheduleSpec,
     triggers: Triggers,
     partition_of: PartitionOf | None = None,
     own_trigger: Trigger | None = None,
@@ -143,7 +143,7 @@ def build(
     return Schedule(name, str(given["asset"]), kind, trigger, partition_of, settings)
 
 
-def merged(declared: Given | None, edits: Given | None) -> Given:
+def merged(declared: ScheduleSpec | None, edits: ScheduleSpec | None) -> ScheduleSpec:
     """Lay what was said at run time over what a file or a pipeline says.
 
     Whoever names a partition otherwise, by template or by function, replaces the other way; so
@@ -158,7 +158,7 @@ def merged(declared: Given | None, edits: Given | None) -> Given:
     return joined
 
 
-def timing(given: Given) -> tuple[object, ...]:
+def timing(given: ScheduleSpec) -> tuple[object, ...]:
     """Return what of it decides when it fires, to be compared."""
     return tuple(given.get(key, _UNSET.get(key)) for key in TIMING)
 

@@ -12,8 +12,8 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_decision import QUARANTINE_INTERVAL, Decision
 from flowstone_core.model.tick import (
     NewEvent,
+    ScheduleCheckpoint,
     ScheduleCommit,
-    ScheduleMemory,
     Skip,
     SkipReason,
     TickOutcome,
@@ -30,7 +30,7 @@ QUARANTINE_AFTER = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScheduleObservation:
     """What one look at a schedule found.
 
     Attributes:
@@ -48,8 +48,8 @@ class Look:
 
 def decide_firing(
     schedule: Schedule,
-    memory: ScheduleMemory,
-    look: Look,
+    checkpoint: ScheduleCheckpoint,
+    look: ScheduleObservation,
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
 ) -> Decision[ScheduleCommit]:
@@ -62,14 +62,14 @@ def decide_firing(
         redact: Hides secrets in error texts.
     """
     if isinstance(look.due, BaseException):
-        return decide_failure(schedule.name, memory, look, backoff, redact)
+        return decide_failure(schedule.name, checkpoint, look, backoff, redact)
     due = look.due
     events, overlapping = _judge(schedule, due, look.partitions, look.active)
     skips = (*due.skips, *overlapping)
     next_at = due.next_at
     if next_at is not None:
         next_at = min(next_at, look.finished_at + LOOK_INTERVAL)
-    if due.decided_until == memory.decided_until and not memory.failures:
+    if due.decided_until == checkpoint.decided_until and not checkpoint.failures:
         return Decision(TickOutcome.NOT_TRIGGERED, next_at=next_at)
     outcome = TickOutcome.NOT_TRIGGERED
     if events or skips:
@@ -79,8 +79,8 @@ def decide_firing(
         outcome,
         look.started_at,
         look.finished_at,
-        memory,
-        ScheduleMemory(due.decided_until, memory.version + 1),
+        checkpoint,
+        ScheduleCheckpoint(due.decided_until, checkpoint.version + 1),
         events,
         skips=skips,
     )
@@ -89,23 +89,25 @@ def decide_firing(
 
 def decide_failure(
     name: str,
-    memory: ScheduleMemory,
-    look: Look,
+    checkpoint: ScheduleCheckpoint,
+    look: ScheduleObservation,
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
 ) -> Decision[ScheduleCommit]:
     """Decide what it amounts to that the look raised; what is due stays due."""
     error = look.due
     assert isinstance(error, BaseException)  # noqa: S101 - for the type checker
-    failures = memory.failures + 1
+    failures = checkpoint.failures + 1
     delay = QUARANTINE_INTERVAL if failures >= QUARANTINE_AFTER else backoff(failures)
     late = isinstance(error, PollTimeoutError)
     outcome = TickOutcome.TIMED_OUT if late else TickOutcome.FAILED
     text = describe(error, redact)
     next_at = look.finished_at + delay
-    after = replace(memory, version=memory.version + 1, failures=failures, not_before=next_at)
+    after = replace(
+        checkpoint, version=checkpoint.version + 1, failures=failures, not_before=next_at
+    )
     commit = ScheduleCommit(
-        name, outcome, look.started_at, look.finished_at, memory, after, error=text
+        name, outcome, look.started_at, look.finished_at, checkpoint, after, error=text
     )
     return Decision(outcome, (commit,), error=text, next_at=next_at)
 

@@ -1,10 +1,10 @@
 """The store: FlowStone's tables in SQLite or PostgreSQL, behind one facade."""
 
-from flowstone_core.store.backfills import BackfillRecord, Backfills, Standing
+from flowstone_core.store.backfills import BackfillRecord, Backfills, PartitionState
 from flowstone_core.store.backup import Backup
-from flowstone_core.store.integrity import Soundness
+from flowstone_core.store.integrity import IntegrityReport
 from flowstone_core.store.pruning import Pruned
-from flowstone_core.store.retention import Memory
+from flowstone_core.store.retention import KeyRetention
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
 from flowstone_core.store.store import Store
@@ -16,12 +16,12 @@ __all__ = [
     "Backup",
     "Commit",
     "Declared",
-    "Memory",
+    "IntegrityReport",
+    "KeyRetention",
+    "PartitionState",
     "Pruned",
     "ScheduleRecord",
     "SensorRecord",
-    "Soundness",
-    "Standing",
     "Store",
     "StoredSkip",
     "TickResult",

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import (
     Attempt,
     AttemptOutcome,
@@ -28,7 +28,7 @@ _attempts = schema.attempts
 
 
 def finish(
-    connection: Connection, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+    connection: Connection, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
     """End an attempt, and let go what was held back for it.
 
@@ -68,27 +68,27 @@ def release(connection: Connection, claims: Collection[Claim], now: datetime) ->
 
 
 def recover(
-    connection: Connection, now: datetime, worker: str | None, held: Collection[str]
+    connection: Connection, now: datetime, runner_id: str | None, held: Collection[str]
 ) -> list[Materialization]:
     """End the attempts of runners that are not alive as lost, and give back unknown ones.
 
     See `MaterializationQueue.recover`.
     """
     owners = schema.runners
-    unknown = and_(_rows.c.worker == worker, _rows.c.token.not_in(list(held)))
+    unknown = and_(_rows.c.runner_id == runner_id, _rows.c.token.not_in(list(held)))
     lost = connection.execute(
         select(_rows, owners.c.host, owners.c.pid, owners.c.lease_until, owners.c.stopped_at)
-        .outerjoin(owners, owners.c.id == _rows.c.worker)
+        .outerjoin(owners, owners.c.id == _rows.c.runner_id)
         .where(
             _rows.c.state == MaterializationState.RUNNING,
-            or_(~runners.alive(_rows.c.worker, now), unknown),
+            or_(~runners.alive(_rows.c.runner_id, now), unknown),
         )
         .order_by(_rows.c.id)
         .with_for_update(of=_rows, skip_locked=True)
     ).all()
     changed = []
     for row in lost:
-        if row.worker == worker and row.token not in held:
+        if row.runner_id == runner_id and row.token not in held:
             claim = Claim(materialization_of(row), row.token, (), {})
             changed += _give_back(connection, claim, now)
         else:
@@ -123,7 +123,7 @@ def of_materialization(connection: Connection, number: int) -> list[Attempt]:
             finished_at=row.finished_at,
             outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
             error=row.error,
-            worker=row.worker,
+            runner_id=row.runner_id,
         )
         for row in connection.execute(query)
     ]
@@ -170,7 +170,7 @@ def _move(
             available_at=available_at,
             finished_at=now if state.ended else None,
             token=None,
-            worker=None,
+            runner_id=None,
             **values,
         )
         .returning(_rows)
@@ -237,7 +237,7 @@ def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) 
 def _fate(row: Row[*tuple[object, ...]]) -> str:
     """Say what became of the runner that held a materialization."""
     if row.host is None:
-        return f"the store does not know its runner {row.worker}"
+        return f"the store does not know its runner {row.runner_id}"
     runner = f"its runner on {row.host} (pid {row.pid})"
     if row.stopped_at is not None:
         return f"{runner} stopped or died"

@@ -32,7 +32,7 @@ class BackfillRecord:
     Attributes:
         first: The text of its first partition.
         last: The text of the last one at the latest.
-        every: The step between two, as a `Span` writes it.
+        every: The step between two, as a `PartitionRange` writes it.
         force: Whether it makes again what is completed.
     """
 
@@ -52,7 +52,7 @@ class BackfillRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionState:
     """How one partition stands, as far as a backfill needs to know.
 
     Attributes:
@@ -106,7 +106,7 @@ class Backfills:
         *,
         force: bool,
         backfill: BackfillRecord | None,
-    ) -> dict[str, Standing]:
+    ) -> dict[str, PartitionState]:
         """Say how partitions stand, in the order given.
 
         Args:
@@ -123,7 +123,7 @@ class Backfills:
         partitions: Collection[str],
         assets: AssetGraph,
         now: datetime,
-    ) -> dict[str, Standing]:
+    ) -> dict[str, PartitionState]:
         """Ask for those partitions that are still missing; for none a second time.
 
         Returns:
@@ -176,8 +176,8 @@ def _standings(
     partitions: Collection[str],
     force: bool,  # noqa: FBT001 - handed on as it came
     backfill: BackfillRecord | None,
-) -> dict[str, Standing]:
-    found: dict[str, Standing] = {}
+) -> dict[str, PartitionState]:
+    found: dict[str, PartitionState] = {}
     for chunk in chunks(partitions):
         # In this order: on PostgreSQL each statement sees what was committed before it, and what
         # is active may be completed by the next; what is asked for meanwhile is no one else's.
@@ -186,7 +186,7 @@ def _standings(
         asked = {} if backfill is None else _asked(connection, backfill, chunk)
         for partition in chunk:
             number, state = asked.get(partition, (None, None))
-            found[partition] = Standing(
+            found[partition] = PartitionState(
                 number, state, partition in completed, active.get(partition)
             )
     return found
@@ -198,7 +198,7 @@ def _ask(
     partitions: Collection[str],
     assets: AssetGraph,
     now: datetime,
-) -> dict[str, Standing]:
+) -> dict[str, PartitionState]:
     # Locked: another process that carries the same backfill asks before or after, not meanwhile.
     connection.execute(select(_rows.c.id).where(_rows.c.id == backfill.id).with_for_update()).one()
     found = _standings(connection, backfill.asset, partitions, backfill.force, backfill)

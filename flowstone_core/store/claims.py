@@ -18,7 +18,7 @@ from flowstone_core.model.materialization import (
 )
 from flowstone_core.store import events, overlap_queue, schema
 from flowstone_core.store.database import among
-from flowstone_core.store.dependencies import Look, look_at
+from flowstone_core.store.dependencies import Readiness, look_at
 from flowstone_core.store.enqueueing import ACTIVE, SLOT, ask, let_go, materialization_of, of_assets
 
 _rows = schema.materializations
@@ -28,7 +28,7 @@ LOOK_LIMIT = 1_000
 
 
 def claim(
-    connection: Connection, worker: str, limit: int, assets: AssetGraph, now: datetime
+    connection: Connection, runner_id: str, limit: int, assets: AssetGraph, now: datetime
 ) -> ClaimRound:
     """Start what may start; hold back, ask for, and discard what that takes.
 
@@ -44,7 +44,7 @@ def claim(
         looked += len(candidates)
         looks = look_at(connection, candidates, assets)
         ready = [look for look in looks if look.error is None and not look.must_wait]
-        claims += _start(connection, ready, worker, now)
+        claims += _start(connection, ready, runner_id, now)
         for look in looks:
             if look.must_wait:
                 changed += _hold(connection, look, assets, now)
@@ -79,7 +79,7 @@ def _next_at(connection: Connection, assets: AssetGraph, now: datetime) -> datet
 
 
 def _hold(
-    connection: Connection, look: Look, assets: AssetGraph, now: datetime
+    connection: Connection, look: Readiness, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
     """Take a candidate out of the queue until what it waits for has ended."""
     numbers, created = ask(connection, look.missing, assets, now)
@@ -113,7 +113,7 @@ def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bo
 
 
 def _discard(
-    connection: Connection, look: Look, assets: AssetGraph, now: datetime
+    connection: Connection, look: Readiness, assets: AssetGraph, now: datetime
 ) -> Materialization:
     candidate = look.candidate
     row = connection.execute(
@@ -137,7 +137,7 @@ def _discard(
 
 
 def _start(
-    connection: Connection, looks: Sequence[Look], worker: str, now: datetime
+    connection: Connection, looks: Sequence[Readiness], runner_id: str, now: datetime
 ) -> list[Claim]:
     if not looks:
         return []
@@ -156,7 +156,7 @@ def _start(
                 attempt=_rows.c.attempt + 1,
                 available_at=None,
                 started_at=look.candidate.started_at or now,
-                worker=worker,
+                runner_id=runner_id,
                 token=token,
             )
             .returning(_rows)
@@ -168,7 +168,7 @@ def _start(
             "materialization_id": item.materialization.id,
             "number": item.materialization.attempt,
             "started_at": now,
-            "worker": worker,
+            "runner_id": runner_id,
         }
         for item in claims
     ]

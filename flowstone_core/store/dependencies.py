@@ -24,7 +24,7 @@ _Standing: TypeAlias = dict[Slot, list[Materialization]]
 
 
 @dataclass(slots=True)
-class Look:
+class Readiness:
     """What is found of one candidate.
 
     Attributes:
@@ -48,7 +48,7 @@ class Look:
 
 def look_at(
     connection: Connection, candidates: Sequence[Materialization], assets: AssetGraph
-) -> list[Look]:
+) -> list[Readiness]:
     """Find out what each candidate has to wait for; what is found holds in this transaction.
 
     Args:
@@ -67,7 +67,7 @@ def look_at(
     )
     looks = []
     for candidate in candidates:
-        look = Look(candidate)
+        look = Readiness(candidate)
         # One that was started before has had all it waited for.
         joined = active if candidate.state is MaterializationState.PENDING else None
         if joined is not None:
@@ -78,7 +78,7 @@ def look_at(
     return looks
 
 
-def _look_at_own_partition(look: Look, active: _Standing) -> None:
+def _look_at_own_partition(look: Readiness, active: _Standing) -> None:
     slot = look.candidate.asset, look.candidate.partition
     for other in active.get(slot, ()):
         if other.state in _STARTED:
@@ -86,7 +86,7 @@ def _look_at_own_partition(look: Look, active: _Standing) -> None:
 
 
 def _look_at_upstream(
-    connection: Connection, look: Look, slot: Slot, active: _Standing | None
+    connection: Connection, look: Readiness, slot: Slot, active: _Standing | None
 ) -> None:
     """Find out whether a candidate has, or must wait for, one of the assets it depends on."""
     name, _ = slot

@@ -31,7 +31,7 @@ _attempts = schema.attempts
 
 
 @dataclass(frozen=True, slots=True)
-class Soundness:
+class IntegrityReport:
     """What a look at a whole store found.
 
     Attributes:
@@ -50,7 +50,7 @@ class Soundness:
     problems: tuple[str, ...]
 
 
-def check(database: Database) -> Soundness:
+def check(database: Database) -> IntegrityReport:
     """Look at a whole store, while others may use it; nothing is changed, nor migrated.
 
     Raises:
@@ -67,7 +67,7 @@ def check(database: Database) -> Soundness:
     complete = revision == migration.HEAD and not problems
     if complete:
         problems += database.read(_contradictions)
-    return Soundness(database.display, revision, journal_mode, complete, tuple(problems))
+    return IntegrityReport(database.display, revision, journal_mode, complete, tuple(problems))
 
 
 def _opened(database: Database) -> tuple[str, str | None]:

@@ -157,7 +157,7 @@ def cancel(
             waiting_for=None,
             finished_at=now,
             token=None,
-            worker=None,
+            runner_id=None,
         )
     )
     if found.state is MaterializationState.RUNNING:

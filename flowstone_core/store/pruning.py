@@ -30,7 +30,7 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.retention import (
     Condition,
     Expiry,
-    Memory,
+    KeyRetention,
     asking,
     is_forgettable,
     is_latest,
@@ -106,7 +106,7 @@ class Pruning:
             if len(found) < BATCH:
                 return
 
-    def prune(self, before: datetime, memory: Memory) -> Iterator[Pruned]:
+    def prune(self, before: datetime, checkpoint: KeyRetention) -> Iterator[Pruned]:
         """Delete what ended before a moment and says nothing any more.
 
         That is: events, unless their keys are remembered, or a backfill that is not finished
@@ -114,7 +114,7 @@ class Pruning:
         latest completed one of its partition; ticks that no event refers to, with what they
         skipped; finished backfills; runners that own nothing.
         """
-        expiry = Expiry(before, memory, self._database.read(asking))
+        expiry = Expiry(before, checkpoint, self._database.read(asking))
         for page in self._pages(_rows, _rows.c.requested_at, _rows.c.finished_at, before):
             found, kept = self._database.read(_look_at_materializations, page, expiry)
             yield kept

@@ -26,7 +26,7 @@ Condition: TypeAlias = ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class KeyRetention:
     """Which keys of events are remembered: those of events not older than these moments.
 
     Attributes:
@@ -69,18 +69,18 @@ class Expiry:
     """
 
     before: datetime
-    memory: Memory
+    checkpoint: KeyRetention
     asking: Sequence[str]
 
     def held(self) -> Condition:
         """Return the condition that an old event stays for the sake of its key."""
-        return and_(_events.c.created_at < self.before, self.memory.holds())
+        return and_(_events.c.created_at < self.before, self.checkpoint.holds())
 
     def stays(self) -> Condition:
         """Return the condition that an event of an old materialization stays."""
         return or_(
             _events.c.created_at >= self.before,
-            self.memory.holds(),
+            self.checkpoint.holds(),
             _events.c.source.in_(self.asking),
         )
 
@@ -100,7 +100,7 @@ class Expiry:
         owns = (
             exists().where(schema.sensors.c.owner == _runners.c.id),
             exists().where(schema.schedules.c.owner == _runners.c.id),
-            exists().where(running, _rows.c.worker == _runners.c.id),
+            exists().where(running, _rows.c.runner_id == _runners.c.id),
         )
         return and_(
             _runners.c.lease_until < self.before,

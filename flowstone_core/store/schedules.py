@@ -15,15 +15,21 @@ from sqlalchemy.sql.elements import ColumnElement
 from flowstone_core.errors import ConflictError, NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
 from flowstone_core.model.json_document import dump_document, load_document
-from flowstone_core.model.tick import ScheduleCommit, ScheduleMemory, Skip, SkipReason, TickOutcome
-from flowstone_core.scheduling.schedule import Given, merged, timing
+from flowstone_core.model.tick import (
+    ScheduleCheckpoint,
+    ScheduleCommit,
+    Skip,
+    SkipReason,
+    TickOutcome,
+)
+from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.store import ownership, runners, schema
 from flowstone_core.store.database import insert
 
 _schedules = schema.schedules
 _skips = schema.skips
 _ticks = schema.ticks
-_MEMORY = tuple(field.name for field in fields(ScheduleMemory))
+_MEMORY = tuple(field.name for field in fields(ScheduleCheckpoint))
 
 COMMAND = "command"
 """The origin of a schedule that no file and no pipeline declares."""
@@ -48,9 +54,9 @@ class ScheduleRecord:
     name: str
     asset: str
     origin: str
-    declared: Given | None
-    edits: Given | None
-    memory: ScheduleMemory
+    declared: ScheduleSpec | None
+    edits: ScheduleSpec | None
+    checkpoint: ScheduleCheckpoint
     paused: bool
     paused_because: str | None
     owner: str | None
@@ -62,14 +68,14 @@ class ScheduleRecord:
     last_error: str | None = None
 
     @classmethod
-    def unborn(cls, name: str, given: Given, where: str, now: datetime) -> ScheduleRecord:
+    def unborn(cls, name: str, given: ScheduleSpec, where: str, now: datetime) -> ScheduleRecord:
         """Return what the store would know of a declared schedule if it had heard of it now."""
-        memory = ScheduleMemory(now)
+        checkpoint = ScheduleCheckpoint(now)
         asset = str(given["asset"])
-        return cls(name, asset, where, given, None, memory, False, None, None, now, None)  # noqa: FBT003
+        return cls(name, asset, where, given, None, checkpoint, False, None, None, now, None)  # noqa: FBT003
 
     @property
-    def given(self) -> Given:
+    def given(self) -> ScheduleSpec:
         """All that was said of it."""
         return merged(self.declared, self.edits)
 
@@ -99,7 +105,7 @@ class Declared:
     """
 
     name: str
-    given: Given
+    given: ScheduleSpec
     where: str
     skips: tuple[Skip, ...] = ()
 
@@ -137,7 +143,7 @@ def declare(connection: Connection, declared: Collection[Declared], now: datetim
         _update(connection, item.name, values)
 
 
-def create(connection: Connection, name: str, given: Given, now: datetime) -> ScheduleRecord:
+def create(connection: Connection, name: str, given: ScheduleSpec, now: datetime) -> ScheduleRecord:
     """Write a schedule that no file and no pipeline declares.
 
     Raises:
@@ -158,7 +164,7 @@ def edit(
     connection: Connection,
     name: str,
     version: int,
-    edits: Given | None,
+    edits: ScheduleSpec | None,
     skips: Sequence[Skip],
     now: datetime,
 ) -> ScheduleRecord | None:
@@ -176,7 +182,7 @@ def edit(
         NotFoundError: If there is none of this name.
     """
     before = get(connection, name, lock=True)
-    if before.memory.version != version:
+    if before.checkpoint.version != version:
         return None
     values = _changed(before, merged(before.declared, edits), now)
     if "decided_until" in values:
@@ -207,7 +213,7 @@ def pause(connection: Connection, name: str) -> ScheduleRecord:
         _update(
             connection,
             name,
-            {"paused": True, "owner": None, "version": before.memory.version + 1},
+            {"paused": True, "owner": None, "version": before.checkpoint.version + 1},
         )
     return get(connection, name)
 
@@ -228,7 +234,7 @@ def resume(
         NotFoundError: If there is none of this name.
     """
     before = get(connection, name, lock=True)
-    if before.memory.version != version:
+    if before.checkpoint.version != version:
         return None
     if before.paused:
         record(connection, name, skips, now)
@@ -393,7 +399,7 @@ def _insert(connection: Connection, row: Mapping[str, object]) -> bool:
     return connection.scalar(statement.returning(_schedules.c.name)) is not None
 
 
-def _new(name: str, given: Given, now: datetime) -> dict[str, object]:
+def _new(name: str, given: ScheduleSpec, now: datetime) -> dict[str, object]:
     return {
         "name": name,
         **_denormalized(given),
@@ -405,16 +411,16 @@ def _new(name: str, given: Given, now: datetime) -> dict[str, object]:
     }
 
 
-def _denormalized(given: Given) -> dict[str, object]:
+def _denormalized(given: ScheduleSpec) -> dict[str, object]:
     return {
         "asset": given["asset"],
         "pause_on_failure": bool(given.get("pause_on_failure", False)),
     }
 
 
-def _changed(before: ScheduleRecord, given: Given, now: datetime) -> dict[str, object]:
+def _changed(before: ScheduleRecord, given: ScheduleSpec, now: datetime) -> dict[str, object]:
     """Return what an edit writes; who owns the schedule learns of it by losing it."""
-    values = {**_denormalized(given), "owner": None, "version": before.memory.version + 1}
+    values = {**_denormalized(given), "owner": None, "version": before.checkpoint.version + 1}
     if timing(given) != timing(before.given):
         values |= _anew(before, now)
     return values
@@ -423,7 +429,7 @@ def _changed(before: ScheduleRecord, given: Given, now: datetime) -> dict[str, o
 def _anew(before: ScheduleRecord, now: datetime) -> dict[str, object]:
     return {
         "decided_until": now,
-        "version": before.memory.version + 1,
+        "version": before.checkpoint.version + 1,
         "failures": 0,
         "not_before": None,
         "owner": None,
@@ -434,12 +440,12 @@ def _update(connection: Connection, name: str, values: Mapping[str, object]) -> 
     connection.execute(update(_schedules).where(_schedules.c.name == name).values(values))
 
 
-def _dump(given: Given) -> str:
+def _dump(given: ScheduleSpec) -> str:
     return dump_document(given, what="the schedule", limit=_LIMIT)
 
 
-def _load(text: str | None) -> Given | None:
-    return None if text is None else cast("Given", load_document(text))
+def _load(text: str | None) -> ScheduleSpec | None:
+    return None if text is None else cast("ScheduleSpec", load_document(text))
 
 
 def _unknown(connection: Connection, name: str) -> NotFoundError:
@@ -455,7 +461,7 @@ def _record_of(row: Row[*tuple[object, ...]]) -> ScheduleRecord:
         origin=row.origin,
         declared=_load(row.declared),
         edits=_load(row.edits),
-        memory=ScheduleMemory(**{key: getattr(row, key) for key in _MEMORY}),
+        checkpoint=ScheduleCheckpoint(**{key: getattr(row, key) for key in _MEMORY}),
         paused=row.paused,
         paused_because=row.paused_because,
         owner=row.owner,

@@ -193,7 +193,7 @@ materializations = Table(
     Column("finished_at", UtcDateTime),
     Column("error", Text),
     Column("metadata", Text),
-    Column("worker", String(64)),
+    Column("runner_id", String(64)),
     Column("token", String(32)),
     # The materialization of the same schedule that has to end first.
     Column("after_id", _Id),
@@ -309,7 +309,7 @@ attempts = Table(
     Column("finished_at", UtcDateTime),
     Column("outcome", String(20)),
     Column("error", Text),
-    Column("worker", String(64)),
+    Column("runner_id", String(64)),
 )
 
 skips = Table(

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Row, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
-from flowstone_core.model.tick import SensorMemory, TickOutcome
+from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import events, ownership, schema
 from flowstone_core.store.database import insert
 
 _sensors = schema.sensors
-_MEMORY = tuple(field.name for field in fields(SensorMemory))
+_MEMORY = tuple(field.name for field in fields(SensorCheckpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SensorRecord:
     """
 
     name: str
-    memory: SensorMemory
+    checkpoint: SensorCheckpoint
     paused: bool
     owner: str | None
     created_at: datetime
@@ -87,7 +87,7 @@ def claimable(
 
 def claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
-) -> dict[str, SensorMemory]:
+) -> dict[str, SensorCheckpoint]:
     """Make a runner the owner of those of the sensors that are free."""
     rows = ownership.claim(connection, _sensors, runner_id, names, now)
     return {row.name: memory_of(row) for row in rows}
@@ -156,9 +156,9 @@ def reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorReco
     return record
 
 
-def memory_of(row: Row[*tuple[object, ...]]) -> SensorMemory:
+def memory_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
     """Read what a sensor remembers from its row."""
-    return SensorMemory(*(getattr(row, name) for name in _MEMORY))
+    return SensorCheckpoint(*(getattr(row, name) for name in _MEMORY))
 
 
 def _change(connection: Connection, name: str, values: dict[str, object]) -> SensorRecord:
@@ -177,7 +177,7 @@ def _unknown(connection: Connection, name: str) -> NotFoundError:
 def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
     return SensorRecord(
         name=row.name,
-        memory=memory_of(row),
+        checkpoint=memory_of(row),
         paused=row.paused,
         owner=row.owner,
         created_at=row.created_at,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flowstone_core.errors import StaleTickError, StoreLostError
 from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.engine import ClaimRound, RunnerInfo
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import JsonObject
@@ -20,8 +20,8 @@ from flowstone_core.model.materialization import (
     Materialization,
     MaterializationState,
 )
-from flowstone_core.model.tick import SensorMemory, Skip, Tick, TickCommit
-from flowstone_core.scheduling.schedule import Given
+from flowstone_core.model.tick import SensorCheckpoint, Skip, Tick, TickCommit
+from flowstone_core.scheduling.schedule import ScheduleSpec
 from flowstone_core.store import (
     attempts,
     backup,
@@ -41,7 +41,7 @@ from flowstone_core.store import (
 from flowstone_core.store.backfills import Backfills
 from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database, parse_url
-from flowstone_core.store.integrity import Soundness
+from flowstone_core.store.integrity import IntegrityReport
 from flowstone_core.store.pruning import Pruning
 from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
@@ -116,7 +116,7 @@ class Store:
             return backup.back_up(database, path, overwrite=overwrite)
 
     @staticmethod
-    def check(url: str) -> Soundness:
+    def check(url: str) -> IntegrityReport:
         """Look whether a store is whole and fits together, while others use it.
 
         Raises:
@@ -177,7 +177,7 @@ class Store:
 
     def claim_sensors(
         self, runner_id: str, names: Iterable[str], now: datetime
-    ) -> dict[str, SensorMemory]:
+    ) -> dict[str, SensorCheckpoint]:
         """Make a runner the owner of those of the sensors that are free.
 
         Free is what is not paused, and is owned by no runner, by one that is not alive, or by
@@ -264,7 +264,7 @@ class Store:
             self._database.write(schedules.declare, changed, now)
         return changed
 
-    def create_schedule(self, name: str, given: Given, now: datetime) -> ScheduleRecord:
+    def create_schedule(self, name: str, given: ScheduleSpec, now: datetime) -> ScheduleRecord:
         """Write a schedule that no file and no pipeline declares; it begins at ``now``.
 
         Raises:
@@ -276,7 +276,7 @@ class Store:
         self,
         name: str,
         version: int,
-        edits: Given | None,
+        edits: ScheduleSpec | None,
         skips: Sequence[Skip],
         now: datetime,
     ) -> ScheduleRecord | None:
@@ -504,12 +504,12 @@ class Store:
 
     # -- what engines call: see `MaterializationQueue` -------------------------------------------
 
-    def claim(self, worker: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+    def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
         """See `MaterializationQueue.claim`."""
-        return self._database.write(claims.claim, worker, limit, assets, now)
+        return self._database.write(claims.claim, runner_id, limit, assets, now)
 
     def finish(
-        self, claim: Claim, end: AttemptEnd, assets: AssetGraph, now: datetime
+        self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.finish`."""
         return self._database.write(attempts.finish, claim, end, assets, now)
@@ -519,10 +519,10 @@ class Store:
         self._database.write(attempts.release, claims, now)
 
     def recover(
-        self, now: datetime, worker: str | None = None, held: Collection[str] = ()
+        self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.recover`."""
-        return self._database.write(attempts.recover, now, worker, held)
+        return self._database.write(attempts.recover, now, runner_id, held)
 
     def look_again(self, assets: AssetGraph, now: datetime) -> None:
         """See `MaterializationQueue.look_again`."""

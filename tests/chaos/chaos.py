@@ -199,9 +199,9 @@ def main() -> int:
 
 def in_parallel(kills: int, seed: int, stores: int) -> list[Score]:
     """Kill the runners of several stores at once."""
-    share = -(-kills // stores)
-    with multiprocessing.get_context("fork").Pool(stores) as pool:
-        return pool.starmap(in_folder, [(share, seed + number) for number in range(stores)])
+    assignment = -(-kills // stores)
+    with multiprocessing.get_context("fork").ThreadPool(stores) as pool:
+        return pool.starmap(in_folder, [(assignment, seed + number) for number in range(stores)])
 
 
 def in_folder(kills: int, seed: int) -> Score:

@@ -29,7 +29,7 @@ from flowstone_core import (
 from flowstone_core.plugin import time_limit
 from flowstone_core.runtime.isolation.watchdog import Watchdog
 from flowstone_core.runtime.ticking import schedule_ticker
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
 Place: TypeAlias = Literal[
     "nowhere", "import", "hook", "init", "poll", "cleanup", "asset", "observer", "trigger"
@@ -180,14 +180,14 @@ def run(mode: Mode, store: str, lease: str) -> bool:
 
 def _tell_when_it_is_due() -> None:
     """Have it told when each poll of the healthy sensor was due, in the order of the polls."""
-    following = SensorWorker.following
+    following = SensorTicker.following
 
-    def tell(self: SensorWorker, due: float, now: float) -> float:
+    def tell(self: SensorTicker, due: float, now: float) -> float:
         if self.name == "healthy":
             note("due", due)
         return following(self, due, now)
 
-    SensorWorker.following = tell  # type: ignore[method-assign]
+    SensorTicker.following = tell  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

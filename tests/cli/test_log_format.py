@@ -73,7 +73,7 @@ def test_a_line_says_when_how_bad_where_from_and_what(style):
 def test_every_extra_field_is_there_with_its_type_in_json():
     log = Log("json")
     extra = {
-        "asset": "orders", "attempt": 2, "share": 0.5, "good": True, "nothing": None,
+        "asset": "orders", "attempt": 2, "assignment": 0.5, "good": True, "nothing": None,
         "payload": {"keys": ["a", 1]}, "pair": (1, 2), "path": Path("a/b"), "name_": "ü€",
     }  # fmt: skip
     log.logger.warning("event", extra=extra)

@@ -31,7 +31,7 @@ class Strange:
         raise ValueError("I will not say")
 
 
-class Settings(SensorConfig):
+class Project(SensorConfig):
     """Of every kind."""
 
     bucket: str = Field(description="the bucket")
@@ -51,8 +51,8 @@ class Settings(SensorConfig):
     either: int | str = 1
 
 
-class Anything(Sensor[Settings, None]):
-    Config = Settings
+class Anything(Sensor[Project, None]):
+    Config = Project
 
     def init(self):
         return None
@@ -63,7 +63,7 @@ class Anything(Sensor[Settings, None]):
 
 @pytest.fixture
 def described():
-    return {row["name"]: row for row in describe_settings(Settings)}
+    return {row["name"]: row for row in describe_settings(Project)}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_was_given_is_shown_without_secrets():
         "every": "1m30s",
     }
     everything = given_settings(declaration, str, defaults=True)
-    assert everything.keys() == Settings.model_fields.keys() | SensorSettings.model_fields.keys()
+    assert everything.keys() == Project.model_fields.keys() | SensorSettings.model_fields.keys()
     assert everything["ratio"] == ""
     assert everything["deadline"] == "1m"
 

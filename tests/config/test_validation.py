@@ -15,7 +15,7 @@ from flowstone_core.config.validation import validate
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.sensor import Sensor, SensorConfig
-from flowstone_core.plugin.contributions import Provided
+from flowstone_core.plugin.contributions import Contribution
 from flowstone_core.plugin.entry_points import PluginReport
 from flowstone_core.plugin.registry import Plugins
 
@@ -54,7 +54,7 @@ class LocalEngine(Engine):
 
 
 def provided(name, value):
-    return Provided(name, value, "buckets", "flowstone-buckets", "1.2")
+    return Contribution(name, value, "buckets", "flowstone-buckets", "1.2")
 
 
 REPORTS = (

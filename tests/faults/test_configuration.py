@@ -13,7 +13,7 @@ import pytest
 from flowstone_core import Flowstone, ValidationError, decode_partition, encode_partition
 from flowstone_core.config.file.reader import load
 from flowstone_core.config.pipeline import Pipeline
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.config.validation import validate
 from flowstone_core.errors import Problem
 from flowstone_core.model.partition import format_partition
@@ -62,10 +62,10 @@ def plugins() -> Plugins:
 
 
 @pytest.fixture
-def checked(tmp_path: Path, plugins: Plugins) -> Callable[[str], Settings]:
+def checked(tmp_path: Path, plugins: Plugins) -> Callable[[str], Project]:
     """Check the text of a setup.cfg, with an asset 'report'."""
 
-    def checked(text: str) -> Settings:
+    def checked(text: str) -> Project:
         path = tmp_path / "setup.cfg"
         path.write_text(text, "utf-8")
         pipeline = Pipeline("shop")
@@ -89,7 +89,7 @@ def lines_of(problems: list[Problem]) -> list[int]:
 
 
 def test_C1_everything_is_said_in_one_run_each_with_its_line_and_what_to_do(
-    checked: Callable[[str], Settings],
+    checked: Callable[[str], Project],
 ) -> None:
     text = f"""\
 [flowstone]
@@ -116,7 +116,7 @@ timezone = Europe/Warsow
 
 @pytest.mark.parametrize("value", ["100%", "%(here)s", "%%", "a%b%c", "%", "%s"])
 def test_C1_a_percent_sign_is_no_interpolation(
-    checked: Callable[[str], Settings], value: str
+    checked: Callable[[str], Project], value: str
 ) -> None:
     text = "[flowstone:schedule:daily]\nasset = report\ncron = @daily\nmetadata =\n    note = "
     settings = checked(f"{text}{value.replace('%', '%%')}\n")
@@ -137,7 +137,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_C2_what_is_nearly_right_is_an_error_that_says_what_was_meant(
-    checked: Callable[[str], Settings], mistake: str
+    checked: Callable[[str], Project], mistake: str
 ) -> None:
     text, meant = MISTAKES[mistake]
     (problem,) = problems_of(lambda: checked(text))
@@ -145,7 +145,7 @@ def test_C2_what_is_nearly_right_is_an_error_that_says_what_was_meant(
 
 
 def test_C2_a_comment_behind_a_value_and_defaults_are_explained(
-    checked: Callable[[str], Settings],
+    checked: Callable[[str], Project],
 ) -> None:
     settings = checked(
         "[DEFAULT]\nevery = 5s\n"
@@ -160,7 +160,7 @@ def test_C2_a_comment_behind_a_value_and_defaults_are_explained(
     "line", [CANARY, f"= {CANARY}", f"password {CANARY}", f"[{CANARY}", f"Pass Word = {CANARY}"]
 )
 def test_C3_a_line_that_is_none_is_refused_by_its_number_and_not_shown(
-    checked: Callable[[str], Settings], line: str
+    checked: Callable[[str], Project], line: str
 ) -> None:
     text = f"[flowstone]\nstore = sqlite://\n[flowstone:sensor:a]\n{line}\n"
     if line.startswith("["):
@@ -182,14 +182,14 @@ def section(number: int, **changed: str) -> str:
     return f"[flowstone:sensor:s{number}]\n{lines}"
 
 
-def test_C4_ten_thousand_sections_are_read(checked: Callable[[str], Settings]) -> None:
+def test_C4_ten_thousand_sections_are_read(checked: Callable[[str], Project]) -> None:
     settings = checked("".join(map(section, range(SECTIONS))))
     assert len(settings.sensors) == SECTIONS
     assert settings.sensors["s9999"].where.endswith(f"setup.cfg:{9_999 * 6 + 1}")
 
 
 def test_C4_among_ten_thousand_what_is_twice_or_missing_is_named_exactly(
-    checked: Callable[[str], Settings],
+    checked: Callable[[str], Project],
 ) -> None:
     sections = [section(number) for number in range(SECTIONS)]
     sections[5_000] = section(4_999)

@@ -42,11 +42,11 @@ from flowstone_core.model.json_document import Json, dump_document, load_documen
 from flowstone_core.model.partition import format_partition, parse_partition
 from flowstone_core.model.partition_range import partitions
 from flowstone_core.model.redaction import Redactor
-from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
-from flowstone_core.model.tick import SensorMemory
+from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
+from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.registry import Plugins
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 
 EVERY = bool(os.environ.get("FLOWSTONE_CHAOS"))
@@ -393,9 +393,9 @@ STATES = st.none() | st.just("null") | st.builds(json.dumps, st.integers() | st.
 def test_P4_P5_P19_whatever_a_poll_returns_or_raises_is_decided(
     outcome: object, raised: bool, state: str | None
 ) -> None:
-    memory = SensorMemory(version=3, state=state, polled=state is not None)
+    checkpoint = SensorCheckpoint(version=3, state=state, polled=state is not None)
     raised = raised and isinstance(outcome, BaseException)
-    decision = decide(RULES, memory, Observation(outcome, NOW, NOW, raised=raised))
+    decision = decide(RULES, checkpoint, SensorObservation(outcome, NOW, NOW, raised=raised))
     assert isinstance(decision, Decision)
     for commit in decision.commits:
         assert commit.error is None or fit_to_show(commit.error)
@@ -443,13 +443,13 @@ def test_P5_a_document_is_kept_as_it_is_or_refused_with_its_place(value: object)
 def test_P18_whatever_state_is_stored_a_poll_of_it_is_decided(text: str) -> None:
     pipeline = shop()
     pipeline.sensor("feed", Content, asset="report")
-    worker = SensorWorker(
+    runner_id = SensorTicker(
         pipeline.sensors["feed"], pipeline.assets, SystemClock(), Redactor([CANARY])
     )
-    worker.memory = SensorMemory(version=1, state=text, polled=True)
-    turn = worker.begin()
+    runner_id.checkpoint = SensorCheckpoint(version=1, state=text, polled=True)
+    turn = runner_id.begin()
     assert turn is not None
-    decision = worker.tick(turn)
+    decision = runner_id.tick(turn)
     assert decision is not None
     assert decision.error is None or fit_to_show(decision.error)
 

@@ -17,8 +17,8 @@ import pytest
 
 from flowstone_core import Flowstone, Pipeline, ValidationError
 from flowstone_core.app.flowstone import Flowstone as App
-from flowstone_core.model.tick import SensorMemory, TickOutcome
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision
 
 PATIENCE = 60
@@ -137,11 +137,11 @@ def sensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 
 
 @pytest.fixture
-def make(sensors: ModuleType, tmp_path: Path) -> Iterator[Callable[..., SensorWorker]]:
-    """Make the worker of a sensor that is polled in a process; it is ended after the test."""
-    made: list[SensorWorker] = []
+def make(sensors: ModuleType, tmp_path: Path) -> Iterator[Callable[..., SensorTicker]]:
+    """Make the ticker of a sensor that is polled in a process; it is ended after the test."""
+    made: list[SensorTicker] = []
 
-    def make(deed: str, **options: object) -> SensorWorker:
+    def make(deed: str, **options: object) -> SensorTicker:
         pipeline = Pipeline("shop")
         pipeline.sensor(
             "doer",
@@ -152,20 +152,20 @@ def make(sensors: ModuleType, tmp_path: Path) -> Iterator[Callable[..., SensorWo
             isolation="process",
             **options,
         )
-        made.append(App(pipeline, store="sqlite://")._worker("doer"))
+        made.append(App(pipeline, store="sqlite://")._ticker("doer"))
         return made[-1]
 
     yield make
-    for worker in made:
-        worker.stop()
-        worker.cleanup()
+    for ticker in made:
+        ticker.stop()
+        ticker.cleanup()
 
 
-def tick(worker: SensorWorker) -> AnyDecision:
-    turn = worker.begin()
+def tick(ticker: SensorTicker) -> AnyDecision:
+    turn = ticker.begin()
     assert turn is not None
-    decision = worker.tick(turn)
-    worker.release(2)
+    decision = ticker.tick(turn)
+    ticker.release(2)
     assert decision is not None
     return decision
 
@@ -184,18 +184,18 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_poll_runs_in_one_process_that_is_used_again(
-    make: Callable[..., SensorWorker], tmp_path: Path
+    make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
-    worker = make("count")
-    first = tick(worker)
-    worker.remember(first)
+    ticker = make("count")
+    first = tick(ticker)
+    ticker.remember(first)
     pid = pid_in(tmp_path)
     assert pid != os.getpid()
     assert [event.key for event in first.commits[0].events] == ["key-0"]
-    second = tick(worker)
+    second = tick(ticker)
     assert [event.key for event in second.commits[0].events] == ["key-1"]
     assert pid_in(tmp_path) == pid
-    worker.cleanup()
+    ticker.cleanup()
     assert (tmp_path / "cleaned").read_text() == str(pid)
     assert not is_alive(pid)
 
@@ -210,18 +210,18 @@ def test_a_poll_runs_in_one_process_that_is_used_again(
     ],
 )
 def test_P10_a_crash_is_a_failed_tick_and_the_next_poll_has_a_new_process(
-    make: Callable[..., SensorWorker], tmp_path: Path, deed: str, said: str
+    make: Callable[..., SensorTicker], tmp_path: Path, deed: str, said: str
 ) -> None:
-    worker = make(deed)
-    first = tick(worker)
+    ticker = make(deed)
+    first = tick(ticker)
     pid = pid_in(tmp_path)
     assert first.outcome is TickOutcome.FAILED
     assert first.error is not None
     assert said in first.error
-    assert first.commits[0].after == SensorMemory(
+    assert first.commits[0].after == SensorCheckpoint(
         failures=1, not_before=first.commits[0].after.not_before
     )
-    assert tick(worker).outcome is TickOutcome.FAILED
+    assert tick(ticker).outcome is TickOutcome.FAILED
     assert pid_in(tmp_path) != pid
 
 
@@ -237,10 +237,10 @@ def test_P10_a_crash_is_a_failed_tick_and_the_next_poll_has_a_new_process(
     ],
 )
 def test_P9_whatever_a_poll_does_otherwise_its_process_lives_on(
-    make: Callable[..., SensorWorker], tmp_path: Path, deed: str, outcome: TickOutcome, said: str
+    make: Callable[..., SensorTicker], tmp_path: Path, deed: str, outcome: TickOutcome, said: str
 ) -> None:
-    worker = make(deed)
-    decision = tick(worker)
+    ticker = make(deed)
+    decision = tick(ticker)
     assert decision.outcome is outcome
     assert decision.error == said or (said is not None and said in str(decision.error))
     assert is_alive(pid_in(tmp_path))
@@ -248,16 +248,16 @@ def test_P9_whatever_a_poll_does_otherwise_its_process_lives_on(
 
 @pytest.mark.parametrize("deed", ["hang", "hold_the_gil"])
 def test_P1_P3_a_poll_past_its_deadline_is_killed(
-    make: Callable[..., SensorWorker], tmp_path: Path, deed: str, caplog: pytest.LogCaptureFixture
+    make: Callable[..., SensorTicker], tmp_path: Path, deed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = make(deed, deadline="10s")
-    turn = worker.begin()
+    ticker = make(deed, deadline="10s")
+    turn = ticker.begin()
     assert turn is not None
     results: list[object] = []
-    thread = threading.Thread(target=lambda: results.append(worker.tick(turn)), daemon=True)
+    thread = threading.Thread(target=lambda: results.append(ticker.tick(turn)), daemon=True)
     thread.start()
     until((tmp_path / "hangs").exists)
-    decision = worker.expire(turn)
+    decision = ticker.expire(turn)
     assert decision is not None
     assert decision.outcome is TickOutcome.TIMED_OUT
     assert "within its deadline of 10 s (its process was killed)" in str(decision.error)
@@ -265,25 +265,25 @@ def test_P1_P3_a_poll_past_its_deadline_is_killed(
     assert results == [None], "its thread has come back"
     assert not is_alive(pid_in(tmp_path))
     assert "late result" not in caplog.text
-    worker.release(2)
-    assert worker.begin() is not None
+    ticker.release(2)
+    assert ticker.begin() is not None
 
 
 def test_a_process_that_ended_between_two_polls_is_replaced(
-    make: Callable[..., SensorWorker], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make: Callable[..., SensorTicker], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = make("count")
-    worker.remember(tick(worker))
+    ticker = make("count")
+    ticker.remember(tick(ticker))
     pid = pid_in(tmp_path)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not is_alive(pid))
-    assert tick(worker).outcome is TickOutcome.TRIGGERED
+    assert tick(ticker).outcome is TickOutcome.TRIGGERED
     assert pid_in(tmp_path) != pid
     assert "a process ended between two calls" in caplog.text
 
 
 def test_what_a_process_logs_is_logged_here(
-    make: Callable[..., SensorWorker], caplog: pytest.LogCaptureFixture
+    make: Callable[..., SensorTicker], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         tick(make("logs"))
@@ -296,7 +296,7 @@ def test_what_a_process_logs_is_logged_here(
 
 
 def test_connecting_happens_in_the_process_too(
-    make: Callable[..., SensorWorker], tmp_path: Path
+    make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
     assert make("count").connect() is None
     assert pid_in(tmp_path) != os.getpid()
@@ -304,14 +304,14 @@ def test_connecting_happens_in_the_process_too(
 
 
 def test_a_cleanup_that_hangs_is_killed_when_the_worker_is_stopped(
-    make: Callable[..., SensorWorker], tmp_path: Path
+    make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
-    worker = make("linger")
-    tick(worker)
-    thread = threading.Thread(target=worker.cleanup, daemon=True)
+    ticker = make("linger")
+    tick(ticker)
+    thread = threading.Thread(target=ticker.cleanup, daemon=True)
     thread.start()
     until((tmp_path / "hangs").exists)
-    worker.stop()
+    ticker.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not is_alive(pid_in(tmp_path))

@@ -20,9 +20,9 @@ from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.engine import EngineSetup
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.engine.asset_host import AssetHost, Crew
+from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool
 from flowstone_core.runtime.engine.execution import Execution
-from flowstone_core.runtime.isolation.child_process import Child
+from flowstone_core.runtime.isolation.child_process import ChildProcess
 
 PATIENCE = 60
 ASSETS = '''
@@ -231,14 +231,14 @@ def test_what_was_answered_in_the_moment_of_the_timeout_counts_and_its_process_i
     setup = EngineSetup(store, made, clock, heartbeat.runner.id)
     (claim,) = store.claim(heartbeat.runner.id, 1, made, clock.now()).claims
 
-    class Late(Child):
+    class Late(ChildProcess):
         def call(self, method: str, *arguments: object) -> object:
             answer = super().call(method, *arguments)
             execution.expired()
             return answer
 
-    class Lone(Crew):
-        def borrow(self) -> Child:
+    class Lone(ChildPool):
+        def borrow(self) -> ChildProcess:
             return child
 
     child, crew = Late("late", AssetHost, str), Lone(str)

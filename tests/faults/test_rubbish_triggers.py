@@ -18,9 +18,9 @@ from flowstone_core import Flowstone, Pipeline, Trigger, ValidationError
 from flowstone_core.config.file.reader import Config
 from flowstone_core.config.validation import validate
 from flowstone_core.model.tick import TickOutcome
-from flowstone_core.plugin.contributions import Provided
+from flowstone_core.plugin.contributions import Contribution
 from flowstone_core.plugin.discovery import discover
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
 
 PATIENCE = 60
@@ -151,7 +151,7 @@ def test_P1_a_trigger_that_hangs_holds_up_neither_a_listing_nor_a_start_for_ever
         return Flowstone(pipeline, store=store, clock=fake_clock)
 
     for module in ("app.status", "runtime.coordination.registration"):
-        deadline = partial(Deadline, clock=fake_clock)
+        deadline = partial(TimeLimit, clock=fake_clock)
         monkeypatch.setattr(f"flowstone_core.{module}.Deadline", deadline)
     with flow(lambda after: None) as before:
         assert before.run(once=True)
@@ -193,6 +193,9 @@ def declare(pipeline: Pipeline, error: BaseException) -> None:
 
     unmade = type("Unmade", (Odd,), {"__init__": fail})
     found = discover(allow=[])
-    given = {**found.triggers, "business_days": Provided("business_days", unmade, "p", "d", "1")}
+    given = {
+        **found.triggers,
+        "business_days": Contribution("business_days", unmade, "p", "d", "1"),
+    }
     pipeline.schedule("report", business_days="08:00")
     validate(Config(), pipelines=[pipeline], plugins=replace(found, triggers=given))

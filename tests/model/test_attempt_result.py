@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstone_core.errors import Discard, PluginError, RetryLater, SensorBroken
-from flowstone_core.model.attempt_result import AttemptEnd, fail, succeed
+from flowstone_core.model.attempt_result import AttemptResult, fail, succeed
 from flowstone_core.model.json_document import PAYLOAD_LIMIT
 from flowstone_core.model.materialization import (
     LEGAL_MOVES,
@@ -40,7 +40,7 @@ class TestSucceed:
         ],
     )
     def test_nothing_or_a_small_mapping_is_a_good_end(self, result, metadata):
-        assert succeed(result) == AttemptEnd(
+        assert succeed(result) == AttemptResult(
             AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata
         )
 
@@ -70,7 +70,7 @@ class TestSucceed:
 
 class TestFail:
     def test_a_failure_is_tried_again_after_the_backoff(self):
-        assert fail(running(2), OSError("gone"), NOON, backoff) == AttemptEnd(
+        assert fail(running(2), OSError("gone"), NOON, backoff) == AttemptResult(
             AttemptOutcome.FAILED,
             MaterializationState.RETRYING,
             "OSError: gone",
@@ -78,19 +78,19 @@ class TestFail:
         )
 
     def test_the_last_failure_discards(self):
-        assert fail(running(5, 5), OSError("gone"), NOON, backoff) == AttemptEnd(
+        assert fail(running(5, 5), OSError("gone"), NOON, backoff) == AttemptResult(
             AttemptOutcome.FAILED, MaterializationState.DISCARDED, "OSError: gone"
         )
 
     def test_an_asset_function_may_give_up_at_once(self):
-        assert fail(running(), Discard("no such tenant"), NOON, backoff) == AttemptEnd(
+        assert fail(running(), Discard("no such tenant"), NOON, backoff) == AttemptResult(
             AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "no such tenant"
         )
 
     @pytest.mark.parametrize("attempt", [1, 5])
     def test_to_be_asked_to_come_later_uses_up_no_attempt(self, attempt):
         error = RetryLater(90, "rate limit")
-        assert fail(running(attempt, 5), error, NOON, backoff) == AttemptEnd(
+        assert fail(running(attempt, 5), error, NOON, backoff) == AttemptResult(
             AttemptOutcome.RETRY_LATER,
             MaterializationState.RETRYING,
             "rate limit",

@@ -21,31 +21,33 @@ from flowstone_core.model.sensor_decision import (
     QUARANTINE_INTERVAL,
     TRANSACTION_LIMIT,
     Decision,
-    Observation,
+    SensorObservation,
     TickRules,
     decide,
 )
-from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=2)
 ASSETS = ("raw", "report")
 RULES = TickRules("feed", "raw", ASSETS)
-NEW = SensorMemory()
-SETTLED = SensorMemory(version=7, state='{"seen":1}', polled=True)
-FAILING = SensorMemory(version=7, state="1", polled=True, failures=3, not_before=LATER)
+NEW = SensorCheckpoint()
+SETTLED = SensorCheckpoint(version=7, state='{"seen":1}', polled=True)
+FAILING = SensorCheckpoint(version=7, state="1", polled=True, failures=3, not_before=LATER)
 
 
 def rules(**changes):
     return TickRules(**{"sensor": "feed", "asset": "raw", "assets": ASSETS} | changes)
 
 
-def returned(outcome, memory=SETTLED, using=RULES, initial=None):
-    return decide(using, memory, Observation(outcome, NOON, LATER, initial=initial))
+def returned(outcome, checkpoint=SETTLED, using=RULES, initial=None):
+    return decide(using, checkpoint, SensorObservation(outcome, NOON, LATER, initial=initial))
 
 
-def raised(error, memory=SETTLED, using=RULES, initial=None):
-    return decide(using, memory, Observation(error, NOON, LATER, raised=True, initial=initial))
+def raised(error, checkpoint=SETTLED, using=RULES, initial=None):
+    return decide(
+        using, checkpoint, SensorObservation(error, NOON, LATER, raised=True, initial=initial)
+    )
 
 
 def keys(decision):
@@ -56,17 +58,17 @@ def found(decision):
     return [event for commit in decision.commits for event in commit.events]
 
 
-def assert_failed(decision, memory=SETTLED, state=None):
+def assert_failed(decision, checkpoint=SETTLED, state=None):
     """A failed tick, whole: one commit that counts it and keeps the state."""
     assert decision.outcome is TickOutcome.FAILED
     (commit,) = decision.commits
     assert commit.outcome is TickOutcome.FAILED
-    assert commit.before == memory
-    assert commit.after == SensorMemory(
-        version=memory.version,
-        state=memory.state if state is None else state,
-        polled=memory.polled,
-        failures=memory.failures + 1,
+    assert commit.before == checkpoint
+    assert commit.after == SensorCheckpoint(
+        version=checkpoint.version,
+        state=checkpoint.state if state is None else state,
+        polled=checkpoint.polled,
+        failures=checkpoint.failures + 1,
         not_before=LATER + decision.delay,
     )
     assert commit.events == ()
@@ -91,7 +93,7 @@ class TestGood:
                     NOON,
                     LATER,
                     SETTLED,
-                    SensorMemory(version=8, state='{"seen":2}', polled=True),
+                    SensorCheckpoint(version=8, state='{"seen":2}', polled=True),
                 ),
             ),
         )
@@ -102,20 +104,25 @@ class TestGood:
         (commit,) = decision.commits
         assert decision.outcome is commit.outcome is TickOutcome.TRIGGERED
         assert commit.events == (NewEvent("k", "report", "p", '{"a":2,"b":1}'),)
-        assert commit.after == SensorMemory(version=8, state='{"seen":2}', polled=True)
+        assert commit.after == SensorCheckpoint(version=8, state='{"seen":2}', polled=True)
         assert commit.source == "sensor:feed"
 
     def test_an_event_is_written_even_if_the_state_is_as_it_was(self):
         assert len(returned(Triggered("p", {"seen": 1})).commits) == 1
 
     @pytest.mark.parametrize(
-        "memory",
-        [NEW, FAILING, SensorMemory(3, "1", polled=True, not_before=NOON), SensorMemory(3, "1")],
+        "checkpoint",
+        [
+            NEW,
+            FAILING,
+            SensorCheckpoint(3, "1", polled=True, not_before=NOON),
+            SensorCheckpoint(3, "1"),
+        ],
     )
-    def test_a_good_poll_settles_what_was_not(self, memory):
-        decision = returned(NotTriggered(1), memory)
+    def test_a_good_poll_settles_what_was_not(self, checkpoint):
+        decision = returned(NotTriggered(1), checkpoint)
         (commit,) = decision.commits
-        assert commit.after == SensorMemory(memory.version + 1, "1", polled=True)
+        assert commit.after == SensorCheckpoint(checkpoint.version + 1, "1", polled=True)
         assert decision.delay is None
 
     def test_the_first_poll_of_a_baseline_fires_nothing(self):
@@ -123,7 +130,7 @@ class TestGood:
         first = returned(Triggered(["a", "b"], 1), NEW, using)
         (commit,) = first.commits
         assert first.outcome is commit.outcome is TickOutcome.BASELINE
-        assert (commit.events, commit.after) == ((), SensorMemory(1, "1", polled=True))
+        assert (commit.events, commit.after) == ((), SensorCheckpoint(1, "1", polled=True))
         assert returned(Triggered(["c"], 2), commit.after, using).outcome is TickOutcome.TRIGGERED
 
     def test_a_baseline_is_not_used_up_by_a_failed_poll(self):
@@ -148,8 +155,8 @@ keyed = st.builds(Event, partitions, st.none() | texts, assets, payloads)
 class TestEvents:
     @given(st.lists(keyed, max_size=30), st.integers(1, 10), st.booleans())
     def test_every_event_is_in_exactly_one_commit_and_in_order(self, events, most, polled):
-        memory = SensorMemory(7, '"old"', polled=polled)
-        decision = returned(Triggered(events, "new"), memory, rules(max_events=most))
+        checkpoint = SensorCheckpoint(7, '"old"', polled=polled)
+        decision = returned(Triggered(events, "new"), checkpoint, rules(max_events=most))
         assert [(e.asset, e.partition, e.payload) for e in found(decision)] == [
             (
                 event.asset or "raw",
@@ -164,7 +171,7 @@ class TestEvents:
     def test_the_state_moves_with_the_last_commit_only(self, events, most):
         decision = returned(Triggered(events, "new"), using=rules(max_events=most))
         *partial, last = decision.commits
-        assert last.after == SensorMemory(8, '"new"', polled=True)
+        assert last.after == SensorCheckpoint(8, '"new"', polled=True)
         assert last.events
         for commit in partial:
             assert len(commit.events) == most
@@ -193,10 +200,10 @@ class TestEvents:
     @given(st.lists(keyless, min_size=1, max_size=10), st.integers(0, 3))
     def test_failed_polls_between_a_crash_and_its_replay_change_no_key(self, events, failures):
         first = returned(Triggered(events, 2), using=rules(max_events=1))
-        memory = first.commits[0].after if len(first.commits) > 1 else SETTLED
+        checkpoint = first.commits[0].after if len(first.commits) > 1 else SETTLED
         for error in [OSError(), RetryLater(5), PollTimeoutError("late")][:failures]:
-            memory = raised(error, memory).commits[-1].after
-        assert keys(returned(Triggered(events, 2), memory)) == keys(first)
+            checkpoint = raised(error, checkpoint).commits[-1].after
+        assert keys(returned(Triggered(events, 2), checkpoint)) == keys(first)
 
     @given(keyless)
     def test_a_later_tick_is_another_event(self, event):
@@ -300,7 +307,7 @@ class TestFailure:
         (commit,) = decision.commits
         assert decision.outcome is commit.outcome is TickOutcome.BROKEN
         assert decision.delay is None
-        assert commit.after == SensorMemory(7, "1", polled=True, failures=3, broken=True)
+        assert commit.after == SensorCheckpoint(7, "1", polled=True, failures=3, broken=True)
         assert commit.error == decision.error == "the queue was deleted"
 
     @pytest.mark.parametrize(
@@ -316,7 +323,7 @@ class TestFailure:
         (commit,) = decision.commits
         assert decision.outcome is commit.outcome is TickOutcome.RETRY_LATER
         assert decision.delay == delay
-        assert commit.after == SensorMemory(
+        assert commit.after == SensorCheckpoint(
             7, "1", polled=True, failures=3, not_before=LATER + delay
         )
         assert commit.error == "rate limit"
@@ -464,12 +471,12 @@ RUBBISH = {
 }
 
 
-@pytest.mark.parametrize("memory", [NEW, SETTLED, FAILING])
+@pytest.mark.parametrize("checkpoint", [NEW, SETTLED, FAILING])
 @pytest.mark.parametrize("make", RUBBISH.values(), ids=RUBBISH)
-def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, memory):
+def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, checkpoint):
     outcome = make()
-    decision = returned(outcome, memory, initial="0")
-    assert_failed(decision, memory, memory.state or "0")
+    decision = returned(outcome, checkpoint, initial="0")
+    assert_failed(decision, checkpoint, checkpoint.state or "0")
     assert decision.error
     decision.error.encode()
     if type(outcome) is types.CoroutineType:
@@ -544,7 +551,7 @@ outcomes = (
     | st.builds(PollFailed, errors, states)
 )
 memories = st.builds(
-    SensorMemory,
+    SensorCheckpoint,
     st.integers(0, 100),
     st.sampled_from([None, "0", '{"seen":1}', "not even json"]),
     st.booleans(),
@@ -556,14 +563,16 @@ memories = st.builds(
 
 @given(outcomes, memories, st.booleans(), st.booleans())
 @example(BrokenRetry(5), NEW, True, False)
-def test_decide_never_raises_and_what_it_commits_can_be_stored(outcome, memory, was_raised, base):
-    observation = Observation(outcome, NOON, LATER, was_raised, "0")
-    decision = decide(rules(baseline=base), memory, observation)
+def test_decide_never_raises_and_what_it_commits_can_be_stored(
+    outcome, checkpoint, was_raised, base
+):
+    observation = SensorObservation(outcome, NOON, LATER, was_raised, "0")
+    decision = decide(rules(baseline=base), checkpoint, observation)
     assert type(decision.outcome) is TickOutcome
     for commit in decision.commits:
-        assert commit.before is memory
-        assert commit.after.version in (memory.version, memory.version + 1)
-        if commit.after.state != memory.state:
+        assert commit.before is checkpoint
+        assert commit.after.version in (checkpoint.version, checkpoint.version + 1)
+        if commit.after.state != checkpoint.state:
             load_document(commit.after.state)
         texts = [commit.after.state, commit.error]
         for event in commit.events:

@@ -12,7 +12,12 @@ import pytest
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.event import NotTriggered, Outcome
 from flowstone_core.model.sensor import Sensor, SensorConfig
-from flowstone_core.plugin.contributions import Provided, is_engine_class, provide, provide_commands
+from flowstone_core.plugin.contributions import (
+    Contribution,
+    is_engine_class,
+    provide,
+    provide_commands,
+)
 
 
 class Still(Sensor[SensorConfig, None]):
@@ -154,5 +159,5 @@ def test_commands_are_asked_for_alone() -> None:
 
 
 def test_the_owner_is_named_for_messages() -> None:
-    provided = Provided("still", Still, "toy", "toys", "2.5")
+    provided = Contribution("still", Still, "toy", "toys", "2.5")
     assert provided.owner == "plugin 'toy' of toys 2.5"

@@ -19,7 +19,7 @@ import pytest
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.entry_points import DISABLE_VARIABLE, PluginReport
 from flowstone_core.plugin.registry import Plugins
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.runtime.engine.local_engine import LocalEngine
 from flowstone_core.testing import FakeClock
 
@@ -465,7 +465,7 @@ def test_P12_a_plugin_that_hangs_is_named_and_the_others_are_there(
 ) -> None:
     site.install("toys", "2.5", toy=source)
     site.install("neighbours", neighbour=SENSORS.format(names="{'near': still}"))
-    plugins = discover(deadline=Deadline(clock=fake_clock))
+    plugins = discover(deadline=TimeLimit(clock=fake_clock))
     found = report(plugins, "toy")
     assert (found.distribution, found.version, found.status) == ("toys", "2.5", "broken")
     assert found.error == said
@@ -479,7 +479,7 @@ def test_P12_what_a_hung_import_does_when_it_ends_after_all_changes_nothing(
     site: Site, swamp: Swamp, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.install("toys", "2.5", toy=HANGS["import"][0])
-    plugins = discover(deadline=Deadline(clock=fake_clock))
+    plugins = discover(deadline=TimeLimit(clock=fake_clock))
     before = replace(report(plugins, "toy"))
     assert before.hint == "if you do not need it: FLOWSTONE_DISABLE_PLUGINS=toy"
     assert caplog.messages == [
@@ -497,7 +497,7 @@ def test_P12_a_command_that_hangs_hides_no_other(
     hangs = API + "import swamp\n@hookimpl\ndef flowstone_commands(): swamp.enter()\n"
     site.install("ants", ant=hangs)
     site.install("bees", bee=COMMANDS.format(commands="{'wave': greet}"))
-    commands, problems = discover().commands(Deadline(clock=fake_clock))
+    commands, problems = discover().commands(TimeLimit(clock=fake_clock))
     assert list(commands) == ["wave"]
     assert problems == ["plugin 'ant': flowstone_commands: it did not come back within 30 s"]
 

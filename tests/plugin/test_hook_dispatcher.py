@@ -10,7 +10,7 @@ import pluggy
 import pytest
 
 from flowstone_core.plugin import hookspecs
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.plugin.hookspecs import hookimpl
 from flowstone_core.plugin.registry import Plugins
 
@@ -79,35 +79,35 @@ def test_watchers_are_called_in_order_in_one_other_thread() -> None:
         seen.append(event)
         threads.add(threading.current_thread())
 
-    observers = Observers(watching(one=note, two=note))
+    dispatcher = HookDispatcher(watching(one=note, two=note))
     for number in range(100):
-        observers.tell("flowstone_triggered", event=number)
-    assert observers.flush(TIMEOUT)
+        dispatcher.tell("flowstone_triggered", event=number)
+    assert dispatcher.flush(TIMEOUT)
     assert seen == [number for number in range(100) for _ in range(2)]
     (thread,) = threads
     assert thread is not threading.current_thread()
     assert thread.daemon
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
     thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
 def test_a_hook_that_nobody_watches_starts_no_thread() -> None:
     before = set(threading.enumerate())
-    observers = Observers(watching(one=print))
-    observers.tell("flowstone_tick_finished", tick=1)
+    dispatcher = HookDispatcher(watching(one=print))
+    dispatcher.tell("flowstone_tick_finished", tick=1)
     assert set(threading.enumerate()) <= before
-    assert observers.flush(0)
-    assert observers.close(0)
+    assert dispatcher.flush(0)
+    assert dispatcher.close(0)
 
 
 def test_what_is_told_after_the_end_is_not_called() -> None:
     seen: list[object] = []
-    observers = Observers(watching(one=seen.append))
-    observers.tell("flowstone_triggered", event=1)
-    assert observers.close(TIMEOUT)
-    observers.tell("flowstone_triggered", event=2)
-    assert observers.flush(TIMEOUT)
+    dispatcher = HookDispatcher(watching(one=seen.append))
+    dispatcher.tell("flowstone_triggered", event=1)
+    assert dispatcher.close(TIMEOUT)
+    dispatcher.tell("flowstone_triggered", event=2)
+    assert dispatcher.flush(TIMEOUT)
     assert seen == [1]
 
 
@@ -118,10 +118,10 @@ def test_P17_what_a_watcher_raises_is_its_own_and_named_once(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[object] = []
-    observers = Observers(watching(before=seen.append, bad=fail(error), after=seen.append))
+    dispatcher = HookDispatcher(watching(before=seen.append, bad=fail(error), after=seen.append))
     for number in range(3):
-        observers.tell("flowstone_triggered", event=number)
-    assert observers.flush(TIMEOUT)
+        dispatcher.tell("flowstone_triggered", event=number)
+    assert dispatcher.flush(TIMEOUT)
     assert seen == [0, 0, 1, 1, 2, 2]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -129,7 +129,7 @@ def test_P17_what_a_watcher_raises_is_its_own_and_named_once(
     assert record.error == f"{type(error).__name__}: no"
     assert record.exc_info is None
     caplog.clear()
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
     (record,) = caplog.records
     assert record.getMessage() == "a plugin that watches failed again and again"
     assert (record.plugin, record.times) == ("bad", 3)
@@ -153,47 +153,47 @@ class NoTextError(Exception):
 def test_P19_what_a_watcher_raises_is_shown_safely(
     error: BaseException, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    observers = Observers(watching(bad=fail(error)))
-    observers.tell("flowstone_triggered", event=1)
-    assert observers.close(TIMEOUT)
+    dispatcher = HookDispatcher(watching(bad=fail(error)))
+    dispatcher.tell("flowstone_triggered", event=1)
+    assert dispatcher.close(TIMEOUT)
     assert [record.error for record in caplog.records] == [text]
 
 
 def test_another_kind_of_failure_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
     errors = [ValueError("a"), KeyError("b"), ValueError("c")]
-    observers = Observers(watching(bad=lambda number: fail(errors[number])(None)))
+    dispatcher = HookDispatcher(watching(bad=lambda number: fail(errors[number])(None)))
     for number in range(3):
-        observers.tell("flowstone_triggered", event=number)
-    assert observers.flush(TIMEOUT)
+        dispatcher.tell("flowstone_triggered", event=number)
+    assert dispatcher.flush(TIMEOUT)
     assert [record.error for record in caplog.records] == ["ValueError: a", "KeyError: 'b'"]
     caplog.clear()
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
     assert [(record.kind, record.times) for record in caplog.records] == [("ValueError", 2)]
 
 
 def test_a_secret_in_what_a_watcher_raises_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
     plugins = watching(bad=fail(ValueError("password is hunter2")))
-    observers = Observers(plugins, redact=lambda text: text.replace("hunter2", "***"))
-    observers.tell("flowstone_triggered", event=1)
-    assert observers.close(TIMEOUT)
+    dispatcher = HookDispatcher(plugins, redact=lambda text: text.replace("hunter2", "***"))
+    dispatcher.tell("flowstone_triggered", event=1)
+    assert dispatcher.close(TIMEOUT)
     assert [record.error for record in caplog.records] == ["ValueError: password is ***"]
 
 
 def test_P17_a_hanging_watcher_holds_up_neither_tell_nor_close(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    observers = Observers(watching(stuck=gate))
-    observers.tell("flowstone_triggered", event=1)
+    dispatcher = HookDispatcher(watching(stuck=gate))
+    dispatcher.tell("flowstone_triggered", event=1)
     assert gate.reached.acquire(timeout=TIMEOUT)
-    assert not observers.flush(0)
-    observers.tell("flowstone_triggered", event=2)
-    assert not observers.flush(0)
-    assert not observers.close(0.01)
+    assert not dispatcher.flush(0)
+    dispatcher.tell("flowstone_triggered", event=2)
+    assert not dispatcher.flush(0)
+    assert not dispatcher.close(0.01)
     (record,) = caplog.records
     assert record.getMessage() == "a plugin that watches holds up the end"
     assert (record.plugin, record.dropped) == ("stuck", 1)
     gate.open()
-    assert observers.flush(TIMEOUT)
+    assert dispatcher.flush(TIMEOUT)
     assert not gate.reached.acquire(blocking=False)
 
 
@@ -202,74 +202,74 @@ def test_P17_the_oldest_calls_are_dropped_and_counted(
 ) -> None:
     caplog.set_level(logging.WARNING)
     seen: list[object] = []
-    observers = Observers(watching(slow=gate, note=seen.append), waiting_limit=2)
-    observers.tell("flowstone_triggered", event="first")
+    dispatcher = HookDispatcher(watching(slow=gate, note=seen.append), waiting_limit=2)
+    dispatcher.tell("flowstone_triggered", event="first")
     assert gate.reached.acquire(timeout=TIMEOUT)
     for number in range(5):
-        observers.tell("flowstone_triggered", event=number)
+        dispatcher.tell("flowstone_triggered", event=number)
     too_slow = "plugins that watch are too slow: the oldest calls are dropped"
     assert said(caplog) == [(logging.ERROR, too_slow)]
     (record,) = caplog.records
     assert (record.plugin, record.limit) == ("slow", 2)
     caplog.clear()
     gate.open()
-    assert observers.flush(TIMEOUT)
+    assert dispatcher.flush(TIMEOUT)
     assert seen == ["first", 3, 4]
     assert said(caplog) == [(logging.WARNING, "plugins that watch keep up again")]
     assert caplog.records[0].dropped == 3
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
 
 
 def test_all_that_a_hanging_watcher_cost_is_counted_at_the_end(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    observers = Observers(watching(stuck=gate), waiting_limit=2)
-    observers.tell("flowstone_triggered", event="first")
+    dispatcher = HookDispatcher(watching(stuck=gate), waiting_limit=2)
+    dispatcher.tell("flowstone_triggered", event="first")
     assert gate.reached.acquire(timeout=TIMEOUT)
     for number in range(5):
-        observers.tell("flowstone_triggered", event=number)
+        dispatcher.tell("flowstone_triggered", event=number)
     caplog.clear()
-    assert not observers.close(0)
+    assert not dispatcher.close(0)
     (record,) = caplog.records
     assert record.getMessage() == "a plugin that watches holds up the end"
     assert (record.plugin, record.dropped) == ("stuck", 5)
     gate.open()
-    assert observers.flush(TIMEOUT)
+    assert dispatcher.flush(TIMEOUT)
     assert len(caplog.records) == 1
 
 
 def test_being_too_slow_again_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
     gates: list[Gate] = []
-    observers = Observers(watching(slow=lambda number: gates[number](None)), waiting_limit=1)
+    dispatcher = HookDispatcher(watching(slow=lambda number: gates[number](None)), waiting_limit=1)
     for number in range(2):
         gates += [Gate() for _ in range(4)]
         gate = gates[4 * number]
-        observers.tell("flowstone_triggered", event=4 * number)
+        dispatcher.tell("flowstone_triggered", event=4 * number)
         assert gate.reached.acquire(timeout=TIMEOUT)
         for late in range(1, 4):
-            observers.tell("flowstone_triggered", event=4 * number + late)
+            dispatcher.tell("flowstone_triggered", event=4 * number + late)
         for each in gates:
             each.open()
-        assert observers.flush(TIMEOUT)
+        assert dispatcher.flush(TIMEOUT)
     slow, again = "plugins that watch are too slow", "plugins that watch keep up again"
     assert [text.partition(":")[0] for _, text in said(caplog)] == [slow, again, slow, again]
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
 
 
 def test_any_thread_may_tell() -> None:
     seen: list[object] = []
-    observers = Observers(watching(one=seen.append))
+    dispatcher = HookDispatcher(watching(one=seen.append))
 
     def tell(first: int) -> None:
         for number in range(first, first + 200):
-            observers.tell("flowstone_triggered", event=number)
+            dispatcher.tell("flowstone_triggered", event=number)
 
     threads = [threading.Thread(target=tell, args=(200 * each,)) for each in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)
     assert sorted(map(str, seen)) == sorted(map(str, range(1600)))
     for each in range(8):
         own = [number for number in seen if isinstance(number, int) and number // 200 == each]
@@ -282,10 +282,10 @@ def test_a_watcher_may_tell_too() -> None:
     def answer(event: object) -> None:
         seen.append(event)
         if event == "question":
-            observers.tell("flowstone_triggered", event="answer")
+            dispatcher.tell("flowstone_triggered", event="answer")
 
-    observers = Observers(watching(one=answer))
-    observers.tell("flowstone_triggered", event="question")
-    assert observers.flush(TIMEOUT)
+    dispatcher = HookDispatcher(watching(one=answer))
+    dispatcher.tell("flowstone_triggered", event="question")
+    assert dispatcher.flush(TIMEOUT)
     assert seen == ["question", "answer"]
-    assert observers.close(TIMEOUT)
+    assert dispatcher.close(TIMEOUT)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
 
 PATIENCE = 60
 
 
 def test_a_call_is_made_in_a_daemon_thread_and_its_answer_returned(fake_clock: FakeClock) -> None:
-    thread = Deadline(clock=fake_clock).call(threading.current_thread)
+    thread = TimeLimit(clock=fake_clock).call(threading.current_thread)
     assert thread is not None
     assert thread is not threading.current_thread()
     assert thread.daemon
@@ -29,7 +29,7 @@ def test_it_is_waited_for_up_to_the_deadline_and_no_longer(fake_clock: FakeClock
         assert let_go.wait(PATIENCE)
         return "late"
 
-    deadline = Deadline(5, fake_clock)
+    deadline = TimeLimit(5, fake_clock)
     assert deadline.call(hang) is None
     assert deadline.passed == "it did not come back within 5 s"
     let_go.set()
@@ -38,7 +38,7 @@ def test_it_is_waited_for_up_to_the_deadline_and_no_longer(fake_clock: FakeClock
 
 
 def test_the_machines_clock_measures_by_default() -> None:
-    assert Deadline().seconds == 30
+    assert TimeLimit().seconds == 30
     let_go = threading.Event()
-    assert Deadline(0.001).call(lambda: let_go.wait(PATIENCE)) is None
+    assert TimeLimit(0.001).call(lambda: let_go.wait(PATIENCE)) is None
     let_go.set()

@@ -32,15 +32,17 @@ class Desk:
             RunnerInfo("one", "host", 7, "machine", "0.1", now, now + timedelta(days=10_000))
         )
         store.declare_sensors(["feed"], now)
-        self.memory = store.claim_sensors("one", ["feed"], now)["feed"]
+        self.checkpoint = store.claim_sensors("one", ["feed"], now)["feed"]
         self.pruner = None
 
     def fire(self, *keys):
         """Fire for keys; return those that were new."""
-        now, before = self.clock.now(), self.memory
-        self.memory = replace(before, version=before.version + 1, polled=True)
+        now, before = self.clock.now(), self.checkpoint
+        self.checkpoint = replace(before, version=before.version + 1, polled=True)
         events = tuple(NewEvent(key, "orders", key) for key in keys)
-        commit = TickCommit("feed", TickOutcome.TRIGGERED, now, now, before, self.memory, events)
+        commit = TickCommit(
+            "feed", TickOutcome.TRIGGERED, now, now, before, self.checkpoint, events
+        )
         return [event.key for event in self.store.commit_tick("one", commit, ASSETS, now).events]
 
     def cancel_all(self):
@@ -134,7 +136,7 @@ def test_a_sensor_that_is_declared_no_more_is_remembered_as_long_as_by_default(d
     assert pruner.prune(DAY).events == 1
 
 
-class Outage:
+class StoreOutage:
     """A store that cannot be used for as long as it is on."""
 
     def __init__(self, store):
@@ -148,7 +150,7 @@ class Outage:
 
 def test_an_outage_is_logged_once_and_so_is_its_end(desk, fake_clock, caplog):
     desk.fire("a")
-    outage = Outage(desk.store)
+    outage = StoreOutage(desk.store)
     pruner = desk.hire(store=outage)
     fake_clock.advance(2 * DAY)
     pruner._offset = pruner._read_offset()

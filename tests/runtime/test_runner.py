@@ -13,9 +13,9 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor import Sensor, SensorConfig
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.discovery import discover
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import STORE_RETRY, Runner
 
 PATIENCE = 30
@@ -53,7 +53,7 @@ class House:
         self.pipeline = Pipeline("test")
         self.pipeline.asset(name="orders")(lambda context: None)
         self.woken = 0
-        self.observers = []
+        self.dispatcher = []
 
     def sensor(self, name, sensor_class, **options):
         self.pipeline.sensor(name, sensor_class, asset="orders", **{"every": "10s", **options})
@@ -66,15 +66,15 @@ class House:
         clock = clock or self.clock
         heartbeat = Heartbeat(self.store, clock, LEASE)
         self.store.register_runner(heartbeat.runner)
-        observers = Observers(discover(allow=[]))
-        self.observers.append(observers)
+        dispatcher = HookDispatcher(discover(allow=[]))
+        self.dispatcher.append(dispatcher)
         runner = Runner(
             store=store or self.store,
             runner_id=heartbeat.runner.id,
             sensors=self.pipeline.sensors,
             assets=self.pipeline.assets,
             clock=clock,
-            announcer=Announcer(observers),
+            publisher=Publisher(dispatcher),
             redact=Redactor(),
             wake_engine=self.wake,
             poll_threads=threads,
@@ -105,8 +105,8 @@ class House:
 def house(store, fake_clock):
     house = House(store, fake_clock)
     yield house
-    for observers in house.observers:
-        observers.close(timeout=5)
+    for dispatcher in house.dispatcher:
+        dispatcher.close(timeout=5)
 
 
 def test_an_event_is_committed_with_its_materialization_and_the_engine_is_woken(house):
@@ -117,7 +117,7 @@ def test_an_event_is_committed_with_its_materialization_and_the_engine_is_woken(
     (materialization,) = house.store.materializations()
     assert (event.source, event.asset, event.partition) == ("sensor:feed", "orders", "eu")
     assert event.materialization_id == materialization.id
-    assert house.store.sensor("feed").memory.state == "1"
+    assert house.store.sensor("feed").checkpoint.state == "1"
     assert house.woken == 1
     house.pass_time(runner, 30)
     assert len(house.store.events()) == 1
@@ -215,16 +215,16 @@ def test_failures_back_off_and_a_good_poll_resets(house):
     feed = house.sensor("feed", probe(flaky), every="10s", backoff="1h", backoff_limit="1h")
     runner = house.opened()
     first = house.store.sensor("feed")
-    assert first.memory.failures == 1
+    assert first.checkpoint.failures == 1
     assert first.last_error == "OSError: one"
-    house.clock.set_now(first.memory.not_before)
+    house.clock.set_now(first.checkpoint.not_before)
     while feed.polls == 1:
         house.pass_time(runner, 1)
-    assert house.store.sensor("feed").memory.failures == 2
+    assert house.store.sensor("feed").checkpoint.failures == 2
     while feed.polls == 2:
         house.pass_time(runner, 1)
-    memory = house.store.sensor("feed").memory
-    assert (memory.failures, memory.not_before) == (0, None)
+    checkpoint = house.store.sensor("feed").checkpoint
+    assert (checkpoint.failures, checkpoint.not_before) == (0, None)
     assert house.outcomes("feed") == [TickOutcome.FAILED] * 2 + [TickOutcome.NOT_TRIGGERED]
 
 
@@ -238,7 +238,7 @@ def test_retry_later_is_no_failure_and_holds_the_next_poll_back(house):
 
     feed = house.sensor("feed", probe(polite), every="10s")
     runner = house.opened()
-    assert house.store.sensor("feed").memory.failures == 0
+    assert house.store.sensor("feed").checkpoint.failures == 0
     house.pass_time(runner, 54)
     assert feed.polls == 1
     house.pass_time(runner, 12)
@@ -356,9 +356,9 @@ def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
     for _ in range(30):
         house.clock.advance(1)
         runner.step()
-        if runner._workers["sensor:hanging"].busy:
+        if runner._tickers["sensor:hanging"].busy:
             assert running.wait(PATIENCE)
-        while runner._workers["sensor:healthy"].busy:
+        while runner._tickers["sensor:healthy"].busy:
             pass
     assert runner.settle(timedelta(seconds=PATIENCE))
     assert runner.stuck == 1
@@ -445,7 +445,7 @@ def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
     assert {event.source for event in house.store.events()} == {"sensor:good-1", "sensor:good-2"}
     record = house.store.sensor("poison")
     assert record.last_error == "ValueError: the value does not fit"
-    assert record.memory.state is None
+    assert record.checkpoint.state is None
 
 
 def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
@@ -465,7 +465,7 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
     )
     runner = house.opened(store=faulty)
     assert len(house.store.events(limit=100)) == 20
-    assert house.store.sensor("feed").memory.version == 0
+    assert house.store.sensor("feed").checkpoint.version == 0
     runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
     events = house.store.events(limit=100)

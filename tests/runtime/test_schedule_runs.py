@@ -10,22 +10,22 @@ from functools import cache, cached_property
 
 import pytest
 
-from flowstone_core.app.schedules import Timetable
+from flowstone_core.app.schedules import Schedules
 from flowstone_core.config.file.reader import Config
 from flowstone_core.config.pipeline import Pipeline
-from flowstone_core.config.project import Settings
+from flowstone_core.config.project import Project
 from flowstone_core.config.validation import validate
 from flowstone_core.errors import StoreError, StoreUnavailableError
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.partition import decode_partition
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.tick import SkipReason, TickOutcome
 from flowstone_core.plugin.discovery import discover
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.plugin.registry import Plugins
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import STORE_RETRY, Runner
 from flowstone_core.scheduling.trigger import Trigger
 
@@ -46,7 +46,7 @@ class Desk:
     store: object
     clock: object
     pipeline: Pipeline = field(default_factory=lambda: Pipeline("test"))
-    observers: list[Observers] = field(default_factory=list)
+    dispatcher: list[HookDispatcher] = field(default_factory=list)
 
     def __post_init__(self):
         self.pipeline.asset(name="report")(lambda context: None)
@@ -58,18 +58,18 @@ class Desk:
         self.pipeline.schedule(asset, **wanted)
 
     @cached_property
-    def settings(self) -> Settings:
+    def settings(self) -> Project:
         return validate(Config(), pipelines=[self.pipeline], plugins=plugins())
 
     @property
-    def timetable(self) -> Timetable:
-        return Timetable(self.store, self.settings, self.clock)
+    def timetable(self) -> Schedules:
+        return Schedules(self.store, self.settings, self.clock)
 
     def runner(self, store=None) -> Runner:
         heartbeat = Heartbeat(self.store, self.clock, timedelta(days=4_000))
         self.store.register_runner(heartbeat.runner)
-        observers = Observers(plugins())
-        self.observers.append(observers)
+        dispatcher = HookDispatcher(plugins())
+        self.dispatcher.append(dispatcher)
         timetable = self.timetable
         runner = Runner(
             store=store or self.store,
@@ -77,7 +77,7 @@ class Desk:
             sensors={},
             assets=self.settings.assets,
             clock=self.clock,
-            announcer=Announcer(observers),
+            publisher=Publisher(dispatcher),
             redact=Redactor(),
             wake_engine=lambda: None,
             poll_threads=2,
@@ -136,9 +136,9 @@ class Desk:
         outcome = AttemptOutcome.FAILED if failed else AttemptOutcome.COMPLETED
         assets = self.settings.assets
         now = self.clock.now()
-        claims = self.store.claim("worker", 1_000, assets, now).claims
+        claims = self.store.claim("ticker", 1_000, assets, now).claims
         for claim in claims:
-            end = AttemptEnd(outcome, state)
+            end = AttemptResult(outcome, state)
             self.store.finish(claim, end, assets, now)
         return len(claims)
 
@@ -155,8 +155,8 @@ def hour(moment):
 def desk(store, fake_clock) -> Iterator[Desk]:
     desk = Desk(store, fake_clock)
     yield desk
-    for observers in desk.observers:
-        observers.close(timeout=5)
+    for dispatcher in desk.dispatcher:
+        dispatcher.close(timeout=5)
 
 
 def at(text: str) -> datetime:
@@ -403,10 +403,10 @@ def test_T1_a_clock_set_back_a_little_is_waited_for(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     runner = desk.opened()
     desk.until(runner, at("12:32"), step=timedelta(minutes=1))
-    version = desk.store.schedule("report").memory.version
+    version = desk.store.schedule("report").checkpoint.version
     desk.sleep_until(at("12:31") + timedelta(seconds=30))
     desk.look(runner)
-    assert desk.store.schedule("report").memory.version == version
+    assert desk.store.schedule("report").checkpoint.version == version
     desk.until(runner, at("12:33"), step=timedelta(seconds=30))
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
 
@@ -615,7 +615,7 @@ def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
     assert asked.wait(PATIENCE.total_seconds())
     for count in (1, 2, 3):
         desk.clock.advance(60)
-        while len(desk.fired()) < count or runner._workers["schedule:report"].busy:
+        while len(desk.fired()) < count or runner._tickers["schedule:report"].busy:
             runner.step()
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
     assert runner.settle(PATIENCE)
@@ -652,7 +652,7 @@ def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk
     runner = desk.opened()
     runner.stop(PATIENCE)
     desk.clock.advance(timedelta(hours=3))
-    desk.store.stop_runner(runner._shares["schedule"]._runner_id, desk.clock.now())
+    desk.store.stop_runner(runner._assignments["schedule"]._runner_id, desk.clock.now())
     desk.opened()
     assert desk.fired() == [at("13:00"), at("14:00"), at("15:00")]
 
@@ -660,13 +660,13 @@ def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk
 def test_T9_a_changed_declaration_replays_nothing_and_says_what_it_passed_over(desk):
     desk.schedule(catchup="all")
     first = desk.opened()
-    desk.store.stop_runner(first._shares["schedule"]._runner_id, desk.clock.now())
+    desk.store.stop_runner(first._assignments["schedule"]._runner_id, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
     changed = Desk(desk.store, desk.clock)
     desk.clock.set_now(at("15:30"))
     changed.schedule(cron="45 * * * *", catchup="all")
     second = changed.opened()
-    desk.observers += changed.observers
+    desk.dispatcher += changed.dispatcher
     assert changed.fired() == []
     assert changed.skipped() == [(SkipReason.EDITED, "13:00", "15:00", 3)]
     changed.until(second, at("15:45"), step=timedelta(minutes=15))
@@ -687,7 +687,7 @@ def test_what_a_dead_runner_owned_is_taken_over(desk):
     desk.schedule()
     dead = desk.opened()
     living = desk.opened()
-    owner = dead._shares["schedule"]._runner_id
+    owner = dead._assignments["schedule"]._runner_id
     assert desk.store.schedule("report").owner == owner
     desk.store.renew_runner(owner, desk.clock.now())
     for _ in range(12):
@@ -732,7 +732,7 @@ def test_run_once_fires_for_what_is_due(desk):
     runner = desk.runner()
     runner.run_once()
     assert desk.fired() == []
-    desk.store.stop_runner(runner._shares["schedule"]._runner_id, desk.clock.now())
+    desk.store.stop_runner(runner._assignments["schedule"]._runner_id, desk.clock.now())
     desk.clock.advance(timedelta(hours=1))
     again = desk.runner()
     again.run_once()
@@ -749,19 +749,22 @@ def lined_up(desk, count):
     desk.sleep_until(at("12:30") + timedelta(hours=count))
     desk.look(runner)
     assets, now = desk.settings.assets, desk.clock.now()
-    (claim,) = desk.store.claim("worker", 1_000, assets, now).claims
+    (claim,) = desk.store.claim("ticker", 1_000, assets, now).claims
     assert desk.waiting() == list(range(2, count + 1))
     return runner, claim
 
 
 def end(desk, claim, state=MaterializationState.COMPLETED):
     desk.store.finish(
-        claim, AttemptEnd(AttemptOutcome.COMPLETED, state), desk.settings.assets, desk.clock.now()
+        claim,
+        AttemptResult(AttemptOutcome.COMPLETED, state),
+        desk.settings.assets,
+        desk.clock.now(),
     )
 
 
 def started(desk):
-    found = desk.store.claim("worker", 1_000, desk.settings.assets, desk.clock.now())
+    found = desk.store.claim("ticker", 1_000, desk.settings.assets, desk.clock.now())
     return [claim.materialization.id for claim in found.claims], found.claims
 
 
@@ -780,7 +783,9 @@ def test_the_next_in_line_starts_when_the_one_before_has_ended(desk, state):
 def test_one_that_is_retried_has_not_ended(desk):
     _, claim = lined_up(desk, 2)
     later = desk.clock.now() + timedelta(minutes=1)
-    retry = AttemptEnd(AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later)
+    retry = AttemptResult(
+        AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later
+    )
     desk.store.finish(claim, retry, desk.settings.assets, desk.clock.now())
     assert started(desk)[0] == []
     desk.clock.advance(60)

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flowstone_core.errors import PollTimeoutError
-from flowstone_core.model.tick import ScheduleMemory, Skip, SkipReason, TickOutcome
+from flowstone_core.model.tick import ScheduleCheckpoint, Skip, SkipReason, TickOutcome
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN
 from flowstone_core.scheduling.catchup import Due
 from flowstone_core.scheduling.schedule import build
 from flowstone_core.scheduling.schedule_decision import (
     LOOK_INTERVAL,
     QUARANTINE_AFTER,
-    Look,
+    ScheduleObservation,
     decide_failure,
     decide_firing,
     instant_text,
@@ -22,7 +22,7 @@ from flowstone_core.scheduling.schedule_decision import (
 
 NOW = datetime(2026, 1, 15, 13, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=1)
-MEMORY = ScheduleMemory(BEFORE, version=7)
+MEMORY = ScheduleCheckpoint(BEFORE, version=7)
 
 
 def schedule(**settings):
@@ -33,11 +33,11 @@ def schedule(**settings):
 def look(instants=(NOW,), *, caught_up=False, skips=(), active=0, until=NOW, next_at=None):
     partitions = tuple(f"p{number}" for number, _ in enumerate(instants))
     due = Due(tuple(instants), caught_up, tuple(skips), until, next_at)
-    return Look(due, NOW, NOW + timedelta(seconds=1), partitions, active)
+    return ScheduleObservation(due, NOW, NOW + timedelta(seconds=1), partitions, active)
 
 
-def decide(using, found, memory=MEMORY):
-    return decide_firing(using, memory, found, lambda failures: timedelta(seconds=failures))
+def decide(using, found, checkpoint=MEMORY):
+    return decide_firing(using, checkpoint, found, lambda failures: timedelta(seconds=failures))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_event():
         '{"instant":"2026-01-15T13:00:00Z","schedule":"nightly","timezone":"Europe/Warsaw"}'
     )
     assert commit.source == "schedule:nightly"
-    assert (commit.before, commit.after) == (MEMORY, ScheduleMemory(NOW, version=8))
+    assert (commit.before, commit.after) == (MEMORY, ScheduleCheckpoint(NOW, version=8))
     assert (commit.started_at, commit.finished_at) == (NOW, NOW + timedelta(seconds=1))
 
 
@@ -87,10 +87,10 @@ def test_nothing_due_is_quiet():
 
 
 def test_the_first_good_look_after_failures_is_written():
-    failed = ScheduleMemory(BEFORE, version=7, failures=3, not_before=NOW)
+    failed = ScheduleCheckpoint(BEFORE, version=7, failures=3, not_before=NOW)
     (commit,) = decide(schedule(), look((), until=BEFORE), failed).commits
     assert commit.outcome is TickOutcome.NOT_TRIGGERED
-    assert commit.after == ScheduleMemory(BEFORE, version=8)
+    assert commit.after == ScheduleCheckpoint(BEFORE, version=8)
 
 
 def test_it_is_looked_at_once_an_hour_at_least():
@@ -111,7 +111,7 @@ def test_it_is_looked_at_once_an_hour_at_least():
     ],
 )
 def test_a_failure_leaves_what_is_due(error, outcome):
-    found = Look(error, NOW, NOW)
+    found = ScheduleObservation(error, NOW, NOW)
     decision = decide_failure(
         "nightly",
         MEMORY,
@@ -123,10 +123,10 @@ def test_a_failure_leaves_what_is_due(error, outcome):
     assert decision.outcome is commit.outcome is outcome
     assert "hunter2" not in commit.error
     assert decision.next_at == NOW + timedelta(seconds=1)
-    assert commit.after == ScheduleMemory(BEFORE, 8, 1, NOW + timedelta(seconds=1))
+    assert commit.after == ScheduleCheckpoint(BEFORE, 8, 1, NOW + timedelta(seconds=1))
 
 
 def test_after_so_many_failures_it_is_tried_once_an_hour():
-    failed = ScheduleMemory(BEFORE, failures=QUARANTINE_AFTER - 1)
-    decision = decide(schedule(), Look(OSError(), NOW, NOW), failed)
+    failed = ScheduleCheckpoint(BEFORE, failures=QUARANTINE_AFTER - 1)
+    decision = decide(schedule(), ScheduleObservation(OSError(), NOW, NOW), failed)
     assert decision.next_at == NOW + timedelta(hours=1)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd, succeed
+from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
-from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 
 
 def make_asset(name, *upstreams, follow=False, max_attempts=3):
@@ -30,7 +30,7 @@ ASSETS = AssetGraph(
 )
 
 
-class Bench:
+class Driver:
     """Calls the store as a runner and an engine would."""
 
     def __init__(self, store):
@@ -39,7 +39,7 @@ class Bench:
         self.now = datetime(2025, 1, 15, 12, tzinfo=UTC)
         self.runner("one")
         store.declare_sensors(["feed", "drop"], self.now)
-        self.memory = store.claim_sensors("one", ["feed", "drop"], self.now)
+        self.checkpoint = store.claim_sensors("one", ["feed", "drop"], self.now)
 
     def runner(self, name, lease=timedelta(days=1)):
         self.store.register_runner(
@@ -52,7 +52,7 @@ class Bench:
 
     def tick(self, sensor="feed", *events, error=None, before=None, **after):
         """Make what a tick commits: a good one, unless it has an error."""
-        before = before or self.memory[sensor]
+        before = before or self.checkpoint[sensor]
         outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
         if error is not None:
             outcome = TickOutcome.FAILED
@@ -60,9 +60,9 @@ class Bench:
         after.setdefault("version", before.version + 1)
         after.setdefault("state", "1")
         after.setdefault("polled", error is None)
-        memory = SensorMemory(**after)
+        checkpoint = SensorCheckpoint(**after)
         started = self.now - timedelta(seconds=1)
-        return TickCommit(sensor, outcome, started, self.now, before, memory, events, error)
+        return TickCommit(sensor, outcome, started, self.now, before, checkpoint, events, error)
 
     def event(self, key, asset="orders", partition="p", payload=None):
         return NewEvent(key, asset, partition, payload)
@@ -71,7 +71,7 @@ class Bench:
         results = self.store.commit_ticks(owner, commits, self.assets, self.now)
         for commit, result in zip(commits, results, strict=True):
             if result.committed:
-                self.memory[commit.sensor] = commit.after
+                self.checkpoint[commit.sensor] = commit.after
         return results
 
     def fire(self, *events, sensor="feed"):
@@ -85,12 +85,12 @@ class Bench:
             self.assets[asset], partition, self.assets, self.now, payload
         )[1]
 
-    def claim(self, limit=100, worker="one"):
-        return self.store.claim(worker, limit, self.assets, self.now)
+    def claim(self, limit=100, runner_id="one"):
+        return self.store.claim(runner_id, limit, self.assets, self.now)
 
-    def claimed(self, limit=100, worker="one"):
+    def claimed(self, limit=100, runner_id="one"):
         """Claim; return the claims by asset."""
-        claims = self.claim(limit, worker).claims
+        claims = self.claim(limit, runner_id).claims
         by_asset = {claim.materialization.asset: claim for claim in claims}
         assert len(by_asset) == len(claims)
         return by_asset
@@ -99,7 +99,7 @@ class Bench:
         return self.store.finish(claim, succeed(result), self.assets, self.now)
 
     def fail(self, claim, error="no luck", retry_in=timedelta(seconds=5)):
-        end = AttemptEnd(
+        end = AttemptResult(
             AttemptOutcome.FAILED,
             MaterializationState.RETRYING,
             error,
@@ -108,7 +108,7 @@ class Bench:
         return self.store.finish(claim, end, self.assets, self.now)
 
     def discard(self, claim, error="gave up"):
-        end = AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, error)
+        end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, error)
         return self.store.finish(claim, end, self.assets, self.now)
 
     def make(self, asset, partition="p", result=None):
@@ -128,4 +128,4 @@ class Bench:
 
 @pytest.fixture
 def bench(store):
-    return Bench(store)
+    return Driver(store)

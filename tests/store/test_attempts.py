@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from flowstone_core.errors import StaleAttemptError
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 
 
@@ -58,7 +58,7 @@ def test_the_run_id_is_the_same_in_each_attempt_and_the_token_is_not(bench):
 
 def test_a_spared_attempt_is_not_counted(bench):
     bench.ask("items")
-    end = AttemptEnd(
+    end = AttemptResult(
         AttemptOutcome.RETRY_LATER,
         MaterializationState.RETRYING,
         "asked to",
@@ -206,7 +206,7 @@ def test_what_a_living_runner_holds_is_not_taken(bench):
 def test_the_work_of_a_runner_that_is_not_heard_of_is_due_again(bench):
     number = bench.ask("items").id
     bench.runner("two", lease=timedelta(seconds=30))
-    bench.claim(worker="two")
+    bench.claim(runner_id="two")
     bench.later(seconds=29.999999)
     assert bench.store.recover(bench.now) == []
     bench.later(microseconds=1)
@@ -232,7 +232,7 @@ def test_the_work_of_a_runner_that_stopped_is_due_again(bench):
 
 def test_the_work_of_a_runner_that_was_never_known_is_due_again(bench):
     bench.ask("items")
-    bench.claim(worker="ghost")
+    bench.claim(runner_id="ghost")
     (changed,) = bench.store.recover(bench.now)
     assert changed.error == "attempt 1 was lost: the store does not know its runner ghost"
 
@@ -240,7 +240,7 @@ def test_the_work_of_a_runner_that_was_never_known_is_due_again(bench):
 def test_one_that_kills_its_worker_each_time_is_discarded_in_the_end(bench):
     number = bench.ask("items").id
     for attempt in (1, 2, 3):
-        assert bench.claimed(worker="ghost")["items"].materialization.attempt == attempt
+        assert bench.claimed(runner_id="ghost")["items"].materialization.attempt == attempt
         (changed,) = bench.store.recover(bench.now)
     assert (changed.state, changed.finished_at) == ("discarded", bench.now)
     assert bench.claim().claims == ()
@@ -251,7 +251,7 @@ def test_one_that_kills_its_worker_each_time_is_discarded_in_the_end(bench):
 def test_what_waited_for_one_that_was_lost_for_good_is_looked_at_again(bench):
     clean = bench.ask("clean")
     for _ in range(3):
-        bench.claim(worker="ghost")
+        bench.claim(runner_id="ghost")
         bench.store.recover(bench.now)
     (gone,) = bench.claim().changed
     assert (gone.id, gone.state) == (clean.id, "discarded")
@@ -262,7 +262,7 @@ def test_what_a_worker_was_given_and_does_not_know_of_is_given_back(bench):
         bench.ask("items", partition)
     known, *unknown = bench.claim().claims
     bench.ask("items", "other worker")
-    bench.claim(worker="one-more")
+    bench.claim(runner_id="one-more")
     bench.runner("one-more")
     changed = bench.store.recover(bench.now, "one", [known.token])
     numbers = [claim.materialization.id for claim in unknown]

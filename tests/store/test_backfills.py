@@ -8,7 +8,7 @@ import pytest
 
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import backfills
-from flowstone_core.store.backfills import Standing
+from flowstone_core.store.backfills import PartitionState
 from flowstone_core.store.schema import metadata
 
 IDENTITY = ("alone", "d:2025-01-01", "d:2025-01-31", "day")
@@ -93,13 +93,15 @@ def test_a_partition_is_asked_for_once_whatever_became_of_it(bench):
     asked = ask(bench, backfill, "b", "a")
     assert list(asked) == ["b", "a"]
     number = asked["a"].asked
-    pending = Standing(number, MaterializationState.PENDING)
+    pending = PartitionState(number, MaterializationState.PENDING)
     assert asked["a"] == pending
     # What is looked at and not asked for is active; it was the backfill's own at that.
     assert ask(bench, backfill, "a") == {"a": replace(pending, active=number)}
     claims = {claim.materialization.partition: claim for claim in bench.claim().claims}
     bench.discard(claims["a"])
-    assert ask(bench, backfill, "a") == {"a": Standing(number, MaterializationState.DISCARDED)}
+    assert ask(bench, backfill, "a") == {
+        "a": PartitionState(number, MaterializationState.DISCARDED)
+    }
     assert len(bench.store.materializations()) == 2
     assert {event.source for event in bench.store.events()} == {"backfill:1"}
     assert begin(bench, force=True)[0].id == 2
@@ -111,8 +113,8 @@ def test_what_is_completed_or_active_is_not_asked_for(bench):
     bench.make("items", "new")
     backfill, _ = begin(bench)
     assert ask(bench, backfill, "done", "way") == {
-        "done": Standing(completed=True),
-        "way": Standing(active=other.id),
+        "done": PartitionState(completed=True),
+        "way": PartitionState(active=other.id),
     }
     assert bench.store.events(source="backfill:1") == []
     assert ask(bench, backfill, "new")["new"].asked is not None
@@ -138,16 +140,16 @@ def test_how_partitions_stand(bench):
     bench.claim()
     newest = bench.ask("alone", "both")
     assert standings(bench, "both", "gone", "done") == {
-        "both": Standing(completed=True, active=newest.id),
-        "gone": Standing(),
-        "done": Standing(completed=True),
+        "both": PartitionState(completed=True, active=newest.id),
+        "gone": PartitionState(),
+        "done": PartitionState(completed=True),
     }
     assert [found.missing for found in standings(bench, "both", "gone", "done").values()] == [
         False,
         True,
         False,
     ]
-    assert set(standings(bench, "both", "done", force=True).values()) == {Standing()}
+    assert set(standings(bench, "both", "done", force=True).values()) == {PartitionState()}
 
 
 def test_only_what_this_backfill_asked_for_counts(bench):
@@ -155,7 +157,7 @@ def test_only_what_this_backfill_asked_for_counts(bench):
     other, _ = begin(bench)
     asked = ask(bench, backfill, "a")
     assert standings(bench, "a", force=True, backfill=backfill) == asked
-    assert standings(bench, "a", force=True, backfill=other) == {"a": Standing()}
+    assert standings(bench, "a", force=True, backfill=other) == {"a": PartitionState()}
 
 
 def test_the_states_of_materializations(bench):

@@ -57,7 +57,7 @@ def test_a_backup_put_in_the_place_of_the_store_is_what_was_there(bench, store_u
     shutil.move(path, place)
     restored = Store.open(store_url)
     assert [event.key for event in restored.events()] == ["before"]
-    assert restored.sensor("feed").memory.version == 1
+    assert restored.sensor("feed").checkpoint.version == 1
     restored.close()
     assert Store.check(store_url).problems == ()
 
@@ -96,7 +96,7 @@ def test_a_backup_made_while_others_write_is_sound_and_of_one_moment(
     counts = []
     for number in range(5):
         copied = Store.open(f"sqlite:///{folder / f'{number}.db'}")
-        events, version = copied.events(limit=100_000), copied.sensor("feed").memory.version
+        events, version = copied.events(limit=100_000), copied.sensor("feed").checkpoint.version
         # The state and the events are of the same moment.
         assert len(events) == 200 + version - 1
         counts.append(version)

@@ -33,7 +33,7 @@ def test_a_claim_starts_the_materialization(bench):
     assert claim.upstream == {}
     assert bench.get(asked.id) == started
     (attempt,) = bench.store.attempts(asked.id)
-    assert (attempt.number, attempt.started_at, attempt.worker) == (1, bench.now, "one")
+    assert (attempt.number, attempt.started_at, attempt.runner_id) == (1, bench.now, "one")
     assert (attempt.finished_at, attempt.outcome, attempt.error) == (None, None, None)
     assert bench.claim().claims == ()
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from flowstone_core.errors import StoreError
-from flowstone_core.store import Memory, Soundness, Store, integrity, migration, schema
+from flowstone_core.store import IntegrityReport, KeyRetention, Store, integrity, migration, schema
 from flowstone_core.store.database import Database, parse_url
 
 
@@ -42,7 +42,7 @@ def test_what_flowstone_writes_is_sound(bench, store_url, backend):
     found = Store.check(store_url)
     sqlite = backend == "sqlite"
     shown = bench.store.url
-    assert found == Soundness(shown, migration.HEAD, "wal" if sqlite else None, True, ())
+    assert found == IntegrityReport(shown, migration.HEAD, "wal" if sqlite else None, True, ())
 
 
 def test_an_empty_store_is_sound(store_url):
@@ -238,6 +238,6 @@ def test_a_database_without_a_schema_is_no_store_yet(postgresql):
 def test_what_was_pruned_is_sound(bench, store_url):
     fill(bench)
     bench.later(days=40)
-    memory = Memory({}, bench.now, bench.now)
-    list(bench.store.pruning().prune(bench.now - timedelta(days=1), memory))
+    checkpoint = KeyRetention({}, bench.now, bench.now)
+    list(bench.store.pruning().prune(bench.now - timedelta(days=1), checkpoint))
     assert problems(store_url) == []

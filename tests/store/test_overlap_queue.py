@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.materialization import MaterializationState
-from flowstone_core.model.tick import NewEvent, ScheduleCommit, ScheduleMemory, TickOutcome
+from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, TickOutcome
 from flowstone_core.store import Store, overlap_queue, schema
 
 ASSETS = AssetGraph(
@@ -35,13 +35,13 @@ class Line:
 
     def tick(self, *partitions, name="a", asset="alone", in_line=True):
         """Make what a tick commits that fires for these partitions."""
-        before = self.store.schedule(name).memory
+        before = self.store.schedule(name).checkpoint
         now = self.bench.now
         events = tuple(
             NewEvent(f"k{next(self.keys)}", asset, partition, None, in_line)
             for partition in partitions
         )
-        after = ScheduleMemory(now, before.version + 1)
+        after = ScheduleCheckpoint(now, before.version + 1)
         return ScheduleCommit(name, TickOutcome.TRIGGERED, now, now, before, after, events)
 
     def commit(self, *commits):
@@ -281,7 +281,7 @@ def lose(line, claim):
     line.bench.later(days=2)
     line.store.recover(line.bench.now)
     while line.bench.get(claim.materialization.id).state is MaterializationState.RETRYING:
-        line.bench.claim(worker="ghost")
+        line.bench.claim(runner_id="ghost")
         line.store.recover(line.bench.now)
 
 
@@ -437,10 +437,10 @@ def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
     line.store.look_again(line.bench.assets, line.bench.now)
     line.cancel(line.bench.ask("clean", "p3").id)
     line.bench.ask("alone", "p2")
-    lost = line.bench.claim(worker="ghost").claims[0]
+    lost = line.bench.claim(runner_id="ghost").claims[0]
     while line.bench.get(lost.materialization.id).state != "discarded":
         line.store.recover(line.bench.now)
-        line.bench.claim(limit=1, worker="ghost")
+        line.bench.claim(limit=1, runner_id="ghost")
     assert line.standing() == {second: first}
     assert line.bench.get(second).available_at is None
     assert line.bench.get(second).waiting_for == waits_for(first)
@@ -543,8 +543,8 @@ def test_a_schedule_may_pause_when_what_it_asked_for_is_discarded(strict):
     record = strict.store.schedule("strict")
     assert (record.paused, record.owner) == (True, None)
     assert record.paused_because == f"materialization #{number} was discarded"
-    assert record.memory.version == before.memory.version + 1
-    assert record.memory.decided_until == before.memory.decided_until
+    assert record.checkpoint.version == before.checkpoint.version + 1
+    assert record.checkpoint.decided_until == before.checkpoint.decided_until
 
 
 def test_a_tick_that_began_before_the_failure_is_stale(strict):
@@ -621,7 +621,7 @@ def test_a_schedule_that_is_paused_already_is_left_as_it_is(strict):
 
 def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
     strict.store.declare_sensors(["strict"], strict.bench.now)
-    strict.bench.memory |= strict.store.claim_sensors("one", ["strict"], strict.bench.now)
+    strict.bench.checkpoint |= strict.store.claim_sensors("one", ["strict"], strict.bench.now)
     event = strict.bench.event("k", "alone")
     (made,) = strict.bench.fire(event, sensor="strict").materializations
     strict.start()
@@ -641,7 +641,7 @@ def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
     strict.start()
     strict.bench.discard(strict.claims[number])
     record = strict.store.resume_schedule(
-        "strict", strict.store.schedule("strict").memory.version, (), strict.bench.now
+        "strict", strict.store.schedule("strict").checkpoint.version, (), strict.bench.now
     )
     assert (record.paused, record.paused_because) == (False, None)
 

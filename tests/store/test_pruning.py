@@ -14,13 +14,13 @@ from flowstone_core.errors import NotFoundError
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.tick import (
     NewEvent,
+    ScheduleCheckpoint,
     ScheduleCommit,
-    ScheduleMemory,
     Skip,
     SkipReason,
     TickOutcome,
 )
-from flowstone_core.store import Memory, Pruned, Store, materializations, pruning, schema
+from flowstone_core.store import KeyRetention, Pruned, Store, materializations, pruning, schema
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
@@ -29,8 +29,8 @@ MONTH = timedelta(days=30)
 def steps(bench, *, older_than=MONTH, dry_run=False, sensors=MONTH, schedules=DAY, **own):
     """Prune step by step; ``own`` says how long the keys of each sensor are remembered."""
     moments = {f"sensor:{name}": bench.now - kept for name, kept in own.items()}
-    memory = Memory(moments, bench.now - sensors, bench.now - schedules)
-    return bench.store.pruning(dry_run=dry_run).prune(bench.now - older_than, memory)
+    checkpoint = KeyRetention(moments, bench.now - sensors, bench.now - schedules)
+    return bench.store.pruning(dry_run=dry_run).prune(bench.now - older_than, checkpoint)
 
 
 def prune(bench, **options):
@@ -277,8 +277,8 @@ def test_the_instants_of_a_schedule_are_remembered_for_a_while(bench):
     bench.store.claim_schedules("one", ["nightly"], bench.now)
 
     def fire(key):
-        before = bench.store.schedule("nightly").memory
-        after = ScheduleMemory(bench.now, before.version + 1)
+        before = bench.store.schedule("nightly").checkpoint
+        after = ScheduleCheckpoint(bench.now, before.version + 1)
         moments = bench.now, bench.now, before, after
         events, skips = (NewEvent(key, "alone", key),), (Skip(SkipReason.OVERLAP, *moments[:2]),)
         commit = ScheduleCommit(
@@ -359,17 +359,17 @@ def test_ticks_go_that_no_event_refers_to(bench):
 
 
 def test_a_runner_goes_that_was_not_heard_of_for_long_and_owns_nothing(bench):
-    for name in ("stopped", "killed", "owner", "worker", "young"):
+    for name in ("stopped", "killed", "owner", "runner_id", "young"):
         bench.runner(name)
     bench.store.stop_runner("stopped", bench.now)
     bench.store.declare_sensors(["third"], bench.now)
     bench.store.claim_sensors("owner", ["third"], bench.now)
     bench.ask("alone")
-    bench.claim(worker="worker")
+    bench.claim(runner_id="runner_id")
     bench.later(days=40)
     bench.store.renew_runner("young", bench.now)
     assert prune(bench) == {"runners": 2}
-    assert {runner.id for runner in bench.store.runners()} == {"one", "owner", "worker", "young"}
+    assert {runner.id for runner in bench.store.runners()} == {"one", "owner", "runner_id", "young"}
 
 
 # -- in batches ------------------------------------------------------------------------------------
@@ -554,8 +554,8 @@ def test_two_that_prune_at_once_do_it_once(bench, store_url):
     def run(store):
         try:
             together.wait()
-            memory = Memory({}, bench.now - DAY, bench.now - DAY)
-            found.append(sum(store.pruning().prune(bench.now - MONTH, memory), Pruned()))
+            checkpoint = KeyRetention({}, bench.now - DAY, bench.now - DAY)
+            found.append(sum(store.pruning().prune(bench.now - MONTH, checkpoint), Pruned()))
         except BaseException as error:
             failures.append(error)
             raise

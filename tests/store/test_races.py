@@ -84,7 +84,7 @@ def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
             commit = bench.tick("feed", bench.event(f"k{number}"), version=number + 1)
             (result,) = store.commit_ticks("one", [commit], bench.assets, bench.now)
             assert result.committed
-            bench.memory["feed"] = commit.after
+            bench.checkpoint["feed"] = commit.after
 
     def work(store):
         seen = []
@@ -210,7 +210,7 @@ def test_what_is_asked_for_and_retried_at_once_is_pending_once(bench, race):
 def test_the_dead_are_taken_over_once(bench, race):
     for number in range(30):
         bench.ask("items", f"p{number}")
-    bench.claim(worker="ghost")
+    bench.claim(runner_id="ghost")
     found = race(*[lambda store: store.recover(bench.now)] * 3)
     numbers = Counter(item.id for part in found for item in part)
     assert len(numbers) == 30

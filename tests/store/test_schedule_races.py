@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd, succeed
+from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
-from flowstone_core.model.tick import NewEvent, ScheduleCommit, ScheduleMemory, Skip, SkipReason
+from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
 from flowstone_core.store import Store
 from flowstone_core.store.schedules import Declared
@@ -22,7 +22,7 @@ from flowstone_core.store.schedules import Declared
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
 ROUNDS = 30
-DISCARD = AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "no")
+DISCARD = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "no")
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ class Line:
         return self.store.claim_schedules(runner, ["nightly"], self.now)
 
     def tick(self, *partitions, skips=()):
-        before = self.store.schedule("nightly").memory
+        before = self.store.schedule("nightly").checkpoint
         events = tuple(NewEvent(name, "orders", name, None, in_line=True) for name in partitions)
-        after = ScheduleMemory(self.now, before.version + 1)
+        after = ScheduleCheckpoint(self.now, before.version + 1)
         return ScheduleCommit(
             "nightly", Outcome.TRIGGERED, self.now, self.now, before, after, events, None, skips
         )
@@ -160,7 +160,7 @@ def test_of_an_instant_that_two_runners_found_there_is_one_event(line, race):
             # A claimer passes over what another one has locked.
             while not (taken := store.claim_schedules(heir, ["nightly"], line.now)):
                 pass
-            same = taken["nightly"].memory == commit.before
+            same = taken["nightly"].checkpoint == commit.before
             return same, line.commit(commit, heir, store).committed
 
         first, (same, second) = race(fire, take_over)
@@ -191,9 +191,9 @@ def test_a_tick_and_what_an_operator_does_come_one_after_the_other(line, race, c
     assert len(line.store.events()) == len(line.store.ticks()) == result.committed
     if change == "edit":
         assert (changed is None) == result.committed
-        assert line.store.schedule("nightly").memory.version == 1
+        assert line.store.schedule("nightly").checkpoint.version == 1
     if change == "pause":
-        assert changed.memory.version == 1 + result.committed
+        assert changed.checkpoint.version == 1 + result.committed
 
 
 def test_a_failure_pauses_the_schedule_though_it_ticks(line, race):
@@ -207,7 +207,7 @@ def test_a_failure_pauses_the_schedule_though_it_ticks(line, race):
         assert line.store.schedule("nightly").paused
         assert len(line.start()) == result.committed
         line.over()
-        version = line.store.schedule("nightly").memory.version
+        version = line.store.schedule("nightly").checkpoint.version
         line.store.resume_schedule("nightly", version, (), line.now)
         line.own()
 
@@ -219,7 +219,7 @@ def test_schedules_declared_by_several_at_once_are_there_once(line, race):
     assert [record.name for record in line.store.schedules(names)] == names
     other = [Declared(name, {**GIVEN, "text": "0 3 * * *"}, "flow.ini:1") for name in names]
     race(*(lambda store, o=o: store.declare_schedules(o, line.now) for o in (other, other[::-1])))
-    assert {record.memory.version for record in line.store.schedules(names)} == {1}
+    assert {record.checkpoint.version for record in line.store.schedules(names)} == {1}
 
 
 # -- made to happen, by holding a lock of the test's own -------------------------------------------
@@ -347,7 +347,7 @@ def test_who_changes_a_schedule_waits_for_the_tick_that_is_being_committed(
 ):
     changes = {
         "edit": lambda: line.store.edit_schedule("nightly", 0, GIVEN, (), line.now),
-        "pause": lambda: line.store.pause_schedule("nightly").memory.version,
+        "pause": lambda: line.store.pause_schedule("nightly").checkpoint.version,
     }
     other.execute("UPDATE flowstone_schedules SET version = 1")
     with ThreadPoolExecutor(1) as pool:

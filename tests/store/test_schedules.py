@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from flowstone_core.errors import ConflictError, NotFoundError, StoreError, ValidationError
 from flowstone_core.model.tick import (
     NewEvent,
+    ScheduleCheckpoint,
     ScheduleCommit,
-    ScheduleMemory,
     Skip,
     SkipReason,
     Tick,
@@ -60,7 +60,7 @@ class Desk:
 
     def edit(self, edits, name="nightly", skips=(), version=None):
         if version is None:
-            version = self.get(name).memory.version
+            version = self.get(name).checkpoint.version
         return self.store.edit_schedule(name, version, edits, skips, self.now)
 
     def claim(self, *names, runner="one"):
@@ -70,7 +70,7 @@ class Desk:
         return self.store.schedule(name)
 
     def resume(self, skips=(), name="nightly"):
-        return self.store.resume_schedule(name, self.get(name).memory.version, skips, self.now)
+        return self.store.resume_schedule(name, self.get(name).checkpoint.version, skips, self.now)
 
     def missed(self, reason=SkipReason.EDITED):
         """What was skipped of three hours."""
@@ -78,15 +78,15 @@ class Desk:
 
     def tick(self, *events, name="nightly", skips=(), before=None, error=None, **after):
         """Make what a tick commits: a good one, unless it has an error."""
-        before = before or self.get(name).memory
+        before = before or self.get(name).checkpoint
         outcome = TickOutcome.TRIGGERED if events else TickOutcome.SKIPPED
         if error is not None:
             outcome = TickOutcome.FAILED
         after = {"decided_until": self.now, "version": before.version + 1, **after}
         started = self.now - timedelta(seconds=1)
-        memory = ScheduleMemory(**after)
+        checkpoint = ScheduleCheckpoint(**after)
         return ScheduleCommit(
-            name, outcome, started, self.now, before, memory, events, error, skips
+            name, outcome, started, self.now, before, checkpoint, events, error, skips
         )
 
     def commit(self, *commits, owner="one"):
@@ -128,7 +128,7 @@ def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
         origin="flow.ini:3",
         declared=item.given,
         edits=None,
-        memory=ScheduleMemory(desk.now),
+        checkpoint=ScheduleCheckpoint(desk.now),
         paused=False,
         paused_because=None,
         owner=None,
@@ -199,7 +199,7 @@ def test_other_times_begin_now_and_what_was_missed_before_is_skipped(desk, by, c
     else:
         desk.edit(changes, skips=desk.missed())
     record = desk.get()
-    assert record.memory == ScheduleMemory(desk.now, version=8)
+    assert record.checkpoint == ScheduleCheckpoint(desk.now, version=8)
     assert record.owner is None
     assert record.given == given(**changes)
     tick = desk.store.ticks()[0]
@@ -236,7 +236,7 @@ def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, c
     else:
         desk.edit(changes, skips=desk.missed())
     record = desk.get()
-    assert record.memory == ScheduleMemory(version=8, **failed)
+    assert record.checkpoint == ScheduleCheckpoint(version=8, **failed)
     assert (record.owner, record.given) == (None, given(**changes))
     assert record.asset == changes.get("asset", "orders")
     assert len(desk.store.ticks()) == 1
@@ -254,7 +254,7 @@ def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
     assert (record.edits, record.edited_at) == (edited.edits, edited.edited_at)
     assert record.asset == "items"
     # The times that are in force have not changed.
-    assert record.memory == replace(edited.memory, version=edited.memory.version + 1)
+    assert record.checkpoint == replace(edited.checkpoint, version=edited.checkpoint.version + 1)
     assert desk.store.ticks() == []
 
 
@@ -266,7 +266,7 @@ def test_a_schedule_of_a_command_that_is_declared_later_keeps_what_was_said_of_i
     record = desk.get()
     assert (record.origin, record.declared) == ("flow.ini:3", given(catchup="all"))
     assert record.given == given(catchup="all", text="0 5 * * *")
-    assert (record.created_at, record.memory.decided_until) == (desk.began, desk.began)
+    assert (record.created_at, record.checkpoint.decided_until) == (desk.began, desk.began)
     assert desk.declare(given(catchup="all")) == []
 
 
@@ -300,7 +300,7 @@ def test_many_schedules_are_declared_claimed_and_found_at_once(desk):
 def test_a_created_schedule_begins_when_it_is_created(desk):
     record = desk.create(pause_on_failure=True)
     assert record == desk.get()
-    assert record.memory == ScheduleMemory(desk.now)
+    assert record.checkpoint == ScheduleCheckpoint(desk.now)
     assert (record.declared, record.edits) == (None, given(pause_on_failure=True))
     assert (record.origin, record.created_at, record.edited_at) == (COMMAND, desk.now, desk.now)
 
@@ -347,7 +347,7 @@ def test_an_edit_replaces_all_that_was_said_at_run_time(desk):
 
 def test_an_edit_of_what_has_changed_meanwhile_writes_nothing(desk):
     desk.declare()
-    version = desk.get().memory.version
+    version = desk.get().checkpoint.version
     desk.claim()
     desk.commit(desk.tick())
     before = everything(desk.store)
@@ -377,7 +377,7 @@ def test_a_removed_schedule_is_gone_and_its_history_stays(desk):
     assert desk.store.schedules() == []
     assert everything(desk.store)[1:] == history
     # One of the same name begins anew; but it does not fire twice for one instant.
-    assert desk.create().memory == ScheduleMemory(desk.now)
+    assert desk.create().checkpoint == ScheduleCheckpoint(desk.now)
     desk.claim()
     (result,) = desk.commit(desk.tick(event("k")))
     assert (result.tick.events, result.tick.duplicates) == (0, 1)
@@ -413,7 +413,7 @@ def test_a_paused_schedule_is_taken_from_its_runner(desk):
     record = desk.store.pause_schedule("nightly")
     assert record == desk.get()
     assert (record.paused, record.paused_because, record.owner) == (True, None, None)
-    assert record.memory == replace(before.memory, version=before.memory.version + 1)
+    assert record.checkpoint == replace(before.checkpoint, version=before.checkpoint.version + 1)
 
 
 def test_pausing_what_is_paused_changes_nothing(desk):
@@ -430,7 +430,7 @@ def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk)
     desk.bench.later(hours=4)
     record = desk.resume(desk.missed(SkipReason.PAUSED))
     assert record == desk.get()
-    assert record.memory == ScheduleMemory(desk.now, version=paused.memory.version + 1)
+    assert record.checkpoint == ScheduleCheckpoint(desk.now, version=paused.checkpoint.version + 1)
     assert (record.paused, record.paused_because, record.owner) == (False, None, None)
     tick = desk.store.ticks()[0]
     assert (tick.outcome, tick.started_at, tick.skipped) == (TickOutcome.SKIPPED, desk.now, 3)
@@ -439,7 +439,7 @@ def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk)
 
 def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
     desk.create()
-    paused = desk.store.pause_schedule("nightly").memory.version
+    paused = desk.store.pause_schedule("nightly").checkpoint.version
     desk.resume()
     desk.store.pause_schedule("nightly")
     before = everything(desk.store)
@@ -484,7 +484,7 @@ def test_a_runner_may_claim_its_own_again_to_learn_what_was_decided(desk):
     desk.create()
     desk.claim()
     desk.commit(commit := desk.tick())
-    assert desk.claim()["nightly"].memory == commit.after
+    assert desk.claim()["nightly"].checkpoint == commit.after
 
 
 def test_a_paused_schedule_cannot_be_claimed_until_it_is_resumed(desk):
@@ -656,7 +656,7 @@ def test_all_that_a_schedule_remembers_comes_back(desk):
         "not_before": desk.now + timedelta(microseconds=1),
     }
     desk.commit(desk.tick(error="no", **after))
-    assert desk.get().memory == ScheduleMemory(**after)
+    assert desk.get().checkpoint == ScheduleCheckpoint(**after)
 
 
 def test_the_last_tick_shows_in_the_record(desk):
@@ -696,8 +696,8 @@ def test_sensors_and_schedules_are_committed_in_one_transaction(desk):
         ["p3"],
     ]
     assert [result.skips for result in results] == [desk.missed(), (), ()]
-    assert desk.store.sensor("feed").memory.version == 1
-    assert [desk.get(name).memory.version for name in ("feed", "nightly")] == [1, 1]
+    assert desk.store.sensor("feed").checkpoint.version == 1
+    assert [desk.get(name).checkpoint.version for name in ("feed", "nightly")] == [1, 1]
     assert {item.schedule for item in desk.store.skips()} == {"nightly"}
 
 
@@ -723,7 +723,7 @@ def test_two_ticks_of_one_schedule_in_one_transaction_follow_each_other(desk):
     results = desk.commit(first, second, second)
     assert [result.committed for result in results] == [True, True, False]
     assert [result.tick.events for result in results[:2]] == [1, 1]
-    assert desk.get().memory == second.after
+    assert desk.get().checkpoint == second.after
 
 
 def test_an_asset_that_no_pipeline_has_undoes_the_whole_transaction(desk):

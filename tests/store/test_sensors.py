@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from flowstone_core.errors import NotFoundError, StoreError
 from flowstone_core.model.engine import RunnerInfo
-from flowstone_core.model.tick import SensorMemory, TickOutcome
+from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import SensorRecord, schema
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
-NEW = SensorMemory()
+NEW = SensorCheckpoint()
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_sensors_of_a_runner_that_was_never_known_are_free(sensors):
 def test_a_runner_may_claim_its_own_again_to_learn_what_it_remembers(bench):
     bench.commit(bench.tick("feed", state='"seen"'))
     again = bench.store.claim_sensors("one", ["feed"], bench.now)
-    assert again == {"feed": SensorMemory(1, '"seen"', polled=True)}
+    assert again == {"feed": SensorCheckpoint(1, '"seen"', polled=True)}
 
 
 def test_all_that_a_sensor_remembers_comes_back(bench):
@@ -112,7 +112,7 @@ def test_all_that_a_sensor_remembers_comes_back(bench):
         "broken": True,
     }
     bench.commit(bench.tick("feed", **after))
-    assert bench.store.sensor("feed").memory == SensorMemory(**after)
+    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(**after)
 
 
 def test_a_paused_sensor_is_nobodys_and_cannot_be_claimed(sensors):
@@ -129,15 +129,15 @@ def test_a_resumed_sensor_goes_on_with_what_it_remembers(bench):
     before = bench.store.pause_sensor("feed", bench.now)
     record = bench.store.resume_sensor("feed", bench.now)
     assert (record.paused, record.owner) == (False, None)
-    assert record.memory == before.memory
-    assert bench.store.claim_sensors("one", ["feed"], bench.now) == {"feed": record.memory}
+    assert record.checkpoint == before.checkpoint
+    assert bench.store.claim_sensors("one", ["feed"], bench.now) == {"feed": record.checkpoint}
 
 
 def test_resetting_forgets_all_but_the_version_which_goes_on(bench):
     bench.commit(bench.tick("feed", error="no", failures=3, not_before=bench.now, broken=True))
     before = bench.store.sensor("feed")
     record = bench.store.reset_sensor("feed", bench.now)
-    assert record.memory == SensorMemory(version=before.memory.version + 1)
+    assert record.checkpoint == SensorCheckpoint(version=before.checkpoint.version + 1)
     assert record.owner is None
     assert (record.last_error, record.last_tick_at) == ("no", bench.now)
 
@@ -150,7 +150,7 @@ def test_resetting_a_paused_sensor_leaves_it_paused(sensors):
 def test_a_reset_leaves_keys_taken_unless_it_is_to_forget_them(bench):
     bench.fire(bench.event("k"))
     bench.store.reset_sensor("feed", bench.now)
-    bench.memory = bench.store.claim_sensors("one", ["feed"], bench.now)
+    bench.checkpoint = bench.store.claim_sensors("one", ["feed"], bench.now)
     assert bench.fire(bench.event("k")).events == ()
 
 
@@ -159,7 +159,7 @@ def test_forgotten_keys_can_be_used_again_and_the_history_is_kept(bench):
     bench.fire(bench.event("k"), sensor="drop")
     for times in (2, 3):
         bench.store.reset_sensor("feed", bench.now, forget_keys=True)
-        bench.memory |= bench.store.claim_sensors("one", ["feed"], bench.now)
+        bench.checkpoint |= bench.store.claim_sensors("one", ["feed"], bench.now)
         assert [event.key for event in bench.fire(bench.event("k"), bench.event("k#1")).events] == [
             "k",
             "k#1",

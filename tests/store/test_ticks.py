@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flowstone_core.errors import NotFoundError, StaleTickError
-from flowstone_core.model.tick import SensorMemory, Tick, TickOutcome
+from flowstone_core.model.tick import SensorCheckpoint, Tick, TickOutcome
 from flowstone_core.store import TickResult
 
 STALE = TickResult(committed=False)
@@ -49,7 +49,7 @@ def test_a_tick_its_events_and_their_materializations_are_committed_together(ben
     assert bench.store.ticks() == [result.tick]
     assert bench.store.events() == [second, first]
     assert bench.store.materializations() == list(result.materializations)[::-1]
-    assert bench.store.sensor("feed").memory == SensorMemory(1, "1", polled=True)
+    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(1, "1", polled=True)
 
 
 def test_a_new_materialization_is_pending_and_due(bench):
@@ -173,7 +173,7 @@ def test_two_ticks_of_one_sensor_in_one_transaction_follow_each_other(bench):
     results = bench.commit(first, second)
     assert [result.tick.events for result in results] == [1, 1]
     assert results[1].tick.duplicates == 1
-    assert bench.store.sensor("feed").memory == second.after
+    assert bench.store.sensor("feed").checkpoint == second.after
 
 
 def test_the_same_tick_twice_in_one_transaction_is_committed_once(bench):
@@ -184,17 +184,17 @@ def test_the_same_tick_twice_in_one_transaction_is_committed_once(bench):
 
 def test_a_failed_tick_keeps_the_version_so_the_next_one_is_not_stale(bench):
     bench.commit(bench.tick("feed", error="down", failures=1, state=None))
-    assert bench.store.sensor("feed").memory == SensorMemory(0, None, failures=1)
+    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(0, None, failures=1)
     (result,) = bench.commit(bench.tick("feed", error="down", failures=2))
     assert result.committed
     assert result.tick.error == "down"
 
 
 def test_a_tick_in_several_transactions_replayed_after_the_first_fires_each_event_once(bench):
-    before = bench.memory["feed"]
+    before = bench.checkpoint["feed"]
     part = replace(bench.tick("feed", bench.event("a")), after=before)
     bench.commit(part)
-    assert bench.store.sensor("feed").memory == before
+    assert bench.store.sensor("feed").checkpoint == before
     bench.commit(part)
     bench.commit(bench.tick("feed", bench.event("b", partition="q")))
     assert [event.key for event in bench.store.events()] == ["b", "a"]
@@ -263,7 +263,7 @@ def test_thousands_of_events_in_one_transaction(bench):
 def test_hundreds_of_ticks_in_one_transaction(bench):
     names = [f"sensor-{number:03}" for number in range(700)]
     bench.store.declare_sensors(names, bench.now)
-    bench.memory |= bench.store.claim_sensors("one", names, bench.now)
+    bench.checkpoint |= bench.store.claim_sensors("one", names, bench.now)
     results = bench.commit(*(bench.tick(name, bench.event("k")) for name in names))
     assert [result.tick.source for result in results] == [f"sensor:{name}" for name in names]
     assert [len(result.materializations) for result in results] == [1] + [0] * 699

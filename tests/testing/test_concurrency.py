@@ -17,7 +17,7 @@ from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Trigger
 from flowstone_core.store import Store, schedules, sensors
 from flowstone_core.testing import ConcurrencyHarness, ConcurrencyReport, assert_no_leaks
 from flowstone_core.testing.concurrency import harness as module
-from flowstone_core.testing.concurrency.recorder import Witness
+from flowstone_core.testing.concurrency.recorder import Recorder
 
 ALONE = {"threads": 1, "runners": 1}
 """Without others, so that what happens is always the same."""
@@ -204,7 +204,7 @@ def test_two_attempts_at_once_are_said(inbox, monkeypatch):
 
         return make
 
-    monkeypatch.setattr(Witness, "function", meeting)
+    monkeypatch.setattr(Recorder, "function", meeting)
 
     def doubled(self, *arguments):
         found = claim(self, *arguments)
@@ -316,7 +316,7 @@ def test_threads_that_hang_are_said(inbox):
 
 
 def test_a_runner_stalls_before_it_writes_until_others_have_done_something():
-    witness, written = Witness(0.0, seed=1), []
+    witness, written = Recorder(0.0, seed=1), []
     store = SimpleNamespace(write=lambda: written.append(witness.operations.total()))
     witness.stall(store, "write")
     writer = threading.Thread(target=lambda: [store.write() for _ in range(30)])

@@ -35,7 +35,7 @@ class Arrival(BaseModel):
     objects: list[ArrivedObject]
 
 
-class Order(TypedDict):
+class BackfillRequest(TypedDict):
     """A cleaned order."""
 
     order: int
@@ -66,7 +66,7 @@ def daily_report(context: Context) -> dict[str, int | str]:
     sold: Counter[str] = Counter()
     revenue, orders = Decimal(0), 0
     for path in sorted((OUTPUT / "orders" / f"{context.partition}").glob("*.json")):
-        day_orders: list[Order] = json.loads(path.read_text("utf-8"))
+        day_orders: list[BackfillRequest] = json.loads(path.read_text("utf-8"))
         for order in day_orders:
             sold[order["item"]] += order["quantity"]
             revenue += Decimal(order["amount"])
@@ -111,13 +111,13 @@ def new_keys(context: Context) -> set[str]:
     return {found["Key"] for found in listing.get("Contents", [])}
 
 
-def clean(text: str) -> Iterable[Order]:
+def clean(text: str) -> Iterable[BackfillRequest]:
     """Yield the orders of a CSV file, without those that were cancelled."""
     for row in csv.DictReader(io.StringIO(text)):
         quantity = int(row["quantity"])
         if quantity > 0:
             amount = quantity * Decimal(row["price"])
-            yield Order(
+            yield BackfillRequest(
                 order=int(row["order"]), item=row["item"], quantity=quantity, amount=str(amount)
             )
 

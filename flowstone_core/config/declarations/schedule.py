@@ -22,7 +22,7 @@ from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.safe_text import describe
 from flowstone_core.scheduling.builtin_triggers import RESERVED
-from flowstone_core.scheduling.schedule import Given, PartitionOf, Schedule, Triggers, build
+from flowstone_core.scheduling.schedule import PartitionOf, Schedule, ScheduleSpec, Triggers, build
 from flowstone_core.scheduling.settings import ScheduleSettings
 from flowstone_core.scheduling.trigger import Trigger
 
@@ -30,7 +30,7 @@ _PARTITION = frozenset({"partition", "partition_fn"})
 
 
 @dataclass(frozen=True)
-class Spoken:
+class ScheduleOptions:
     """What somebody says of a schedule, not judged yet.
 
     Attributes:
@@ -45,14 +45,14 @@ class Spoken:
     where: str = ""
     places: Mapping[str, str] = field(default_factory=dict)
 
-    def overlaid(self, other: Spoken, triggers: Iterable[str]) -> Spoken:
+    def overlaid(self, other: ScheduleOptions, triggers: Iterable[str]) -> ScheduleOptions:
         """Lay over it what somebody else says of the same schedule."""
         options = dict(self.options)
         for kinds in ({*triggers, "trigger"}, _PARTITION):
             if kinds & other.options.keys():
                 options = {key: value for key, value in options.items() if key not in kinds}
         where, places = other.where or self.where, {**self.places, **other.places}
-        return Spoken(self.name, {**options, **other.options}, where, places)
+        return ScheduleOptions(self.name, {**options, **other.options}, where, places)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ScheduleDeclaration:
     """
 
     name: str
-    given: Given
+    given: ScheduleSpec
     schedule: Schedule
     where: str = ""
     partition_of: PartitionOf | None = None
@@ -76,7 +76,7 @@ class ScheduleDeclaration:
 
 
 def declare_schedule(
-    spoken: Spoken, triggers: Triggers, assets: Iterable[str], subject: str = ""
+    spoken: ScheduleOptions, triggers: Triggers, assets: Iterable[str], subject: str = ""
 ) -> tuple[ScheduleDeclaration | None, list[Problem]]:
     """Check everything about a schedule at once.
 
@@ -94,7 +94,9 @@ def declare_schedule(
 class _Declaring:
     """One declaration on its way: goes on after a problem with what is sound."""
 
-    def __init__(self, spoken: Spoken, triggers: Triggers, assets: list[str], subject: str) -> None:
+    def __init__(
+        self, spoken: ScheduleOptions, triggers: Triggers, assets: list[str], subject: str
+    ) -> None:
         self.spoken = spoken
         self.options = dict(spoken.options)
         self.triggers = triggers

@@ -19,7 +19,7 @@ _DOLLAR = re.compile(
 
 
 @dataclass(frozen=True)
-class Expansion:
+class Interpolation:
     """A value as it is meant.
 
     Attributes:
@@ -39,7 +39,7 @@ class Expansion:
     lone_percent: bool
 
 
-def expand(text: str, environ: Mapping[str, str]) -> Expansion:
+def expand(text: str, environ: Mapping[str, str]) -> Interpolation:
     """Expand a value; nothing is evaluated.
 
     Args:
@@ -77,4 +77,4 @@ def expand(text: str, environ: Mapping[str, str]) -> Expansion:
     shown = _DOLLAR.sub(lambda match: replace(match, show=True), text)
     unset.clear()
     value = _DOLLAR.sub(lambda match: replace(match, show=False), text)
-    return Expansion(value, shown, taken, tuple(dict.fromkeys(unset)), malformed, lone_percent)
+    return Interpolation(value, shown, taken, tuple(dict.fromkeys(unset)), malformed, lone_percent)

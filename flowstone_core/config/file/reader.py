@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from flowstone_core.config.file import ini
-from flowstone_core.config.file.interpolation import Expansion, expand
+from flowstone_core.config.file.interpolation import Interpolation, expand
 from flowstone_core.config.file.section import (
     Section,
     Setting,
@@ -263,7 +263,7 @@ class _Reading:
         swallowed = tuple(_swallowed(option))
         return Setting(expansion.value, option.line, shown, secrets, swallowed)
 
-    def _warn_of_text(self, option: ini.Option, expansion: Expansion, subject: str) -> None:
+    def _warn_of_text(self, option: ini.Option, expansion: Interpolation, subject: str) -> None:
         if expansion.lone_percent and self.path.name == SHARED_FILE:
             message = "a lone '%' breaks setuptools, which reads this file too"
             self._warning(option.line, subject, message, "write '%%', which means '%'")
@@ -275,7 +275,7 @@ class _Reading:
             self._warning(option.line, subject, "the quotes are part of the value", "remove them")
 
 
-def _secrets(key: str, expansion: Expansion) -> Iterable[str]:
+def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:
     if looks_secret(key):
         yield expansion.value
     yield from hidden_in_urls(expansion.value)

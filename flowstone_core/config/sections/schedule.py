@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowstone_core.config.declarations.schedule import (
     ScheduleDeclaration,
-    Spoken,
+    ScheduleOptions,
     declare_schedule,
 )
 from flowstone_core.config.file.section import Section
@@ -35,7 +35,7 @@ class ScheduleSections:
 
     triggers: Triggers
     assets: AssetGraph
-    declared: Mapping[str, Spoken]
+    declared: Mapping[str, ScheduleOptions]
     folder: Path
 
     def declare(
@@ -59,7 +59,7 @@ class ScheduleSections:
                 options[_FUNCTION] = load_reference(text, self.folder, where, subject)
             except ValidationError as error:
                 problems += error.problems
-        spoken = Spoken(name, options, section.where(), places(section))
+        spoken = ScheduleOptions(name, options, section.where(), places(section))
         base = self.declared.get(name)
         if base is not None:
             spoken = base.overlaid(spoken, self.triggers)

@@ -14,8 +14,8 @@ from flowstone_core.model.chunking import chunks
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.partition import encode_partition
-from flowstone_core.model.partition_range import Span
-from flowstone_core.store import BackfillRecord, Backfills, Standing
+from flowstone_core.model.partition_range import PartitionRange
+from flowstone_core.store import BackfillRecord, Backfills, PartitionState
 
 MOST_UNFINISHED = 1_000
 """The largest limit of a backfill."""
@@ -25,7 +25,7 @@ FAILURES_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BackfillRequest:
     """What a backfill is to make.
 
     Attributes:
@@ -37,7 +37,7 @@ class Order:
     """
 
     asset: str
-    span: Span
+    span: PartitionRange
     force: bool = False
     limit: int = 4
 
@@ -90,7 +90,7 @@ class Progress:
         return self.completed + self.skipped + self.failed
 
 
-class Move(StrEnum):
+class PartitionAction(StrEnum):
     """What a backfill does with a partition."""
 
     MAKE = "make"
@@ -111,21 +111,21 @@ class Plan:
     """
 
     resumes: int | None
-    moves: dict[str, Move]
+    moves: dict[str, PartitionAction]
 
-    def count(self, move: Move) -> int:
+    def count(self, move: PartitionAction) -> int:
         """Return with how many partitions it would do this."""
         return sum(each is move for each in self.moves.values())
 
 
-def plan(order: Order, store: Backfills) -> Plan:
+def plan(order: BackfillRequest, store: Backfills) -> Plan:
     """Say what a backfill would do now; nothing is written.
 
     Raises:
         StoreError: If the store cannot be used.
     """
     record = store.unfinished(*order.identity, force=order.force)
-    moves: dict[str, Move] = {}
+    moves: dict[str, PartitionAction] = {}
     for chunk in chunks(_texts(order)):
         found = store.standings(order.asset, chunk, force=order.force, backfill=record)
         moves |= {text: _move(standing) for text, standing in found.items()}
@@ -145,7 +145,9 @@ class Backfill:
         assets: All assets.
     """
 
-    def __init__(self, order: Order, store: Backfills, clock: Clock, assets: AssetGraph) -> None:
+    def __init__(
+        self, order: BackfillRequest, store: Backfills, clock: Clock, assets: AssetGraph
+    ) -> None:
         self._order = order
         self._store = store
         self._clock = clock
@@ -234,7 +236,7 @@ class Backfill:
             self._missing.popleft()
             self._settle(standing)
 
-    def _settle(self, standing: Standing) -> None:
+    def _settle(self, standing: PartitionState) -> None:
         """Count a partition that needs not be asked for any more."""
         if standing.asked is not None and standing.state is not None:
             if not standing.state.ended:
@@ -273,14 +275,14 @@ class Backfill:
         )
 
 
-def _texts(order: Order) -> Iterator[str]:
+def _texts(order: BackfillRequest) -> Iterator[str]:
     return map(encode_partition, order.span)
 
 
-def _move(standing: Standing) -> Move:
+def _move(standing: PartitionState) -> PartitionAction:
     if standing.missing:
-        return Move.MAKE
+        return PartitionAction.MAKE
     state = standing.state
     if state is None:
-        return Move.SKIP if standing.completed else Move.WAIT
-    return Move.SKIP if state.ended else Move.WAIT
+        return PartitionAction.SKIP if standing.completed else PartitionAction.WAIT
+    return PartitionAction.SKIP if state.ended else PartitionAction.WAIT

@@ -17,10 +17,10 @@ from flowstone_core.errors import StoreLostError, StoreUnavailableError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.safe_text import describe
-from flowstone_core.plugin.hook_dispatcher import Observers
+from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill import Backfill, Progress
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.publisher import Announcer, Watch
+from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.store import Store
 
 logger = logging.getLogger("flowstone.backfill")
@@ -32,20 +32,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
-class Equipment:
+class EngineParts:
     """What makes materializations in this process, and says that it lives."""
 
     engine: Engine
     heartbeat: Heartbeat
-    observers: Observers
-    announcer: Announcer
+    dispatcher: HookDispatcher
+    publisher: Publisher
 
 
-Equip: TypeAlias = Callable[[Watch], Equipment]
+Equip: TypeAlias = Callable[[Watch], EngineParts]
 """Makes the equipment; takes who is told of each change of a materialization."""
 
 
-class Carrier:
+class BackfillRunner:
     """Carries a backfill to its end, once.
 
     Its materializations are made by the runners that are alive. While there is none this process
@@ -68,7 +68,7 @@ class Carrier:
         self._alarm = clock.waker()
         # Never started: it knows which runners of this machine are gone.
         self._outlook = Heartbeat(store, clock, timedelta(0))
-        self._equipment: Equipment | None = None
+        self._equipment: EngineParts | None = None
         self._stopping = self._signalled = False
         self._down = False
 
@@ -142,18 +142,18 @@ class Carrier:
         self._equipment = equipment
         equipment.engine.start()
         runner = equipment.heartbeat.runner
-        equipment.observers.tell("flowstone_runner_started", runner=runner)
+        equipment.dispatcher.tell("flowstone_runner_started", runner=runner)
 
     def _put_down(self) -> None:
         equipment = self._equipment
         if equipment is None:
             return
         runner = equipment.heartbeat.runner
-        equipment.observers.tell("flowstone_runner_stopping", runner=runner)
+        equipment.dispatcher.tell("flowstone_runner_stopping", runner=runner)
         if not equipment.engine.stop(self._grace):
             logger.warning("not everything ended within the grace time; the next run takes it up")
         equipment.heartbeat.stop()
-        equipment.observers.close(timeout=5)
+        equipment.dispatcher.close(timeout=5)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

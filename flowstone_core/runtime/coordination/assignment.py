@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from flowstone_core.model.clock import Clock
-from flowstone_core.model.tick import SensorMemory
+from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.runtime.coordination.registration import declare_schedules
 from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.store import Declared, ScheduleRecord, Store
@@ -19,7 +19,7 @@ from flowstone_core.store import Declared, ScheduleRecord, Store
 T = TypeVar("T")
 
 
-class Share(ABC, Generic[T]):
+class Assignment(ABC, Generic[T]):
     """What of one kind is this runner's.
 
     Args:
@@ -93,7 +93,7 @@ class Share(ABC, Generic[T]):
                 self._on_claimed(name, found)
 
 
-class SensorShare(Share[SensorMemory]):
+class SensorAssignment(Assignment[SensorCheckpoint]):
     """The sensors that are this runner's.
 
     Args:
@@ -106,7 +106,7 @@ class SensorShare(Share[SensorMemory]):
         clock: Clock,
         runner_id: str,
         names: Collection[str],
-        on_claimed: Callable[[str, SensorMemory], None],
+        on_claimed: Callable[[str, SensorCheckpoint], None],
         on_lost: Callable[[str], None],
     ) -> None:
         super().__init__(on_claimed, on_lost)
@@ -124,11 +124,11 @@ class SensorShare(Share[SensorMemory]):
     def _all(self) -> set[str]:
         return set(self._names - self._owned)
 
-    def _claim(self, names: Sequence[str]) -> Mapping[str, SensorMemory]:
+    def _claim(self, names: Sequence[str]) -> Mapping[str, SensorCheckpoint]:
         return self._store.claim_sensors(self._runner_id, names, self._clock.now())
 
 
-class ScheduleShare(Share[ScheduleRecord]):
+class ScheduleAssignment(Assignment[ScheduleRecord]):
     """The schedules that are this runner's: those it declares, and those nobody declares.
 
     Args:

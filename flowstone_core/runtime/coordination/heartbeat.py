@@ -17,7 +17,7 @@ from pathlib import Path
 from flowstone_core.errors import StoreError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import RunnerInfo
-from flowstone_core.runtime.coordination.store_outage import Outage
+from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.store import Store
 
 logger = logging.getLogger("flowstone.heartbeat")
@@ -48,7 +48,7 @@ class Heartbeat:
         self._waker = clock.waker()
         self._stopping = False
         self.count_stuck: Callable[[], int] = lambda: 0
-        self.outage = Outage()
+        self.outage = StoreOutage()
         self.outage.listen(self._waker.set)
         self._thread = threading.Thread(target=self._run, name="flowstone-heartbeat", daemon=True)
         now = clock.now()

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.safe_text import describe
-from flowstone_core.runtime.coordination.assignment import Share
-from flowstone_core.runtime.coordination.store_outage import Outage
+from flowstone_core.runtime.coordination.assignment import Assignment
+from flowstone_core.runtime.coordination.store_outage import StoreOutage
 
 logger = logging.getLogger("flowstone.roster")
 
@@ -22,10 +22,10 @@ LOOK_INTERVAL = 1.0
 TAKEOVER_LOOKS = 10
 """Every so many looks, those whose runner is not heard of any more are looked for too."""
 
-AnyShare: TypeAlias = Share[Any]
+AnyAssignment: TypeAlias = Assignment[Any]
 
 
-class Roster:
+class Reconciler:
     """Keeps the shares of a runner up to date.
 
     Args:
@@ -36,12 +36,12 @@ class Roster:
 
     def __init__(
         self,
-        shares: Sequence[AnyShare],
+        assignments: Sequence[AnyAssignment],
         clock: Clock,
-        outage: Outage,
+        outage: StoreOutage,
         on_look: Callable[[], None],
     ) -> None:
-        self._shares = shares
+        self._assignments = assignments
         self._outage = outage
         self._on_look = on_look
         self._looks = count(1)
@@ -56,8 +56,8 @@ class Roster:
         Raises:
             StoreError: If the store cannot be used.
         """
-        for share in self._shares:
-            share.open()
+        for assignment in self._assignments:
+            assignment.open()
 
     def start(self) -> None:
         """Begin to look, in a thread of its own."""
@@ -71,8 +71,8 @@ class Roster:
         """
         # What was claimed when a commit's answer was lost is this runner's, and it does not know.
         take_over = next(self._looks) % TAKEOVER_LOOKS == 0 or self._down
-        for share in self._shares:
-            share.look(take_over=take_over)
+        for assignment in self._assignments:
+            assignment.look(take_over=take_over)
 
     def stop(self) -> None:
         """End the thread."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.tick import Skip, SkipReason
-from flowstone_core.plugin.time_limit import Deadline
+from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.catchup import skipped
 from flowstone_core.scheduling.schedule import Schedule, merged, timing
 from flowstone_core.store import Declared, ScheduleRecord, Store
@@ -63,11 +63,11 @@ def missed(
 
     def count() -> tuple[Skip, ...] | str:
         try:
-            return skipped(make(record), record.memory.decided_until, now, reason)
+            return skipped(make(record), record.checkpoint.decided_until, now, reason)
         except BaseException as error:  # noqa: BLE001 - a trigger that does not work any more
             return describe(error)
 
-    deadline = Deadline()
+    deadline = TimeLimit()
     found = deadline.call(count)
     if isinstance(found, tuple):
         return found

@@ -12,7 +12,7 @@ from flowstone_core.model.safe_text import describe
 logger = logging.getLogger("flowstone.outage")
 
 
-class Outage:
+class StoreOutage:
     """Begins with whoever finds that the store cannot be used, and ends with the first write.
 
     Only a write ends it: a database on a full disk can still be read. While it lasts nothing is

@@ -10,14 +10,14 @@ from functools import partial
 
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.asset import Asset, Context
-from flowstone_core.model.attempt_result import AttemptEnd, fail, succeed
+from flowstone_core.model.attempt_result import AttemptResult, fail, succeed
 from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Clock, SystemClock
-from flowstone_core.model.context_logger import IdsLogger
+from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.materialization import AttemptOutcome, Claim
 from flowstone_core.model.partition import decode_partition, format_partition
 from flowstone_core.model.safe_text import describe_traceback
-from flowstone_core.runtime.isolation.child_process import Child
+from flowstone_core.runtime.isolation.child_process import ChildProcess
 
 logger = logging.getLogger("flowstone.engine")
 
@@ -36,7 +36,7 @@ class AssetHost:
 
     def attempt(
         self, asset: Asset, claim: Claim, cancelled: threading.Event | None = None
-    ) -> AttemptEnd:
+    ) -> AttemptResult:
         """Call the asset function, and say what that amounts to; never raises.
 
         Args:
@@ -50,7 +50,7 @@ class AssetHost:
         except BaseException as error:  # noqa: BLE001 - it may raise anything, SystemExit too
             return self.fail(asset, claim, error)
 
-    def fail(self, asset: Asset, claim: Claim, error: BaseException) -> AttemptEnd:
+    def fail(self, asset: Asset, claim: Claim, error: BaseException) -> AttemptResult:
         """Say what it amounts to that an attempt failed, and log it."""
         backoff = partial(backoff_delay, first=asset.backoff, limit=asset.backoff_limit)
         end = fail(claim.materialization, error, self._clock.now(), backoff, self._redact)
@@ -61,7 +61,7 @@ class AssetHost:
         return end
 
 
-class Crew:
+class ChildPool:
     """Processes for asset functions: each makes one attempt at a time, and is used again.
 
     Args:
@@ -71,17 +71,17 @@ class Crew:
     def __init__(self, redact: Callable[[str], str]) -> None:
         self._redact = redact
         self._lock = threading.Lock()
-        self._idle: list[Child] = []
+        self._idle: list[ChildProcess] = []
         self._closed = False
 
-    def borrow(self) -> Child:
+    def borrow(self) -> ChildProcess:
         """Return a child, whose ``attempt`` is that of an `AssetHost`; any thread."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return Child("flowstone-asset", AssetHost, self._redact)
+        return ChildProcess("flowstone-asset", AssetHost, self._redact)
 
-    def give_back(self, child: Child) -> None:
+    def give_back(self, child: ChildProcess) -> None:
         """Take a child back that has answered; any thread."""
         with self._lock:
             if not self._closed:
@@ -119,7 +119,7 @@ def _context(claim: Claim, cancelled: threading.Event) -> Context:
         attempt=materialization.attempt,
         events=claim.events,
         upstream=claim.upstream,
-        logger=IdsLogger(logging.getLogger("flowstone.asset"), ids(claim)),
+        logger=ContextLogger(logging.getLogger("flowstone.asset"), ids(claim)),
         _cancelled=cancelled,
     )
 

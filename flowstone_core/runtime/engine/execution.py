@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import cast
 
 from flowstone_core.errors import AttemptTimeoutError, StaleAttemptError, StoreError
-from flowstone_core.model.attempt_result import AttemptEnd
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.engine import EngineSetup
 from flowstone_core.model.materialization import Claim, Materialization, MaterializationState
 from flowstone_core.model.safe_text import describe
-from flowstone_core.runtime.engine.asset_host import AssetHost, Crew, ids
-from flowstone_core.runtime.isolation.child_process import Child
+from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool, ids
+from flowstone_core.runtime.isolation.child_process import ChildProcess
 from flowstone_core.runtime.isolation.thread_pool import Call
 
 logger = logging.getLogger("flowstone.engine")
@@ -40,7 +40,7 @@ class Execution(Call):
         claim: Claim,
         setup: EngineSetup,
         on_end: Callable[[Execution], None],
-        crew: Crew,
+        crew: ChildPool,
     ) -> None:
         self._asset = setup.assets[claim.materialization.asset]
         timeout = self._asset.timeout
@@ -51,7 +51,7 @@ class Execution(Call):
         self._crew = crew
         self._host = AssetHost(setup.redact, setup.clock)
         self._lock = threading.Lock()
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._cancelled = threading.Event()
         self._returned = False
         self._timed_out = False
@@ -102,10 +102,10 @@ class Execution(Call):
         self._kill()
         self._waker.set()
 
-    def _in_thread(self) -> AttemptEnd:
+    def _in_thread(self) -> AttemptResult:
         return self._host.attempt(self._asset, self.claim, self._cancelled)
 
-    def _in_process(self) -> AttemptEnd | None:
+    def _in_process(self) -> AttemptResult | None:
         """Have a process make it; None if it was killed because nobody wants it any more."""
         child = self._crew.borrow()
         with self._lock:
@@ -113,7 +113,7 @@ class Execution(Call):
         if self._cancelled.is_set():
             self._kill()
         try:
-            end = cast("AttemptEnd", child.call("attempt", self._asset, self.claim))
+            end = cast("AttemptResult", child.call("attempt", self._asset, self.claim))
         except Exception as error:  # noqa: BLE001 - however it fails, the attempt has an end
             child.close()
             if self._cancelled.is_set():
@@ -133,21 +133,21 @@ class Execution(Call):
             if self._child is not None:
                 self._child.kill(final=True)
 
-    def _too_long(self) -> AttemptEnd:
+    def _too_long(self) -> AttemptResult:
         hint = "its process was killed"
         if self._asset.run_in == "thread":
             hint = "its late result is discarded; a thread cannot be killed, a process can: run_in"
         message = f"the attempt did not end within its timeout of {self.deadline:g} s"
         return self._host.fail(self._asset, self.claim, AttemptTimeoutError(message, hint=hint))
 
-    def _conclude(self, end: AttemptEnd) -> None:
+    def _conclude(self, end: AttemptResult) -> None:
         try:
             for materialization in self._finish(end):
                 announce(self._setup, materialization)
         finally:
             self._on_end(self)
 
-    def _finish(self, end: AttemptEnd) -> Sequence[Materialization]:
+    def _finish(self, end: AttemptResult) -> Sequence[Materialization]:
         setup = self._setup
         failures = 0
         while True:

@@ -14,9 +14,9 @@ from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Waker
 from flowstone_core.model.engine import ClaimRound, Engine, EngineSetup
 from flowstone_core.model.safe_text import describe
-from flowstone_core.runtime.engine.asset_host import Crew
+from flowstone_core.runtime.engine.asset_host import ChildPool
 from flowstone_core.runtime.engine.execution import Execution, announce
-from flowstone_core.runtime.isolation.thread_pool import Pool
+from flowstone_core.runtime.isolation.thread_pool import ThreadPool
 
 logger = logging.getLogger("flowstone.engine")
 
@@ -53,8 +53,8 @@ class LocalEngine(Engine):
 
     def __init__(self, setup: EngineSetup) -> None:
         super().__init__(setup)
-        self._pool = Pool("flowstone-asset", setup.clock, setup.threads)
-        self._crew = Crew(setup.redact)
+        self._pool = ThreadPool("flowstone-asset", setup.clock, setup.threads)
+        self._crew = ChildPool(setup.redact)
         self._claiming = threading.Lock()
         self._running: dict[str, Execution] = {}
         self._begun = False
@@ -208,7 +208,7 @@ class LocalEngine(Engine):
     def _claim(self, limit: int, now: datetime) -> tuple[list[Execution], ClaimRound]:
         setup = self.setup
         try:
-            found = setup.queue.claim(setup.worker, limit, setup.assets, now)
+            found = setup.queue.claim(setup.runner_id, limit, setup.assets, now)
         except StoreUnavailableError:
             # It may have been committed though the answer did not arrive.
             self._recover_at = setup.clock.monotonic()
@@ -234,7 +234,7 @@ class LocalEngine(Engine):
             setup.queue.look_again(setup.assets, setup.clock.now())
             self._begun = True
         if now >= self._recover_at:
-            for materialization in setup.queue.recover(setup.clock.now(), setup.worker, running):
+            for materialization in setup.queue.recover(setup.clock.now(), setup.runner_id, running):
                 announce(setup, materialization)
             self._recover_at = now + RECOVER_EVERY
         if running and now >= self._check_at:

@@ -34,7 +34,7 @@ _PRELOADED = ["flowstone_core.runtime.ticking.sensor_host"]
 _LEAVE_TAKING = 5.0
 
 
-class Child:
+class ChildProcess:
     """A process that is started at its first call, used by later ones, and made anew if it dies.
 
     Calls are made one at a time, by any thread; `kill` and `close` may come from another.
@@ -195,7 +195,7 @@ def _context() -> ForkServerContext | SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
-_living: WeakSet[Child] = WeakSet()
+_living: WeakSet[ChildProcess] = WeakSet()
 
 
 @atexit.register

@@ -39,10 +39,10 @@ class Call(ABC):
 
     @abstractmethod
     def expired(self) -> None:
-        """Hear that it is past its deadline; in the thread that called `Pool.expire`."""
+        """Hear that it is past its deadline; in the thread that called `ThreadPool.expire`."""
 
 
-class Pool:
+class ThreadPool:
     """Runs calls in at most ``limit`` threads, those left behind not counted.
 
     Args:

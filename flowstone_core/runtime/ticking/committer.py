@@ -15,8 +15,8 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe
-from flowstone_core.runtime.coordination.store_outage import Outage
-from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.store import Commit, Store, TickResult
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ GROUP_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CommitOutcome:
     """What became of a decision.
 
     Attributes:
@@ -36,7 +36,7 @@ class Verdict:
         stale: Whether the sensor or schedule is no longer this runner's, or was changed meanwhile.
     """
 
-    worker: Worker
+    ticker: Ticker
     decision: AnyDecision
     committed: bool
     stale: bool = False
@@ -59,9 +59,9 @@ class Committer:
         assets: AssetGraph,
         clock: Clock,
         redact: Redactor,
-        outage: Outage,
+        outage: StoreOutage,
         on_result: Callable[[TickResult], None],
-        on_verdict: Callable[[Verdict], None],
+        on_verdict: Callable[[CommitOutcome], None],
     ) -> None:
         self._store = store
         self._owner = owner
@@ -71,16 +71,16 @@ class Committer:
         self._outage = outage
         self._on_result = on_result
         self._on_verdict = on_verdict
-        self._queue: queue.SimpleQueue[tuple[Worker, AnyDecision] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Ticker, AnyDecision] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="flowstone-commit", daemon=True)
 
     def start(self) -> None:
         """Begin; call it once."""
         self._thread.start()
 
-    def put(self, worker: Worker, decision: AnyDecision) -> None:
+    def put(self, ticker: Ticker, decision: AnyDecision) -> None:
         """Have a decision written; any thread, returns at once."""
-        self._queue.put((worker, decision))
+        self._queue.put((ticker, decision))
 
     def close(self, timeout: float) -> None:
         """Write what is waiting, then end; wait at most ``timeout`` seconds of real time."""
@@ -90,7 +90,7 @@ class Committer:
     def _run(self) -> None:
         # Of a tick with many transactions one is written between those of others, so that what
         # finds a million events at once holds up nobody.
-        large: deque[tuple[Worker, AnyDecision, int]] = deque()
+        large: deque[tuple[Ticker, AnyDecision, int]] = deque()
         ending = False
         while not ending or large:
             group, ending = ([], True) if ending else self._take(wait=not large)
@@ -99,16 +99,16 @@ class Committer:
                 _tell(self._on_verdict, verdict)
             large += ((*item, 0) for item in group if len(item[1].commits) > 1)
             if large:
-                worker, decision, number = large.popleft()
-                ended = self._write_alone(worker, decision, number)
+                ticker, decision, number = large.popleft()
+                ended = self._write_alone(ticker, decision, number)
                 if ended is None:
-                    large.append((worker, decision, number + 1))
+                    large.append((ticker, decision, number + 1))
                 else:
                     _tell(self._on_verdict, ended)
 
-    def _take(self, *, wait: bool) -> tuple[list[tuple[Worker, AnyDecision]], bool]:
+    def _take(self, *, wait: bool) -> tuple[list[tuple[Ticker, AnyDecision]], bool]:
         """Take what waits, at most a group; say whether it is the last."""
-        group: list[tuple[Worker, AnyDecision]] = []
+        group: list[tuple[Ticker, AnyDecision]] = []
         while len(group) < GROUP_LIMIT and ((wait and not group) or not self._queue.empty()):
             item = self._queue.get()
             if item is None:
@@ -116,54 +116,56 @@ class Committer:
             group.append(item)
         return group, False
 
-    def _write_group(self, group: Sequence[tuple[Worker, AnyDecision]]) -> Iterator[Verdict]:
+    def _write_group(self, group: Sequence[tuple[Ticker, AnyDecision]]) -> Iterator[CommitOutcome]:
         if not group:
             return
         try:
             results = self._write([decision.commits[0] for _, decision in group])
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
-            for worker, decision in group:
-                yield Verdict(worker, decision, committed=False)
+            for ticker, decision in group:
+                yield CommitOutcome(ticker, decision, committed=False)
             return
         except Exception:
             # One tick's data must not take the others down with it: each gets its own
             # transaction, and only the one that the store refuses again is a failed tick.
             logger.debug("group commit refused, writing each tick alone", exc_info=True)
-            for worker, decision in group:
-                verdict = self._write_alone(worker, decision, 0)
+            for ticker, decision in group:
+                verdict = self._write_alone(ticker, decision, 0)
                 if verdict is not None:
                     yield verdict
             return
-        for (worker, decision), result in zip(group, results, strict=True):
-            yield Verdict(worker, decision, result.committed, stale=not result.committed)
+        for (ticker, decision), result in zip(group, results, strict=True):
+            yield CommitOutcome(ticker, decision, result.committed, stale=not result.committed)
 
-    def _write_alone(self, worker: Worker, decision: AnyDecision, number: int) -> Verdict | None:
+    def _write_alone(
+        self, ticker: Ticker, decision: AnyDecision, number: int
+    ) -> CommitOutcome | None:
         """Write one transaction of a tick; None if there are more of it to come."""
         try:
             (result,) = self._write([decision.commits[number]])
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
-            return Verdict(worker, decision, committed=False)
+            return CommitOutcome(ticker, decision, committed=False)
         except Exception as error:
-            logger.exception("the store refused a tick", extra=worker.labels)
-            return self._write_refusal(worker, error)
+            logger.exception("the store refused a tick", extra=ticker.labels)
+            return self._write_refusal(ticker, error)
         if not result.committed:
-            return Verdict(worker, decision, committed=False, stale=True)
+            return CommitOutcome(ticker, decision, committed=False, stale=True)
         is_last = number + 1 == len(decision.commits)
-        return Verdict(worker, decision, committed=True) if is_last else None
+        return CommitOutcome(ticker, decision, committed=True) if is_last else None
 
-    def _write_refusal(self, worker: Worker, error: Exception) -> Verdict:
-        failure = worker.refuse(error)
+    def _write_refusal(self, ticker: Ticker, error: Exception) -> CommitOutcome:
+        failure = ticker.refuse(error)
         try:
             (result,) = self._write(failure.commits)
         except Exception as second:  # noqa: BLE001 - whatever it is, the thread must go on
             logger.error(  # noqa: TRY400 - the first one's traceback is in the log already
                 "the store refused the record of a failed tick too",
-                extra={**worker.labels, "error": describe(second, self._redact)},
+                extra={**ticker.labels, "error": describe(second, self._redact)},
             )
-            return Verdict(worker, failure, committed=False)
-        return Verdict(worker, failure, result.committed, stale=not result.committed)
+            return CommitOutcome(ticker, failure, committed=False)
+        return CommitOutcome(ticker, failure, result.committed, stale=not result.committed)
 
     def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
         results = self._store.commit_ticks(self._owner, commits, self._assets, self._clock.now())

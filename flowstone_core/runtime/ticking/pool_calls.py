@@ -1,4 +1,4 @@
-"""The calls that the pool makes for a worker: one tick, or its clean-up."""
+"""The calls that the pool makes for a ticker: one tick, or its clean-up."""
 
 from __future__ import annotations
 
@@ -6,76 +6,76 @@ import logging
 from collections.abc import Callable
 
 from flowstone_core.runtime.isolation.thread_pool import Call
-from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 
-logger = logging.getLogger("flowstone.worker")
+logger = logging.getLogger("flowstone.ticker")
 
 
-class Turn(Call):
-    """One turn of a worker.
+class TickCall(Call):
+    """One turn of a ticker.
 
     Args:
-        turn: The turn's number, from `Worker.begin`.
+        turn: The turn's number, from `Ticker.begin`.
         on_decided: Told the decision, and how many of the turn's holds go with it: the
             verdict's, and the thread's unless that has not come back.
         on_returned: Told that a thread that was given up has come back.
     """
 
-    __slots__ = ("_on_decided", "_on_returned", "_turn", "_worker")
+    __slots__ = ("_on_decided", "_on_returned", "_ticker", "_turn")
 
     def __init__(
         self,
-        worker: Worker,
+        ticker: Ticker,
         turn: int,
-        on_decided: Callable[[Worker, AnyDecision, int], None],
-        on_returned: Callable[[Worker], None],
+        on_decided: Callable[[Ticker, AnyDecision, int], None],
+        on_returned: Callable[[Ticker], None],
     ) -> None:
-        super().__init__(worker.deadline)
-        self._worker = worker
+        super().__init__(ticker.deadline)
+        self._ticker = ticker
         self._turn = turn
         self._on_decided = on_decided
         self._on_returned = on_returned
 
     def run(self) -> None:
         """Tick and decide."""
-        decision = self._worker.tick(self._turn)
+        decision = self._ticker.tick(self._turn)
         if decision is None:
-            self._on_returned(self._worker)
+            self._on_returned(self._ticker)
         else:
-            self._on_decided(self._worker, decision, 2)
+            self._on_decided(self._ticker, decision, 2)
 
     def expired(self) -> None:
         """End the turn as timed out."""
-        decision = self._worker.expire(self._turn)
+        decision = self._ticker.expire(self._turn)
         if decision is not None:
-            self._on_decided(self._worker, decision, 1)
+            self._on_decided(self._ticker, decision, 1)
 
 
 class CleanupCall(Call):
-    """The clean-up of a worker.
+    """The clean-up of a ticker.
 
     Args:
         on_done: Called when it is over, one way or the other.
     """
 
-    __slots__ = ("_on_done", "_worker", "done")
+    __slots__ = ("_on_done", "_ticker", "done")
 
-    def __init__(self, worker: Worker, on_done: Callable[[], None]) -> None:
-        super().__init__(worker.deadline)
-        self._worker = worker
+    def __init__(self, ticker: Ticker, on_done: Callable[[], None]) -> None:
+        super().__init__(ticker.deadline)
+        self._ticker = ticker
         self._on_done = on_done
         self.done = False
 
     def run(self) -> None:
         """Have the sensor clean up."""
-        self._worker.cleanup()
+        self._ticker.cleanup()
         self._end()
 
     def expired(self) -> None:
         """Wait for it no longer."""
-        extra = {**self._worker.labels, "seconds": self.deadline}
+        extra = {**self._ticker.labels, "seconds": self.deadline}
         logger.warning("cleanup did not come back within its sensor's deadline", extra=extra)
-        self._worker.stop()
+        self._ticker.stop()
         self._end()
 
     def _end(self) -> None:

@@ -15,20 +15,24 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import ScheduleCommit
-from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.scheduling.catchup import due
 from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.scheduling.schedule_decision import Look, decide_failure, decide_firing
+from flowstone_core.scheduling.schedule_decision import (
+    ScheduleObservation,
+    decide_failure,
+    decide_firing,
+)
 from flowstone_core.scheduling.settings import Overlap
 from flowstone_core.store import ScheduleRecord
 
-logger = logging.getLogger("flowstone.worker")
+logger = logging.getLogger("flowstone.ticker")
 
 DEADLINE = 60.0
 """Seconds that a schedule's trigger and its ``partition_fn`` may take together."""
 
 
-class ScheduleWorker(Worker):
+class ScheduleTicker(Ticker):
     """Looks at one schedule, and fires for what is due.
 
     Args:
@@ -48,7 +52,7 @@ class ScheduleWorker(Worker):
         redact: Redactor,
     ) -> None:
         super().__init__("schedule", record.name, DEADLINE)
-        self.memory = record.memory
+        self.checkpoint = record.checkpoint
         self._enabled = bool(record.given.get("enabled", True))
         self._make = make
         self._count_active = count_active
@@ -66,38 +70,38 @@ class ScheduleWorker(Worker):
 
     @property
     def held_back_by(self) -> str | None:
-        """See `Worker.held_back_by`."""
+        """See `Ticker.held_back_by`."""
         return None if self.owned else "it is paused, or another runner has it"
 
     def first_delay(self) -> float:
-        """See `Worker.first_delay`."""
+        """See `Ticker.first_delay`."""
         return self.backoff_left()
 
     def backoff_left(self) -> float:
-        """See `Worker.backoff_left`."""
-        until = self.memory.not_before
+        """See `Ticker.backoff_left`."""
+        until = self.checkpoint.not_before
         return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
 
     def following(self, due: float, now: float) -> None:
-        """See `Worker.following`: the trigger says it, in the tick."""
+        """See `Ticker.following`: the trigger says it, in the tick."""
 
     def tick(self, turn: int) -> Decision[ScheduleCommit] | None:
-        """See `Worker.tick`."""
-        memory = self.memory
+        """See `Ticker.tick`."""
+        checkpoint = self.checkpoint
         started_at = self._clock.now()
         schedule = self._schedule
         try:
             if schedule is None:
                 schedule = self._make()
-            found = due(schedule, memory.decided_until, started_at)
+            found = due(schedule, checkpoint.decided_until, started_at)
             partitions = tuple(
                 encode_partition(schedule.partition(instant)) for instant in found.instants
             )
             crowded = found.instants and schedule.settings.overlap is not Overlap.ALLOW
             active = self._count_active(self.source) if crowded else 0
-            look = Look(found, started_at, self._clock.now(), partitions, active)
+            look = ScheduleObservation(found, started_at, self._clock.now(), partitions, active)
         except BaseException as error:  # noqa: BLE001 - triggers and functions may raise anything
-            look = Look(error, started_at, self._clock.now())
+            look = ScheduleObservation(error, started_at, self._clock.now())
         if not self._end(turn):
             raised = look.due if isinstance(look.due, BaseException) else None
             text = "" if raised is None else describe(raised, self._redact)
@@ -105,11 +109,11 @@ class ScheduleWorker(Worker):
             return None
         self._schedule = schedule
         if schedule is None:
-            return decide_failure(self.name, memory, look, self._backoff, self._redact)
-        return decide_firing(schedule, memory, look, self._backoff, self._redact)
+            return decide_failure(self.name, checkpoint, look, self._backoff, self._redact)
+        return decide_firing(schedule, checkpoint, look, self._backoff, self._redact)
 
     def expire(self, turn: int) -> Decision[ScheduleCommit] | None:
-        """See `Worker.expire`."""
+        """See `Ticker.expire`."""
         if not self._end(turn):
             return None
         return self._failed(
@@ -120,16 +124,16 @@ class ScheduleWorker(Worker):
         )
 
     def refuse(self, error: Exception) -> Decision[ScheduleCommit]:
-        """See `Worker.refuse`."""
+        """See `Ticker.refuse`."""
         return self._failed(error)
 
     def remember(self, decision: AnyDecision) -> None:
-        """See `Worker.remember`."""
+        """See `Ticker.remember`."""
         commit = decision.commits[-1]
         assert isinstance(commit, ScheduleCommit)  # noqa: S101 - for the type checker
-        self.memory = commit.after
+        self.checkpoint = commit.after
 
     def _failed(self, error: Exception) -> Decision[ScheduleCommit]:
         now = self._clock.now()
-        look = Look(error, now, now)
-        return decide_failure(self.name, self.memory, look, self._backoff, self._redact)
+        look = ScheduleObservation(error, now, now)
+        return decide_failure(self.name, self.checkpoint, look, self._backoff, self._redact)

@@ -8,20 +8,20 @@ from typing import Protocol, cast
 
 from flowstone_core.errors import OutcomeError, ValidationError
 from flowstone_core.model.clock import Clock, SystemClock
-from flowstone_core.model.context_logger import IdsLogger
+from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.json_document import STATE_LIMIT, dump_document, load_document
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor import AnySensor, PollContext, SensorDeclaration
-from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
-from flowstone_core.model.tick import SensorMemory, TickCommit
+from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
+from flowstone_core.model.tick import SensorCheckpoint, TickCommit
 
-logger = logging.getLogger("flowstone.worker")
+logger = logging.getLogger("flowstone.ticker")
 
 
 class SensorHost(Protocol):
     """Calls a sensor's code; none of its methods raises. One call at a time, in any thread."""
 
-    def tick(self, memory: SensorMemory) -> Decision[TickCommit]:
+    def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
         """Poll once from what is known, and decide what it amounts to."""
 
     def connect(self) -> str | None:
@@ -51,7 +51,7 @@ class ThreadHost:
         self._clock = clock or SystemClock()
         self._sensor: AnySensor | None = None
 
-    def tick(self, memory: SensorMemory) -> Decision[TickCommit]:
+    def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
         """See `SensorHost.tick`."""
         started_at = self._clock.now()
         initial: str | None = None
@@ -59,15 +59,15 @@ class ThreadHost:
         outcome: object
         try:
             sensor = self._instance()
-            if memory.state is None:
+            if checkpoint.state is None:
                 initial = _initial_state(sensor)
-            outcome = sensor.poll(load_document(memory.state or initial or "null"))
+            outcome = sensor.poll(load_document(checkpoint.state or initial or "null"))
             if inspect.iscoroutine(outcome):
                 outcome.close()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             outcome, raised = error, True
-        observation = Observation(outcome, started_at, self._clock.now(), raised, initial)
-        return decide(self._rules, memory, observation)
+        observation = SensorObservation(outcome, started_at, self._clock.now(), raised, initial)
+        return decide(self._rules, checkpoint, observation)
 
     def connect(self) -> str | None:
         """See `SensorHost.connect`."""
@@ -95,7 +95,7 @@ class ThreadHost:
     def _instance(self) -> AnySensor:
         if self._sensor is None:
             declaration = self._declaration
-            log = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": declaration.name})
+            log = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": declaration.name})
             context = PollContext(declaration.name, log, self._clock)
             self._sensor = declaration.sensor_class(declaration.config, context)
         return self._sensor
@@ -111,20 +111,22 @@ class ProcessHost:
     """
 
     def __init__(self, declaration: SensorDeclaration, rules: TickRules, clock: Clock) -> None:
-        from flowstone_core.runtime.isolation.child_process import Child
+        from flowstone_core.runtime.isolation.child_process import ChildProcess
 
         self._rules = rules
         self._clock = clock
-        self._child = Child(f"flowstone-sensor-{rules.sensor}", ThreadHost, declaration, rules)
+        self._child = ChildProcess(
+            f"flowstone-sensor-{rules.sensor}", ThreadHost, declaration, rules
+        )
 
-    def tick(self, memory: SensorMemory) -> Decision[TickCommit]:
+    def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
         """See `SensorHost.tick`; that the process ends is a failed tick."""
         started_at = self._clock.now()
         try:
-            return cast("Decision[TickCommit]", self._child.call("tick", memory))
+            return cast("Decision[TickCommit]", self._child.call("tick", checkpoint))
         except Exception as error:  # noqa: BLE001 - however it fails, the tick has an end
-            observation = Observation(error, started_at, self._clock.now(), raised=True)
-            return decide(self._rules, memory, observation)
+            observation = SensorObservation(error, started_at, self._clock.now(), raised=True)
+            return decide(self._rules, checkpoint, observation)
 
     def connect(self) -> str | None:
         """See `SensorHost.connect`."""

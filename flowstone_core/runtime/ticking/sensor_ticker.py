@@ -12,19 +12,19 @@ from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor import SensorDeclaration
-from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
-from flowstone_core.model.tick import SensorMemory, TickCommit
+from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
+from flowstone_core.model.tick import SensorCheckpoint, TickCommit
 from flowstone_core.runtime.ticking.sensor_host import ProcessHost, SensorHost, ThreadHost
-from flowstone_core.runtime.ticking.ticker import AnyDecision, Worker
+from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 
-logger = logging.getLogger("flowstone.worker")
+logger = logging.getLogger("flowstone.ticker")
 
 
 SPREAD = 5.0
 """Seconds over which first polls are spread, so that many sensors do not start together."""
 
 
-class SensorWorker(Worker):
+class SensorTicker(Ticker):
     """Polls one sensor.
 
     Args:
@@ -44,7 +44,7 @@ class SensorWorker(Worker):
         super().__init__("sensor", declaration.name, settings.deadline.total_seconds())
         self.every = settings.every.total_seconds()
         self.stale_after = settings.stale_after or 3 * settings.every
-        self.memory = SensorMemory()
+        self.checkpoint = SensorCheckpoint()
         self.good_at = clock.now()
         """When its last good poll ended, or when this runner began to poll it."""
         self._clock = clock
@@ -65,35 +65,35 @@ class SensorWorker(Worker):
     @property
     def tickable(self) -> bool:
         """Whether it is this runner's and not broken."""
-        return self.owned and not self.memory.broken
+        return self.owned and not self.checkpoint.broken
 
     @property
     def held_back_by(self) -> str | None:
-        """See `Worker.held_back_by`.
+        """See `Ticker.held_back_by`.
 
         A sensor that asked to be polled later is left alone until then. One that failed is not:
         whoever asks for a poll now wants to know whether it works again.
         """
         if not self.owned:
             return "it is paused, or another runner polls it"
-        if self.memory.broken:
+        if self.checkpoint.broken:
             return "it is broken until it is reset"
-        if self.backoff_left() and not self.memory.failures:
-            return f"it asked to be polled after {self.memory.not_before}"
+        if self.backoff_left() and not self.checkpoint.failures:
+            return f"it asked to be polled after {self.checkpoint.not_before}"
         return None
 
     def first_delay(self) -> float:
-        """See `Worker.first_delay`."""
+        """See `Ticker.first_delay`."""
         spread = zlib.crc32(self.name.encode()) / 2**32 * min(self.every, SPREAD)
         return max(spread, self.backoff_left())
 
     def backoff_left(self) -> float:
-        """See `Worker.backoff_left`."""
-        until = self.memory.not_before
+        """See `Ticker.backoff_left`."""
+        until = self.checkpoint.not_before
         return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
 
     def following(self, due: float, now: float) -> float:
-        """See `Worker.following`.
+        """See `Ticker.following`.
 
         Start to start, and in step with the first poll; a machine that slept polls once, not as
         often as it missed.
@@ -109,7 +109,7 @@ class SensorWorker(Worker):
         """
         # Read once: an operator's reset may replace it while the poll runs, and what is decided
         # on the old one must then be refused by the store.
-        decision = self._host.tick(self.memory)
+        decision = self._host.tick(self.checkpoint)
         if self._end(turn):
             return decision
         if not self._killed:
@@ -135,7 +135,7 @@ class SensorWorker(Worker):
         return self._failed(PollTimeoutError(message, hint=hint))
 
     def stop(self) -> None:
-        """See `Worker.stop`."""
+        """See `Ticker.stop`."""
         self._host.kill()
 
     def connect(self) -> str | None:
@@ -151,10 +151,10 @@ class SensorWorker(Worker):
         return self._failed(error)
 
     def remember(self, decision: AnyDecision) -> None:
-        """See `Worker.remember`."""
+        """See `Ticker.remember`."""
         commit = decision.commits[-1]
         assert isinstance(commit, TickCommit)  # noqa: S101 - for the type checker
-        self.memory = commit.after
+        self.checkpoint = commit.after
 
     def cleanup(self) -> None:
         """Have the sensor close what it holds; in a thread of the pool, and never raises."""
@@ -162,4 +162,4 @@ class SensorWorker(Worker):
 
     def _failed(self, error: Exception) -> Decision[TickCommit]:
         now = self._clock.now()
-        return decide(self._rules, self.memory, Observation(error, now, now, raised=True))
+        return decide(self._rules, self.checkpoint, SensorObservation(error, now, now, raised=True))

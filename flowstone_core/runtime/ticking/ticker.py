@@ -12,7 +12,7 @@ from flowstone_core.model.tick import ScheduleCommit, TickCommit
 AnyDecision: TypeAlias = Decision[TickCommit] | Decision[ScheduleCommit]
 
 
-class Worker(ABC):
+class Ticker(ABC):
     """Ticks one thing, contains whatever it does, and decides what that amounts to.
 
     A tick is a turn. It begins with `begin`, in the scheduler; `tick` runs it, in a thread of

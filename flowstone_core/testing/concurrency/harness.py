@@ -16,9 +16,9 @@ from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.errors import ConflictError, FlowstoneError, NotFoundError
 from flowstone_core.model.partition import Partition
 from flowstone_core.store import Store
-from flowstone_core.testing.concurrency.invariants import Verdict
+from flowstone_core.testing.concurrency.invariants import Invariants
 from flowstone_core.testing.concurrency.operations import Hands, Operations
-from flowstone_core.testing.concurrency.recorder import Versions, Witness
+from flowstone_core.testing.concurrency.recorder import Recorder, Versions
 from flowstone_core.testing.concurrency.report import ConcurrencyReport
 from flowstone_core.testing.concurrency.settling import come_to_rest
 from flowstone_core.testing.fake_clock import FakeClock
@@ -136,7 +136,7 @@ class ConcurrencyHarness:
                 prefix="flowstone-harness-", ignore_cleanup_errors=True
             )
             url = f"sqlite:///{Path(stack.enter_context(folder)) / 'flowstone.db'}"
-            witness, clock = Witness(self._failing, seed), FakeClock()
+            witness, clock = Recorder(self._failing, seed), FakeClock()
             pipeline = self._pipeline(witness)
             flows = [
                 stack.enter_context(Flowstone(pipeline, store=url, clock=clock, lease="1h"))
@@ -148,7 +148,7 @@ class ConcurrencyHarness:
             store = Store.open(url)
             stack.callback(store.close)
             hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)
-            verdict = Verdict(flows[0], store, hands)
+            verdict = Invariants(flows[0], store, hands)
             with passing(clock), _eager_threads():
                 ended = self._work(hands, seed)
                 verdict.expected = tuple(self._expected())
@@ -156,7 +156,7 @@ class ConcurrencyHarness:
                     witness.blame(f"it did not come to rest: {verdict.unrest()}")
             return verdict.report(seed)
 
-    def _pipeline(self, witness: Witness) -> Pipeline:
+    def _pipeline(self, witness: Recorder) -> Pipeline:
         pipeline = Pipeline("harness")
         for asset in self._assets:
             pipeline.asset(name=asset, backoff="1s", backoff_limit="1s")(witness.function())

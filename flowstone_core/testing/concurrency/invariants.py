@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from flowstone_core.app.flowstone import Flowstone
-from flowstone_core.app.schedules import Timetable
+from flowstone_core.app.schedules import Schedules
 from flowstone_core.app.status import ScheduleHealth, SensorHealth
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, dump_document
@@ -24,7 +24,7 @@ _MOMENT = timedelta(minutes=1)
 """What is due for no longer may have become so since the last tick."""
 
 
-class Verdict:
+class Invariants:
     """Judges a store.
 
     Args:
@@ -130,7 +130,7 @@ class Verdict:
 
     def _of_schedules(self) -> Iterator[str]:
         hands = self._hands
-        timetable = Timetable(self._store, self._flow.settings, hands.clock)
+        timetable = Schedules(self._store, self._flow.settings, hands.clock)
         until = hands.clock.now() - _MOMENT
         for name in hands.schedules:
             record = self._store.schedule(name)

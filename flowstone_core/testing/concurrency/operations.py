@@ -14,7 +14,7 @@ from flowstone_core.app.flowstone import Flowstone
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.partition import Partition
 from flowstone_core.store import Store
-from flowstone_core.testing.concurrency.recorder import Witness
+from flowstone_core.testing.concurrency.recorder import Recorder
 from flowstone_core.testing.fake_clock import FakeClock
 
 Operation: TypeAlias = Callable[[], object]
@@ -52,7 +52,7 @@ class Hands:
         flows: Sequence[Flowstone],
         store: Store,
         clock: FakeClock,
-        witness: Witness,
+        witness: Recorder,
         change: Callable[[int], Partition | None] | None,
         step: timedelta,
         assets: Sequence[str],
@@ -91,10 +91,10 @@ class Hands:
         with self._running[number]:
             self.flows[number].run(once=True)
 
-    def wait(self, share: float) -> None:
+    def wait(self, assignment: float) -> None:
         """Let time pass, while some of it is left."""
         with self._lock:
-            by = min(self.step * share, self._left)
+            by = min(self.step * assignment, self._left)
             self._left -= by
         self.clock.advance(by)
 
@@ -112,9 +112,9 @@ class Hands:
 
     def versions(self) -> dict[str, int]:
         """Return the versions of what is stored."""
-        found = {f"sensor {each.name!r}": each.memory.version for each in self.store.sensors()}
+        found = {f"sensor {each.name!r}": each.checkpoint.version for each in self.store.sensors()}
         schedules = self.store.schedules()
-        return found | {f"schedule {each.name!r}": each.memory.version for each in schedules}
+        return found | {f"schedule {each.name!r}": each.checkpoint.version for each in schedules}
 
 
 class Operations:
@@ -130,12 +130,12 @@ class Operations:
         self._hands = hands
         self._chosen = chosen
         needs = {"change": hands.changeable, "reset": hands.sensors, "edit": hands.schedules}
-        shares = {
-            name: share
-            for name, share in _SHARES.items()
+        assignments = {
+            name: assignment
+            for name, assignment in _SHARES.items()
             if name not in without and needs.get(name, True)
         }
-        self._names, self._weights = list(shares), list(shares.values())
+        self._names, self._weights = list(assignments), list(assignments.values())
 
     @staticmethod
     def names() -> set[str]:
@@ -158,8 +158,8 @@ class Operations:
 
     def _wait(self, flow: Flowstone) -> Operation:
         del flow
-        share = self._chosen.random()
-        return lambda: self._hands.wait(share)
+        assignment = self._chosen.random()
+        return lambda: self._hands.wait(assignment)
 
     def _pause(self, flow: Flowstone) -> Operation:
         kind, name = self._source()

@@ -18,7 +18,7 @@ _PAUSE = 0.002
 _STALLED, _OPERATIONS, _STALL = 0.3, 10, 0.2
 
 
-class Witness:
+class Recorder:
     """Watches asset functions and the store while threads are at work; any thread may call it.
 
     Args:

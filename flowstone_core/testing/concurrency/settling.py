@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flowstone_core.model.clock import SystemClock
-from flowstone_core.testing.concurrency.invariants import Verdict
+from flowstone_core.testing.concurrency.invariants import Invariants
 from flowstone_core.testing.concurrency.operations import Hands
 
 _ROUNDS = 40
 _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
-def come_to_rest(hands: Hands, verdict: Verdict, patience: float) -> bool:
+def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
     """Resume everything, and run until nothing is found or made any more.
 
     A change that was not found is waited for: a sensor may leave alone what is young.

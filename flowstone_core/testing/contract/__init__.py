@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from flowstone_core.testing.contract.cleanup_checks import Parting
-from flowstone_core.testing.contract.failure_checks import Suffering
-from flowstone_core.testing.contract.secret_checks import Concealing
-from flowstone_core.testing.contract.settings_checks import Configuring
-from flowstone_core.testing.contract.state_checks import Remembering
-from flowstone_core.testing.contract.volume_checks import Crowding
+from flowstone_core.testing.contract.cleanup_checks import CleanupChecks
+from flowstone_core.testing.contract.failure_checks import FailureChecks
+from flowstone_core.testing.contract.secret_checks import SecretChecks
+from flowstone_core.testing.contract.settings_checks import SettingsChecks
+from flowstone_core.testing.contract.state_checks import StateChecks
+from flowstone_core.testing.contract.volume_checks import VolumeChecks
 
 
-class SensorContract(Remembering, Suffering, Crowding, Configuring, Concealing, Parting):
+class SensorContract(
+    StateChecks, FailureChecks, VolumeChecks, SettingsChecks, SecretChecks, CleanupChecks
+):
     """The tests that every sensor should pass; derive a class of tests from it.
 
     Say how the sensor is made and how the world outside is changed; pytest finds the tests. What

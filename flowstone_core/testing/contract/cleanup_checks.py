@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from flowstone_core.model.sensor import AnySensor
-from flowstone_core.testing.contract.overrides import Terms
-from flowstone_core.testing.contract.violation import Finding, check, told
+from flowstone_core.testing.contract.overrides import ContractOverrides
+from flowstone_core.testing.contract.violation import Violation, check, told
 from flowstone_core.testing.contract.wall_clock import reads
 from flowstone_core.testing.leaks import Holdings, left_behind
 
 
-class Parting(Terms):
+class CleanupChecks(ContractOverrides):
     """Checks that nothing remains of a sensor, and that its time is the context's."""
 
     @check()
@@ -42,7 +42,7 @@ class Parting(Terms):
         ended = self._live()
         left = left_behind(before, self.patience)
         if left:
-            raise Finding(
+            raise Violation(
                 f"an instance was made, polled and cleaned up, and left behind: {', '.join(left)}.",
                 why="A runner makes an instance at each start and 'flowstone check' many more; "
                 "what each leaves behind adds up until there are no files or threads any more.",
@@ -59,7 +59,7 @@ class Parting(Terms):
         with reads(type(bench.sensor).__module__) as found:
             bench.look()
         if found:
-            raise Finding(
+            raise Violation(
                 f"poll reads the wall clock by itself: {', '.join(sorted(set(found))[:3])}.",
                 why="No test can set that time, and so nobody knows what the sensor does at "
                 "midnight, after a pause, or when the clock is set back.",
@@ -80,7 +80,7 @@ def _clean_up(sensor: AnySensor, when: str) -> None:
     try:
         call()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
-        raise Finding(
+        raise Violation(
             f"cleanup, called {when}, raised {told(error)}.",
             why="It is called at the end whatever happened before, and what it does not close "
             "stays open.",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from flowstone_core.errors import OutcomeError, ValidationError
 from flowstone_core.model.clock import Clock
-from flowstone_core.model.context_logger import IdsLogger
+from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.json_document import STATE_LIMIT, Json, dump_document, load_document
 from flowstone_core.model.partition import Partition, decode_partition, encode_partition
 from flowstone_core.model.sensor import AnySensor, PollContext
-from flowstone_core.model.sensor_decision import Decision, Observation, TickRules, decide
-from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit
-from flowstone_core.testing.contract.violation import Finding, told
+from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
+from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit
+from flowstone_core.testing.contract.violation import Violation, told
 
 NAME = "contract"
 """The name of the sensor, and of the asset that its events are for."""
@@ -25,7 +25,7 @@ _SHOWN = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PollRecord:
     """One poll, and what it would amount to.
 
     Attributes:
@@ -70,7 +70,7 @@ class Look:
         return f"poll found {shown_events(self.events)}"
 
 
-class Bench:
+class Driver:
     """Polls a sensor's instances by hand.
 
     Args:
@@ -93,15 +93,15 @@ class Bench:
         self._made: list[AnySensor] = []
         self._keys: set[str] = set()
         self.found: list[NewEvent] = []
-        self.memory = SensorMemory()
+        self.checkpoint = SensorCheckpoint()
         self.sensor = self.fresh()
 
     def fresh(self) -> AnySensor:
         """Make another instance; its end is the bench's business."""
-        logger = IdsLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
+        logger = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
         sensor = self._make(PollContext(NAME, logger, self._clock))
         if any(sensor is each for each in self._made):
-            raise Finding(
+            raise Violation(
                 "make_sensor returned the instance that it had returned before.",
                 why="What an instance remembers would pass for what is stored.",
                 remedy="Make a new one at each call.",
@@ -123,18 +123,18 @@ class Bench:
         for sensor in self._made:
             quietly(sensor.cleanup)
 
-    def look(self, sensor: AnySensor | None = None) -> Look:
+    def look(self, sensor: AnySensor | None = None) -> PollRecord:
         """Poll once, by another instance perhaps, and commit nothing."""
         sensor = self.sensor if sensor is None else sensor
-        memory, now = self.memory, self._clock.now()
+        checkpoint, now = self.checkpoint, self._clock.now()
         initial: str | None = None
         given = left = ""
         raised = False
         seen: object
         try:
-            if memory.state is None:
+            if checkpoint.state is None:
                 initial = self._initial(sensor)
-            given = memory.state or initial or "null"
+            given = checkpoint.state or initial or "null"
             state = load_document(given)
             try:
                 seen = sensor.poll(state)
@@ -142,10 +142,10 @@ class Bench:
                 left = _text(state)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a sensor may raise anything
             seen, raised = error, True
-        observation = Observation(seen, now, self._clock.now(), raised, initial)
-        return Look(seen, raised, given, left, decide(self._rules, memory, observation))
+        observation = SensorObservation(seen, now, self._clock.now(), raised, initial)
+        return PollRecord(seen, raised, given, left, decide(self._rules, checkpoint, observation))
 
-    def commit(self, look: Look) -> list[NewEvent]:
+    def commit(self, look: PollRecord) -> list[NewEvent]:
         """Remember a poll; returns those of its events whose keys there were not before."""
         new = []
         for event in look.events:
@@ -154,7 +154,7 @@ class Bench:
                 new.append(event)
         self.found += new
         for commit in look.decision.commits[-1:]:
-            self.memory = commit.after
+            self.checkpoint = commit.after
         return new
 
     def tick(self, when: str = "") -> list[NewEvent]:
@@ -182,7 +182,7 @@ class Bench:
             idle = 0 if new else idle + 1
             if look.quiet or idle == 2:
                 return
-        raise Finding(
+        raise Violation(
             f"{_MOST_POLLS} polls on end found something, and nothing was changed outside; "
             f"the last: {shown_events(self.found[-3:])}.",
             why="Each event is a materialization: this one would be made for ever.",
@@ -197,7 +197,7 @@ class Bench:
             raise OutcomeError(error.message) from None
 
 
-def healthy(look: Look, when: str = "") -> Look:
+def healthy(look: PollRecord, when: str = "") -> PollRecord:
     """Return a look that did not fail.
 
     Raises:
@@ -205,7 +205,7 @@ def healthy(look: Look, when: str = "") -> Look:
     """
     if not look.failed:
         return look
-    raise Finding(
+    raise Violation(
         f"{when}{': ' if when else ''}{look}.",
         why="Nothing was wrong outside, so a poll has no reason to fail.",
         remedy="Mend the poll; if the source was not ready, have change(), settle() or the "

@@ -9,12 +9,12 @@ from datetime import datetime
 from flowstone_core.model.clock import Clock, SystemClock, Waker
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.tick import TickOutcome
-from flowstone_core.testing.contract.driver import Bench, Look, quietly, shown
-from flowstone_core.testing.contract.overrides import Terms
-from flowstone_core.testing.contract.violation import Finding, check, told
+from flowstone_core.testing.contract.driver import Driver, PollRecord, quietly, shown
+from flowstone_core.testing.contract.overrides import ContractOverrides
+from flowstone_core.testing.contract.violation import Violation, check, told
 
 
-class Suffering(Terms):
+class FailureChecks(ContractOverrides):
     """Checks that an outage costs nothing but time."""
 
     @check("test_nothing_is_lost_when_a_commit_fails")
@@ -36,13 +36,13 @@ class Suffering(Terms):
         hung = self.hang_source()
         bench = self._bench(_RealTime(self.clock))
         changes = self._changes(2, bench)
-        looks: list[Look] = []
+        looks: list[PollRecord] = []
         with hung:
             call = InThread(lambda: looks.append(bench.look()))
             ended = call.wait(self.patience)
         call.wait(self.patience)
         if not ended:
-            raise Finding(
+            raise Violation(
                 f"the source did not answer, and {self.patience:g} s later poll had not come back.",
                 why="A thread cannot be killed: the tick is ended at its deadline, but the "
                 "sensor is not polled again before this poll has come back.",
@@ -62,7 +62,7 @@ class Suffering(Terms):
         try:
             sensor.connect()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
-            raise Finding(
+            raise Violation(
                 f"nothing was wrong outside, and connect raised {told(error)}.",
                 why="'flowstone check --connect' would say that the source cannot be reached.",
                 remedy="Have connect do the least that proves that a poll would succeed.",
@@ -72,7 +72,7 @@ class Suffering(Terms):
         bench.drain("after connect")
         unseen = self._unseen(changes, bench.found)
         if unseen:
-            raise Finding(
+            raise Violation(
                 f"{unseen[0]!r} was there, connect was called, and no poll found it any more.",
                 why="'flowstone check --connect' may be called at any time, beside a runner.",
                 remedy="Override connect: ask the source something that takes nothing from it.",
@@ -89,18 +89,18 @@ class Suffering(Terms):
                 sensor.connect()
             except (Exception, SystemExit):  # noqa: BLE001 - whatever a poll would raise
                 return
-        raise Finding(
+        raise Violation(
             "the source failed, and connect raised nothing.",
             why="'flowstone check --connect' would say that all is well.",
             remedy="Have connect raise what a poll would raise.",
         )
 
-    def _recovered(self, bench: Bench, changes: list[Partition], when: str) -> None:
+    def _recovered(self, bench: Driver, changes: list[Partition], when: str) -> None:
         self.settle()
         try:
             bench.drain()
-        except Finding as found:
-            raise Finding(
+        except Violation as found:
+            raise Violation(
                 f"{when}, and the same instance still fails: {found.seen}",
                 why="Only a restart of the runner would help.",
                 remedy="Throw away what failed, a connection or a client, and make another one "
@@ -108,7 +108,7 @@ class Suffering(Terms):
             ) from None
         unseen = self._unseen(changes, bench.found)
         if unseen:
-            raise Finding(
+            raise Violation(
                 f"{when}, and {unseen[0]!r}, which had come before, was not found any more.",
                 why="What comes while the source fails would be lost.",
                 remedy="Change what is remembered only after the whole read has succeeded.",
@@ -168,10 +168,10 @@ class _RealTime(Clock):
         return self._real.waker()
 
 
-def _judge_failure(look: Look, when: str, hook: str) -> None:
+def _judge_failure(look: PollRecord, when: str, hook: str) -> None:
     outcome = look.decision.outcome
     if not look.failed:
-        raise Finding(
+        raise Violation(
             f"{when}, and {look}, as if all were well.",
             why="Nobody is told that the sensor sees nothing: no failure is recorded, counted or "
             "shown, and no poll backs off.",
@@ -179,13 +179,13 @@ def _judge_failure(look: Look, when: str, hook: str) -> None:
             f"was given; if the source did not fail, mend {hook}.",
         )
     if outcome is TickOutcome.BROKEN:
-        raise Finding(
+        raise Violation(
             f"{when}, and {look}: the sensor is not polled again until somebody resets it.",
             why="An outage passes by itself; SensorBroken says that no retry will ever help.",
             remedy="Let the error out, or raise RetryLater.",
         )
     if look.state != look.given:
-        raise Finding(
+        raise Violation(
             f"{when}, and {look}. The state it returned was {shown(look.state)}; it was given "
             f"{shown(look.given)}.",
             why="What was not read to its end is passed over by the next poll.",

@@ -16,8 +16,8 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.sensor import AnySensor, PollContext
 from flowstone_core.model.tick import NewEvent
-from flowstone_core.testing.contract.driver import Bench, identifies, shown_events
-from flowstone_core.testing.contract.violation import Finding
+from flowstone_core.testing.contract.driver import Driver, identifies, shown_events
+from flowstone_core.testing.contract.violation import Violation
 from flowstone_core.testing.fake_clock import FakeClock
 
 MINUTE = timedelta(minutes=1)
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 _OPTIONAL = ("break_source", "hang_source", "invalid_settings", "secrets")
 
 
-class Terms(ABC):
+class ContractOverrides(ABC):
     """What an author says: how a sensor is made, and how the world outside is changed."""
 
     sees_only_the_last: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class Terms(ABC):
     # -- what the checks use --------------------------------------------------------------------
 
     @cached_property
-    def _benches(self) -> list[Bench]:
+    def _benches(self) -> list[Driver]:
         return []
 
     @cached_property
@@ -137,9 +137,9 @@ class Terms(ABC):
             pytest.skip(f"does not apply: {excuse}")
         pytest.skip(f"not checked: define {name}, {what}; or say in not_applicable why not")
 
-    def _bench(self, clock: Clock | None = None, *, drained: bool = True) -> Bench:
+    def _bench(self, clock: Clock | None = None, *, drained: bool = True) -> Driver:
         """Make a bench, whose sensor has found all that there was already."""
-        bench = Bench(self.make_sensor, clock or self.clock, self.assets)
+        bench = Driver(self.make_sensor, clock or self.clock, self.assets)
         self._benches.append(bench)
         if drained:
             bench.drain("before anything was changed")
@@ -148,7 +148,7 @@ class Terms(ABC):
     def _change(self) -> Partition:
         return self.change(next(self._numbers))
 
-    def _changes(self, count: int, bench: Bench | None = None) -> list[Partition]:
+    def _changes(self, count: int, bench: Driver | None = None) -> list[Partition]:
         """Make changes, one a minute, and have all polls but the last that they take."""
         made = []
         for _ in range(count):
@@ -159,7 +159,7 @@ class Terms(ABC):
             self._await(bench)
         return made
 
-    def _await(self, bench: Bench) -> None:
+    def _await(self, bench: Driver) -> None:
         for _ in range(self.polls_to_fire - 1):
             bench.tick("after a change outside")
             self.settle()
@@ -173,10 +173,10 @@ class Terms(ABC):
         """Return those of several changes between two polls that must be found."""
         return changes[-1:] if self.sees_only_the_last else changes
 
-    def _require(self, changes: Sequence[Partition], bench: Bench, when: str) -> None:
+    def _require(self, changes: Sequence[Partition], bench: Driver, when: str) -> None:
         unseen = self._unseen(changes, bench.found)
         if unseen:
-            raise Finding(
+            raise Violation(
                 f"{listed(unseen)} was not found {when}; the last that it found: "
                 f"{shown_events(bench.found[-3:])}.",
                 why="What a sensor does not find is never made.",

@@ -11,12 +11,12 @@ from pathlib import Path
 from flowstone_core.model.sensor import PollContext
 from flowstone_core.testing.contract.driver import NAME, quietly, shown_events
 from flowstone_core.testing.contract.failure_checks import InThread
-from flowstone_core.testing.contract.overrides import Terms, listed
-from flowstone_core.testing.contract.sandbox import Stage, declared
-from flowstone_core.testing.contract.violation import Finding, check, told
+from flowstone_core.testing.contract.overrides import ContractOverrides, listed
+from flowstone_core.testing.contract.sandbox import Sandbox, declared
+from flowstone_core.testing.contract.violation import Violation, check, told
 
 
-class Rehearsing(Terms):
+class RunnerChecks(ContractOverrides):
     """Checks in a real runner's conditions."""
 
     @check("test_it_goes_on_after_a_restart")
@@ -35,7 +35,7 @@ class Rehearsing(Terms):
             error = self._error_in_thread(call, stay)
             if error is not None:
                 stay.set()
-                raise Finding(
+                raise Violation(
                     f"{done} in a thread of its own, it failed: {error}",
                     why="A runner has a pool of threads: init, poll and cleanup never come at "
                     "once, but each may come in another thread.",
@@ -63,7 +63,7 @@ class Rehearsing(Terms):
             events = stage.events()
             unseen = self._unseen(changes, events[len(before) :])
             if unseen or stage.unfinished():
-                raise Finding(
+                raise Violation(
                     f"{listed(unseen or stage.unfinished())} was not made by a Flowstone that "
                     f"ran the sensor{stage.trouble()}.",
                     why="This is how it runs for those who use it.",
@@ -74,7 +74,7 @@ class Rehearsing(Terms):
             stage.run()
             again = stage.events()[len(events) :]
             if again:
-                raise Finding(
+                raise Violation(
                     f"a Flowstone was started again, and found {shown_events(again)} although "
                     "nothing was changed outside.",
                     why="It would be made again after every restart.",
@@ -82,18 +82,18 @@ class Rehearsing(Terms):
                 )
 
     @contextmanager
-    def _stage(self, **options: object) -> Iterator[Stage]:
+    def _stage(self, **options: object) -> Iterator[Sandbox]:
         sensor = self.make_sensor(PollContext(NAME, clock=self.clock))
         quietly(sensor.cleanup)
         pipeline = declared(sensor, options, self.assets)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             url = f"sqlite:///{Path(folder) / 'flowstone.db'}"
-            yield Stage(pipeline, url, self.clock, self.settle)
+            yield Sandbox(pipeline, url, self.clock, self.settle)
 
     def _error_in_thread(self, call: Callable[[], object], stay: threading.Event) -> str | None:
         try:
             ended = InThread(call, stay).wait(self.patience)
-        except Finding as found:
+        except Violation as found:
             return found.seen
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
             return f"{told(error)}."

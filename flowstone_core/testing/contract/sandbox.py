@@ -16,13 +16,13 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.sensor import AnySensor
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.testing.contract.driver import NAME
-from flowstone_core.testing.contract.violation import Finding
+from flowstone_core.testing.contract.violation import Violation
 
 _MOST_RUNS = 50
 _ALL = 100_000
 
 
-class Stage:
+class Sandbox:
     """A pipeline with the sensor, and a store in a file.
 
     Args:
@@ -103,7 +103,7 @@ def declared(
     try:
         return _pipeline(sensor, options or {}, assets)
     except ValidationError as error:
-        raise Finding(
+        raise Violation(
             f"the settings that make_sensor uses are refused in a pipeline: {error}.",
             why="A sensor must take in a pipeline what it takes in its tests.",
             remedy="Make the config by its model, as Config(...), of settings that its "

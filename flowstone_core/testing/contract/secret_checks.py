@@ -13,15 +13,15 @@ from flowstone_core.config.settings_reference import given_settings as shown_set
 from flowstone_core.model.partition import decode_partition
 from flowstone_core.model.redaction import MASK, Redactor
 from flowstone_core.model.sensor import AnySensor
-from flowstone_core.testing.contract.driver import NAME, Bench, Look
-from flowstone_core.testing.contract.overrides import Terms
+from flowstone_core.testing.contract.driver import NAME, Driver, PollRecord
+from flowstone_core.testing.contract.overrides import ContractOverrides
 from flowstone_core.testing.contract.sandbox import declared, refusal
-from flowstone_core.testing.contract.violation import Finding, check
+from flowstone_core.testing.contract.violation import Violation, check
 
 Said = Iterator[tuple[str, str]]
 
 
-class Concealing(Terms):
+class SecretChecks(ContractOverrides):
     """Checks that no text of a sensor holds a secret of its settings."""
 
     @check()
@@ -40,7 +40,7 @@ class Concealing(Terms):
             for secret in secrets:
                 # Without the secret: what was masked before stays, what is masked by it is found.
                 if Redactor([secret])(text) != Redactor()(text):
-                    raise Finding(
+                    raise Violation(
                         f"{where} shows a secret of the settings: {Redactor(secrets)(text)[:300]} "
                         f"({MASK} stands for it here).",
                         why="Errors, states and log lines are stored and shown to whoever asks.",
@@ -55,14 +55,14 @@ class Concealing(Terms):
             return list(known)
         for secret in self.secrets:
             if not any(secret in f"{each} {unquote(each)} {unquote_plus(each)}" for each in known):
-                raise Finding(
+                raise Violation(
                     f"the secret {secret[:2]}... is in no setting that is known to be secret.",
                     why="FlowStone masks the secrets that it knows; this one it would show.",
                     remedy="Type the setting as SecretStr.",
                 )
         return list(self.secrets)
 
-    def _polls(self, bench: Bench) -> Said:
+    def _polls(self, bench: Driver) -> Said:
         for hook in (None, self.break_source, None):
             self._change()
             self.settle()
@@ -86,7 +86,7 @@ def _about(sensor: AnySensor) -> Said:
     yield "the error of a wrong setting", str(refusal(sensor, {"nothing_of_that_name": 1}))
 
 
-def _of(look: Look) -> Said:
+def _of(look: PollRecord) -> Said:
     yield "the state", f"{look.given} {look.state}"
     for event in look.events:
         yield "an event's partition", f"{event.partition} {decode_partition(event.partition)!r}"

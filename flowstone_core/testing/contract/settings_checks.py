@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flowstone_core.model.sensor import AnySensor, PollContext
 from flowstone_core.testing.contract.driver import NAME, quietly
-from flowstone_core.testing.contract.overrides import Terms
+from flowstone_core.testing.contract.overrides import ContractOverrides
 from flowstone_core.testing.contract.sandbox import refusal
-from flowstone_core.testing.contract.violation import Finding, check
+from flowstone_core.testing.contract.violation import Violation, check
 
 
-class Configuring(Terms):
+class SettingsChecks(ContractOverrides):
     """Checks that whoever configures the sensor is told what is wrong."""
 
     @check()
@@ -19,7 +19,7 @@ class Configuring(Terms):
         name = next(iter(type(sensor.config).model_fields), "setting")
         wrong = f"{name}{name[-1]}"
         if refusal(sensor, {wrong: "any"}) is None:
-            raise Finding(
+            raise Violation(
                 f"a setting {wrong!r}, which there is not, was accepted.",
                 why="Who misspells a setting gets the default instead, and is not told.",
                 remedy="Derive Config from SensorConfig, and leave its extra='forbid' alone.",
@@ -31,7 +31,7 @@ class Configuring(Terms):
         fields = type(self._example().config).model_fields
         bare = [name for name, field in fields.items() if not field.description]
         if bare:
-            raise Finding(
+            raise Violation(
                 f"there is no description of {', '.join(bare)}.",
                 why="It is what 'flowstone plugins show' prints, and the table in the README.",
                 remedy="Field(description='what it is, its unit, what is allowed').",
@@ -47,7 +47,7 @@ class Configuring(Terms):
             said = refusal(sensor, changes)
             if said is None or words not in said:
                 result = "was accepted." if said is None else f"was refused, without it: {said}"
-                raise Finding(
+                raise Violation(
                     f"{dict(changes)} should be refused, and the error should say {words!r}. "
                     f"It {result}",
                     why="What is wrong with a setting must be said before anything runs, and to "

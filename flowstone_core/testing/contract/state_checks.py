@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flowstone_core.testing.contract.driver import Look, healthy, shown, shown_events
-from flowstone_core.testing.contract.overrides import MINUTE, Terms, listed
-from flowstone_core.testing.contract.violation import Finding, check
+from flowstone_core.testing.contract.driver import PollRecord, healthy, shown, shown_events
+from flowstone_core.testing.contract.overrides import MINUTE, ContractOverrides, listed
+from flowstone_core.testing.contract.violation import Violation, check
 
 QUIET_POLLS = 6
 
 
-class Remembering(Terms):
+class StateChecks(ContractOverrides):
     """Checks that nothing is lost, and nothing fires twice."""
 
     @check()
@@ -24,7 +24,7 @@ class Remembering(Terms):
         looks.append(bench.look())
         for look in looks:
             if look.failed and "is not JSON" in str(look.decision.error):
-                raise Finding(
+                raise Violation(
                     f"{look.decision.error}.",
                     why="The state is stored as JSON, and what JSON would change is refused: "
                     "every such poll is a failed tick.",
@@ -50,7 +50,7 @@ class Remembering(Terms):
             self.clock.advance(pause)
             again = bench.tick("polled again, with nothing changed")
             if again:
-                raise Finding(
+                raise Violation(
                     f"polled again {pause} later, with nothing changed outside, it found "
                     f"{shown_events(again)}.",
                     why="Each event is a materialization: this one is made again and again.",
@@ -64,7 +64,7 @@ class Remembering(Terms):
         bench = self._bench()
         self._changes(1, bench)
         bench.drain()
-        looks: list[Look] = []
+        looks: list[PollRecord] = []
         for _ in range(QUIET_POLLS):
             self.clock.advance(MINUTE)
             looks.append(healthy(bench.look()))
@@ -75,7 +75,7 @@ class Remembering(Terms):
             seen = f"it returned the state {shown(last.state)} for {shown(last.given)}"
             if last.events:
                 seen = f"it found again what it had found before: {shown_events(last.events)}"
-            raise Finding(
+            raise Violation(
                 f"nothing was changed outside, and at each poll {seen}.",
                 why="A quiet tick writes nothing; this one writes to the store at every poll.",
                 remedy="Return NotTriggered with the state as it was given, and keep out of it "
@@ -96,7 +96,7 @@ class Remembering(Terms):
         bench.restart()
         again = bench.tick("a fresh instance was given the stored state")
         if again:
-            raise Finding(
+            raise Violation(
                 f"a fresh instance, given the stored state, found again {shown_events(again)}.",
                 why="All that was found before would be made again after each restart.",
                 remedy=remedy,
@@ -108,7 +108,7 @@ class Remembering(Terms):
         bench.drain("a fresh instance was given the stored state")
         unseen = self._unseen(changes, bench.found)
         if unseen:
-            raise Finding(
+            raise Violation(
                 f"{listed(unseen)}, changed while no instance was there, was not found by a "
                 "fresh instance that was given the stored state.",
                 why="What happens while the runner is down would be lost.",
@@ -130,7 +130,7 @@ class Remembering(Terms):
                 if not self._unseen([change], first.events) and self._unseen([change], again.events)
             ]
             if lost:
-                raise Finding(
+                raise Violation(
                     f"a poll found {listed(lost)}. Given the same state again, as after a "
                     f"commit that failed, {name} found {shown_events(again.events)}.",
                     why="State and events are stored together or not at all: what is not found "
@@ -156,7 +156,7 @@ class Remembering(Terms):
             known = {event.key for event in first.events}
             others = [event for event in again.events if event.key not in known]
             if others:
-                raise Finding(
+                raise Violation(
                     f"a poll found {shown_events(first.events)}. Given the same state a while "
                     f"later, {name} found {shown_events(others)}.",
                     why="After a crash part of a poll's events may be stored already, and only "
@@ -175,7 +175,7 @@ class Remembering(Terms):
             look = healthy(bench.look())
             bench.commit(look)
             if look.left != look.given:
-                raise Finding(
+                raise Violation(
                     f"poll was given the state {shown(look.given)} and made of it "
                     f"{shown(look.left)}.",
                     why="A poll that fails half-way must leave nothing behind; FlowStone hands "

@@ -22,7 +22,7 @@ class _Contract(Protocol):
 C = TypeVar("C", bound=_Contract)
 
 
-class Finding(AssertionError):  # noqa: N818 - what is broken is the sensor
+class Violation(AssertionError):  # noqa: N818 - what is broken is the sensor
     """A sensor breaks the contract.
 
     Args:
@@ -38,7 +38,7 @@ class Finding(AssertionError):  # noqa: N818 - what is broken is the sensor
 
 
 def check(*after: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
-    """Make a test of a method that raises a `Finding` where the contract is broken.
+    """Make a test of a method that raises a `Violation` where the contract is broken.
 
     One fault often shows in many ways. A check that fails is not counted if one that it builds
     on fails as well: it is skipped, and says which.
@@ -73,10 +73,10 @@ def told(error: BaseException) -> str:
     return f"{describe(error)}{where}"
 
 
-def _found_by(judge: Callable[[C], None], contract: C) -> Finding | None:
+def _found_by(judge: Callable[[C], None], contract: C) -> Violation | None:
     try:
         judge(contract)
-    except Finding as found:
+    except Violation as found:
         return found
     return None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flowstone_core.testing.contract.overrides import MINUTE, listed
-from flowstone_core.testing.contract.runner_checks import Rehearsing
-from flowstone_core.testing.contract.violation import Finding, check
+from flowstone_core.testing.contract.runner_checks import RunnerChecks
+from flowstone_core.testing.contract.violation import Violation, check
 
 
-class Crowding(Rehearsing):
+class VolumeChecks(RunnerChecks):
     """Checks that none of many is left out."""
 
     @check("test_a_run_ends_in_materializations")
@@ -19,7 +19,7 @@ class Crowding(Rehearsing):
             stage.run_until(lambda events: not self._unseen(changes, events))
             unseen = self._unseen(changes, stage.events())
             if unseen:
-                raise Finding(
+                raise Violation(
                     f"there were {len(changes)} changes between two polls, and {len(unseen)} of "
                     f"them never fired: {listed(unseen)}{stage.trouble()}.",
                     why="After a pause, or the first time, there are always many at once.",
@@ -42,7 +42,7 @@ class Crowding(Rehearsing):
         bench.drain()
         unseen = self._unseen(changes, bench.found)
         if unseen:
-            raise Finding(
+            raise Violation(
                 f"of {len(changes)} changes at one instant, with polls between them, "
                 f"{listed(unseen)} was never found.",
                 why="Clocks of sources are coarse: what is written in the same second, or is "

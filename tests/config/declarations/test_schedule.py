@@ -8,7 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flowstone_core.config.declarations.schedule import Spoken, declare_schedule, unknown_kind
+from flowstone_core.config.declarations.schedule import (
+    ScheduleOptions,
+    declare_schedule,
+    unknown_kind,
+)
 from flowstone_core.model.partition import encode_partition
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN, RESERVED
 from flowstone_core.scheduling.cron import CronTrigger
@@ -33,7 +37,9 @@ TRIGGERS = {**BUILT_IN, "odd": Odd, "raising": Raising}
 
 
 def declare(name="report", **options):
-    return declare_schedule(Spoken(name, options, "shop.py:7"), TRIGGERS, ["report", "orders"])
+    return declare_schedule(
+        ScheduleOptions(name, options, "shop.py:7"), TRIGGERS, ["report", "orders"]
+    )
 
 
 def sound(name="report", **options):
@@ -200,11 +206,13 @@ def test_a_trigger_object_of_an_unknown_class_is_kept_as_it_is():
 
 
 def test_who_overrides_replaces_the_trigger_and_the_way_to_name_partitions():
-    base = Spoken("report", {"cron": "* * * * *", "partition": "x", "jitter": "1m"}, "a:1")
-    over = base.overlaid(Spoken("report", {"every": "5m", "partition_fn": str}, "b:2"), TRIGGERS)
+    base = ScheduleOptions("report", {"cron": "* * * * *", "partition": "x", "jitter": "1m"}, "a:1")
+    over = base.overlaid(
+        ScheduleOptions("report", {"every": "5m", "partition_fn": str}, "b:2"), TRIGGERS
+    )
     assert over.options == {"jitter": "1m", "every": "5m", "partition_fn": str}
     assert over.where == "b:2"
-    same = base.overlaid(Spoken("report", {"jitter": "2m"}), TRIGGERS)
+    same = base.overlaid(ScheduleOptions("report", {"jitter": "2m"}), TRIGGERS)
     assert same.options == {**base.options, "jitter": "2m"}
     assert same.where == "a:1"
 

@@ -7,7 +7,7 @@ from flowstone_core.config.file.section import Section, Setting, Swallowed
 from flowstone_core.config.sections.sensor import SensorSections
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.sensor import Sensor, SensorConfig
-from flowstone_core.plugin.contributions import Provided
+from flowstone_core.plugin.contributions import Contribution
 from flowstone_core.plugin.entry_points import PluginReport
 from flowstone_core.plugin.registry import Plugins
 
@@ -40,7 +40,7 @@ def section(**values):
 
 
 def sections(*reports, sensors=True, declared=False):
-    topic = Provided("topic", TopicSensor, "topics", "flowstone-topics", "1.0")
+    topic = Contribution("topic", TopicSensor, "topics", "flowstone-topics", "1.0")
     found = {}
     if declared:
         options = {"topic": "t", "every": "7s", "enabled": False}

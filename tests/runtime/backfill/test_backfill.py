@@ -11,20 +11,27 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from flowstone_core.errors import StoreUnavailableError, ValidationError
+from flowstone_core.model import chunking
 from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.attempt_result import AttemptEnd, succeed
+from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.partition_range import partitions
-from flowstone_core.runtime.backfill.backfill import FAILURES_KEPT, Backfill, Move, Order, plan
-from flowstone_core.store import Store, backfills
+from flowstone_core.runtime.backfill.backfill import (
+    FAILURES_KEPT,
+    Backfill,
+    BackfillRequest,
+    PartitionAction,
+    plan,
+)
+from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 
 ASSETS = AssetGraph([Asset("report", lambda context: None), Asset("other", lambda context: None)])
 FIRST = date(2025, 1, 1)
 
 
-class Bench:
+class Driver:
     """A store, and an engine that makes what a test says; days of January are numbers."""
 
     def __init__(self, store):
@@ -37,7 +44,7 @@ class Bench:
 
     def order(self, days=10, *, force=False, limit=4, every="day"):
         span = partitions(FIRST, FIRST + timedelta(days - 1), every)
-        return Order("report", span, force, limit)
+        return BackfillRequest("report", span, force, limit)
 
     def backfill(self, *arguments, backfills=None, **options):
         backfills = backfills or self.store.backfills
@@ -64,13 +71,13 @@ class Bench:
         """End what was started: some days, or all."""
         end = succeed(None)
         if discard:
-            end = AttemptEnd(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "gave up")
+            end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "gave up")
         for day in days or list(self.claims):
             self.store.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
 
     def retry_later(self, day):
         until = self.clock.now() + timedelta(hours=1)
-        end = AttemptEnd(
+        end = AttemptResult(
             AttemptOutcome.FAILED, MaterializationState.RETRYING, "no luck", retry_at=until
         )
         self.store.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
@@ -116,13 +123,13 @@ def counts(progress):
 
 @pytest.fixture
 def bench(store):
-    return Bench(store)
+    return Driver(store)
 
 
 @pytest.fixture
 def chunk(monkeypatch):
     """How many partitions are looked at in one statement: few, for the sake of the clock."""
-    monkeypatch.setattr(backfills, "CHUNK", 20)
+    monkeypatch.setattr(chunking, "CHUNK", 20)
     return 20
 
 
@@ -299,9 +306,9 @@ def test_a_limit_is_from_one_to_a_thousand(bench):
 def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
     bench.make(1)
     bench.ask(2)
-    made = [Move.SKIP, Move.WAIT, Move.MAKE]
+    made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MAKE]
     assert bench.plan(3) == (None, [1, 2, 3], made)
-    assert bench.plan(3, force=True) == (None, [1, 2, 3], [Move.MAKE] * 3)
+    assert bench.plan(3, force=True) == (None, [1, 2, 3], [PartitionAction.MAKE] * 3)
     assert bench.store.events(source="backfill:1") == []
     backfill = bench.backfill(3, force=True, limit=2)
     backfill.step()
@@ -313,10 +320,10 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
 def test_a_plan_counts_its_moves(bench, chunk):
     bench.make(1)
     found = plan(bench.order(chunk + 10), bench.store.backfills)
-    assert {move: found.count(move) for move in Move} == {
-        Move.MAKE: chunk + 9,
-        Move.WAIT: 0,
-        Move.SKIP: 1,
+    assert {move: found.count(move) for move in PartitionAction} == {
+        PartitionAction.MAKE: chunk + 9,
+        PartitionAction.WAIT: 0,
+        PartitionAction.SKIP: 1,
     }
 
 
@@ -428,7 +435,7 @@ def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, f
 
 def test_datetimes_are_backfilled_too(bench):
     first = datetime.fromisoformat("2025-01-15T10:00+01:00")
-    order = Order("report", partitions(first, first + timedelta(hours=1)))
+    order = BackfillRequest("report", partitions(first, first + timedelta(hours=1)))
     Backfill(order, bench.store.backfills, bench.clock, ASSETS).step()
     assert [event.key for event in bench.store.events()] == [
         "dt:2025-01-15T10:00:00Z",

@@ -29,8 +29,8 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.partition_range import partitions
 from flowstone_core.plugin import hookspecs
 from flowstone_core.plugin.registry import Plugins
-from flowstone_core.runtime.backfill.backfill import Move, Progress
-from flowstone_core.runtime.backfill.backfill_runner import Carrier
+from flowstone_core.runtime.backfill.backfill import PartitionAction, Progress
+from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
 from flowstone_core.runtime.coordination.heartbeat import machine_id
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
@@ -122,10 +122,10 @@ def test_what_it_depends_on_is_made_too(flow):
 
 
 def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
-    assert flow.plan_backfill("orders", *RANGE).count(Move.MAKE) == 10
+    assert flow.plan_backfill("orders", *RANGE).count(PartitionAction.MAKE) == 10
     flow.backfill("orders", *RANGE)
-    assert flow.plan_backfill("orders", *RANGE).count(Move.SKIP) == 10
-    assert flow.plan_backfill("orders", *RANGE, force=True).count(Move.MAKE) == 10
+    assert flow.plan_backfill("orders", *RANGE).count(PartitionAction.SKIP) == 10
+    assert flow.plan_backfill("orders", *RANGE, force=True).count(PartitionAction.MAKE) == 10
     progress = flow.backfill("orders", *RANGE)
     assert (progress.backfill, progress.skipped, progress.here) == (2, 10, False)
     assert len(store.runners()) == 1
@@ -276,7 +276,7 @@ def carry(backfill, store, pool, watch=lambda _: None):
     clock = FakeClock()
     lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
     store.register_runner(lasting)
-    job = pool.submit(Carrier(backfill, store, clock, no_equipment, timedelta(0)).run, watch)
+    job = pool.submit(BackfillRunner(backfill, store, clock, no_equipment, timedelta(0)).run, watch)
     while not job.done():
         with suppress(TimeoutError):
             clock.wait_for_sleepers(1, patience=0.1)
@@ -329,7 +329,7 @@ def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool
 def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
     def run(*last):
         backfill = Scripted(BEGUN, *last)
-        carrier = Carrier(backfill, store, FakeClock(), no_equipment, timedelta(0))
+        carrier = BackfillRunner(backfill, store, FakeClock(), no_equipment, timedelta(0))
         # In this thread nobody lets time pass: only the stop ends the wait.
         return carrier.run(lambda _: carrier.stop()), backfill.asked
 

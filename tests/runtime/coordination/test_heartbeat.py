@@ -57,13 +57,13 @@ def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, c
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
-    class Outage:
+    class StoreOutage:
         def renew_runner(self, *arguments):
             if self.on:
                 raise StoreUnavailableError("database is locked")
             return store.renew_runner(*arguments)
 
-    outage = Outage()
+    outage = StoreOutage()
     heartbeat = Heartbeat(outage, fake_clock, LEASE)
     store.register_runner(heartbeat.runner)
     for outage.on in (True, True, True, False, False):

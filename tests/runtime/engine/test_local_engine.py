@@ -43,7 +43,7 @@ class Workshop:
             queue=queue or self.store,
             assets=self.pipeline.assets,
             clock=self.clock,
-            worker=runner.id,
+            runner_id=runner.id,
             **{"announce": self.announced.append, **options},
         )
         self.engines.append(LocalEngine(setup))
@@ -705,7 +705,7 @@ def test_what_a_dead_runner_held_is_made_again_and_its_late_result_is_discarded(
     lost.start()
     assert gate.running.wait(PATIENCE)
     gate.running.clear()
-    workshop.store.stop_runner(lost.setup.worker, workshop.clock.now())
+    workshop.store.stop_runner(lost.setup.runner_id, workshop.clock.now())
     other = workshop.engine()
     other.start()
     assert gate.running.wait(PATIENCE)
@@ -725,11 +725,11 @@ def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
     number = workshop.ask("orders")
     dead = workshop.engine()
     claims = workshop.store.claim(
-        dead.setup.worker, 1, workshop.pipeline.assets, workshop.clock.now()
+        dead.setup.runner_id, 1, workshop.pipeline.assets, workshop.clock.now()
     ).claims
     workshop.clock.advance(timedelta(days=1))
     other = workshop.engine()
-    workshop.store.renew_runner(dead.setup.worker, workshop.clock.now() + timedelta(seconds=15))
+    workshop.store.renew_runner(dead.setup.runner_id, workshop.clock.now() + timedelta(seconds=15))
     assert other.run_once() == 0
     workshop.clock.advance(RECOVER_EVERY)
     assert other.run_once() == 0
@@ -811,7 +811,7 @@ def test_what_cannot_be_given_back_is_left_to_the_lease(workshop, caplog):
     assert not engine.stop(timedelta(0))
     assert "attempts could not be given back" in caplog.text
     assert workshop.get(number).state is RUNNING
-    workshop.store.stop_runner(engine.setup.worker, workshop.clock.now())
+    workshop.store.stop_runner(engine.setup.runner_id, workshop.clock.now())
     gate.go.set()
     assert engine.drain(LONG)
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from flowstone_core.runtime.isolation.thread_pool import Call, Pool
+from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
 
 PATIENCE = 30
 
@@ -45,7 +45,7 @@ def pool_of(fake_clock):
     made = []
 
     def make(limit, stuck_limit=64):
-        made.append(Pool("test", fake_clock, limit, stuck_limit))
+        made.append(ThreadPool("test", fake_clock, limit, stuck_limit))
         return made[-1]
 
     yield make
@@ -163,7 +163,7 @@ def test_its_threads_do_not_hold_up_the_end_of_the_process(pool_of):
 
 
 def test_close_ends_idle_threads(fake_clock):
-    pool = Pool("closing", fake_clock, 1)
+    pool = ThreadPool("closing", fake_clock, 1)
     call = Work(go=True)
     pool.submit(call)
     assert call.ended.wait(PATIENCE)

@@ -12,11 +12,11 @@ from flowstone_core.config.declarations.sensor import declare_sensor
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision
-from flowstone_core.model.tick import NewEvent, SensorMemory, TickCommit, TickOutcome
+from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.coordination.store_outage import Outage
-from flowstone_core.runtime.ticking.committer import Committer, Verdict
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.store import Store, TickResult
 from flowstone_core.testing import FakeClock, ScriptedSensor
 
@@ -35,13 +35,13 @@ class Desk:
         store.register_runner(heartbeat.runner)
         store.declare_sensors(NAMES, clock.now())
         store.claim_sensors(heartbeat.runner.id, NAMES, clock.now())
-        self.workers = {}
+        self.tickers = {}
         for name in NAMES:
             declaration, _ = declare_sensor(name, ScriptedSensor, {}, assets=ASSETS, asset="orders")
             assert declaration is not None
-            self.workers[name] = SensorWorker(declaration, ASSETS, clock, Redactor())
+            self.tickers[name] = SensorTicker(declaration, ASSETS, clock, Redactor())
         self.written: list[str] = []
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[CommitOutcome] = []
         self.after: dict[int, Callable[[], object]] = {}
         self.committer = Committer(
             store,
@@ -49,14 +49,14 @@ class Desk:
             ASSETS,
             clock,
             Redactor(),
-            Outage(),
+            StoreOutage(),
             self._on_result,
             self._on_verdict,
         )
 
     def put(self, name: str, transactions: int) -> None:
-        before = SensorMemory()
-        after = SensorMemory(1, "1", polled=True)
+        before = SensorCheckpoint()
+        after = SensorCheckpoint(1, "1", polled=True)
         commits = tuple(
             TickCommit(
                 name,
@@ -69,13 +69,13 @@ class Desk:
             )
             for number in range(1, transactions + 1)
         )
-        self.committer.put(self.workers[name], Decision(TickOutcome.TRIGGERED, commits))
+        self.committer.put(self.tickers[name], Decision(TickOutcome.TRIGGERED, commits))
 
     def _on_result(self, result: TickResult) -> None:
         self.written += (event.key for event in result.events)
         self.after.pop(len(self.written), lambda: None)()
 
-    def _on_verdict(self, verdict: Verdict) -> None:
+    def _on_verdict(self, verdict: CommitOutcome) -> None:
         self.verdicts.append(verdict)
 
     def run(self) -> None:
@@ -111,7 +111,7 @@ def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
         "larger-4",
         "larger-5",
     ]
-    told = [(verdict.worker.name, verdict.committed) for verdict in desk.verdicts]
+    told = [(verdict.ticker.name, verdict.committed) for verdict in desk.verdicts]
     assert told == [("small", True), ("large", True), ("larger", True)]
 
 
@@ -128,7 +128,7 @@ def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(des
     desk.after[1] = lambda: desk.store.reset_sensor("large", NOON)
     desk.run()
     assert desk.written == ["large-1", "larger-1", "larger-2"]
-    told = [(each.worker.name, each.committed, each.stale) for each in desk.verdicts]
+    told = [(each.ticker.name, each.committed, each.stale) for each in desk.verdicts]
     assert told == [("large", False, True), ("larger", True, False)]
 
 
@@ -144,19 +144,19 @@ def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, 
         raise RuntimeError("this one as well")
 
     store.declare_sensors(["feed"], NOON)
-    (memory,) = store.claim_sensors("one", ["feed"], NOON).values()
+    (checkpoint,) = store.claim_sensors("one", ["feed"], NOON).values()
     committer = Committer(
-        store, "one", ASSETS, fake_clock, Redactor(), Outage(), on_result, on_verdict
+        store, "one", ASSETS, fake_clock, Redactor(), StoreOutage(), on_result, on_verdict
     )
     committer.start()
     for version in (1, 2):
-        after = SensorMemory(version=version, state="1", polled=True)
+        after = SensorCheckpoint(version=version, state="1", polled=True)
         outcome = TickOutcome.NOT_TRIGGERED
-        commit = TickCommit("feed", outcome, NOON, NOON, memory, after, (), None)
+        commit = TickCommit("feed", outcome, NOON, NOON, checkpoint, after, (), None)
         committer.put(None, Decision(outcome, (commit,)))
         assert both.acquire(timeout=PATIENCE)
-        memory = after
+        checkpoint = after
     committer.close(PATIENCE)
     assert heard == [True, True]
-    assert store.sensor("feed").memory.version == 2
+    assert store.sensor("feed").checkpoint.version == 2
     assert caplog.text.count("could not be told on") == 4

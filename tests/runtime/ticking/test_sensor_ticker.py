@@ -1,4 +1,4 @@
-"""The sensor worker: one turn at a time, everything contained, late results discarded."""
+"""The sensor ticker: one turn at a time, everything contained, late results discarded."""
 
 import logging
 import threading
@@ -12,8 +12,8 @@ from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.event import NotTriggered, Triggered
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor import Sensor, SensorConfig
-from flowstone_core.model.tick import SensorMemory, TickOutcome
-from flowstone_core.runtime.ticking.sensor_ticker import SensorWorker
+from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
+from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.testing import FakeClock
 
 ASSETS = AssetGraph([Asset("orders", lambda context: None)])
@@ -49,36 +49,36 @@ def worker_of(clock, *, redact=None, init=None, poll=None, cleanup=None, **optio
         "probe", sensor_class, options, assets=ASSETS, asset="orders"
     )
     assert not problems
-    return SensorWorker(declaration, ASSETS, clock, redact or Redactor()), sensor_class
+    return SensorTicker(declaration, ASSETS, clock, redact or Redactor()), sensor_class
 
 
-def tick(worker):
-    decision = worker.tick(worker.begin())
-    worker.release(2)
+def tick(ticker):
+    decision = ticker.tick(ticker.begin())
+    ticker.release(2)
     return decision
 
 
 def test_first_tick_initialises_and_commits_the_state(fake_clock):
-    worker, _ = worker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
-    decision = tick(worker)
+    ticker, _ = worker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
+    decision = tick(ticker)
     (commit,) = decision.commits
-    assert commit.before == SensorMemory()
-    assert commit.after == SensorMemory(version=1, state='{"seen":1}', polled=True)
+    assert commit.before == SensorCheckpoint()
+    assert commit.after == SensorCheckpoint(version=1, state='{"seen":1}', polled=True)
 
 
 def test_unchanged_state_is_a_quiet_tick_and_init_is_not_called_again(fake_clock):
     def never():
         raise AssertionError("init was called though there is a state")
 
-    worker, sensor_class = worker_of(fake_clock, init=never)
-    worker.memory = SensorMemory(version=4, state="7", polled=True)
-    assert [tick(worker).commits for _ in range(3)] == [(), (), ()]
+    ticker, sensor_class = worker_of(fake_clock, init=never)
+    ticker.checkpoint = SensorCheckpoint(version=4, state="7", polled=True)
+    assert [tick(ticker).commits for _ in range(3)] == [(), (), ()]
     assert sensor_class.made == 1
 
 
 def test_null_is_a_state_like_any_other(fake_clock):
-    worker, _ = worker_of(fake_clock, init=lambda: None)
-    assert tick(worker).commits[0].after.state == "null"
+    ticker, _ = worker_of(fake_clock, init=lambda: None)
+    assert tick(ticker).commits[0].after.state == "null"
 
 
 def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
@@ -87,10 +87,10 @@ def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
         state["rows"].append(99)
         raise OSError("after the damage")
 
-    worker, _ = worker_of(fake_clock, poll=mutate)
-    worker.memory = SensorMemory(version=1, state='{"rows":[1]}', polled=True)
+    ticker, _ = worker_of(fake_clock, poll=mutate)
+    ticker.checkpoint = SensorCheckpoint(version=1, state='{"rows":[1]}', polled=True)
     for _ in range(2):
-        decision = tick(worker)
+        decision = tick(ticker)
         assert decision.error == "OSError: after the damage"
         assert decision.commits[0].after.state == '{"rows":[1]}'
 
@@ -110,30 +110,30 @@ def test_P9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
     def fail(*_):
         raise error
 
-    worker, _ = worker_of(fake_clock, **{hook: fail})
-    decision = tick(worker)
+    ticker, _ = worker_of(fake_clock, **{hook: fail})
+    decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert type(error).__name__ in decision.error
     assert decision.commits[0].after.failures == 1
 
 
 def test_a_constructor_that_raises_is_tried_again_at_the_next_tick(fake_clock):
-    worker, sensor_class = worker_of(fake_clock)
+    ticker, sensor_class = worker_of(fake_clock)
     broken = sensor_class.__init__
 
     def fail(self, config, context=None):
         raise ConnectionError("not yet")
 
     sensor_class.__init__ = fail
-    assert tick(worker).outcome is TickOutcome.FAILED
+    assert tick(ticker).outcome is TickOutcome.FAILED
     sensor_class.__init__ = broken
-    assert tick(worker).outcome is TickOutcome.NOT_TRIGGERED
+    assert tick(ticker).outcome is TickOutcome.NOT_TRIGGERED
 
 
 @pytest.mark.parametrize("state", [{1, 2}, float("nan"), {"when": object()}])
 def test_P5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state):
-    worker, _ = worker_of(fake_clock, init=lambda: state)
-    decision = tick(worker)
+    ticker, _ = worker_of(fake_clock, init=lambda: state)
+    decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert "the state from init" in decision.error
     assert decision.commits[0].after.state is None
@@ -143,8 +143,8 @@ def test_P4_a_coroutine_is_closed_and_named(fake_clock):
     async def poll(state):
         return NotTriggered(state)
 
-    worker, _ = worker_of(fake_clock, poll=poll)
-    decision = tick(worker)
+    ticker, _ = worker_of(fake_clock, poll=poll)
+    decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert "coroutine" in decision.error
 
@@ -156,18 +156,18 @@ def test_intents_reach_the_decision(fake_clock):
     def broken(state):
         raise SensorBroken("the queue is gone")
 
-    worker, _ = worker_of(fake_clock, poll=later)
-    assert tick(worker).delay == timedelta(minutes=3)
-    worker, _ = worker_of(fake_clock, poll=broken)
-    assert tick(worker).commits[0].after.broken
+    ticker, _ = worker_of(fake_clock, poll=later)
+    assert tick(ticker).delay == timedelta(minutes=3)
+    ticker, _ = worker_of(fake_clock, poll=broken)
+    assert tick(ticker).commits[0].after.broken
 
 
 def test_errors_are_redacted(fake_clock):
     def fail(state):
         raise PermissionError("key hunter2secret refused")
 
-    worker, _ = worker_of(fake_clock, poll=fail, redact=Redactor(["hunter2secret"]))
-    assert tick(worker).error == "PermissionError: key *** refused"
+    ticker, _ = worker_of(fake_clock, poll=fail, redact=Redactor(["hunter2secret"]))
+    assert tick(ticker).error == "PermissionError: key *** refused"
 
 
 def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
@@ -176,10 +176,10 @@ def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
         assert self.context.sensor == "probe"
         return Triggered(self.context.clock.now().date(), state)
 
-    worker, sensor_class = worker_of(fake_clock)
+    ticker, sensor_class = worker_of(fake_clock)
     sensor_class.poll = poll
     with caplog.at_level(logging.INFO, "flowstone.sensor"):
-        decision = tick(worker)
+        decision = tick(ticker)
     assert decision.commits[0].events[0].partition == f"d:{fake_clock.now().date()}"
     assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
 
@@ -192,16 +192,16 @@ def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(
         assert let_go.wait(30)
         return Triggered("late", 1)
 
-    worker, _ = worker_of(fake_clock, poll=hang, deadline="10s")
-    turn = worker.begin()
+    ticker, _ = worker_of(fake_clock, poll=hang, deadline="10s")
+    turn = ticker.begin()
     late = []
-    thread = threading.Thread(target=lambda: late.append(worker.tick(turn)))
+    thread = threading.Thread(target=lambda: late.append(ticker.tick(turn)))
     thread.start()
     assert started.wait(30)
-    decision = worker.expire(turn)
+    decision = ticker.expire(turn)
     assert decision.outcome is TickOutcome.TIMED_OUT
     assert "deadline of 10 s" in decision.error
-    assert worker.expire(turn) is None
+    assert ticker.expire(turn) is None
     let_go.set()
     thread.join()
     assert late == [None]
@@ -210,70 +210,70 @@ def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(
 
 def test_a_late_error_is_discarded_too(fake_clock, caplog):
     def fail(state):
-        worker.expire(turn)
+        ticker.expire(turn)
         raise OSError("after the deadline")
 
-    worker, _ = worker_of(fake_clock, poll=fail)
-    turn = worker.begin()
-    assert worker.tick(turn) is None
+    ticker, _ = worker_of(fake_clock, poll=fail)
+    turn = ticker.begin()
+    assert ticker.tick(turn) is None
     assert caplog.records[0].error == "OSError: after the deadline"
 
 
 def test_a_poll_that_came_back_just_in_time_is_not_timed_out(fake_clock):
-    worker, _ = worker_of(fake_clock)
-    turn = worker.begin()
-    assert worker.tick(turn) is not None
-    assert worker.expire(turn) is None
+    ticker, _ = worker_of(fake_clock)
+    turn = ticker.begin()
+    assert ticker.tick(turn) is not None
+    assert ticker.expire(turn) is None
 
 
 def test_what_was_decided_on_a_memory_that_was_reset_meanwhile_still_names_the_old_version(
     fake_clock,
 ):
     def poll(state):
-        worker.memory = SensorMemory(version=6)
+        ticker.checkpoint = SensorCheckpoint(version=6)
         return NotTriggered("from the old state")
 
-    worker, _ = worker_of(fake_clock, poll=poll)
-    worker.memory = SensorMemory(version=5, state='"old"', polled=True)
-    assert tick(worker).commits[0].before.version == 5
+    ticker, _ = worker_of(fake_clock, poll=poll)
+    ticker.checkpoint = SensorCheckpoint(version=5, state='"old"', polled=True)
+    assert tick(ticker).commits[0].before.version == 5
 
 
 def test_one_turn_at_a_time_and_the_overdue_one_is_told_to_who_ends_it(fake_clock):
-    worker, _ = worker_of(fake_clock)
-    assert worker.begin() is not None
-    assert worker.busy
-    assert worker.begin() is None
-    assert worker.release() is False
-    assert worker.begin() is None
-    assert worker.release() is True
-    assert not worker.busy
-    assert worker.begin() is not None
-    assert worker.release(2) is False
+    ticker, _ = worker_of(fake_clock)
+    assert ticker.begin() is not None
+    assert ticker.busy
+    assert ticker.begin() is None
+    assert ticker.release() is False
+    assert ticker.begin() is None
+    assert ticker.release() is True
+    assert not ticker.busy
+    assert ticker.begin() is not None
+    assert ticker.release(2) is False
 
 
 def test_a_refused_commit_is_a_failed_tick(fake_clock):
-    worker, _ = worker_of(fake_clock)
-    decision = worker.refuse(ValueError("value too long for type"))
+    ticker, _ = worker_of(fake_clock)
+    decision = ticker.refuse(ValueError("value too long for type"))
     assert decision.outcome is TickOutcome.FAILED
     assert not decision.commits[0].events
 
 
 def test_backoff_left_counts_down_on_the_wall_clock(fake_clock):
-    worker, _ = worker_of(fake_clock)
-    assert worker.backoff_left() == 0.0
-    worker.memory = SensorMemory(not_before=fake_clock.now() + timedelta(seconds=9))
-    assert worker.backoff_left() == 9.0
+    ticker, _ = worker_of(fake_clock)
+    assert ticker.backoff_left() == 0.0
+    ticker.checkpoint = SensorCheckpoint(not_before=fake_clock.now() + timedelta(seconds=9))
+    assert ticker.backoff_left() == 9.0
     fake_clock.advance(20)
-    assert worker.backoff_left() == 0.0
+    assert ticker.backoff_left() == 0.0
 
 
 def test_only_an_owned_sensor_that_is_not_broken_is_tickable(fake_clock):
-    worker, _ = worker_of(fake_clock)
-    assert not worker.tickable
-    worker.owned = True
-    assert worker.tickable
-    worker.memory = SensorMemory(broken=True)
-    assert not worker.tickable
+    ticker, _ = worker_of(fake_clock)
+    assert not ticker.tickable
+    ticker.owned = True
+    assert ticker.tickable
+    ticker.checkpoint = SensorCheckpoint(broken=True)
+    assert not ticker.tickable
 
 
 def test_cleanup_is_called_once_and_contained(fake_clock, caplog):
@@ -283,17 +283,17 @@ def test_cleanup_is_called_once_and_contained(fake_clock, caplog):
         calls.append(1)
         raise SystemExit("in cleanup")
 
-    worker, _ = worker_of(fake_clock, cleanup=fail)
-    worker.cleanup()
+    ticker, _ = worker_of(fake_clock, cleanup=fail)
+    ticker.cleanup()
     assert calls == []
-    tick(worker)
-    worker.cleanup()
-    worker.cleanup()
+    tick(ticker)
+    ticker.cleanup()
+    ticker.cleanup()
     assert calls == [1]
     assert caplog.records[0].error == "SystemExit: in cleanup"
 
 
 def test_the_default_clock_is_not_needed():
     clock = FakeClock()
-    worker, _ = worker_of(clock)
-    assert tick(worker).commits[0].started_at == clock.now()
+    ticker, _ = worker_of(clock)
+    assert tick(ticker).commits[0].started_at == clock.now()

@@ -23,7 +23,7 @@ from flowstone_core.app.status import SensorHealth, sensor_status
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.publisher import Announcer
+from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
 
 PATIENCE = timedelta(seconds=60)
@@ -72,7 +72,7 @@ class House:
             sensors=self.pipeline.sensors,
             assets=self.pipeline.assets,
             clock=self.clock,
-            announcer=Announcer(self.told),
+            publisher=Publisher(self.told),
             redact=Redactor(),
             wake_engine=lambda: None,
             outage=self.heartbeat.outage,
@@ -202,7 +202,7 @@ def test_what_could_not_be_written_is_said_once_it_can_be(house):
     house.does = fails
     house.pass_time(60)
     assert house.told.stale == []
-    house.runner._freshness._store = house.store
+    house.runner._staleness._store = house.store
     house.heartbeat.beat()
     house.pass_time(20)
     assert len(house.told.stale) == 1
