@@ -15,8 +15,8 @@ from flowstone_db.errors import PartitionError, QueryError
 
 from flowstone_core import NotTriggered, RetryLater, SensorBroken, Triggered
 from flowstone_core.model.sensor import is_sensor_class
-from flowstone_core.model.sensor_decision import Observation, TickRules, decide
-from flowstone_core.model.tick import SensorMemory
+from flowstone_core.model.sensor_decision import SensorObservation, TickRules, decide
+from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.plugin.hookspecs import API_VERSION
 
 Make = Callable[..., DatabaseChange]
@@ -249,13 +249,13 @@ def test_a_value_that_comes_back_is_another_event_and_a_replay_is_not(
 ) -> None:
     sensor = make("SELECT max(cents) FROM price")
     rules = TickRules("prices", "report", {"report"})
-    memory = SensorMemory(state=json.dumps(sensor.init()))
+    memory = SensorCheckpoint(state=json.dumps(sensor.init()))
 
     def key() -> str:
         nonlocal memory
         outcome = sensor.poll(json.loads(memory.state or ""))
         now = datetime(2025, 1, 15, tzinfo=UTC)
-        (commit,) = decide(rules, memory, Observation(outcome, now, now)).commits
+        (commit,) = decide(rules, memory, SensorObservation(outcome, now, now)).commits
         memory = commit.after
         (event,) = commit.events
         return event.key
