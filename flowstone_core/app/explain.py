@@ -26,13 +26,13 @@ class Explainer:
 
     Args:
         store: Has the records.
-        settings: What is declared.
+        project: What is declared.
         timetable: Knows the schedules.
     """
 
-    def __init__(self, store: Store, settings: Project, timetable: Schedules, clock: Clock) -> None:
+    def __init__(self, store: Store, project: Project, timetable: Schedules, clock: Clock) -> None:
         self._store = store
-        self._settings = settings
+        self._project = project
         self._timetable = timetable
         self._clock = clock
 
@@ -42,7 +42,7 @@ class Explainer:
             return [self._materialization(int(name))]
         found = list(self._all(name))
         if not found:
-            sensors = {*self._settings.sensors, *(each.name for each in self._store.sensors())}
+            sensors = {*self._project.sensors, *(each.name for each in self._store.sensors())}
             known = {*sensors, *(each.name for each in self._timetable.all())}
             hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
             message = f"there is no sensor and no schedule {name!r}, and it is no number"
@@ -52,7 +52,7 @@ class Explainer:
     def _all(self, name: str) -> Iterator[Explanation]:
         now = self._clock.now()
         runners = self._store.runners(alive_at=now)
-        declaration = self._settings.sensors.get(name)
+        declaration = self._project.sensors.get(name)
         record = next(iter(self._store.sensors([name])), None)
         if declaration is not None or record is not None:
             source = f"sensor:{name}"

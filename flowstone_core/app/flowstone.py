@@ -76,7 +76,7 @@ class Flowstone:
     ) -> None:
         if not isinstance(config, Config):
             config = Config() if config is None else load(Path(config), os.environ)
-        self.settings: Project = validate(config, pipelines=pipelines, overrides=settings)
+        self.project: Project = validate(config, pipelines=pipelines, overrides=settings)
         self._clock = clock or SystemClock()
         self._opening = threading.Lock()
         self._opened: Store | None = None
@@ -102,7 +102,7 @@ class Flowstone:
             if self._opened is None:
                 from flowstone_core.store import Store
 
-                self._opened = Store.open(self.settings.run.store)
+                self._opened = Store.open(self.project.run.store)
             return self._opened
 
     @property
@@ -112,7 +112,7 @@ class Flowstone:
             if self._schedules is None:
                 from flowstone_core.app.schedules import Schedules
 
-                self._schedules = Schedules(store, self.settings, self._clock)
+                self._schedules = Schedules(store, self.project, self._clock)
             return self._schedules
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class Flowstone:
         _, materialization = self._store.materialize(
             self._asset(asset),
             encode_partition(partition),
-            self.settings.assets,
+            self.project.assets,
             self._clock.now(),
             payload,
         )
@@ -230,7 +230,7 @@ class Flowstone:
             NotFoundError: If there is none of this number.
             ConflictError: If its state does not allow it.
         """
-        return self._store.retry(number, self.settings.assets, self._clock.now())
+        return self._store.retry(number, self.project.assets, self._clock.now())
 
     def cancel(self, number: int) -> Materialization:
         """Cancel a materialization that has not ended.
@@ -242,7 +242,7 @@ class Flowstone:
             NotFoundError: If there is none of this number.
             ConflictError: If it has ended.
         """
-        return self._store.cancel(number, self.settings.assets, self._clock.now())[0]
+        return self._store.cancel(number, self.project.assets, self._clock.now())[0]
 
     def backfill(
         self,
@@ -285,8 +285,8 @@ class Flowstone:
 
         span = partitions(first, last, every)
         order = BackfillRequest(self._asset(asset).name, span, force, limit)
-        backfill = Backfill(order, self._store.backfills, self._clock, self.settings.assets)
-        grace = self.settings.run.grace
+        backfill = Backfill(order, self._store.backfills, self._clock, self.project.assets)
+        grace = self.project.run.grace
         equip = self._assembly().equipment
         self._carrier = BackfillRunner(backfill, self._store, self._clock, equip, grace)
         return self._carrier.run(watch)
@@ -319,7 +319,7 @@ class Flowstone:
         from flowstone_core.app.status import sensor_statuses
 
         records = {record.name: record for record in self._store.sensors()}
-        return list(sensor_statuses(self.settings.sensors, records))
+        return list(sensor_statuses(self.project.sensors, records))
 
     def sensor(self, name: str) -> SensorStatus:
         """Return one sensor.
@@ -390,18 +390,18 @@ class Flowstone:
         """
         from flowstone_core.app.dry_run import try_connections
 
-        sensors = self.settings.sensors.values()
+        sensors = self.project.sensors.values()
         enabled = [sensor.name for sensor in sensors if sensor.settings.enabled]
         return try_connections(map(self._ticker, enabled), self._clock)
 
     def _ticker(self, name: str) -> SensorTicker:
         from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
-        declaration = self.settings.sensors.get(name)
+        declaration = self.project.sensors.get(name)
         if declaration is None:
             raise self._no_sensor(name)
-        settings = self.settings
-        return SensorTicker(declaration, settings.assets, self._clock, settings.redactor)
+        project = self.project
+        return SensorTicker(declaration, project.assets, self._clock, project.redactor)
 
     # -- schedules ------------------------------------------------------------------------------
 
@@ -535,7 +535,7 @@ class Flowstone:
         """
         from flowstone_core.app.explain import Explainer
 
-        return Explainer(self._store, self.settings, self._timetable, self._clock).explain(name)
+        return Explainer(self._store, self.project, self._timetable, self._clock).explain(name)
 
     def prune(self, older_than: timedelta | str | None = None, *, dry_run: bool = False) -> Pruned:
         """Delete history that ended long ago, and forget the keys of old events.
@@ -560,26 +560,26 @@ class Flowstone:
     # -- inside -----------------------------------------------------------------------------------
 
     def _asset(self, name: str) -> Asset:
-        found = self.settings.assets.get(name)
+        found = self.project.assets.get(name)
         if found is None:
-            raise _not_found("asset", name, self.settings.assets)
+            raise _not_found("asset", name, self.project.assets)
         return found
 
     def _declare(self, name: str) -> None:
         """Make a declared sensor known to a store that has not seen it yet."""
-        if name in self.settings.sensors:
+        if name in self.project.sensors:
             self._store.declare_sensors([name], self._clock.now())
         elif not self._store.sensors([name]):
             raise self._no_sensor(name)
 
     def _no_sensor(self, name: str) -> NotFoundError:
-        known = {*self.settings.sensors, *(record.name for record in self._store.sensors())}
+        known = {*self.project.sensors, *(record.name for record in self._store.sensors())}
         return _not_found("sensor", name, known)
 
     def _assembly(self) -> Wiring:
         from flowstone_core.app.wiring import Wiring
 
-        return Wiring(self._store, self.settings, self._clock)
+        return Wiring(self._store, self.project, self._clock)
 
 
 def _not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:

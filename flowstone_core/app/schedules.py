@@ -37,7 +37,7 @@ from flowstone_core.scheduling.schedule import (
     timing,
 )
 from flowstone_core.scheduling.upcoming import Fire, fires
-from flowstone_core.store import Declared, ScheduleRecord, Store
+from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
 
 EDIT_ATTEMPTS = 10
 """How often an edit is worked out anew because a tick came in between."""
@@ -47,25 +47,25 @@ class Schedules:
     """The schedules of one store, seen from one process; any thread may call it.
 
     Args:
-        settings: What files and pipelines declare.
+        project: What files and pipelines declare.
     """
 
-    def __init__(self, store: Store, settings: Project, clock: Clock) -> None:
+    def __init__(self, store: Store, project: Project, clock: Clock) -> None:
         self._store = store
-        self._settings = settings
+        self._project = project
         self._clock = clock
         self._functions: dict[str, PartitionOf] = {
             name: declaration.partition_of
-            for name, declaration in settings.schedules.items()
+            for name, declaration in project.schedules.items()
             if declaration.partition_of is not None
         }
 
     @property
-    def declared(self) -> Mapping[str, Declared]:
+    def declared(self) -> Mapping[str, DeclaredSchedule]:
         """What files and pipelines say, by name."""
         return {
-            name: Declared(name, declaration.given, declaration.where)
-            for name, declaration in self._settings.schedules.items()
+            name: DeclaredSchedule(name, declaration.spec, declaration.where)
+            for name, declaration in self._project.schedules.items()
         }
 
     def make(self, record: ScheduleRecord) -> Schedule:
@@ -75,15 +75,15 @@ class Schedules:
             ValidationError: If it cannot be made here: its trigger is not installed, say, or no
                 pipeline has its asset.
         """
-        if record.asset not in self._settings.assets:
-            hint = did_you_mean(record.asset, self._settings.assets)
+        if record.asset not in self._project.assets:
+            hint = did_you_mean(record.asset, self._project.assets)
             message = f"no pipeline has its asset {record.asset!r}"
             raise ValidationError(Problem(message, hint=hint))
-        declaration = self._settings.schedules.get(record.name)
+        declaration = self._project.schedules.get(record.name)
         return build(
             record.name,
-            record.given,
-            self._settings.triggers,
+            record.spec,
+            self._project.triggers,
             self._functions.get(record.name),
             declaration.own_trigger if declaration is not None else None,
         )
@@ -91,7 +91,7 @@ class Schedules:
     def all(self) -> list[ScheduleStatus]:
         """List the schedules that are declared or stored, by name."""
         records = {record.name: self._as_declared(record) for record in self._store.schedules()}
-        for name in self._settings.schedules.keys() - records.keys():
+        for name in self._project.schedules.keys() - records.keys():
             records[name] = self._unborn(name)
         return [self._status(records[name]) for name in sorted(records)]
 
@@ -112,16 +112,16 @@ class Schedules:
         """
         name = asset if name is None else name
         checked = self._checked(ScheduleOptions(name, {"asset": asset, **options}))
-        if name in self._settings.schedules:
+        if name in self._project.schedules:
             self._declare(name)
         for left in self._store.schedules([name]):
-            if left.declared is not None and name not in self._settings.schedules:
+            if left.declared is not None and name not in self._project.schedules:
                 raise ConflictError(
                     f"there is still a schedule {name!r}, which was declared at {left.origin}",
                     hint=f"to remove it: flowstone schedules remove {name}",
                     schedule=name,
                 )
-        record = self._store.create_schedule(name, checked.given, self._clock.now())
+        record = self._store.create_schedule(name, checked.spec, self._clock.now())
         self._keep(checked)
         return self._status(record)
 
@@ -137,16 +137,15 @@ class Schedules:
         """
 
         def edits(record: ScheduleRecord) -> ScheduleSpec:
-            spoken = ScheduleOptions(name, self._options(record))
+            stored = ScheduleOptions(name, self._options(record))
             # Its own kind too: the plugin that provided it may be gone.
-            kinds = {*self._settings.triggers, str(record.given["trigger"])}
-            spoken = spoken.overlaid(ScheduleOptions(name, options), kinds)
-            checked = self._checked(spoken)
+            kinds = {*self._project.triggers, str(record.spec["trigger"])}
+            checked = self._checked(stored.overlaid(ScheduleOptions(name, options), kinds))
             self._keep(checked)
             keys = {*options}
-            if keys & {*self._settings.triggers, "trigger"}:
+            if keys & {*self._project.triggers, "trigger"}:
                 keys |= {"trigger", "text"}
-            changed = {key: checked.given[key] for key in keys if key in checked.given}
+            changed = {key: checked.spec[key] for key in keys if key in checked.spec}
             return merged(record.edits, changed)
 
         return self._edit(name, edits)
@@ -175,7 +174,7 @@ class Schedules:
             NotFoundError: If there is none of this name.
             ConflictError: If a file or a pipeline declares it.
         """
-        declaration = self._settings.schedules.get(name)
+        declaration = self._project.schedules.get(name)
         if declaration is not None:
             raise ConflictError(
                 f"schedule {name!r} is declared at {declaration.where}",
@@ -223,34 +222,34 @@ class Schedules:
         return fires(self.make(self._record(name)), after, count)
 
     def _status(self, record: ScheduleRecord) -> ScheduleStatus:
-        declaration = self._settings.schedules.get(record.name)
+        declaration = self._project.schedules.get(record.name)
         declared = declaration is not None or record.declared is None
         return schedule_status(record, self.make, declared=declared, now=self._clock.now())
 
     def _record(self, name: str) -> ScheduleRecord:
         for record in self._store.schedules([name]):
             return self._as_declared(record)
-        if name in self._settings.schedules:
+        if name in self._project.schedules:
             return self._unborn(name)
-        known = {*self._settings.schedules, *(each.name for each in self._store.schedules())}
+        known = {*self._project.schedules, *(each.name for each in self._store.schedules())}
         hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
         raise NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
 
     def _as_declared(self, record: ScheduleRecord) -> ScheduleRecord:
         """Return a schedule by what the file or the pipeline says now, as the next runner will."""
-        declaration = self._settings.schedules.get(record.name)
+        declaration = self._project.schedules.get(record.name)
         if declaration is None:
             return record
-        return replace(record, declared=declaration.given, origin=declaration.where)
+        return replace(record, declared=declaration.spec, origin=declaration.where)
 
     def _unborn(self, name: str) -> ScheduleRecord:
-        declaration = self._settings.schedules[name]
-        return ScheduleRecord.unborn(name, declaration.given, declaration.where, self._clock.now())
+        declaration = self._project.schedules[name]
+        return ScheduleRecord.unborn(name, declaration.spec, declaration.where, self._clock.now())
 
     def _declare(self, name: str) -> None:
         """Make known what a file or a pipeline says of a schedule, before more is said of it."""
         self._record(name)
-        if name in self._settings.schedules:
+        if name in self._project.schedules:
             declare_schedules(self._store, [self.declared[name]], self.make, self._clock)
 
     def _edit(
@@ -263,24 +262,24 @@ class Schedules:
             wanted = edits(record)
             now = self._clock.now()
             skips: tuple[Skip, ...] = ()
-            if timing(merged(record.declared, wanted)) != timing(record.given):
+            if timing(merged(record.declared, wanted)) != timing(record.spec):
                 skips = missed(record, self.make, now)
             edited = self._store.edit_schedule(name, record.checkpoint.version, wanted, skips, now)
             if edited is not None:
                 return self._status(edited)
         raise _unsettled(name)
 
-    def _checked(self, spoken: ScheduleOptions) -> ScheduleDeclaration:
-        settings = self._settings
-        declaration, problems = declare_schedule(spoken, settings.triggers, settings.assets)
+    def _checked(self, options: ScheduleOptions) -> ScheduleDeclaration:
+        project = self._project
+        declaration, problems = declare_schedule(options, project.triggers, project.assets)
         if problems or declaration is None:
             raise ValidationError(problems)
-        declared = settings.schedules.get(spoken.name)
+        declared = project.schedules.get(options.name)
         kept = declared is not None and declared.own_trigger is declaration.own_trigger
         if declaration.own_trigger is not None and not kept:
-            known = ", ".join(sorted(settings.triggers))
+            known = ", ".join(sorted(project.triggers))
             raise ValidationError(
-                f"schedule {spoken.name!r}: its trigger must be one that a plugin provides "
+                f"schedule {options.name!r}: its trigger must be one that a plugin provides "
                 f"({known}): the store keeps the text that makes it; or change it where it is "
                 "declared"
             )
@@ -291,10 +290,10 @@ class Schedules:
             self._functions[checked.name] = checked.partition_of
 
     def _options(self, record: ScheduleRecord) -> dict[str, object]:
-        """Return what is said of a schedule as it was said."""
-        options: dict[str, object] = {**record.given}
+        """Return the options of a schedule as they were declared."""
+        options: dict[str, object] = {**record.spec}
         kind, text = str(options.pop("trigger")), options.pop("text")
-        declaration = self._settings.schedules.get(record.name)
+        declaration = self._project.schedules.get(record.name)
         own = declaration.own_trigger if declaration is not None else None
         if own is not None and kind == type(own).__qualname__:
             del options["timezone"]

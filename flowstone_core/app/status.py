@@ -210,7 +210,7 @@ def schedule_status(
         declared: Whether it is declared, or needs no declaration.
         now: From when on the next instant is looked for.
     """
-    given = record.given
+    given = record.spec
     deadline = TimeLimit()
     look = partial(_look_ahead, record, make, now)
     # Ours come back, and to begin a thread costs more than they do.
@@ -246,7 +246,7 @@ def _look_ahead(
     record: ScheduleRecord, make: Callable[[ScheduleRecord], Schedule], now: datetime
 ) -> tuple[str, datetime | None, str | None]:
     """Return a schedule's words, its next instant, and what is wrong with its trigger."""
-    words = str(record.given.get("text"))
+    words = str(record.spec.get("text"))
     try:
         schedule = make(record)
         words = printable(str(schedule.trigger.describe()), WORDS_LIMIT)
@@ -260,7 +260,7 @@ def _schedule_health(
 ) -> ScheduleHealth:
     if not declared:
         return ScheduleHealth.UNDECLARED
-    if not record.given.get("enabled", True):
+    if not record.spec.get("enabled", True):
         return ScheduleHealth.DISABLED
     if record.paused:
         return ScheduleHealth.PAUSED

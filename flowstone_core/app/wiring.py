@@ -20,28 +20,28 @@ class Wiring:
     """Makes what runs; nothing of it has begun when it is handed out.
 
     Args:
-        settings: What it is all made from.
+        project: What it is all made from.
     """
 
-    def __init__(self, store: Store, settings: Project, clock: Clock) -> None:
+    def __init__(self, store: Store, project: Project, clock: Clock) -> None:
         self._store = store
-        self._settings = settings
+        self._project = project
         self._clock = clock
 
     def supervisor(self, timetable: Schedules, watch: Watch) -> Supervisor:
         """Make a runner, an engine and what they need, as `Flowstone.run` runs them."""
-        settings = self._settings
+        project = self._project
         equipment = self.equipment(watch)
         runner = Runner(
             store=self._store,
             runner_id=equipment.heartbeat.runner.id,
-            sensors=settings.sensors,
-            assets=settings.assets,
+            sensors=project.sensors,
+            assets=project.assets,
             clock=self._clock,
             publisher=equipment.publisher,
-            redact=settings.redactor,
+            redact=project.redactor,
             wake_engine=equipment.engine.wake,
-            poll_threads=settings.run.poll_threads,
+            poll_threads=project.run.poll_threads,
             outage=equipment.heartbeat.outage,
             schedules=timetable.declared,
             make_schedule=timetable.make,
@@ -53,32 +53,32 @@ class Wiring:
             equipment.dispatcher,
             self.pruner(),
             self._clock,
-            settings.run.grace,
+            project.run.grace,
         )
         self._store.when_lost(supervisor.lose)
         return supervisor
 
     def equipment(self, watch: Watch) -> EngineParts:
         """Make what carries materializations, and says that it lives."""
-        settings = self._settings
-        dispatcher = HookDispatcher(settings.plugins, settings.redactor)
+        project = self._project
+        dispatcher = HookDispatcher(project.plugins, project.redactor)
         publisher = Publisher(dispatcher, watch)
-        heartbeat = Heartbeat(self._store, self._clock, settings.run.lease)
-        engine = settings.engine(
+        heartbeat = Heartbeat(self._store, self._clock, project.run.lease)
+        engine = project.engine(
             EngineSetup(
                 queue=self._store,
-                assets=settings.assets,
+                assets=project.assets,
                 clock=self._clock,
                 runner_id=heartbeat.runner.id,
-                threads=settings.run.asset_threads,
+                threads=project.run.asset_threads,
                 announce=publisher.materialization,
-                redact=settings.redactor,
+                redact=project.redactor,
             )
         )
         return EngineParts(engine, heartbeat, dispatcher, publisher)
 
     def pruner(self) -> Pruner:
         """Make what forgets old keys, and deletes old history."""
-        sensors = self._settings.sensors.items()
+        sensors = self._project.sensors.items()
         dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
-        return Pruner(self._store, self._clock, dedupe_for, self._settings.run.retention)
+        return Pruner(self._store, self._clock, dedupe_for, self._project.run.retention)

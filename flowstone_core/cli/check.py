@@ -58,64 +58,64 @@ def check(session: Session, *, connect: bool) -> None:
     problem is a line on standard error.
     """
     flow = session.flow()
-    settings = flow.settings
-    session.warn(*map(str, settings.warnings))
-    if not (settings.sensors or settings.schedules or settings.assets):
-        click.echo(nothing_to_run(settings))
+    project = flow.project
+    session.warn(*map(str, project.warnings))
+    if not (project.sensors or project.schedules or project.assets):
+        click.echo(nothing_to_run(project))
     else:
-        _print_settings(settings)
+        _print_project(project)
     if connect:
         _connect(flow)
 
 
-def nothing_to_run(settings: Project) -> str:
+def nothing_to_run(project: Project) -> str:
     """Say that the configuration names nothing that could run."""
-    if settings.file is None:
+    if project.file is None:
         return "nothing to run: there is no setup.cfg or flowstone.cfg here; name one with --config"
     return (
-        f"nothing to run: {settings.file} names no sensor, no schedule and no pipeline (in a "
+        f"nothing to run: {project.file} names no sensor, no schedule and no pipeline (in a "
         "section [flowstone:sensor:NAME] or [flowstone:schedule:NAME], or as 'pipelines' in "
         "[flowstone])"
     )
 
 
-def _print_settings(settings: Project) -> None:
-    loaded = [report for report in settings.plugins.reports if report.status == "ok"]
+def _print_project(project: Project) -> None:
+    loaded = [report for report in project.plugins.reports if report.status == "ok"]
     print_facts(
         {
-            "file": settings.file,
-            "store": settings.redactor(settings.run.store),
-            "engine": settings.run.engine,
+            "file": project.file,
+            "store": project.redactor(project.run.store),
+            "engine": project.run.engine,
             "plugins": ", ".join(f"{each.distribution} {each.version}" for each in loaded),
         }
     )
     click.echo()
-    print_table(_assets(settings), ASSET_COLUMNS, empty="no assets")
+    print_table(_assets(project), ASSET_COLUMNS, empty="no assets")
     click.echo()
-    print_table(_sensors(settings), SENSOR_COLUMNS, empty="no sensors", cell_limit=SETTINGS_LIMIT)
+    print_table(_sensors(project), SENSOR_COLUMNS, empty="no sensors", cell_limit=SETTINGS_LIMIT)
     click.echo()
     print_table(
-        _schedules(settings), SCHEDULE_COLUMNS, empty="no schedules", cell_limit=SETTINGS_LIMIT
+        _schedules(project), SCHEDULE_COLUMNS, empty="no schedules", cell_limit=SETTINGS_LIMIT
     )
 
 
-def _assets(settings: Project) -> list[dict[str, object]]:
+def _assets(project: Project) -> list[dict[str, object]]:
     return [
         {
             "asset": asset.name,
             "depends_on": ", ".join(asset.depends_on) + (" (follows)" if asset.follow else ""),
             "description": asset.description,
         }
-        for asset in settings.assets.values()
+        for asset in project.assets.values()
     ]
 
 
-def _sensors(settings: Project) -> list[dict[str, object]]:
+def _sensors(project: Project) -> list[dict[str, object]]:
     from flowstone_core.config.settings_reference import given_settings
 
     rows = []
-    for sensor in settings.sensors.values():
-        given = given_settings(sensor, settings.redactor)
+    for sensor in project.sensors.values():
+        given = given_settings(sensor, project.redactor)
         shown = {key: given[key] for key in given if key not in {"every", "enabled"}}
         rows.append(
             {
@@ -130,14 +130,14 @@ def _sensors(settings: Project) -> list[dict[str, object]]:
     return rows
 
 
-def _schedules(settings: Project) -> list[dict[str, object]]:
+def _schedules(project: Project) -> list[dict[str, object]]:
     from flowstone_core.config.settings_reference import schedule_settings
 
-    redact = settings.redactor
+    redact = project.redactor
     rows = []
-    for declaration in settings.schedules.values():
+    for declaration in project.schedules.values():
         schedule = declaration.schedule
-        shown = schedule_settings(declaration.given, redact)
+        shown = schedule_settings(declaration.spec, redact)
         rows.append(
             {
                 "schedule": schedule.name,

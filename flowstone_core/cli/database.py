@@ -31,7 +31,7 @@ def upgrade(session: Session) -> None:
     """
     from flowstone_core.app.maintenance import upgrade_store
 
-    before, after = upgrade_store(session.flow().settings.run.store)
+    before, after = upgrade_store(session.flow().project.run.store)
     if before == after:
         click.echo(f"the store has revision {after} already")
     else:
@@ -81,7 +81,7 @@ def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
     """
     from flowstone_core.app.maintenance import back_up_store
 
-    made = back_up_store(session.flow().settings.run.store, file, overwrite=force)
+    made = back_up_store(session.flow().project.run.store, file, overwrite=force)
     if as_json:
         print_json(asdict(made))
     else:
@@ -103,7 +103,7 @@ def check(session: Session, *, as_json: bool) -> None:
     """
     from flowstone_core.app.maintenance import check_store
 
-    found = check_store(session.flow().settings.run.store)
+    found = check_store(session.flow().project.run.store)
     if as_json:
         print_json(asdict(found))
     else:

@@ -33,4 +33,4 @@ def explain(session: Session, *, name: str, as_json: bool) -> None:
     for number, each in enumerate(found):
         click.echo(f"{chr(10) if number else ''}{printable(each.subject)}")
         for fact in each.facts:
-            click.echo(f"  {printable(flow.settings.redactor(' '.join(fact.split())), 10_000)}")
+            click.echo(f"  {printable(flow.project.redactor(' '.join(fact.split())), 10_000)}")

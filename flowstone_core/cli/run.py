@@ -94,12 +94,12 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
     flow = session.flow(log_level="info")
-    session.warn(*map(str, flow.settings.warnings))
-    if not flow.settings.sensors and not flow.settings.assets:
-        click.echo(nothing_to_run(flow.settings))
+    session.warn(*map(str, flow.project.warnings))
+    if not flow.project.sensors and not flow.project.assets:
+        click.echo(nothing_to_run(flow.project))
         return
     failures = Failures()
-    with Watchdog(WATCHED_LEASES * flow.settings.run.lease):
+    with Watchdog(WATCHED_LEASES * flow.project.run.lease):
         ended = flow.run(once=True, watch=failures) if once else flow.run(duration=duration)
     failed = failures.messages(flow)
     if not ended:

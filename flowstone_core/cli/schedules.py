@@ -67,7 +67,7 @@ def list_schedules(
     flow = session.flow()
     fields = schedule_fields if as_json else schedule_row
     rows = [
-        fields(schedule, flow.settings.redactor)
+        fields(schedule, flow.project.redactor)
         for schedule in flow.list_schedules()
         if health in {None, schedule.health.value} and asset in {None, schedule.asset}
     ]
@@ -87,7 +87,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     from flowstone_core.config.settings_reference import schedule_settings
 
     flow = session.flow()
-    redact = flow.settings.redactor
+    redact = flow.project.redactor
     schedule = flow.get_schedule(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"schedule:{name}", limit=10)]
     skips = flow.skips(schedule=name, limit=10)
@@ -140,9 +140,9 @@ def skipped(
 def add(session: Session, /, *, asset: str, name: str | None, **options: object) -> None:
     """Add a schedule for ASSET; it stays in the store, and a runner notices within two seconds."""
     flow = session.flow()
-    given = given_settings(options, flow.settings.triggers)
+    given = given_settings(options, flow.project.triggers)
     schedule = flow.schedule(asset, name=name, **given)
-    fires = next_in_words(schedule, flow.settings.redactor)
+    fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {schedule.name} is added: {fires}")
 
 
@@ -162,13 +162,13 @@ def update(
     --end or --metadata away.
     """
     flow = session.flow()
-    given = given_settings(options, flow.settings.triggers)
+    given = given_settings(options, flow.project.triggers)
     if asset is not None:
         given["asset"] = asset
     if revert == bool(given):
         raise click.UsageError("give settings to change, or --revert, and not both")
     schedule = flow.revert_schedule(name) if revert else flow.update_schedule(name, **given)
-    fires = next_in_words(schedule, flow.settings.redactor)
+    fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {fires}")
 
 
@@ -197,7 +197,7 @@ def resume(session: Session, *, name: str) -> None:
     """Have a paused schedule fire again; what came while it was paused is skipped."""
     flow = session.flow()
     flow.resume_schedule(name)
-    fires = next_in_words(flow.get_schedule(name), flow.settings.redactor)
+    fires = next_in_words(flow.get_schedule(name), flow.project.redactor)
     click.echo(f"schedule {name} is resumed: {fires}")
 
 

@@ -96,9 +96,9 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 
     flow = session.flow()
     status = flow.sensor(name)
-    declaration = flow.settings.sensors.get(name)
+    declaration = flow.project.sensors.get(name)
     settings = (
-        given_settings(declaration, flow.settings.redactor, defaults=True) if declaration else {}
+        given_settings(declaration, flow.project.redactor, defaults=True) if declaration else {}
     )
     state = flow.sensor_state(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"sensor:{name}", limit=10)]

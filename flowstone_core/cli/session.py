@@ -56,9 +56,9 @@ class Session:
             self._log(log_level, Redactor())
             config = load(self._path, os.environ)
             self._flow = Flowstone(config=config)
-            self._log(log_level, self._flow.settings.redactor)
+            self._log(log_level, self._flow.project.redactor)
             if config.empty:
-                store = self._flow.settings.run.store
+                store = self._flow.project.run.store
                 self.warn(f"nothing is configured here; the store is {store}")
         return self._flow
 

@@ -45,7 +45,7 @@ def status(session: Session, *, as_json: bool) -> None:
     has them) and materializations (how many there are in each state).
     """
     flow = session.flow()
-    redact = flow.settings.redactor
+    redact = flow.project.redactor
     found = flow.status()
     if as_json:
         schedules = [schedule_fields(each, redact) for each in found.schedules]

@@ -33,7 +33,7 @@ from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.staleness import StalenessMonitor
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import Declared, ScheduleRecord, Store, TickResult
+from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store, TickResult
 
 logger = logging.getLogger("flowstone.runner")
 
@@ -74,7 +74,7 @@ class Runner:
         wake_engine: Callable[[], None],
         poll_threads: int = 32,
         outage: StoreOutage | None = None,
-        schedules: Mapping[str, Declared] | None = None,
+        schedules: Mapping[str, DeclaredSchedule] | None = None,
         make_schedule: Callable[[ScheduleRecord], Schedule] | None = None,
     ) -> None:
         self._store = store

@@ -5,7 +5,7 @@ from flowstone_core.store.backup import Backup
 from flowstone_core.store.integrity import IntegrityReport
 from flowstone_core.store.pruning import Pruned
 from flowstone_core.store.retention import KeyRetention
-from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
+from flowstone_core.store.schedules import DeclaredSchedule, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
 from flowstone_core.store.store import Store
 from flowstone_core.store.ticks import Commit, TickResult
@@ -15,7 +15,7 @@ __all__ = [
     "Backfills",
     "Backup",
     "Commit",
-    "Declared",
+    "DeclaredSchedule",
     "IntegrityReport",
     "KeyRetention",
     "PartitionState",

@@ -75,7 +75,7 @@ class ScheduleRecord:
         return cls(name, asset, where, given, None, checkpoint, False, None, None, now, None)  # noqa: FBT003
 
     @property
-    def given(self) -> ScheduleSpec:
+    def spec(self) -> ScheduleSpec:
         """All that was said of it."""
         return merged(self.declared, self.edits)
 
@@ -96,7 +96,7 @@ class StoredSkip:
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredSchedule:
     """What a file or a pipeline says of a schedule.
 
     Attributes:
@@ -105,12 +105,12 @@ class Declared:
     """
 
     name: str
-    given: ScheduleSpec
+    spec: ScheduleSpec
     where: str
     skips: tuple[Skip, ...] = ()
 
 
-def changed(connection: Connection, declared: Iterable[Declared]) -> list[Declared]:
+def changed(connection: Connection, declared: Iterable[DeclaredSchedule]) -> list[DeclaredSchedule]:
     """Return those that the store does not know as they are."""
     wanted = {item.name: item for item in declared}
     known = {record.name: record for record in find(connection, wanted)}
@@ -118,25 +118,25 @@ def changed(connection: Connection, declared: Iterable[Declared]) -> list[Declar
         item
         for name, item in wanted.items()
         if name not in known
-        or (known[name].declared, known[name].origin) != (item.given, item.where)
+        or (known[name].declared, known[name].origin) != (item.spec, item.where)
     ]
 
 
-def declare(connection: Connection, declared: Collection[Declared], now: datetime) -> None:
+def declare(connection: Connection, declared: Collection[DeclaredSchedule], now: datetime) -> None:
     """Take over what a file or a pipeline says; what was said at run time stays over it.
 
     A schedule whose times change by that begins at ``now``.
     """
     # In one order, whoever declares: two at once would wait for each other.
     for item in sorted(declared, key=attrgetter("name")):
-        text = _dump(item.given)
-        row = {**_new(item.name, item.given, now), "declared": text, "origin": item.where}
+        text = _dump(item.spec)
+        row = {**_new(item.name, item.spec, now), "declared": text, "origin": item.where}
         if _insert(connection, row):
             continue
         before = get(connection, item.name, lock=True)
         values: dict[str, object] = {"declared": text, "origin": item.where}
-        if before.declared != item.given:
-            given = merged(item.given, before.edits)
+        if before.declared != item.spec:
+            given = merged(item.spec, before.edits)
             values |= _changed(before, given, now)
             if "decided_until" in values:
                 record(connection, item.name, item.skips, now)
@@ -421,7 +421,7 @@ def _denormalized(given: ScheduleSpec) -> dict[str, object]:
 def _changed(before: ScheduleRecord, given: ScheduleSpec, now: datetime) -> dict[str, object]:
     """Return what an edit writes; who owns the schedule learns of it by losing it."""
     values = {**_denormalized(given), "owner": None, "version": before.checkpoint.version + 1}
-    if timing(given) != timing(before.given):
+    if timing(given) != timing(before.spec):
         values |= _anew(before, now)
     return values
 

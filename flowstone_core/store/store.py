@@ -43,7 +43,7 @@ from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database, parse_url
 from flowstone_core.store.integrity import IntegrityReport
 from flowstone_core.store.pruning import Pruning
-from flowstone_core.store.schedules import Declared, ScheduleRecord, StoredSkip
+from flowstone_core.store.schedules import DeclaredSchedule, ScheduleRecord, StoredSkip
 from flowstone_core.store.sensors import SensorRecord
 from flowstone_core.store.ticks import Commit, TickResult
 
@@ -250,8 +250,8 @@ class Store:
     # -- schedules -------------------------------------------------------------------------------
 
     def declare_schedules(
-        self, declared: Collection[Declared], now: datetime
-    ) -> Sequence[Declared]:
+        self, declared: Collection[DeclaredSchedule], now: datetime
+    ) -> Sequence[DeclaredSchedule]:
         """Take over what files and pipelines say of schedules; writes nothing if it is known.
 
         What was said at run time stays over it. A schedule whose times change begins at ``now``.

@@ -169,12 +169,12 @@ def run(mode: Mode, store: str, lease: str) -> bool:
         grace=GRACE,
         plugins=("flowstone-bog",),
     )
-    for warning in flow.settings.warnings:
+    for warning in flow.project.warnings:
         note("warned", warning)
     with flow:
         flow.materialize("report", "p")
         flow.materialize("well", "p")
-        with Watchdog(2 * flow.settings.run.lease):
+        with Watchdog(2 * flow.project.run.lease):
             return flow.run()
 
 

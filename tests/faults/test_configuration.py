@@ -120,7 +120,7 @@ def test_C1_a_percent_sign_is_no_interpolation(
 ) -> None:
     text = "[flowstone:schedule:daily]\nasset = report\ncron = @daily\nmetadata =\n    note = "
     settings = checked(f"{text}{value.replace('%', '%%')}\n")
-    metadata = settings.schedules["daily"].given["metadata"]
+    metadata = settings.schedules["daily"].spec["metadata"]
     assert metadata == {"note": value}
 
 

@@ -58,12 +58,12 @@ class Desk:
         self.pipeline.schedule(asset, **wanted)
 
     @cached_property
-    def settings(self) -> Project:
+    def project(self) -> Project:
         return validate(Config(), pipelines=[self.pipeline], plugins=plugins())
 
     @property
     def timetable(self) -> Schedules:
-        return Schedules(self.store, self.settings, self.clock)
+        return Schedules(self.store, self.project, self.clock)
 
     def runner(self, store=None) -> Runner:
         heartbeat = Heartbeat(self.store, self.clock, timedelta(days=4_000))
@@ -75,7 +75,7 @@ class Desk:
             store=store or self.store,
             runner_id=heartbeat.runner.id,
             sensors={},
-            assets=self.settings.assets,
+            assets=self.project.assets,
             clock=self.clock,
             publisher=Publisher(dispatcher),
             redact=Redactor(),
@@ -134,7 +134,7 @@ class Desk:
         """Start and end what may start; return how many did."""
         failed = state is MaterializationState.DISCARDED
         outcome = AttemptOutcome.FAILED if failed else AttemptOutcome.COMPLETED
-        assets = self.settings.assets
+        assets = self.project.assets
         now = self.clock.now()
         claims = self.store.claim("ticker", 1_000, assets, now).claims
         for claim in claims:
@@ -748,7 +748,7 @@ def lined_up(desk, count):
     runner = desk.opened()
     desk.sleep_until(at("12:30") + timedelta(hours=count))
     desk.look(runner)
-    assets, now = desk.settings.assets, desk.clock.now()
+    assets, now = desk.project.assets, desk.clock.now()
     (claim,) = desk.store.claim("ticker", 1_000, assets, now).claims
     assert desk.waiting() == list(range(2, count + 1))
     return runner, claim
@@ -758,13 +758,13 @@ def end(desk, claim, state=MaterializationState.COMPLETED):
     desk.store.finish(
         claim,
         AttemptResult(AttemptOutcome.COMPLETED, state),
-        desk.settings.assets,
+        desk.project.assets,
         desk.clock.now(),
     )
 
 
 def started(desk):
-    found = desk.store.claim("ticker", 1_000, desk.settings.assets, desk.clock.now())
+    found = desk.store.claim("ticker", 1_000, desk.project.assets, desk.clock.now())
     return [claim.materialization.id for claim in found.claims], found.claims
 
 
@@ -786,7 +786,7 @@ def test_one_that_is_retried_has_not_ended(desk):
     retry = AttemptResult(
         AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later
     )
-    desk.store.finish(claim, retry, desk.settings.assets, desk.clock.now())
+    desk.store.finish(claim, retry, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
     desk.clock.advance(60)
     assert started(desk)[0] == [1]
@@ -794,7 +794,7 @@ def test_one_that_is_retried_has_not_ended(desk):
 
 def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
     _, claim = lined_up(desk, 3)
-    desk.store.cancel(2, desk.settings.assets, desk.clock.now())
+    desk.store.cancel(2, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
     assert desk.store.materialization(3).waiting_for == "the schedule's run before it, #1"
     end(desk, claim)
@@ -803,18 +803,18 @@ def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
 
 def test_cancelled_at_its_head_the_line_moves_up(desk):
     lined_up(desk, 3)
-    desk.store.cancel(1, desk.settings.assets, desk.clock.now())
+    desk.store.cancel(1, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == [2]
 
 
 def test_what_waits_in_line_is_not_let_go_for_other_reasons(desk):
     _, claim = lined_up(desk, 3)
-    desk.store.look_again(desk.settings.assets, desk.clock.now())
+    desk.store.look_again(desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
     desk.store.materialize(
-        desk.settings.assets["report"],
+        desk.project.assets["report"],
         "elsewhere",
-        desk.settings.assets,
+        desk.project.assets,
         desk.clock.now(),
     )
     # Asked for by hand: it is none of the schedule's own, and waits for nothing.
@@ -829,7 +829,7 @@ def test_what_was_asked_for_by_hand_before_is_not_put_in_line(desk):
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))
     (claim,) = started(desk)[1]
     by_hand = desk.store.materialize(
-        desk.settings.assets["report"], "p", desk.settings.assets, desk.clock.now()
+        desk.project.assets["report"], "p", desk.project.assets, desk.clock.now()
     )[1]
     desk.until(runner, at("14:00"), step=timedelta(minutes=30))
     (_, joined) = desk.events()[-2:]
@@ -844,7 +844,7 @@ def test_a_lost_run_that_has_used_its_attempts_lets_the_next_one_start(desk):
     desk.sleep_until(at("14:30"))
     desk.look(runner)
     for _ in range(5):
-        desk.store.claim("nobody", 1, desk.settings.assets, desk.clock.now())
+        desk.store.claim("nobody", 1, desk.project.assets, desk.clock.now())
         desk.store.recover(desk.clock.now())
     assert desk.store.materialization(1).state is MaterializationState.DISCARDED
     assert started(desk)[0] == [2]

@@ -17,7 +17,7 @@ from flowstone_core.model.materialization import AttemptOutcome, Materialization
 from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
 from flowstone_core.store import Store
-from flowstone_core.store.schedules import Declared
+from flowstone_core.store.schedules import DeclaredSchedule
 
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
@@ -214,10 +214,10 @@ def test_a_failure_pauses_the_schedule_though_it_ticks(line, race):
 
 def test_schedules_declared_by_several_at_once_are_there_once(line, race):
     names = [f"schedule-{number:03}" for number in range(200)]
-    items = [Declared(name, GIVEN, "flow.ini:1") for name in names]
+    items = [DeclaredSchedule(name, GIVEN, "flow.ini:1") for name in names]
     race(*(lambda store, o=o: store.declare_schedules(o, line.now) for o in (items, items[::-1])))
     assert [record.name for record in line.store.schedules(names)] == names
-    other = [Declared(name, {**GIVEN, "text": "0 3 * * *"}, "flow.ini:1") for name in names]
+    other = [DeclaredSchedule(name, {**GIVEN, "text": "0 3 * * *"}, "flow.ini:1") for name in names]
     race(*(lambda store, o=o: store.declare_schedules(o, line.now) for o in (other, other[::-1])))
     assert {record.checkpoint.version for record in line.store.schedules(names)} == {1}
 

@@ -19,7 +19,7 @@ from flowstone_core.model.tick import (
     TickOutcome,
 )
 from flowstone_core.store import TickResult, schema
-from flowstone_core.store.schedules import COMMAND, Declared, ScheduleRecord
+from flowstone_core.store.schedules import COMMAND, DeclaredSchedule, ScheduleRecord
 
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
 STALE = TickResult(committed=False)
@@ -53,7 +53,9 @@ class Desk:
         return self.bench.now
 
     def declare(self, settings=GIVEN, name="nightly", where="flow.ini:3", skips=()):
-        return self.store.declare_schedules([Declared(name, settings, where, skips)], self.now)
+        return self.store.declare_schedules(
+            [DeclaredSchedule(name, settings, where, skips)], self.now
+        )
 
     def create(self, name="nightly", **settings):
         return self.store.create_schedule(name, given(**settings), self.now)
@@ -120,13 +122,13 @@ def event(key, partition=None, asset="orders"):
 
 
 def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
-    item = Declared("nightly", given(catchup="all"), "flow.ini:3")
+    item = DeclaredSchedule("nightly", given(catchup="all"), "flow.ini:3")
     assert desk.store.declare_schedules([item], desk.now) == [item]
     record = ScheduleRecord(
         name="nightly",
         asset="orders",
         origin="flow.ini:3",
-        declared=item.given,
+        declared=item.spec,
         edits=None,
         checkpoint=ScheduleCheckpoint(desk.now),
         paused=False,
@@ -136,8 +138,8 @@ def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
         edited_at=None,
     )
     assert desk.get() == record
-    assert desk.get().given == item.given
-    assert ScheduleRecord.unborn("nightly", item.given, "flow.ini:3", desk.now) == record
+    assert desk.get().spec == item.spec
+    assert ScheduleRecord.unborn("nightly", item.spec, "flow.ini:3", desk.now) == record
 
 
 def test_what_is_declared_for_the_first_time_skips_nothing(desk):
@@ -146,7 +148,7 @@ def test_what_is_declared_for_the_first_time_skips_nothing(desk):
 
 
 def test_declaring_what_is_known_writes_nothing(desk, writes):
-    items = [Declared(name, GIVEN, "flow.ini:3") for name in ("nightly", "hourly")]
+    items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("nightly", "hourly")]
     assert desk.store.declare_schedules(items, desk.now) == items
     writes.clear()
     desk.bench.later(hours=1)
@@ -156,10 +158,10 @@ def test_declaring_what_is_known_writes_nothing(desk, writes):
 
 
 def test_only_what_changed_is_declared_again(desk):
-    items = [Declared(name, GIVEN, "flow.ini:3") for name in ("a", "b", "c")]
+    items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("a", "b", "c")]
     desk.store.declare_schedules(items, desk.now)
     desk.claim("a", "b", "c")
-    changed = replace(items[1], given=given(overlap="allow"))
+    changed = replace(items[1], spec=given(overlap="allow"))
     assert desk.store.declare_schedules([items[0], changed, items[2]], desk.now) == [changed]
     assert [record.owner for record in desk.store.schedules()] == ["one", None, "one"]
 
@@ -201,7 +203,7 @@ def test_other_times_begin_now_and_what_was_missed_before_is_skipped(desk, by, c
     record = desk.get()
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=8)
     assert record.owner is None
-    assert record.given == given(**changes)
+    assert record.spec == given(**changes)
     tick = desk.store.ticks()[0]
     assert tick == Tick(
         tick.id, "schedule:nightly", TickOutcome.SKIPPED, desk.now, desk.now, skipped=3
@@ -237,7 +239,7 @@ def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, c
         desk.edit(changes, skips=desk.missed())
     record = desk.get()
     assert record.checkpoint == ScheduleCheckpoint(version=8, **failed)
-    assert (record.owner, record.given) == (None, given(**changes))
+    assert (record.owner, record.spec) == (None, given(**changes))
     assert record.asset == changes.get("asset", "orders")
     assert len(desk.store.ticks()) == 1
     assert desk.store.skips() == []
@@ -250,7 +252,7 @@ def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
     desk.bench.later(hours=4)
     desk.declare(given(text="0 3 * * *", asset="clean", overlap="allow"), skips=desk.missed())
     record = desk.get()
-    assert record.given == given(text="0 5 * * *", asset="items", overlap="allow")
+    assert record.spec == given(text="0 5 * * *", asset="items", overlap="allow")
     assert (record.edits, record.edited_at) == (edited.edits, edited.edited_at)
     assert record.asset == "items"
     # The times that are in force have not changed.
@@ -265,7 +267,7 @@ def test_a_schedule_of_a_command_that_is_declared_later_keeps_what_was_said_of_i
     desk.declare(given(catchup="all"), skips=desk.missed())
     record = desk.get()
     assert (record.origin, record.declared) == ("flow.ini:3", given(catchup="all"))
-    assert record.given == given(catchup="all", text="0 5 * * *")
+    assert record.spec == given(catchup="all", text="0 5 * * *")
     assert (record.created_at, record.checkpoint.decided_until) == (desk.began, desk.began)
     assert desk.declare(given(catchup="all")) == []
 
@@ -278,14 +280,14 @@ def test_a_changed_declaration_leaves_a_paused_schedule_paused(desk):
 
 
 def test_of_a_name_that_is_declared_twice_the_last_one_counts(desk):
-    items = [Declared("nightly", given(text=text), "flow.ini:3") for text in ("one", "two")]
+    items = [DeclaredSchedule("nightly", given(text=text), "flow.ini:3") for text in ("one", "two")]
     assert desk.store.declare_schedules(items, desk.now) == [items[1]]
-    assert desk.get().given["text"] == "two"
+    assert desk.get().spec["text"] == "two"
 
 
 def test_many_schedules_are_declared_claimed_and_found_at_once(desk):
     names = [f"schedule-{number:04}" for number in range(1_203)]
-    desk.store.declare_schedules([Declared(name, GIVEN, "x:1") for name in names], desk.now)
+    desk.store.declare_schedules([DeclaredSchedule(name, GIVEN, "x:1") for name in names], desk.now)
     assert list(desk.claim(*names)) == names
     assert [record.name for record in desk.store.schedules(names[::-1])] == names
     assert desk.store.unowned_schedules("one") == {}
@@ -307,7 +309,7 @@ def test_a_created_schedule_begins_when_it_is_created(desk):
 
 def test_all_that_was_said_of_a_schedule_comes_back(desk):
     said = given(partition='größe "𝄞" \\u0000 ${year}', jitter=0.5, none=None, list=[1, {"a": []}])
-    assert desk.store.create_schedule("nightly", said, desk.now).given == said
+    assert desk.store.create_schedule("nightly", said, desk.now).spec == said
 
 
 def test_what_is_too_large_is_refused(desk):
@@ -340,9 +342,9 @@ def test_an_edit_replaces_all_that_was_said_at_run_time(desk):
     record = desk.edit({"overlap": "buffer_one"})
     assert record == desk.get()
     assert (record.edits, record.edited_at) == ({"overlap": "buffer_one"}, desk.now)
-    assert (record.declared, record.given) == (GIVEN, given(overlap="buffer_one"))
+    assert (record.declared, record.spec) == (GIVEN, given(overlap="buffer_one"))
     record = desk.edit(None)
-    assert (record.edits, record.given) == (None, GIVEN)
+    assert (record.edits, record.spec) == (None, GIVEN)
 
 
 def test_an_edit_of_what_has_changed_meanwhile_writes_nothing(desk):

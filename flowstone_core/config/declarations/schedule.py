@@ -60,7 +60,7 @@ class ScheduleDeclaration:
     """A schedule as a file or a pipeline declares it, checked.
 
     Attributes:
-        given: What was said of it, as the store keeps it.
+        spec: Its settings as the store keeps them.
         schedule: The schedule as that alone makes it.
         where: ``file:line``.
         partition_of: Its ``partition_fn``, made to take the instant; None if it has none.
@@ -68,7 +68,7 @@ class ScheduleDeclaration:
     """
 
     name: str
-    given: ScheduleSpec
+    spec: ScheduleSpec
     schedule: Schedule
     where: str = ""
     partition_of: PartitionOf | None = None

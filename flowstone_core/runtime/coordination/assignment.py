@@ -14,7 +14,7 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.runtime.coordination.registration import declare_schedules
 from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import Declared, ScheduleRecord, Store
+from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ class ScheduleAssignment(Assignment[ScheduleRecord]):
         store: Store,
         clock: Clock,
         runner_id: str,
-        declared: Mapping[str, Declared],
+        declared: Mapping[str, DeclaredSchedule],
         assets: Collection[str],
         make: Callable[[ScheduleRecord], Schedule],
         on_claimed: Callable[[str, ScheduleRecord], None],

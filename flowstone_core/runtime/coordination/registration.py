@@ -12,14 +12,14 @@ from flowstone_core.model.tick import Skip, SkipReason
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.catchup import skipped
 from flowstone_core.scheduling.schedule import Schedule, merged, timing
-from flowstone_core.store import Declared, ScheduleRecord, Store
+from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
 
 logger = logging.getLogger("flowstone.roster")
 
 
 def declare_schedules(
     store: Store,
-    declared: Collection[Declared],
+    declared: Collection[DeclaredSchedule],
     make: Callable[[ScheduleRecord], Schedule],
     clock: Clock,
 ) -> None:
@@ -40,9 +40,9 @@ def declare_schedules(
     for item in declared:
         before = known.get(item.name)
         skips: tuple[Skip, ...] = ()
-        if before is not None and timing(before.given) != timing(merged(item.given, before.edits)):
+        if before is not None and timing(before.spec) != timing(merged(item.spec, before.edits)):
             skips = missed(before, make, now)
-        told.append(Declared(item.name, item.given, item.where, skips))
+        told.append(DeclaredSchedule(item.name, item.spec, item.where, skips))
     store.declare_schedules(told, now)
 
 
@@ -56,7 +56,7 @@ def missed(
     """
     if record.paused:
         reason = SkipReason.PAUSED
-    elif not record.given.get("enabled", True):
+    elif not record.spec.get("enabled", True):
         reason = SkipReason.DISABLED
     else:
         reason = SkipReason.EDITED

@@ -53,7 +53,7 @@ class ScheduleTicker(Ticker):
     ) -> None:
         super().__init__("schedule", record.name, DEADLINE)
         self.checkpoint = record.checkpoint
-        self._enabled = bool(record.given.get("enabled", True))
+        self._enabled = bool(record.spec.get("enabled", True))
         self._make = make
         self._count_active = count_active
         self._clock = clock

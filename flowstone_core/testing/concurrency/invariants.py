@@ -130,7 +130,7 @@ class Invariants:
 
     def _of_schedules(self) -> Iterator[str]:
         hands = self._hands
-        timetable = Schedules(self._store, self._flow.settings, hands.clock)
+        timetable = Schedules(self._store, self._flow.project, hands.clock)
         until = hands.clock.now() - _MOMENT
         for name in hands.schedules:
             record = self._store.schedule(name)

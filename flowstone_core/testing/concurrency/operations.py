@@ -63,8 +63,8 @@ class Hands:
         self.witness = witness
         self.assets = assets
         self.step = step
-        self.sensors = sorted(flows[0].settings.sensors)
-        self.schedules = sorted(flows[0].settings.schedules)
+        self.sensors = sorted(flows[0].project.sensors)
+        self.schedules = sorted(flows[0].project.schedules)
         self.changes: list[Partition | None] = []
         self.resets: Counter[str] = Counter()
         self.over = False

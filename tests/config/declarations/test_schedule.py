@@ -58,7 +58,7 @@ def test_what_was_said_is_kept_as_json_and_no_default_with_it():
     declaration = sound(
         cron="0 2 * * *", timezone="Europe/Warsaw", jitter="90s", start=date(2026, 1, 1)
     )
-    assert declaration.given == {
+    assert declaration.spec == {
         "asset": "report",
         "trigger": "cron",
         "text": "0 2 * * *",
@@ -76,7 +76,7 @@ def test_the_asset_is_that_of_its_name_unless_it_is_said():
 
 
 def test_an_interval_may_be_a_timedelta():
-    assert sound(every=timedelta(minutes=90)).given["text"] == "1h30m"
+    assert sound(every=timedelta(minutes=90)).spec["text"] == "1h30m"
 
 
 def test_a_date_as_start_is_midnight_in_the_schedules_zone():
@@ -187,13 +187,13 @@ def test_a_function_without_a_signature_takes_the_instant():
 
     declaration = sound(every="5m", partition_fn=Unsigned())
     assert declaration.schedule.partition(NOON) == "12"
-    assert declaration.given["partition_fn"].endswith(".Unsigned")
+    assert declaration.spec["partition_fn"].endswith(".Unsigned")
 
 
 def test_a_trigger_object_of_a_known_class_is_kept_as_its_text():
     declaration = sound(trigger=CronTrigger("0 2 * * *", "Europe/Warsaw"))
     assert declaration.own_trigger is None
-    assert declaration.given == {
+    assert declaration.spec == {
         "asset": "report", "trigger": "cron", "text": "0 2 * * *", "timezone": "Europe/Warsaw",
     }  # fmt: skip
 
@@ -202,7 +202,7 @@ def test_a_trigger_object_of_an_unknown_class_is_kept_as_it_is():
     own = type("Unknown", (Odd,), {})("text", "Asia/Tokyo")
     declaration = sound(trigger=own)
     assert declaration.schedule.trigger is own
-    assert declaration.given["trigger"] == "Unknown"
+    assert declaration.spec["trigger"] == "Unknown"
 
 
 def test_who_overrides_replaces_the_trigger_and_the_way_to_name_partitions():

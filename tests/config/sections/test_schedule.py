@@ -57,7 +57,7 @@ def test_a_section_is_a_schedule(checked):
         "    page = 3\n"
     )
     declaration = settings.schedules["nightly"]
-    assert declaration.given == {
+    assert declaration.spec == {
         "asset": "report", "trigger": "cron", "text": "0 2 * * *",
         "timezone": "America/New_York", "partition": "${year}-${month}-${day}",
         "catchup": "all", "catchup_window": "2d", "jitter": "1m30s", "pause_on_failure": True,
@@ -119,7 +119,7 @@ def test_a_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
     )
     declaration = settings.schedules["report"]
     assert declaration.schedule.partition(NOON) == "21"
-    assert declaration.given["partition_fn"] == "naming_of_partitions:hour"
+    assert declaration.spec["partition_fn"] == "naming_of_partitions:hour"
 
 
 def test_a_setting_that_an_indentation_swallowed_is_found(checked):
@@ -141,7 +141,7 @@ def test_a_file_overrides_a_pipeline_setting_by_setting(checked):
     settings = checked(
         "[flowstone:schedule:report]\nevery = 10 minutes\ncatchup = none\npartition = b\n", pipeline
     )
-    given = settings.schedules["report"].given
+    given = settings.schedules["report"].spec
     assert given == {
         "asset": "report", "trigger": "every", "text": "10 minutes", "catchup": "none",
         "partition": "b", "jitter": "5m",

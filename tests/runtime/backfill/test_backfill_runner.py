@@ -244,7 +244,7 @@ def test_plugins_are_told_as_of_any_runner(flow):
     manager.add_hookspecs(hookspecs)
     watcher = Watcher()
     manager.register(watcher)
-    flow.settings = replace(flow.settings, plugins=Plugins(_manager=manager))
+    flow.project = replace(flow.project, plugins=Plugins(_manager=manager))
     flow.backfill("orders", RANGE[0], RANGE[0])
     pid = os.getpid()
     assert watcher.told == [("started", pid), "running", "completed", ("stopping", pid)]
