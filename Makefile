@@ -31,11 +31,12 @@ PURE := $(subst $(space),$(comma),$(strip \
 	plugins/flowstone-db/src/flowstone_db/* plugins/flowstone-http/src/flowstone_http/* \
 	plugins/flowstone-s3/src/flowstone_s3/*))
 
-lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter
+lint: $(VENV)/.dev ## ruff check, ruff format, mypy --strict, import-linter, changelog fragments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/towncrier build --draft --version next >/dev/null
 
 format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .
