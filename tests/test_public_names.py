@@ -6,7 +6,7 @@ import pytest
 import flowstone_core
 
 HEAVY = ["alembic", "boto3", "click", "pluggy", "pydantic", "rich", "sqlalchemy", "stevedore",
-         "structlog", "tenacity"]  # fmt: skip
+         "structlog"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", flowstone_core.__all__)

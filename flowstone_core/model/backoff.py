@@ -1,48 +1,41 @@
-"""When to try again: exponential back-off with full jitter.
-
-The arithmetic is tenacity's; this module only gives it FlowStone's words.
-"""
+"""Back-off: how long to wait before the next try, with full jitter."""
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
-
-import tenacity
 
 from flowstone_core.errors import RetryLater
 
+RETRY_LATER_LIMIT = timedelta(days=7)
+"""Upper bound of the delay of a `RetryLater`; longer delays are cut to it."""
+
+_MAX_DOUBLINGS = 1000
+"""``2.0 ** 1024`` overflows a float; every delay has reached its limit long before."""
+
 
 def backoff_delay(failures: int, first: timedelta, limit: timedelta) -> timedelta:
-    """Return how long to wait after so many failures in a row.
+    """Return how long to wait after a number of consecutive failures.
 
     Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): uniform
     between zero and ``first * 2 ** (failures - 1)``, at most ``limit``.
 
     Args:
-        failures: Failures so far, at least 1.
+        failures: Consecutive failures so far, at least 1.
         first: Upper bound of the delay after the first failure.
         limit: Upper bound of every delay.
     """
-    wait = tenacity.wait_random_exponential(
-        multiplier=first.total_seconds(), max=limit.total_seconds()
-    )
-    call = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-    call.attempt_number = failures
-    return timedelta(seconds=wait(call))
-
-
-RETRY_LATER_LIMIT = timedelta(days=7)
-
-
-"""The longest delay that is honoured of a `RetryLater`."""
+    bound = first.total_seconds() * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
+    seconds = random.uniform(0, min(bound, limit.total_seconds()))  # noqa: S311 - not for secrets
+    return timedelta(seconds=seconds)
 
 
 def honoured_delay(error: BaseException) -> timedelta | None:
-    """Return for how long a `RetryLater` is obeyed: at most `RETRY_LATER_LIMIT`.
+    """Return the delay of a `RetryLater`, at most `RETRY_LATER_LIMIT`.
 
     Returns:
-        None for any other error, and for one of a subclass that made no delay of its delay: both
-        are failures.
+        None for any other error, and for a subclass of `RetryLater` whose ``delay`` is not a
+        timedelta or is negative: both count as failures.
     """
     if not isinstance(error, RetryLater):
         return None

@@ -14,7 +14,7 @@ from flowstone_core.plugin.hookspecs import API_VERSION
 
 HEAVY = {
     "alembic", "boto3", "botocore", "cron_descriptor", "croniter", "pluggy", "pydantic", "rich",
-    "schedule", "sqlalchemy", "stevedore", "structlog", "tenacity",
+    "schedule", "sqlalchemy", "stevedore", "structlog",
 }  # fmt: skip
 OURS = [
     "backfill", "check", "db", "events", "explain", "materializations", "materialize", "new-plugin",

@@ -9,18 +9,24 @@ FIRST, LIMIT = timedelta(seconds=5), timedelta(minutes=30)
 
 
 @given(st.integers(1, 1_000_000))
-def test_a_delay_is_within_its_bounds(failures):
+def test_delay_of_any_number_of_failures_is_within_bounds(failures):
     bound = min(FIRST * 2 ** min(failures - 1, 20), LIMIT)
     assert timedelta(0) <= backoff_delay(failures, FIRST, LIMIT) <= bound
 
 
-def test_the_bound_doubles_and_the_whole_range_is_used():
+def test_delay_bound_doubles_and_whole_range_is_used():
     for failures, bound in [(1, 5), (2, 10), (3, 20), (9, 1_280), (10, 1_800), (50, 1_800)]:
         delays = [backoff_delay(failures, FIRST, LIMIT).total_seconds() for _ in range(300)]
         assert max(delays) > bound * 0.9
         assert min(delays) < bound * 0.1
 
 
-def test_a_limit_below_the_first_delay_holds():
+def test_delay_with_limit_below_first_keeps_limit():
     delays = [backoff_delay(1, FIRST, timedelta(seconds=1)) for _ in range(100)]
     assert max(delays) <= timedelta(seconds=1)
+
+
+def test_delay_after_thousands_of_failures_does_not_overflow():
+    longest = timedelta.max
+    assert backoff_delay(100_000, timedelta(days=1), longest) <= longest
+    assert backoff_delay(100_000, timedelta(0), LIMIT) == timedelta(0)
