@@ -21,7 +21,7 @@ THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class PollTrial:
+class DryRun:
     """What a tick of a sensor would amount to now.
 
     Attributes:
@@ -37,7 +37,7 @@ class PollTrial:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionCheck:
     """Whether a sensor reaches its source.
 
     Attributes:
@@ -50,7 +50,7 @@ class Connection:
     duration: timedelta
 
 
-def try_poll(ticker: SensorTicker, clock: Clock) -> PollTrial:
+def poll_once(ticker: SensorTicker, clock: Clock) -> DryRun:
     """Poll a sensor once, from what its ticker remembers; then have it clean up.
 
     Blocks until the poll has come back or its deadline is over.
@@ -61,10 +61,10 @@ def try_poll(ticker: SensorTicker, clock: Clock) -> PollTrial:
     commits = trial.decision.commits
     # A quiet tick commits nothing: the state is the one that is stored.
     after = commits[-1].after.state if commits else before
-    return PollTrial(trial.decision, before, after, duration)
+    return DryRun(trial.decision, before, after, duration)
 
 
-def try_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[Connection]:
+def check_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[ConnectionCheck]:
     """Ask sensors whether they reach their sources, several at once; then have them clean up.
 
     Blocks until each has answered or its deadline is over.
@@ -75,7 +75,7 @@ def try_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[Conne
     trials = [_Connect(ticker) for ticker in tickers]
     durations = _carry(trials, clock)
     return [
-        Connection(trial.ticker.name, trial.error, duration)
+        ConnectionCheck(trial.ticker.name, trial.error, duration)
         for trial, duration in zip(trials, durations, strict=True)
     ]
 

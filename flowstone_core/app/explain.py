@@ -10,10 +10,11 @@ from flowstone_core.app.explanations import (
     explain_schedule,
     explain_sensor,
 )
+from flowstone_core.app.lookup import unknown
 from flowstone_core.app.schedules import Schedules
 from flowstone_core.app.status import sensor_status
 from flowstone_core.config.project import Project
-from flowstone_core.errors import FlowstoneError, NotFoundError, did_you_mean
+from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.clock import Clock
 from flowstone_core.scheduling.upcoming import Fire
 from flowstone_core.store import Store
@@ -27,13 +28,13 @@ class Explainer:
     Args:
         store: Has the records.
         project: What is declared.
-        timetable: Knows the schedules.
+        schedules: Knows the schedules.
     """
 
-    def __init__(self, store: Store, project: Project, timetable: Schedules, clock: Clock) -> None:
+    def __init__(self, store: Store, project: Project, schedules: Schedules, clock: Clock) -> None:
         self._store = store
         self._project = project
-        self._timetable = timetable
+        self._schedules = schedules
         self._clock = clock
 
     def explain(self, name: str) -> list[Explanation]:
@@ -43,10 +44,8 @@ class Explainer:
         found = list(self._all(name))
         if not found:
             sensors = {*self._project.sensors, *(each.name for each in self._store.sensors())}
-            known = {*sensors, *(each.name for each in self._timetable.all())}
-            hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
-            message = f"there is no sensor and no schedule {name!r}, and it is no number"
-            raise NotFoundError(message, hint=hint)
+            known = {*sensors, *(each.name for each in self._schedules.all())}
+            raise unknown("sensor, schedule or materialization", name, known)
         return found
 
     def _all(self, name: str) -> Iterator[Explanation]:
@@ -64,8 +63,8 @@ class Explainer:
                 runners,
                 now,
             )
-        if any(each.name == name for each in self._timetable.all()):
-            status = self._timetable.get(name)
+        if any(each.name == name for each in self._schedules.all()):
+            status = self._schedules.get(name)
             yield explain_schedule(
                 status,
                 self._store.ticks(source=f"schedule:{name}", limit=_LAST),
@@ -77,7 +76,7 @@ class Explainer:
 
     def _fires(self, name: str) -> list[Fire]:
         try:
-            return self._timetable.fires(name, 3)
+            return self._schedules.upcoming(name, 3)
         except FlowstoneError:  # its status says why
             return []
 

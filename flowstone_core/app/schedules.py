@@ -1,96 +1,54 @@
-"""All schedules of an installation: those declared and those added, and what is done to them.
+"""Schedules of a project: add, update, pause, resume, remove and list them.
 
-A file or a pipeline declares a schedule, a command adds one or edits one. Of both the store keeps
-what was said; what was said at run time lies over what was declared, setting by setting, until it
-is taken back.
+A file or a pipeline declares a schedule; a command or a call adds or changes one. The store keeps
+both: run-time changes lie over the declaration, setting by setting, until they are reverted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from flowstone_core.app.lookup import unknown
+from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.app.status import ScheduleStatus, schedule_status
-from flowstone_core.config.declarations.schedule import (
-    ScheduleDeclaration,
-    ScheduleOptions,
-    declare_schedule,
-)
+from flowstone_core.config.declarations.schedule import ScheduleOptions
 from flowstone_core.config.project import Project
-from flowstone_core.errors import (
-    ConflictError,
-    NotFoundError,
-    Problem,
-    ValidationError,
-    did_you_mean,
-)
+from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import Skip
 from flowstone_core.runtime.coordination.registration import declare_schedules, missed
-from flowstone_core.scheduling.schedule import (
-    PartitionOf,
-    Schedule,
-    ScheduleSpec,
-    build,
-    merged,
-    timing,
-)
+from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.scheduling.upcoming import Fire, fires
-from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
+from flowstone_core.store import ScheduleRecord, Store, StoredSkip
 
 EDIT_ATTEMPTS = 10
-"""How often an edit is worked out anew because a tick came in between."""
+"""Attempts to apply a change that a concurrent tick or change invalidates."""
 
 
 class Schedules:
-    """The schedules of one store, seen from one process; any thread may call it.
+    """Schedules that are declared or stored; `Flowstone.schedules`. Any thread may call it.
 
     Args:
+        open_store: Returns the open store.
         project: What files and pipelines declare.
+        clock: Reads the time.
+
+    Attributes:
+        factory: Builds the schedules.
     """
 
-    def __init__(self, store: Store, project: Project, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, open_store: Callable[[], Store], project: Project, clock: Clock) -> None:
+        self._open_store = open_store
         self._project = project
         self._clock = clock
-        self._functions: dict[str, PartitionOf] = {
-            name: declaration.partition_of
-            for name, declaration in project.schedules.items()
-            if declaration.partition_of is not None
-        }
-
-    @property
-    def declared(self) -> Mapping[str, DeclaredSchedule]:
-        """What files and pipelines say, by name."""
-        return {
-            name: DeclaredSchedule(name, declaration.spec, declaration.where)
-            for name, declaration in self._project.schedules.items()
-        }
-
-    def make(self, record: ScheduleRecord) -> Schedule:
-        """Make a schedule of what the store knows of it.
-
-        Raises:
-            ValidationError: If it cannot be made here: its trigger is not installed, say, or no
-                pipeline has its asset.
-        """
-        if record.asset not in self._project.assets:
-            hint = did_you_mean(record.asset, self._project.assets)
-            message = f"no pipeline has its asset {record.asset!r}"
-            raise ValidationError(Problem(message, hint=hint))
-        declaration = self._project.schedules.get(record.name)
-        return build(
-            record.name,
-            record.spec,
-            self._project.triggers,
-            self._functions.get(record.name),
-            declaration.own_trigger if declaration is not None else None,
-        )
+        self.factory = ScheduleFactory(project)
 
     def all(self) -> list[ScheduleStatus]:
         """List the schedules that are declared or stored, by name."""
-        records = {record.name: self._as_declared(record) for record in self._store.schedules()}
+        stored = self._open_store().schedules()
+        records = {record.name: self._as_declared(record) for record in stored}
         for name in self._project.schedules.keys() - records.keys():
             records[name] = self._unborn(name)
         return [self._status(records[name]) for name in sorted(records)]
@@ -99,49 +57,56 @@ class Schedules:
         """Return one schedule.
 
         Raises:
-            NotFoundError: If none of this name is declared or stored.
+            NotFoundError: If no schedule of this name is declared or stored.
         """
         return self._status(self._record(name))
 
-    def add(self, asset: str, name: str | None, options: Mapping[str, object]) -> ScheduleStatus:
-        """Add a schedule that no file and no pipeline declares.
+    def add(self, asset: str, *, name: str | None = None, **options: object) -> ScheduleStatus:
+        """Add a schedule to the store; a runner starts ticking it within two seconds.
+
+        Args:
+            asset: The asset whose partitions it requests.
+            name: Unique among all schedules; the asset's name by default.
+            **options: As for `Pipeline.schedule`. Only this object knows a ``partition_fn``:
+                another process cannot fire the schedule.
 
         Raises:
-            ValidationError: If anything is wrong with it; lists everything that is.
-            ConflictError: If there is one of this name.
+            ValidationError: If any option is invalid; lists every problem.
+            ConflictError: If a schedule of this name exists.
         """
         name = asset if name is None else name
-        checked = self._checked(ScheduleOptions(name, {"asset": asset, **options}))
+        checked = self.factory.check(ScheduleOptions(name, {"asset": asset, **options}))
         if name in self._project.schedules:
             self._declare(name)
-        for left in self._store.schedules([name]):
+        for left in self._open_store().schedules([name]):
             if left.declared is not None and name not in self._project.schedules:
                 raise ConflictError(
                     f"there is still a schedule {name!r}, which was declared at {left.origin}",
                     hint=f"to remove it: flowstone schedules remove {name}",
                     schedule=name,
                 )
-        record = self._store.create_schedule(name, checked.spec, self._clock.now())
-        self._keep(checked)
+        record = self._open_store().create_schedule(name, checked.spec, self._clock.now())
+        self.factory.remember(checked)
         return self._status(record)
 
-    def update(self, name: str, options: Mapping[str, object]) -> ScheduleStatus:
-        """Change some settings of a schedule; the others stay. Nothing of the past is replayed.
+    def update(self, name: str, **options: object) -> ScheduleStatus:
+        """Change some settings of a schedule and keep the others; past instants are not replayed.
 
         Args:
-            options: As for `add`; None for ``partition``, ``start`` or ``end`` takes it away.
+            name: The schedule.
+            **options: As for `add`; None removes ``partition``, ``start`` or ``end``.
 
         Raises:
-            NotFoundError: If there is none of this name.
-            ValidationError: If anything is wrong with it then; nothing was changed.
+            NotFoundError: If no schedule of this name is declared or stored.
+            ValidationError: If the result would be invalid; nothing was changed.
         """
 
         def edits(record: ScheduleRecord) -> ScheduleSpec:
-            stored = ScheduleOptions(name, self._options(record))
             # Its own kind too: the plugin that provided it may be gone.
             kinds = {*self._project.triggers, str(record.spec["trigger"])}
-            checked = self._checked(stored.overlaid(ScheduleOptions(name, options), kinds))
-            self._keep(checked)
+            given = self.factory.options(record).overlaid(ScheduleOptions(name, options), kinds)
+            checked = self.factory.check(given)
+            self.factory.remember(checked)
             keys = {*options}
             if keys & {*self._project.triggers, "trigger"}:
                 keys |= {"trigger", "text"}
@@ -151,92 +116,105 @@ class Schedules:
         return self._edit(name, edits)
 
     def revert(self, name: str) -> ScheduleStatus:
-        """Take back all that was said of a declared schedule at run time.
+        """Discard all run-time changes to a declared schedule.
 
         Raises:
-            NotFoundError: If there is none of this name.
+            NotFoundError: If no schedule of this name is declared or stored.
             ConflictError: If no file and no pipeline declares it.
         """
 
         def nothing(record: ScheduleRecord) -> None:
             if record.declared is None:
                 raise ConflictError(
-                    f"schedule {name!r} was added by command: there is nothing to go back to",
+                    f"cannot revert schedule {name!r}: it was added at run time",
                     hint=f"to remove it: flowstone schedules remove {name}",
                 )
 
         return self._edit(name, nothing)
 
     def remove(self, name: str) -> None:
-        """Remove a schedule; its history stays.
+        """Remove a schedule that was added at run time; its history stays.
 
         Raises:
-            NotFoundError: If there is none of this name.
+            NotFoundError: If no schedule of this name is declared or stored.
             ConflictError: If a file or a pipeline declares it.
         """
         declaration = self._project.schedules.get(name)
         if declaration is not None:
             raise ConflictError(
-                f"schedule {name!r} is declared at {declaration.where}",
+                f"cannot remove schedule {name!r}: it is declared at {declaration.where}",
                 hint=f"remove it there, or: flowstone schedules pause {name}",
             )
-        self._store.remove_schedule(self._record(name).name)
-        self._functions.pop(name, None)
+        self._open_store().remove_schedule(self._record(name).name)
+        self.factory.forget(name)
 
-    def pause(self, name: str) -> ScheduleStatus:
-        """Have a schedule fire no more until it is resumed.
-
-        Raises:
-            NotFoundError: If there is none of this name.
-        """
-        self._declare(name)
-        return self._status(self._store.pause_schedule(name))
-
-    def resume(self, name: str) -> ScheduleStatus:
-        """Have a paused schedule fire again, for what is to come.
+    def pause(self, name: str) -> None:
+        """Pause a schedule; its runner stops firing it within two seconds.
 
         Raises:
-            NotFoundError: If there is none of this name.
-            ConflictError: If others change it all the time.
+            NotFoundError: If no schedule of this name is declared or stored.
         """
-        self._declare(name)
+        self._register(name)
+        self._open_store().pause_schedule(name)
+
+    def resume(self, name: str) -> None:
+        """Resume a paused schedule; the instants that passed meanwhile are skipped.
+
+        Raises:
+            NotFoundError: If no schedule of this name is declared or stored.
+            ConflictError: If the schedule changes too often to be resumed.
+        """
+        self._register(name)
+        store = self._open_store()
         for _ in range(EDIT_ATTEMPTS):
-            record = self._store.schedule(name)
+            record = store.schedule(name)
             if not record.paused:
-                return self._status(record)
+                return
             now = self._clock.now()
-            skips = missed(record, self.make, now)
-            resumed = self._store.resume_schedule(name, record.checkpoint.version, skips, now)
-            if resumed is not None:
-                return self._status(resumed)
+            skips = missed(record, self.factory.make, now)
+            if store.resume_schedule(name, record.checkpoint.version, skips, now) is not None:
+                return
         raise _unsettled(name)
 
-    def fires(self, name: str, count: int, after: datetime | None = None) -> list[Fire]:
-        """Return the next instants of a schedule, whether or not it is paused.
+    def upcoming(self, name: str, count: int = 10, after: datetime | None = None) -> list[Fire]:
+        """Return the next instants of a schedule with their partitions, even if it is paused.
+
+        Args:
+            name: The schedule.
+            count: At most this number of instants.
+            after: Aware; now by default.
 
         Raises:
-            NotFoundError: If there is none of this name.
-            ValidationError: If it cannot be made here.
+            NotFoundError: If no schedule of this name is declared or stored.
+            ValidationError: If this process cannot build it.
         """
         after = self._clock.now() if after is None else after
-        return fires(self.make(self._record(name)), after, count)
+        return fires(self.factory.make(self._record(name)), after, count)
+
+    def skips(
+        self, name: str | None = None, *, limit: int = 50, before_id: int | None = None
+    ) -> list[StoredSkip]:
+        """List skipped instants with their reasons, latest first; of all schedules by default."""
+        return self._open_store().skips(name, limit, before_id)
 
     def _status(self, record: ScheduleRecord) -> ScheduleStatus:
         declaration = self._project.schedules.get(record.name)
         declared = declaration is not None or record.declared is None
-        return schedule_status(record, self.make, declared=declared, now=self._clock.now())
+        return schedule_status(record, self.factory.make, declared=declared, now=self._clock.now())
 
     def _record(self, name: str) -> ScheduleRecord:
-        for record in self._store.schedules([name]):
+        for record in self._open_store().schedules([name]):
             return self._as_declared(record)
         if name in self._project.schedules:
             return self._unborn(name)
-        known = {*self._project.schedules, *(each.name for each in self._store.schedules())}
-        hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
-        raise NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> NotFoundError:
+        stored = (record.name for record in self._open_store().schedules())
+        return unknown("schedule", name, {*self._project.schedules, *stored})
 
     def _as_declared(self, record: ScheduleRecord) -> ScheduleRecord:
-        """Return a schedule by what the file or the pipeline says now, as the next runner will."""
+        """Return a record under its current declaration, as the next runner will read it."""
         declaration = self._project.schedules.get(record.name)
         if declaration is None:
             return record
@@ -246,63 +224,42 @@ class Schedules:
         declaration = self._project.schedules[name]
         return ScheduleRecord.unborn(name, declaration.spec, declaration.where, self._clock.now())
 
+    def _register(self, name: str) -> None:
+        """Insert a declared schedule into a store that no runner has registered it in yet."""
+        store = self._open_store()
+        if not store.schedules([name]):
+            if name not in self._project.schedules:
+                raise self._unknown(name)
+            store.declare_schedules([self.factory.declared[name]], self._clock.now())
+
     def _declare(self, name: str) -> None:
-        """Make known what a file or a pipeline says of a schedule, before more is said of it."""
+        """Store the current declaration of a schedule before a change is laid over it."""
         self._record(name)
         if name in self._project.schedules:
-            declare_schedules(self._store, [self.declared[name]], self.make, self._clock)
+            declare_schedules(
+                self._open_store(), [self.factory.declared[name]], self.factory.make, self._clock
+            )
 
     def _edit(
         self, name: str, edits: Callable[[ScheduleRecord], ScheduleSpec | None]
     ) -> ScheduleStatus:
-        """Replace what was said at run time by what is worked out from how it stands."""
+        """Replace the run-time changes by what ``edits`` makes of the current record."""
         self._declare(name)
+        store = self._open_store()
         for _ in range(EDIT_ATTEMPTS):
-            record = self._store.schedule(name)
+            record = store.schedule(name)
             wanted = edits(record)
             now = self._clock.now()
             skips: tuple[Skip, ...] = ()
             if timing(merged(record.declared, wanted)) != timing(record.spec):
-                skips = missed(record, self.make, now)
-            edited = self._store.edit_schedule(name, record.checkpoint.version, wanted, skips, now)
+                skips = missed(record, self.factory.make, now)
+            edited = store.edit_schedule(name, record.checkpoint.version, wanted, skips, now)
             if edited is not None:
                 return self._status(edited)
         raise _unsettled(name)
 
-    def _checked(self, options: ScheduleOptions) -> ScheduleDeclaration:
-        project = self._project
-        declaration, problems = declare_schedule(options, project.triggers, project.assets)
-        if problems or declaration is None:
-            raise ValidationError(problems)
-        declared = project.schedules.get(options.name)
-        kept = declared is not None and declared.own_trigger is declaration.own_trigger
-        if declaration.own_trigger is not None and not kept:
-            known = ", ".join(sorted(project.triggers))
-            raise ValidationError(
-                f"schedule {options.name!r}: its trigger must be one that a plugin provides "
-                f"({known}): the store keeps the text that makes it; or change it where it is "
-                "declared"
-            )
-        return declaration
-
-    def _keep(self, checked: ScheduleDeclaration) -> None:
-        if checked.partition_of is not None:
-            self._functions[checked.name] = checked.partition_of
-
-    def _options(self, record: ScheduleRecord) -> dict[str, object]:
-        """Return the options of a schedule as they were declared."""
-        options: dict[str, object] = {**record.spec}
-        kind, text = str(options.pop("trigger")), options.pop("text")
-        declaration = self._project.schedules.get(record.name)
-        own = declaration.own_trigger if declaration is not None else None
-        if own is not None and kind == type(own).__qualname__:
-            del options["timezone"]
-            kind, text = "trigger", own
-        options[kind] = text
-        if "partition_fn" in options:
-            options["partition_fn"] = self._functions.get(record.name, options["partition_fn"])
-        return options
-
 
 def _unsettled(name: str) -> ConflictError:
-    return ConflictError(f"schedule {name!r} changes all the time", hint="try it again")
+    return ConflictError(
+        f"cannot change schedule {name!r}: other changes came first", hint="try again"
+    )

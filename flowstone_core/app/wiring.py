@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstone_core.app.schedules import Schedules
+from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import EngineSetup
@@ -28,7 +28,7 @@ class Wiring:
         self._project = project
         self._clock = clock
 
-    def supervisor(self, timetable: Schedules, watch: Watch) -> Supervisor:
+    def supervisor(self, schedules: ScheduleFactory, watch: Watch) -> Supervisor:
         """Make a runner, an engine and what they need, as `Flowstone.run` runs them."""
         project = self._project
         equipment = self.equipment(watch)
@@ -43,8 +43,8 @@ class Wiring:
             wake_engine=equipment.engine.wake,
             poll_threads=project.run.poll_threads,
             outage=equipment.heartbeat.outage,
-            schedules=timetable.declared,
-            make_schedule=timetable.make,
+            schedules=schedules.declared,
+            make_schedule=schedules.make,
         )
         supervisor = Supervisor(
             runner,

@@ -94,14 +94,14 @@ def backfill(
     """
     flow = session.flow()
     if dry_run:
-        plan = flow.plan_backfill(asset, first, last, every=every, force=force)
+        plan = flow.backfills.plan(asset, first, last, every=every, force=force)
         _print_plan(plan, as_json=as_json)
         return
     with _watch(asset, as_json=as_json) as watch:
         progress = flow.backfill(
             asset, first, last, every=every, force=force, limit=limit, watch=watch
         )
-    failures = [_failure(flow.materialization(number)) for number in progress.failures]
+    failures = [_failure(flow.materializations.get(number)) for number in progress.failures]
     if as_json:
         print_json({**asdict(progress), "failures": failures})
     else:

@@ -162,7 +162,7 @@ def _connect(flow: Flowstone) -> None:
             "duration": f"{each.duration.total_seconds():.3f} s",
             "error": each.error,
         }
-        for each in flow.connect_sensors()
+        for each in flow.sensors.connect()
     ]
     click.echo()
     print_table(rows, CONNECTION_COLUMNS, empty="no sensor to try", cell_limit=SETTINGS_LIMIT)

@@ -118,7 +118,7 @@ def list_materializations(
     from flowstone_core.model.materialization import MaterializationState
     from flowstone_core.model.partition import parse_partition
 
-    found = session.flow().materializations(
+    found = session.flow().materializations.all(
         asset=asset,
         partition=None if partition is None else parse_partition(partition),
         state=None if state is None else MaterializationState(state),
@@ -139,9 +139,9 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
     finished_at, outcome, error, worker) and events (as 'events list' has them).
     """
     flow = session.flow()
-    found = _row(flow.materialization(number))
-    attempts = [asdict(attempt) for attempt in flow.attempts(number)]
-    events = [event_row(event) for event in flow.events_of(number)]
+    found = _row(flow.materializations.get(number))
+    attempts = [asdict(attempt) for attempt in flow.materializations.attempts(number)]
+    events = [event_row(event) for event in flow.materializations.events(number)]
     if as_json:
         print_json({**found, "attempts": attempts, "events": events})
         return
@@ -160,7 +160,7 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
 @pass_session
 def retry(session: Session, *, number: int) -> None:
     """Have one made after all that was discarded or cancelled, or one that waits, at once."""
-    click.echo(_said(session.flow().retry(number)))
+    click.echo(_said(session.flow().materializations.retry(number)))
 
 
 @materializations.command()
@@ -168,7 +168,7 @@ def retry(session: Session, *, number: int) -> None:
 @pass_session
 def cancel(session: Session, *, number: int) -> None:
     """Cancel one that has not ended; what a running asset function returns is discarded."""
-    click.echo(_said(session.flow().cancel(number)))
+    click.echo(_said(session.flow().materializations.cancel(number)))
 
 
 def _row(item: Materialization) -> dict[str, object]:

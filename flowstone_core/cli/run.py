@@ -49,7 +49,7 @@ class Failures:
         found = [f"{tick.source}, tick {tick.id}: {tick.error}" for tick in self._ticks]
         for item in self._unmade.values():
             if item.state is MaterializationState.RETRYING:
-                last = flow.attempts(item.id)[-1].outcome
+                last = flow.materializations.attempts(item.id)[-1].outcome
                 if last in {AttemptOutcome.RETRY_LATER, AttemptOutcome.RELEASED}:
                     continue
             found.append(f"materialization {item.id} of {item.asset}, {item.state}: {item.error}")

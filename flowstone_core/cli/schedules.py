@@ -88,9 +88,9 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 
     flow = session.flow()
     redact = flow.project.redactor
-    schedule = flow.get_schedule(name)
+    schedule = flow.schedules.get(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"schedule:{name}", limit=10)]
-    skips = flow.skips(schedule=name, limit=10)
+    skips = flow.schedules.skips(name, limit=10)
     fields = schedule_fields(schedule, redact)
     if as_json:
         print_json({**fields, "ticks": ticks, "skips": [skip_fields(skip) for skip in skips]})
@@ -125,9 +125,9 @@ def skipped(
     complete (false: count is the least number, and last_at the moment up to which there are more).
     """
     flow = session.flow()
-    skips = flow.skips(schedule=name, limit=limit, before_id=before_id)
+    skips = flow.schedules.skips(name, limit=limit, before_id=before_id)
     if name is not None and not skips:
-        flow.get_schedule(name)  # one that was removed still has its history
+        flow.schedules.get(name)  # one that was removed still has its history
     fields = skip_fields if as_json else skip_row
     print_listing(map(fields, skips), SKIP_COLUMNS, as_json=as_json, empty="nothing was skipped")
 
@@ -167,7 +167,7 @@ def update(
         given["asset"] = asset
     if revert == bool(given):
         raise click.UsageError("give settings to change, or --revert, and not both")
-    schedule = flow.revert_schedule(name) if revert else flow.update_schedule(name, **given)
+    schedule = flow.schedules.revert(name) if revert else flow.schedules.update(name, **given)
     fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {fires}")
 
@@ -186,7 +186,7 @@ def remove(session: Session, *, name: str) -> None:
 @pass_session
 def pause(session: Session, *, name: str) -> None:
     """Have a schedule fire no more until it is resumed; a runner notices within two seconds."""
-    session.flow().pause_schedule(name)
+    session.flow().schedules.pause(name)
     click.echo(f"schedule {name} is paused")
 
 
@@ -196,8 +196,8 @@ def pause(session: Session, *, name: str) -> None:
 def resume(session: Session, *, name: str) -> None:
     """Have a paused schedule fire again; what came while it was paused is skipped."""
     flow = session.flow()
-    flow.resume_schedule(name)
-    fires = next_in_words(flow.get_schedule(name), flow.project.redactor)
+    flow.schedules.resume(name)
+    fires = next_in_words(flow.schedules.get(name), flow.project.redactor)
     click.echo(f"schedule {name} is resumed: {fires}")
 
 
@@ -248,10 +248,10 @@ def _print_fires(
     from flowstone_core.model.safe_text import describe
 
     flow = session.flow()
-    schedule = flow.get_schedule(name)
+    schedule = flow.schedules.get(name)
     moment = None if after is None else read_moment(after, schedule.timezone)
     try:
-        fires = flow.next_fires(name, count, moment)
+        fires = flow.schedules.upcoming(name, count, moment)
     except FlowstoneError:
         raise
     except Exception as error:  # noqa: BLE001 - a trigger or a partition_fn may raise anything

@@ -21,7 +21,7 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.app.dry_run import PollTrial
+    from flowstone_core.app.dry_run import DryRun
     from flowstone_core.model.sensor_decision import Decision
     from flowstone_core.model.tick import TickCommit
 
@@ -76,7 +76,7 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
     """
     rows = [
         asdict(sensor)
-        for sensor in session.flow().sensors()
+        for sensor in session.flow().sensors.all()
         if health in {None, sensor.health.value} and asset in {None, sensor.asset}
     ]
     print_listing(rows, COLUMNS, as_json=as_json, empty="no sensors")
@@ -95,12 +95,12 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     from flowstone_core.config.settings_reference import given_settings
 
     flow = session.flow()
-    status = flow.sensor(name)
+    status = flow.sensors.get(name)
     declaration = flow.project.sensors.get(name)
     settings = (
         given_settings(declaration, flow.project.redactor, defaults=True) if declaration else {}
     )
-    state = flow.sensor_state(name)
+    state = flow.sensors.state(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"sensor:{name}", limit=10)]
     if as_json:
         extra = {"settings": settings, "state": _parsed(state), "ticks": ticks}
@@ -141,23 +141,23 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
             "a sensor is polled for real by 'flowstone run'; to see what it would find, "
             "add --dry-run"
         )
-    trial = session.flow().try_sensor(name, state=_given(state))
+    found = session.flow().sensors.poll(name, state=_given(state))
     if as_json:
         print_json(
             {
                 "sensor": name,
-                "outcome": trial.decision.outcome,
-                "error": trial.decision.error,
-                "delay": trial.decision.delay,
-                "duration": trial.duration,
-                "events": _events(trial.decision),
-                "state_before": _parsed(trial.before),
-                "state": _parsed(trial.after),
+                "outcome": found.decision.outcome,
+                "error": found.decision.error,
+                "delay": found.decision.delay,
+                "duration": found.duration,
+                "events": _events(found.decision),
+                "state_before": _parsed(found.before),
+                "state": _parsed(found.after),
             }
         )
     else:
-        _print_trial(trial)
-    outcome = trial.decision.outcome
+        _print_dry_run(found)
+    outcome = found.decision.outcome
     if not outcome.good and outcome is not TickOutcome.RETRY_LATER:
         raise Exit(FAILED)
 
@@ -167,7 +167,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
 @pass_session
 def pause(session: Session, *, name: str) -> None:
     """Poll a sensor no more until it is resumed; a runner notices within two seconds."""
-    session.flow().pause_sensor(name)
+    session.flow().sensors.pause(name)
     click.echo(f"sensor {name} is paused")
 
 
@@ -176,7 +176,7 @@ def pause(session: Session, *, name: str) -> None:
 @pass_session
 def resume(session: Session, *, name: str) -> None:
     """Poll a paused sensor again, from the state it has."""
-    session.flow().resume_sensor(name)
+    session.flow().sensors.resume(name)
     click.echo(f"sensor {name} is resumed")
 
 
@@ -190,7 +190,7 @@ def reset(session: Session, *, name: str, forget_keys: bool) -> None:
     What it finds again with a key that it has had is not fired for twice, unless --forget-keys
     is given.
     """
-    session.flow().reset_sensor(name, forget_keys=forget_keys)
+    session.flow().sensors.reset(name, forget_keys=forget_keys)
     click.echo(f"sensor {name} is reset")
 
 
@@ -205,19 +205,19 @@ def _given(state: str | None) -> str | None:
         raise click.BadParameter(f"{state[1:]} cannot be read: {error}") from None
 
 
-def _print_trial(trial: PollTrial) -> None:
+def _print_dry_run(found: DryRun) -> None:
     print_facts(
         {
-            "outcome": trial.decision.outcome,
-            "error": trial.decision.error,
-            "took": f"{trial.duration.total_seconds():.3f} s",
-            "next poll in": trial.decision.delay,
-            "state before": _cut(trial.before),
-            "new state": _cut(trial.after),
+            "outcome": found.decision.outcome,
+            "error": found.decision.error,
+            "took": f"{found.duration.total_seconds():.3f} s",
+            "next poll in": found.decision.delay,
+            "state before": _cut(found.before),
+            "new state": _cut(found.after),
         }
     )
     click.echo()
-    print_table(_events(trial.decision), EVENT_COLUMNS, empty="no events")
+    print_table(_events(found.decision), EVENT_COLUMNS, empty="no events")
     click.echo("\nNothing was committed.")
 
 

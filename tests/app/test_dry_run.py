@@ -81,7 +81,7 @@ def test_each_sensor_is_asked_and_those_that_fail_are_told(source):
         down=source.sensor(fails(OSError("no route"))),
         leaves=source.sensor(fails(SystemExit(3))),
     )
-    answers = {each.sensor: each.error for each in flow.connect_sensors()}
+    answers = {each.sensor: each.error for each in flow.sensors.connect()}
     assert answers == {"good": None, "down": "OSError: no route", "leaves": "SystemExit: 3"}
     assert sorted(source.cleaned) == ["down", "good", "leaves"]
     assert flow.events() == []
@@ -89,19 +89,19 @@ def test_each_sensor_is_asked_and_those_that_fail_are_told(source):
 
 def test_a_cleanup_that_fails_does_not_change_the_answer(source):
     flow = flow_of(FakeClock(), good=source.sensor(lambda: None, fails(OSError("no"))))
-    assert [each.error for each in flow.connect_sensors()] == [None]
+    assert [each.error for each in flow.sensors.connect()] == [None]
 
 
 def test_a_disabled_sensor_is_not_asked(source):
     pipeline = Pipeline("shop")
     pipeline.sensor("off", source.sensor(lambda: None), enabled=False)
-    assert Flowstone(pipeline, store="sqlite://").connect_sensors() == []
+    assert Flowstone(pipeline, store="sqlite://").sensors.connect() == []
 
 
 def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang), good=source.sensor(lambda: None))
-    thread, answers = in_background(flow.connect_sensors)
+    thread, answers = in_background(flow.sensors.connect)
     assert source.asked.acquire(timeout=PATIENCE)
     while thread.is_alive():
         clock.advance(1)
@@ -118,7 +118,7 @@ def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
 def test_a_cleanup_that_does_not_come_back_is_told(source):
     clock = FakeClock()
     flow = flow_of(clock, stuck=source.sensor(lambda: None, source.hang))
-    thread, answers = in_background(flow.connect_sensors)
+    thread, answers = in_background(flow.sensors.connect)
     assert source.asked.acquire(timeout=PATIENCE)
     while thread.is_alive():
         clock.advance(1)
@@ -129,7 +129,7 @@ def test_a_cleanup_that_does_not_come_back_is_told(source):
 def test_a_poll_that_does_not_come_back_is_timed_out(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang))
-    thread, answers = in_background(lambda: flow.try_sensor("hangs"))
+    thread, answers = in_background(lambda: flow.sensors.poll("hangs"))
     assert source.asked.acquire(timeout=PATIENCE)
     while thread.is_alive():
         clock.advance(1)
@@ -138,13 +138,13 @@ def test_a_poll_that_does_not_come_back_is_timed_out(source):
     assert trial.decision.outcome is TickOutcome.TIMED_OUT
     assert "within its deadline of 10 s" in trial.decision.error
     assert trial.duration >= timedelta(seconds=10)
-    assert flow.sensor_state("hangs") is None
+    assert flow.sensors.state("hangs") is None
 
 
 def test_what_answers_after_its_deadline_changes_nothing(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang))
-    thread, answers = in_background(flow.connect_sensors)
+    thread, answers = in_background(flow.sensors.connect)
     assert source.asked.acquire(timeout=PATIENCE)
     while thread.is_alive():
         clock.advance(1)

@@ -61,7 +61,7 @@ def flow(pipeline, tmp_path):
 def made(flow):
     return {
         (item.asset, item.partition): item.metadata
-        for item in flow.materializations(state=MaterializationState.COMPLETED)
+        for item in flow.materializations.all(state=MaterializationState.COMPLETED)
     }
 
 
@@ -80,16 +80,16 @@ def test_one_run_takes_what_a_sensor_found_to_the_last_follower(flow):
 def test_a_second_run_starts_nothing_twice(flow):
     flow.run(once=True)
     flow.run(once=True)
-    assert len(flow.materializations()) == 4
-    assert all(item.attempt == 1 for item in flow.materializations())
+    assert len(flow.materializations.all()) == 4
+    assert all(item.attempt == 1 for item in flow.materializations.all())
 
 
 def test_asking_for_a_report_makes_first_what_it_depends_on(flow):
-    flow.pause_sensor("days")
+    flow.sensors.pause("days")
     asked = flow.materialize("daily_report", date(2025, 1, 20))
     assert asked.state is MaterializationState.PENDING
     flow.run(once=True)
-    assert flow.materialization(asked.id).state is MaterializationState.COMPLETED
+    assert flow.materializations.get(asked.id).state is MaterializationState.COMPLETED
     assert ("raw_orders", "d:2025-01-20") in made(flow)
 
 
@@ -103,7 +103,7 @@ def test_run_ends_after_its_duration_and_by_stop(flow):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    while not flow.materializations(asset="daily_report", state=MaterializationState.COMPLETED):
+    while not flow.materializations.all(asset="daily_report", state=MaterializationState.COMPLETED):
         assert thread.is_alive()
     flow.stop()
     assert ended.wait(PATIENCE)
@@ -112,37 +112,37 @@ def test_run_ends_after_its_duration_and_by_stop(flow):
 
 def test_retry_and_cancel(flow, pipeline):
     asked = flow.materialize("raw_orders", "north")
-    assert flow.cancel(asked.id).state is MaterializationState.CANCELLED
+    assert flow.materializations.cancel(asked.id).state is MaterializationState.CANCELLED
     with pytest.raises(ConflictError, match="cancelled"):
-        flow.cancel(asked.id)
-    assert flow.retry(asked.id).state is MaterializationState.PENDING
+        flow.materializations.cancel(asked.id)
+    assert flow.materializations.retry(asked.id).state is MaterializationState.PENDING
     flow.run(once=True)
-    assert flow.materialization(asked.id).state is MaterializationState.COMPLETED
-    assert [attempt.number for attempt in flow.attempts(asked.id)] == [1]
-    assert [event.source for event in flow.events_of(asked.id)] == ["manual"]
+    assert flow.materializations.get(asked.id).state is MaterializationState.COMPLETED
+    assert [attempt.number for attempt in flow.materializations.attempts(asked.id)] == [1]
+    assert [event.source for event in flow.materializations.events(asked.id)] == ["manual"]
     with pytest.raises(ConflictError, match="completed"):
-        flow.retry(asked.id)
+        flow.materializations.retry(asked.id)
 
 
 def test_pause_resume_reset_and_try(flow):
-    assert flow.sensor("days").health is SensorHealth.NEW
-    trial = flow.try_sensor("days")
+    assert flow.sensors.get("days").health is SensorHealth.NEW
+    trial = flow.sensors.poll("days")
     assert [event.partition for event in trial.decision.commits[0].events] == [
         "d:2025-01-13",
         "d:2025-01-14",
     ]
     assert flow.events() == []
-    flow.pause_sensor("days")
-    assert flow.sensor("days").health is SensorHealth.PAUSED
+    flow.sensors.pause("days")
+    assert flow.sensors.get("days").health is SensorHealth.PAUSED
     flow.run(once=True)
     assert flow.events() == []
-    flow.resume_sensor("days")
+    flow.sensors.resume("days")
     flow.run(once=True)
-    assert flow.sensor("days").health is SensorHealth.OK
-    assert flow.sensor_state("days") == "1"
-    assert flow.try_sensor("days").decision.commits == ()
-    flow.reset_sensor("days")
-    assert flow.sensor_state("days") is None
+    assert flow.sensors.get("days").health is SensorHealth.OK
+    assert flow.sensors.state("days") == "1"
+    assert flow.sensors.poll("days").decision.commits == ()
+    flow.sensors.reset("days")
+    assert flow.sensors.state("days") is None
     flow.run(once=True)
     assert len(flow.events(source="sensor:days")) == 4
 
@@ -151,17 +151,17 @@ def test_what_is_not_there_is_said_with_what_is(flow):
     with pytest.raises(NotFoundError, match="did you mean 'raw_orders'"):
         flow.materialize("raw_order", "x")
     for call in (
-        flow.pause_sensor,
-        flow.resume_sensor,
-        flow.reset_sensor,
-        flow.sensor,
-        flow.try_sensor,
-        flow.sensor_state,
+        flow.sensors.pause,
+        flow.sensors.resume,
+        flow.sensors.reset,
+        flow.sensors.get,
+        flow.sensors.poll,
+        flow.sensors.state,
     ):
         with pytest.raises(NotFoundError, match="did you mean 'days'"):
             call("day")
     with pytest.raises(NotFoundError):
-        flow.materialization(99)
+        flow.materializations.get(99)
     with pytest.raises(ValidationError, match="int is no partition"):
         flow.materialize("raw_orders", 7)
 
@@ -169,9 +169,9 @@ def test_what_is_not_there_is_said_with_what_is(flow):
 def test_a_sensor_that_is_declared_no_more_is_shown_and_can_be_looked_at(flow, tmp_path):
     flow.run(once=True)
     with Flowstone(store=f"sqlite:///{tmp_path / 'flow.db'}") as later:
-        assert later.sensor("days").health is SensorHealth.UNDECLARED
-        assert later.sensor_state("days") == "1"
-        later.pause_sensor("days")
+        assert later.sensors.get("days").health is SensorHealth.UNDECLARED
+        assert later.sensors.state("days") == "1"
+        later.sensors.pause("days")
 
 
 def test_status_at_a_glance(flow):
@@ -201,8 +201,8 @@ def test_the_health_of_a_sensor_says_why(tmp_path, poll, health):
     pipeline.sensor("off", Bad, enabled=False)
     with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'flow.db'}") as flow:
         flow.run(once=True)
-        assert flow.sensor("bad").health is health
-        assert flow.sensor("off").health is SensorHealth.DISABLED
+        assert flow.sensors.get("bad").health is health
+        assert flow.sensors.get("off").health is SensorHealth.DISABLED
 
 
 def test_wrong_settings_are_all_said_at_once(pipeline):

@@ -68,14 +68,14 @@ def test_a_second_one_beside_a_declared_one_needs_a_name_too(flowing, pipeline):
         flow.schedule("report", every="5 minutes")
 
 
-@pytest.mark.parametrize("call", ["unschedule", "get_schedule", "pause_schedule", "next_fires"])
+@pytest.mark.parametrize("call", ["remove", "get", "pause", "upcoming"])
 def test_one_that_is_missing_is_not_found(flowing, pipeline, call):
     pipeline.schedule("report", every="10 minutes")
     flow = flowing(pipeline)
-    with pytest.raises(NotFoundError, match=r"no schedule 'reprot' \(did you mean 'report'\?\)"):
-        getattr(flow, call)("reprot")
-    with pytest.raises(NotFoundError, match="there are: report"):
-        getattr(flow, call)("zzz")
+    with pytest.raises(NotFoundError, match=r"unknown schedule .reprot. .did you mean .report.\?"):
+        getattr(flow.schedules, call)("reprot")
+    with pytest.raises(NotFoundError, match="known: report"):
+        getattr(flow.schedules, call)("zzz")
 
 
 def test_everything_wrong_is_said_at_once(flowing, pipeline):
@@ -101,16 +101,16 @@ def test_a_declared_one_cannot_be_removed_but_paused(flowing, pipeline):
     with pytest.raises(ConflictError, match=r"is declared at .*test_schedules.py:\d+") as caught:
         flow.unschedule("report")
     assert caught.value.hint.endswith("flowstone schedules pause report")
-    flow.pause_schedule("report")
-    flow.pause_schedule("report")
-    assert flow.get_schedule("report").health == "paused"
-    flow.resume_schedule("report")
-    assert flow.get_schedule("report").health == "ok"
+    flow.schedules.pause("report")
+    flow.schedules.pause("report")
+    assert flow.schedules.get("report").health == "paused"
+    flow.schedules.resume("report")
+    assert flow.schedules.get("report").health == "ok"
 
 
 def test_what_is_declared_no_more_shows_so_and_can_be_removed(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
-    flowing(pipeline).pause_schedule("report")
+    flowing(pipeline).schedules.pause("report")
     later = flowing(assets())
     (status,) = later.list_schedules()
     assert (status.health, status.next_at) == ("undeclared", None)
@@ -125,7 +125,7 @@ def test_one_whose_asset_is_gone_says_so(flowing, pipeline):
     flowing(pipeline).schedule("report", every="10 minutes")
     later = Pipeline("shop")
     later.asset(name="reports")(lambda context: None)
-    status = flowing(later).get_schedule("report")
+    status = flowing(later).schedules.get("report")
     assert status.health == "broken"
     assert "no pipeline has its asset 'report' (did you mean 'reports'?)" in status.error
 
@@ -133,7 +133,7 @@ def test_one_whose_asset_is_gone_says_so(flowing, pipeline):
 def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", catchup="all", jitter="5m")
     flow = flowing(pipeline)
-    edited = flow.update_schedule("report", cron="0 3 * * *", overlap="allow")
+    edited = flow.schedules.update("report", cron="0 3 * * *", overlap="allow")
     assert edited.settings == {
         "cron": "0 3 * * *", "asset": "report", "catchup": "all", "jitter": "5m",
         "overlap": "allow",
@@ -143,14 +143,14 @@ def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipel
     changed.schedule("report", cron="0 4 * * *", catchup="none", timezone="Europe/Warsaw")
     later = flowing(changed)
     # What is shown is what the next runner makes of it.
-    shown = later.get_schedule("report")
-    later.pause_schedule("report")
+    shown = later.schedules.get("report")
+    later.schedules.pause("report")
     later.run(once=True)
-    status = later.get_schedule("report")
+    status = later.schedules.get("report")
     assert (shown.settings, shown.origin) == (status.settings, status.origin)
     assert (status.text, status.settings["catchup"]) == ("0 3 * * *", "none")
     assert status.edited == ("overlap", "cron")
-    reverted = later.revert_schedule("report")
+    reverted = later.schedules.revert("report")
     assert (reverted.text, reverted.edited) == ("0 4 * * *", ())
     assert "overlap" not in reverted.settings
 
@@ -161,70 +161,71 @@ def test_what_was_added_and_is_declared_later_keeps_what_was_said(flowing, pipel
     declaring.schedule("report", cron="0 4 * * *", catchup="all")
     flow = flowing(declaring)
     flow.run(once=True)
-    status = flow.get_schedule("report")
+    status = flow.schedules.get("report")
     assert (status.trigger, status.text) == ("every", "10 minutes")
     assert status.settings["catchup"] == "all"
     assert status.edited == ("asset", "every")
-    assert flow.revert_schedule("report").text == "0 4 * * *"
+    assert flow.schedules.revert("report").text == "0 4 * * *"
 
 
 def test_of_one_that_was_added_there_is_nothing_to_go_back_to(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", every="10 minutes")
-    with pytest.raises(ConflictError, match="nothing to go back to") as caught:
-        flow.revert_schedule("report")
+    with pytest.raises(ConflictError, match="cannot revert schedule 'report'") as caught:
+        flow.schedules.revert("report")
     assert caught.value.hint.endswith("flowstone schedules remove report")
 
 
 def test_an_edit_that_is_wrong_changes_nothing(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
     flow = flowing(pipeline)
-    before = flow.get_schedule("report")
+    before = flow.schedules.get("report")
     with pytest.raises(ValidationError) as caught:
-        flow.update_schedule("report", cron="0 25 * * *", overlap="perhaps", asset="zzz")
+        flow.schedules.update("report", cron="0 25 * * *", overlap="perhaps", asset="zzz")
     assert len(caught.value.problems) == 3
-    assert flow.get_schedule("report") == before
+    assert flow.schedules.get("report") == before
 
 
 def test_a_setting_can_be_taken_away(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", end="2030-01-01", partition="${year}")
     flow = flowing(pipeline)
-    flow.update_schedule("report", end=None, partition=None)
-    settings = flow.get_schedule("report").settings
+    flow.schedules.update("report", end=None, partition=None)
+    settings = flow.schedules.get("report").settings
     assert (settings["end"], settings["partition"]) == (None, None)
-    (fire,) = flow.next_fires("report", 1)
+    (fire,) = flow.schedules.upcoming("report", 1)
     assert decode_partition(fire.partition) == date(2025, 1, 16)
 
 
 def test_a_trigger_replaces_the_other_and_a_template_the_function(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", partition_fn=lambda: "x")
     flow = flowing(pipeline)
-    assert flow.next_fires("report", 1)[0].partition == "x"
-    flow.update_schedule("report", every="day at 03:00", partition="y${day}")
-    (fire,) = flow.next_fires("report", 1)
+    assert flow.schedules.upcoming("report", 1)[0].partition == "x"
+    flow.schedules.update("report", every="day at 03:00", partition="y${day}")
+    (fire,) = flow.schedules.upcoming("report", 1)
     assert (fire.at.hour, fire.partition) == (3, "y16")
-    assert "partition_fn" not in flow.get_schedule("report").settings
+    assert "partition_fn" not in flow.schedules.get("report").settings
 
 
 def test_an_edit_of_other_settings_leaves_the_function(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", partition_fn=lambda instant: f"{instant:%d}")
     flow = flowing(pipeline)
-    flow.update_schedule("report", cron="0 5 * * *")
-    (fire,) = flow.next_fires("report", 1)
+    flow.schedules.update("report", cron="0 5 * * *")
+    (fire,) = flow.schedules.upcoming("report", 1)
     assert (fire.at.hour, fire.partition) == (5, "16")
 
 
 def test_a_function_given_at_run_time_belongs_to_its_process(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", cron="0 2 * * *", partition_fn=lambda instant: ("a", instant.date()))
-    assert flow.get_schedule("report").health == "ok"
-    assert decode_partition(flow.next_fires("report", 1)[0].partition) == ("a", date(2025, 1, 16))
+    assert flow.schedules.get("report").health == "ok"
+    (fire,) = flow.schedules.upcoming("report", 1)
+    assert decode_partition(fire.partition) == ("a", date(2025, 1, 16))
     other = flowing(assets())
-    status = other.get_schedule("report")
+    status = other.schedules.get("report")
     assert status.health == "broken"
     assert "was given in another process" in status.error
-    flow.update_schedule("report", partition_fn=lambda: "b")
-    assert flow.next_fires("report", 1)[0].partition == "b"
+    flow.schedules.update("report", partition_fn=lambda: "b")
+    assert flow.schedules.upcoming("report", 1)[0].partition == "b"
 
 
 class Noon(Trigger):
@@ -253,15 +254,15 @@ def test_editing_and_resuming_replay_nothing_and_say_what_they_passed_over(
     flow = flowing(pipeline)
     flow.run(once=True)
     fake_clock.advance(timedelta(hours=2))
-    flow.update_schedule("report", jitter="1m")
-    assert flow.skips() == []
-    flow.update_schedule("report", timezone="Europe/Warsaw")
-    flow.update_schedule("report", cron="30 * * * *")
-    flow.pause_schedule("report")
+    flow.schedules.update("report", jitter="1m")
+    assert flow.schedules.skips() == []
+    flow.schedules.update("report", timezone="Europe/Warsaw")
+    flow.schedules.update("report", cron="30 * * * *")
+    flow.schedules.pause("report")
     fake_clock.advance(timedelta(hours=2))
-    flow.resume_schedule("report")
-    flow.resume_schedule("report")
-    paused, edited = flow.skips(schedule="report")
+    flow.schedules.resume("report")
+    flow.schedules.resume("report")
+    paused, edited = flow.schedules.skips("report")
     assert (edited.skip.reason, edited.skip.count) == (SkipReason.EDITED, 2)
     assert (paused.skip.reason, paused.skip.count) == (SkipReason.PAUSED, 2)
     flow.run(once=True)
@@ -271,35 +272,35 @@ def test_editing_and_resuming_replay_nothing_and_say_what_they_passed_over(
 def test_an_edit_that_a_tick_comes_in_between_of_is_worked_out_anew(flowing, pipeline):
     pipeline.schedule("report", cron="0 * * * *")
     flow, other = flowing(pipeline), flowing(pipeline)
-    flow.pause_schedule("report")
+    flow.schedules.pause("report")
     meddled = []
-    make = flow._timetable.make
+    make = flow.schedules.factory.make
 
     def meddle(record):
         if not meddled:
-            meddled.append(other.update_schedule("report", overlap="allow"))
+            meddled.append(other.schedules.update("report", overlap="allow"))
         return make(record)
 
-    flow._timetable.make = meddle
-    flow.update_schedule("report", cron="5 * * * *")
-    assert flow.get_schedule("report").settings["overlap"] == "allow"
-    assert flow.get_schedule("report").text == "5 * * * *"
+    flow.schedules.factory.make = meddle
+    flow.schedules.update("report", cron="5 * * * *")
+    assert flow.schedules.get("report").settings["overlap"] == "allow"
+    assert flow.schedules.get("report").text == "5 * * * *"
 
     def always(record):
-        other.update_schedule("report", jitter=f"{len(meddled)}s")
+        other.schedules.update("report", jitter=f"{len(meddled)}s")
         meddled.append(None)
         return make(record)
 
-    flow._timetable.make = always
-    with pytest.raises(ConflictError, match="changes all the time"):
-        flow.update_schedule("report", cron="6 * * * *")
+    flow.schedules.factory.make = always
+    with pytest.raises(ConflictError, match="other changes came first"):
+        flow.schedules.update("report", cron="6 * * * *")
 
 
 def test_the_next_instants_with_partitions_and_clock_changes(flowing, pipeline):
     pipeline.schedule("report", cron="30 2 * * *", timezone="America/New_York")
     flow = flowing(pipeline)
     after = datetime(2026, 3, 6, 12, tzinfo=UTC)
-    fires = flow.next_fires("report", 4, after)
+    fires = flow.schedules.upcoming("report", 4, after)
     assert [fire.at.isoformat() for fire in fires] == [
         "2026-03-07T02:30:00-05:00",
         "2026-03-08T03:00:00-04:00",
@@ -309,14 +310,14 @@ def test_the_next_instants_with_partitions_and_clock_changes(flowing, pipeline):
     assert [fire.shift for fire in fires] == [None, "clocks went forward 1h", None, None]
     assert [fire.offset for fire in fires][:2] == [timedelta(hours=-5), timedelta(hours=-4)]
     assert decode_partition(fires[1].partition) == date(2026, 3, 8)
-    autumn = flow.next_fires("report", 3, datetime(2026, 10, 31, 12, tzinfo=UTC))
+    autumn = flow.schedules.upcoming("report", 3, datetime(2026, 10, 31, 12, tzinfo=UTC))
     assert [fire.shift for fire in autumn] == ["clocks went back 1h", None, None]
 
 
 def test_those_that_end_are_shown_to_their_end(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", end="2025-01-17")
     flow = flowing(pipeline)
-    assert len(flow.next_fires("report")) == 1
+    assert len(flow.schedules.upcoming("report")) == 1
 
 
 def test_status_names_schedules(flowing, pipeline):

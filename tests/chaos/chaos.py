@@ -117,7 +117,7 @@ def finish(url: str, book: Path, limit: int) -> None:
 
 
 def _emitted(flow: Flowstone) -> set[int]:
-    return {int(flow.sensor_state(name) or 0) for name in ("keyed", "keyless")}
+    return {int(flow.sensors.state(name) or 0) for name in ("keyed", "keyless")}
 
 
 def one_store(folder: Path, kills: int, seed: int, url: str | None = None) -> Score:

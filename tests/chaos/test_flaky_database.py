@@ -58,7 +58,7 @@ class Faults:
 
     def harm(self, flow: Flowstone) -> None:
         """Have the store of a Flowstone fail where it is decided."""
-        dialect: Any = flow._store._database._engine.dialect
+        dialect: Any = flow._open_store()._database._engine.dialect
         connect, commit, execute = dialect.connect, dialect.do_commit, dialect.do_execute
 
         def flaky_connect(*arguments: Any, **options: Any) -> Any:
@@ -79,7 +79,7 @@ class Faults:
         dialect.connect, dialect.do_commit = flaky_connect, flaky_commit
         dialect.do_execute = flaky_execute
         # Those that are open already were opened without harm.
-        self.dispose = flow._store._database._engine.dispose
+        self.dispose = flow._open_store()._database._engine.dispose
         self.dispose()
 
 

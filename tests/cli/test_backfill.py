@@ -158,7 +158,7 @@ def test_a_dry_run_says_that_it_would_go_on(shop):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["raw_order", *WEEK], 1, "error: there is no asset 'raw_order' (did you mean"),
+        (["raw_order", *WEEK], 1, "error: unknown asset 'raw_order' (did you mean"),
         (["raw_orders", "--from", "2025-01-01"], 2, "Missing option '--to'"),
         (["raw_orders", "--from", "2025-02-30", "--to", "2025-03-01"], 2, "Invalid value for '--f"),
         (["raw_orders", *WEEK[2:], "--from", "2025-02-01"], 2, "error: the first partition, 2025"),

@@ -122,8 +122,7 @@ def test_a_completed_one_says_who_asked(made):
 def test_what_is_not_there(explained):
     wrong = explained.shop.run("explain", "nighly", code=1)
     assert wrong.stderr == (
-        "error: there is no sensor and no schedule 'nighly', and it is no number "
-        "(did you mean 'nightly'?)\n"
+        "error: unknown sensor, schedule or materialization 'nighly' (did you mean 'nightly'?)\n"
     )
     assert "there is no materialization #99" in explained.shop.run("explain", "99", code=1).stderr
 

@@ -78,7 +78,7 @@ def test_what_cannot_be_asked_for_is_wrong_use(shop, arguments, said):
 
 def test_an_asset_that_is_not_there(shop):
     said = shop.run("materialize", "raw_order", "a", code=1).stderr
-    assert said == "error: there is no asset 'raw_order' (did you mean 'raw_orders'?)\n"
+    assert said == "error: unknown asset 'raw_order' (did you mean 'raw_orders'?)\n"
 
 
 def test_materializations_are_listed_filtered_and_paged(shop, documented):

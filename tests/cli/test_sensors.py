@@ -243,7 +243,7 @@ def test_a_reset_sensor_fires_again_only_if_its_keys_are_forgotten(made, options
 )
 def test_a_sensor_that_is_not_there(shop, command):
     result = shop.run("sensors", *command, "fed", code=1)
-    assert result.stderr == "error: there is no sensor 'fed' (did you mean 'feed'?)\n"
+    assert result.stderr == "error: unknown sensor 'fed' (did you mean 'feed'?)\n"
 
 
 def test_status_at_a_glance(sensors):

@@ -419,7 +419,7 @@ pipeline = Pipeline("shop")
 pipeline.sensor("doer", Doer, on_trigger=handle, folder=".", isolation="process")
 with Flowstone(pipeline, store="sqlite:///script.db") as flow:
     flow.run(once=True)
-    print(flow.sensor("doer").last_error)
+    print(flow.sensors.get("doer").last_error)
 """
     )
     ended = subprocess.run(

@@ -101,10 +101,10 @@ class House:
 
     @property
     def state(self) -> MaterializationState:
-        return self.flow.materialization(self.number).state
+        return self.flow.materializations.get(self.number).state
 
     def errors(self) -> list[str | None]:
-        return [each.error for each in self.flow.attempts(self.number)]
+        return [each.error for each in self.flow.materializations.attempts(self.number)]
 
 
 def test_an_asset_is_made_in_a_process_and_told_all_it_needs(
@@ -112,7 +112,7 @@ def test_an_asset_is_made_in_a_process_and_told_all_it_needs(
 ) -> None:
     house = House(tmp_path, assets.tells)
     house.run()
-    made = house.flow.materialization(house.number)
+    made = house.flow.materializations.get(house.number)
     assert made.metadata == {
         "partition": "eu",
         "payloads": [{"n": 1}],
@@ -159,11 +159,11 @@ def test_a_cancelled_attempt_is_killed(assets: ModuleType, tmp_path: Path) -> No
     thread = threading.Thread(target=house.run, daemon=True)
     thread.start()
     until(lambda: bool(house.pids))
-    house.flow.cancel(house.number)
+    house.flow.materializations.cancel(house.number)
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert house.state is MaterializationState.CANCELLED
-    outcomes = [each.outcome for each in house.flow.attempts(house.number)]
+    outcomes = [each.outcome for each in house.flow.materializations.attempts(house.number)]
     assert outcomes == [AttemptOutcome.CANCELLED]
     assert not any(map(is_alive, house.pids))
 
@@ -181,7 +181,8 @@ def test_a_stop_gives_back_what_does_not_end_in_the_grace_time(
     assert not thread.is_alive()
     assert house.state is MaterializationState.RETRYING
     until(lambda: not any(map(is_alive, house.pids)))
-    assert [each.outcome for each in house.flow.attempts(house.number)] == [AttemptOutcome.RELEASED]
+    (attempt,) = house.flow.materializations.attempts(house.number)
+    assert attempt.outcome is AttemptOutcome.RELEASED
 
 
 def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
@@ -224,7 +225,7 @@ def test_what_was_answered_in_the_moment_of_the_timeout_counts_and_its_process_i
     assets: ModuleType, tmp_path: Path
 ) -> None:
     house = House(tmp_path, assets.tells, timeout="1h")
-    store, clock, ended = house.flow._store, SystemClock(), []
+    store, clock, ended = house.flow._open_store(), SystemClock(), []
     made = AssetGraph(house.pipeline.assets.values())
     heartbeat = Heartbeat(store, clock, timedelta(hours=1))
     store.register_runner(heartbeat.runner)

@@ -95,13 +95,13 @@ class Ward:
         for name in deeds:
             ticks = self.flow.ticks(source=f"sensor:{name}")
             assert [tick.outcome for tick in ticks] == [bad, bad, good], name
-            assert json.loads(self.flow.sensor_state(name) or "") == FIRST, name
-            assert self.flow.sensor(name).failures == 2, name
+            assert json.loads(self.flow.sensors.state(name) or "") == FIRST, name
+            assert self.flow.sensors.get(name).failures == 2, name
             assert self.partitions(name) == ["first"], name
             said[name] = ticks[0].error or ""
         assert self.partitions("well") == ["n0", "n1", "n2"]
-        assert self.flow.sensor("well").failures == 0
-        made = self.flow.materializations(limit=1000)
+        assert self.flow.sensors.get("well").failures == 0
+        made = self.flow.materializations.all(limit=1000)
         assert {item.state for item in made} == {MaterializationState.COMPLETED}
         return said
 
@@ -300,7 +300,7 @@ def test_P6_many_events_come_in_many_transactions_and_none_is_dropped(ward: Ward
     assert [tick.events for tick in ticks] == [100] * 25 + [1]
     keys = {event.key for event in ward.flow.events(source="sensor:flood", limit=10_000)}
     assert len(keys) == 2_501
-    assert ward.flow.sensor_state("flood") == '"done"'
+    assert ward.flow.sensors.state("flood") == '"done"'
     assert ward.partitions("well") == ["n0", "n1", "n2"]
 
 
@@ -448,7 +448,7 @@ def test_P18_a_state_that_an_upgrade_cannot_read_is_kept_for_one_that_can(
     ward.polls(2)
     tick = ward.flow.ticks(source="sensor:table")[0]
     assert (tick.outcome, tick.error) == (TickOutcome.FAILED, "KeyError: 'rows'")
-    assert json.loads(ward.flow.sensor_state("table") or "") == FIRST
+    assert json.loads(ward.flow.sensors.state("table") or "") == FIRST
     ward.admit({"table": sick(downgraded)})
     ward.polls()
     assert ward.partitions("table") == ["first", "after 1"]

@@ -133,11 +133,11 @@ def test_P4_P5_P9_P19_whatever_an_asset_function_does_fails_its_own_attempt_only
     with Flowstone(pipeline, store=f"sqlite:///{tmp_path / 'rubbish.db'}") as flow:
         numbers = {name: flow.materialize(name, "eu").id for name in [*SAID, "well"]}
         assert flow.run(once=True)
-        made = flow.materialization(numbers.pop("well"))
+        made = flow.materializations.get(numbers.pop("well"))
         assert (made.state, made.metadata) == (MaterializationState.COMPLETED, {"made": "eu"})
         for name, number in numbers.items():
-            failed = flow.materialization(number)
-            (attempt,) = flow.attempts(number)
+            failed = flow.materializations.get(number)
+            (attempt,) = flow.materializations.attempts(number)
             assert failed.state is MaterializationState.DISCARDED, name
             assert attempt.outcome is AttemptOutcome.FAILED, name
             assert failed.error == attempt.error, name

@@ -216,7 +216,7 @@ def test_P10_a_poll_that_crashes_the_runner_loses_nothing_and_has_the_last_word(
         found = [event.partition for event in flow.events(source="sensor:well", limit=1000)]
         assert found == [f"n{number}" for number in reversed(range(len(found)))]
         assert found
-        assert flow.sensor_state("crashes") == "1"
+        assert flow.sensors.state("crashes") == "1"
 
 
 def ticks_in(folder: Path, name: str, kind: str = "sensor") -> list[TickOutcome]:

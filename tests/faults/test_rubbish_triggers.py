@@ -125,8 +125,8 @@ def test_P4_P9_P19_whatever_a_trigger_answers_harms_its_own_schedule_only(
         assert {name for name, status in shown.items() if status.health == "broken"} == set(ANSWERS)
         assert all(said in (shown[name].error or "") for name, (_, said) in ANSWERS.items())
         for name in ANSWERS:
-            flow.pause_schedule(name)
-            flow.resume_schedule(name)
+            flow.schedules.pause(name)
+            flow.schedules.resume(name)
 
 
 def test_P1_a_trigger_that_hangs_holds_up_neither_a_listing_nor_a_start_for_ever(

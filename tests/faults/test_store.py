@@ -67,7 +67,7 @@ class Line:
         def say(connection: Any, *_: object) -> None:
             connection.execute(f"PRAGMA {text}").fetchall()
 
-        event.listen(self.flow._store._database._engine, "checkout", say)
+        event.listen(self.flow._open_store()._database._engine, "checkout", say)
 
     def problems(self) -> tuple[str, ...]:
         store = Store.open(self.url)
@@ -123,7 +123,7 @@ def test_D2_on_a_full_disk_it_pauses_and_goes_on_by_itself(
     line: Line, said: Callable[[], list[str]]
 ) -> None:
     pages = {"limit": 1_000_000}
-    engine = line.flow._store._database._engine
+    engine = line.flow._open_store()._database._engine
     event.listen(
         engine,
         "checkout",
@@ -133,9 +133,9 @@ def test_D2_on_a_full_disk_it_pauses_and_goes_on_by_itself(
     )
     line.start()
     pages["limit"] = 1
-    before = line.flow.sensors()
+    before = line.flow.sensors.all()
     until(said)
-    assert {each.name for each in line.flow.sensors()} == {each.name for each in before}
+    assert {each.name for each in line.flow.sensors.all()} == {each.name for each in before}
     pages["limit"] = 1_000_000
     until(lambda: not line.problems())
     until(lambda: UP in said())

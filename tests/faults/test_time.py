@@ -78,7 +78,7 @@ def fired(flow: Flowstone, schedule: str) -> list[str]:
 
 
 def skipped(flow: Flowstone, schedule: str) -> list[tuple[str, str, str]]:
-    skips = [each.skip for each in reversed(flow.skips(schedule=schedule))]
+    skips = [each.skip for each in reversed(flow.schedules.skips(schedule))]
     return [(str(skip.reason), f"{skip.first:%H:%M}", f"{skip.last:%H:%M}") for skip in skips]
 
 
@@ -105,7 +105,7 @@ def test_T8_machines_whose_clocks_differ_fire_for_each_instant_once(
         keys = sorted(event.key for event in events)
         assert len(set(keys)) == len(keys)
         assert len(keys) == (end - START) // timedelta(hours=1)
-        made = one.materializations(limit=1_000)
+        made = one.materializations.all(limit=1_000)
         assert {row.state for row in made} == {"completed"}
 
 
@@ -121,7 +121,7 @@ def test_T8_a_step_of_the_clock_within_a_poll_changes_nothing_of_it(
             flow.run(once=True)
         assert [event.partition for event in reversed(flow.events())] == ["n0", "n1", "n2"]
         assert {tick.outcome for tick in flow.ticks()} == {"triggered"}
-        assert {row.state for row in flow.materializations()} == {"completed"}
+        assert {row.state for row in flow.materializations.all()} == {"completed"}
 
 
 # -- T7: zone data ---------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_T9_a_schedule_that_is_renamed_begins_anew_and_keeps_its_history(
     clock.advance(timedelta(hours=3))
     with started(url, clock, new={"catchup": "all"}) as flow:
         assert (fired(flow, "new"), fired(flow, "old")) == ([], ["13:00"])
-        assert flow.get_schedule("old").health == "undeclared"
+        assert flow.schedules.get("old").health == "undeclared"
         clock.advance(timedelta(hours=1))
         flow.run(once=True)
         assert (fired(flow, "new"), fired(flow, "old")) == (["17:00"], ["13:00"])
@@ -201,9 +201,9 @@ def test_T9_what_was_missed_before_a_change_is_not_fired_for_by_it(
     url: str, clock: FakeClock, change: dict[str, object], back: dict[str, object], reason: str
 ) -> None:
     with started(url, clock, hourly={"catchup": "all"}) as flow:
-        flow.update_schedule("hourly", **change)
+        flow.schedules.update("hourly", **change)
         clock.advance(timedelta(hours=3))
-        flow.update_schedule("hourly", **back)
+        flow.schedules.update("hourly", **back)
         flow.run(once=True)
         assert fired(flow, "hourly") == []
         assert [each for each, *_ in skipped(flow, "hourly")] == [reason]
@@ -223,7 +223,7 @@ def resumed_in_between(flow: Flowstone, monkeypatch: pytest.MonkeyPatch) -> None
         return record
 
     monkeypatch.setattr(Store, "schedule", read_and_pause)
-    flow.resume_schedule("hourly")
+    flow.schedules.resume("hourly")
 
 
 def test_T9_what_a_resume_passes_over_is_recorded_though_it_was_paused_in_that_moment(
@@ -232,7 +232,7 @@ def test_T9_what_a_resume_passes_over_is_recorded_though_it_was_paused_in_that_m
     with started(url, clock, hourly={"catchup": "all"}) as flow:
         clock.advance(timedelta(hours=2))
         resumed_in_between(flow, monkeypatch)
-        flow.resume_schedule("hourly")
+        flow.schedules.resume("hourly")
         flow.run(once=True)
         seen = fired(flow, "hourly") or skipped(flow, "hourly")
         assert seen in (["13:00", "14:00"], [("paused", "13:00", "14:00")])
@@ -284,7 +284,7 @@ def test_T11_a_naive_instant_of_a_trigger_is_a_failed_tick_that_says_so(
         flow.run(once=True)
         clock.advance(timedelta(hours=1))
         flow.run(once=True)
-        status = flow.get_schedule("naive")
+        status = flow.schedules.get("naive")
         assert "returned the naive 2026-01-15 14:30:00" in str(status.error)
         assert fired(flow, "naive") == []
         assert fired(flow, "hourly") == ["13:00"]
@@ -296,11 +296,11 @@ def test_T11_a_naive_datetime_as_a_partition_is_kept_as_one(url: str, clock: Fak
     with started(url, clock) as flow:
         for value in (naive, naive.replace(tzinfo=UTC)):
             flow.materialize("report", value)
-        texts = {row.partition for row in flow.materializations()}
+        texts = {row.partition for row in flow.materializations.all()}
         assert texts == {"ndt:2026-01-15T13:00:00", "dt:2026-01-15T13:00:00Z"}
         flow.schedule("report", name="hourly", cron="0 * * * *")
         with pytest.raises(ValidationError, match="give an aware datetime"):
-            flow.next_fires("hourly", after=naive)
+            flow.schedules.upcoming("hourly", after=naive)
 
 
 @pytest.mark.parametrize("cron", ["30 * * * *", "*/30 1 * * *"])

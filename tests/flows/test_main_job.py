@@ -179,11 +179,11 @@ def test_K2_K8_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothi
     with store_of(folder) as flow:
         assert set(seen_keys(flow).values()) == {1}
         assert len(seen_keys(flow)) == 3
-        everything = flow.materializations(limit=1_000)
+        everything = flow.materializations.all(limit=1_000)
         assert {item.state for item in everything} == {MaterializationState.COMPLETED}
         assert len(everything) == 6
-        (killed,) = flow.materializations(asset="raw", partition=date(2025, 1, 13))
-        outcomes = [attempt.outcome for attempt in flow.attempts(killed.id)]
+        (killed,) = flow.materializations.all(asset="raw", partition=date(2025, 1, 13))
+        outcomes = [attempt.outcome for attempt in flow.materializations.attempts(killed.id)]
         assert outcomes == [AttemptOutcome.LOST, AttemptOutcome.COMPLETED]
     entries = [json.loads(line) for line in (folder / "ledger").read_text().splitlines()]
     mine = [entry for entry in entries if entry["run_id"] == killed.run_id]
@@ -205,15 +205,15 @@ def test_K12_a_graceful_stop_gives_back_what_does_not_end_and_the_next_run_makes
     assert first.stop() == 1
     (folder / "gate").unlink()
     with store_of(folder) as flow:
-        (given_back,) = flow.materializations(asset="raw")
+        (given_back,) = flow.materializations.all(asset="raw")
         assert given_back.state is MaterializationState.RETRYING
-        (attempt,) = flow.attempts(given_back.id)
+        (attempt,) = flow.materializations.attempts(given_back.id)
         assert attempt.outcome is AttemptOutcome.RELEASED
         assert not flow.status().runners
     second = Run(folder, "--once")
     assert second.wait() == 0
     with store_of(folder) as flow:
-        assert len(flow.materializations(state=MaterializationState.COMPLETED)) == 2
+        assert len(flow.materializations.all(state=MaterializationState.COMPLETED)) == 2
 
 
 def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket, s3):
@@ -225,7 +225,7 @@ def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket,
     second = Run(folder, "--once")
     assert second.wait() == 0
     with store_of(folder) as flow:
-        assert len(flow.materializations(state=MaterializationState.COMPLETED)) == 2
+        assert len(flow.materializations.all(state=MaterializationState.COMPLETED)) == 2
 
 
 def test_without_its_plugin_a_config_is_refused_with_what_to_install(folder):
@@ -244,9 +244,9 @@ def test_D8_two_runners_on_one_store_share_the_work_without_doubling_it(folder, 
     upload(s3, bucket, *(f"in/2025-02-{day:02}/a.csv" for day in range(1, 11)))
     with store_of(folder) as flow:
         done = {"asset": "report", "state": MaterializationState.COMPLETED, "limit": 1_000}
-        while len({item.partition for item in flow.materializations(**done)}) < 20:
+        while len({item.partition for item in flow.materializations.all(**done)}) < 20:
             assert all(run.process.poll() is None for run in runs)
         assert [run.stop() for run in runs] == [0, 0]
         assert set(seen_keys(flow).values()) == {1}
         assert len(seen_keys(flow)) == 20
-        assert all(item.attempt == 1 for item in flow.materializations(limit=1_000))
+        assert all(item.attempt == 1 for item in flow.materializations.all(limit=1_000))

@@ -337,10 +337,10 @@ def test_flowstone_prunes_by_an_age_in_words(store_url, fake_clock):
         with pytest.raises(ValidationError, match="is not a duration"):
             flow.prune("90 days")
         flow.materialize("orders", "p")
-        flow.cancel(1)
+        flow.materializations.cancel(1)
         fake_clock.advance(91 * DAY)
         would = flow.prune("90d", dry_run=True)
         assert (would.events, would.materializations) == (1, 1)
-        assert len(flow.materializations()) == 1
+        assert len(flow.materializations.all()) == 1
         assert flow.prune(90 * DAY) == would
-        assert flow.materializations() == []
+        assert flow.materializations.all() == []

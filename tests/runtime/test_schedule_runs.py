@@ -62,15 +62,15 @@ class Desk:
         return validate(Config(), pipelines=[self.pipeline], plugins=plugins())
 
     @property
-    def timetable(self) -> Schedules:
-        return Schedules(self.store, self.project, self.clock)
+    def schedules(self) -> Schedules:
+        return Schedules(lambda: self.store, self.project, self.clock)
 
     def runner(self, store=None) -> Runner:
         heartbeat = Heartbeat(self.store, self.clock, timedelta(days=4_000))
         self.store.register_runner(heartbeat.runner)
         dispatcher = HookDispatcher(plugins())
         self.dispatcher.append(dispatcher)
-        timetable = self.timetable
+        schedules = self.schedules
         runner = Runner(
             store=store or self.store,
             runner_id=heartbeat.runner.id,
@@ -81,11 +81,11 @@ class Desk:
             redact=Redactor(),
             wake_engine=lambda: None,
             poll_threads=2,
-            schedules=timetable.declared,
-            make_schedule=timetable.make,
+            schedules=schedules.factory.declared,
+            make_schedule=schedules.factory.make,
             outage=heartbeat.outage,
         )
-        runner.timetable = timetable
+        runner.schedules = schedules
         runner.heartbeat = heartbeat
         return runner
 
@@ -256,19 +256,19 @@ def test_T5_T9_the_decision_table(desk, case, expected):
     assert desk.fired() == [at("13:00")]
     if not runs:
         assert desk.finish() == 1
-    timetable = runner.timetable
+    schedules = runner.schedules
     if happening == "paused":
-        timetable.pause("report")
+        schedules.pause("report")
     if happening == "disabled":
-        timetable.update("report", {"enabled": False})
+        schedules.update("report", enabled=False)
     desk.look(runner)
     desk.sleep_until(at(wakes))
     if happening == "paused":
-        timetable.resume("report")
+        schedules.resume("report")
     if happening == "disabled":
-        timetable.update("report", {"enabled": True})
+        schedules.update("report", enabled=True)
     if happening == "edited":
-        timetable.update("report", {"cron": "45 * * * *"})
+        schedules.update("report", cron="45 * * * *")
     desk.look(runner)
     fired = [hour(instant) for instant in desk.fired()[1:]]
     assert (tuple(fired), tuple(desk.skipped())) == (expected.fires, expected.skips)
@@ -447,13 +447,13 @@ def test_a_schedule_that_ended_is_looked_at_no_more(desk):
         (SkipReason.OVERLAP, "12:41", "12:41", 1),
         (SkipReason.OVERLAP, "12:42", "12:42", 1),
     ]
-    assert desk.timetable.get("report").health == "ended"
+    assert desk.schedules.get("report").health == "ended"
 
 
 def test_jitter_delays_the_firing_and_leaves_the_partition(desk):
     desk.schedule(cron="0 * * * *", jitter="30m", partition=None, overlap="allow")
     runner = desk.opened()
-    schedule = desk.timetable.make(desk.store.schedule("report"))
+    schedule = desk.schedules.factory.make(desk.store.schedule("report"))
     due = schedule.due_at(at("13:00"))
     assert at("13:00") < due < at("13:30")
     desk.until(runner, due - timedelta(seconds=1), step=timedelta(minutes=1))
@@ -467,10 +467,10 @@ def test_jitter_delays_the_firing_and_leaves_the_partition(desk):
 
 def test_a_schedule_added_by_command_fires_in_a_runner_that_runs(desk):
     runner = desk.opened()
-    desk.timetable.add("report", "quick", {"cron": "* * * * *"})
+    desk.schedules.add("report", name="quick", cron="* * * * *")
     desk.until(runner, at("12:31"), step=timedelta(minutes=1))
     assert desk.fired() == [at("12:31")]
-    desk.timetable.remove("quick")
+    desk.schedules.remove("quick")
     desk.until(runner, at("12:33"), step=timedelta(minutes=1))
     assert desk.fired() == [at("12:31")]
 
@@ -490,7 +490,7 @@ def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
     def name():
         if not edited.is_set():
             edited.set()
-            desk.timetable.update("report", {"catchup": "all"})
+            desk.schedules.update("report", catchup="all")
         return "p"
 
     desk.schedule(partition=None, partition_fn=name)
@@ -507,12 +507,12 @@ def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
 def test_pausing_takes_effect_though_the_instant_is_there_before_the_runner_looks(desk):
     desk.schedule()
     runner = desk.opened()
-    desk.timetable.pause("report")
+    desk.schedules.pause("report")
     desk.sleep_until(at("13:00"))
     runner.step()
     assert runner.settle(PATIENCE)
     assert desk.fired() == []
-    assert desk.timetable.get("report").health == "paused"
+    assert desk.schedules.get("report").health == "paused"
 
 
 def test_a_partition_fn_that_fails_loses_nothing(desk):
@@ -527,14 +527,14 @@ def test_a_partition_fn_that_fails_loses_nothing(desk):
     desk.schedule(name="healthy")
     runner = desk.opened()
     desk.until(runner, at("14:10"), step=timedelta(minutes=5))
-    (status,) = (each for each in desk.timetable.all() if each.name == "report")
+    (status,) = (each for each in desk.schedules.all() if each.name == "report")
     assert (status.health, status.error) == ("failing", "OSError: no connection")
     assert status.failures >= 2
     broken[0] = False
     desk.until(runner, at("15:55"), step=timedelta(minutes=5))
     mine = [event for event in desk.events() if event.source == "schedule:report"]
     assert [event.partition for event in mine] == ["13", "14", "15"]
-    assert desk.timetable.get("report").failures == 0
+    assert desk.schedules.get("report").failures == 0
     # The other one went on meanwhile; it was not ended, so it was not fired for again.
     assert [event.key for event in desk.events() if event.source == "schedule:healthy"] == [
         "2026-01-15T13:00:00Z"
@@ -545,10 +545,10 @@ def test_after_ten_failures_it_is_tried_once_an_hour(desk):
     desk.schedule(partition=None, partition_fn=lambda: 1 / 0)
     runner = desk.opened()
     desk.until(runner, at("13:00") + timedelta(hours=9))
-    failures = desk.timetable.get("report").failures
+    failures = desk.schedules.get("report").failures
     assert failures >= 10
     desk.until(runner, desk.clock.now() + timedelta(hours=3))
-    assert desk.timetable.get("report").failures - failures in {2, 3}
+    assert desk.schedules.get("report").failures - failures in {2, 3}
 
 
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -590,7 +590,7 @@ def test_P4_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk,
     runner = desk.opened()
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))
     assert desk.fired() == [at("13:00")]
-    status = desk.timetable.get("odd")
+    status = desk.schedules.get("odd")
     assert status.health == "broken"
     assert says in status.error
     ticks = desk.store.ticks(source="schedule:odd")
@@ -633,12 +633,12 @@ def test_pause_on_failure(desk):
     desk.finish(MaterializationState.DISCARDED)
     desk.until(runner, at("15:30"), step=timedelta(minutes=30))
     assert desk.fired() == [at("13:00")]
-    status = desk.timetable.get("report")
+    status = desk.schedules.get("report")
     assert (status.health, status.paused_because) == (
         "paused",
         "materialization #1 was discarded",
     )
-    desk.timetable.resume("report")
+    desk.schedules.resume("report")
     desk.until(runner, at("16:00"), step=timedelta(minutes=30))
     assert desk.fired() == [at("13:00"), at("16:00")]
     assert desk.skipped() == [(SkipReason.PAUSED, "14:00", "15:00", 2)]
@@ -848,7 +848,7 @@ def test_a_lost_run_that_has_used_its_attempts_lets_the_next_one_start(desk):
         desk.store.recover(desk.clock.now())
     assert desk.store.materialization(1).state is MaterializationState.DISCARDED
     assert started(desk)[0] == [2]
-    assert desk.timetable.get("report").paused_because == "materialization #1 was discarded"
+    assert desk.schedules.get("report").paused_because == "materialization #1 was discarded"
 
 
 # -- the threads -----------------------------------------------------------------------------------
@@ -907,7 +907,7 @@ def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
     given = {"asset": "report", "trigger": "gone", "text": "x"}
     desk.store.create_schedule("odd", given, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
-    desk.timetable.update("odd", {"cron": "* * * * *"})
+    desk.schedules.update("odd", cron="* * * * *")
     assert desk.store.skips() == []
     assert "what was skipped cannot be counted" in caplog.text
 

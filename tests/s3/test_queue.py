@@ -442,7 +442,7 @@ def test_real_uploads_through_real_notifications_are_made_once(
         moto.client.put_object(Bucket=bucket, Key="2025-01-16/🍵.csv", Body=b"12345")
         flow.run(once=True)
         flow.run(once=True)
-        made = [each.metadata for each in reversed(flow.materializations())]
+        made = [each.metadata for each in reversed(flow.materializations.all())]
     assert made == [{"keys": ["2025-01-15/a b+c.csv"]}, {"keys": ["2025-01-16/🍵.csv"]}]
     assert queue.left() == (0, 0)
 

@@ -144,7 +144,7 @@ class ConcurrencyHarness:
             ]
             for flow in flows:
                 for write in ("commit_ticks", "finish"):
-                    witness.stall(flow._store, write)  # noqa: SLF001 - a runner's own
+                    witness.stall(flow._open_store(), write)  # noqa: SLF001 - a runner's own
             store = Store.open(url)
             stack.callback(store.close)
             hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from flowstone_core.app.flowstone import Flowstone
-from flowstone_core.app.schedules import Schedules
+from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.app.status import ScheduleHealth, SensorHealth
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, dump_document
@@ -56,7 +56,7 @@ class Invariants:
         """Say which sensors and schedules fail."""
         parts = [
             f"sensor {each.name!r} fails: {each.last_error}"
-            for each in self._flow.sensors()
+            for each in self._flow.sensors.all()
             if each.failures or each.health is SensorHealth.BROKEN
         ]
         parts += [
@@ -130,11 +130,11 @@ class Invariants:
 
     def _of_schedules(self) -> Iterator[str]:
         hands = self._hands
-        timetable = Schedules(self._store, self._flow.project, hands.clock)
+        factory = ScheduleFactory(self._flow.project)
         until = hands.clock.now() - _MOMENT
         for name in hands.schedules:
             record = self._store.schedule(name)
-            schedule = timetable.make(record)
+            schedule = factory.make(record)
             fired = {event.key for event in self._events(f"schedule:{name}")}
             skips = [each.skip for each in self._store.skips(name, _ALL, None)]
             instant = schedule.next_instant(record.created_at)

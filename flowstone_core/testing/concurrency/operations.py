@@ -102,13 +102,13 @@ class Hands:
         """Reset a sensor."""
         with self._lock:
             self.resets[sensor] += 1
-        flow.reset_sensor(sensor)
+        flow.sensors.reset(sensor)
 
     def edit(self, flow: Flowstone, schedule: str) -> None:
         """Change something of a schedule that does not matter."""
         with self._lock:
             number = next(self._numbers)
-        flow.update_schedule(schedule, metadata={"edit": number})
+        flow.schedules.update(schedule, metadata={"edit": number})
 
     def versions(self) -> dict[str, int]:
         """Return the versions of what is stored."""
@@ -163,11 +163,11 @@ class Operations:
 
     def _pause(self, flow: Flowstone) -> Operation:
         kind, name = self._source()
-        return lambda: (flow.pause_sensor if kind == "sensor" else flow.pause_schedule)(name)
+        return lambda: (flow.sensors if kind == "sensor" else flow.schedules).pause(name)
 
     def _resume(self, flow: Flowstone) -> Operation:
         kind, name = self._source()
-        return lambda: (flow.resume_sensor if kind == "sensor" else flow.resume_schedule)(name)
+        return lambda: (flow.sensors if kind == "sensor" else flow.schedules).resume(name)
 
     def _reset(self, flow: Flowstone) -> Operation:
         name = self._chosen.choice(self._hands.sensors)
@@ -188,7 +188,7 @@ class Operations:
         def cancel() -> None:
             for row in self._some(flow, place):
                 self._hands.witness.cancelling(row.run_id)
-                flow.cancel(row.id)
+                flow.materializations.cancel(row.id)
 
         return cancel
 
@@ -197,13 +197,13 @@ class Operations:
 
         def retry() -> None:
             for row in self._some(flow, place):
-                flow.retry(row.id)
+                flow.materializations.retry(row.id)
 
         return retry
 
     def _some(self, flow: Flowstone, place: float) -> Sequence[Materialization]:
         """Return one of the newest materializations; none if there is none."""
-        rows = flow.materializations(limit=10)
+        rows = flow.materializations.all(limit=10)
         return rows[int(place * len(rows)) :][:1]
 
     def _source(self) -> tuple[str, str]:

@@ -26,9 +26,9 @@ def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
     hands.witness.failing, hands.witness.stalling = 0.0, False
     flow = hands.flows[0]
     for name in hands.sensors:
-        flow.resume_sensor(name)
+        flow.sensors.resume(name)
     for name in hands.schedules:
-        flow.resume_schedule(name)
+        flow.schedules.resume(name)
     real = SystemClock()
     end = real.monotonic() + patience
     wait, before, idle = _FIRST, -1, 0

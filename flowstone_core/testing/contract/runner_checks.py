@@ -57,7 +57,7 @@ class RunnerChecks(ContractOverrides):
             before = stage.events()
             changes = self._changes(2)
             with stage.flow() as crashed:  # polled, and the process ended before the commit
-                crashed.try_sensor(NAME)
+                crashed.sensors.poll(NAME)
             self.settle()
             stage.run_until(lambda events: not self._unseen(changes, events))
             events = stage.events()

@@ -104,7 +104,7 @@ def test_while_no_runner_is_alive_it_makes_them_itself(flow):
     assert [item.done for item in seen] == sorted(item.done for item in seen)
     assert all(before != after for before, after in pairwise(seen))
     assert max(item.unfinished for item in seen) == 4
-    assert {item.metadata["made"] for item in flow.materializations()} == {
+    assert {item.metadata["made"] for item in flow.materializations.all()} == {
         f"2025-01-{day:02}" for day in range(1, 11)
     }
     assert flow.status().runners == ()
@@ -112,7 +112,7 @@ def test_while_no_runner_is_alive_it_makes_them_itself(flow):
 
 def test_what_it_depends_on_is_made_too(flow):
     assert flow.backfill("report", *RANGE, every="week").completed == 2
-    completed = flow.materializations(state=MaterializationState.COMPLETED)
+    completed = flow.materializations.all(state=MaterializationState.COMPLETED)
     assert sorted((item.asset, item.partition) for item in completed) == [
         ("orders", "d:2025-01-01"),
         ("orders", "d:2025-01-08"),
@@ -122,10 +122,10 @@ def test_what_it_depends_on_is_made_too(flow):
 
 
 def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
-    assert flow.plan_backfill("orders", *RANGE).count(PartitionAction.MAKE) == 10
+    assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.MAKE) == 10
     flow.backfill("orders", *RANGE)
-    assert flow.plan_backfill("orders", *RANGE).count(PartitionAction.SKIP) == 10
-    assert flow.plan_backfill("orders", *RANGE, force=True).count(PartitionAction.MAKE) == 10
+    assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.SKIP) == 10
+    assert flow.backfills.plan("orders", *RANGE, force=True).count(PartitionAction.MAKE) == 10
     progress = flow.backfill("orders", *RANGE)
     assert (progress.backfill, progress.skipped, progress.here) == (2, 10, False)
     assert len(store.runners()) == 1
@@ -192,7 +192,7 @@ def test_stopped_it_says_how_far_it_came_and_goes_on_later(flow, made):
     progress = flow.backfill("orders", *RANGE, limit=2, watch=watch)
     assert not progress.finished
     assert 3 <= progress.done < 10
-    assert len(flow.materializations()) == progress.total - progress.left
+    assert len(flow.materializations.all()) == progress.total - progress.left
     assert flow.status().runners == ()
     following = flow.backfill("orders", *RANGE)
     assert (following.backfill, following.resumed, following.completed) == (1, True, 10)
@@ -212,7 +212,7 @@ def test_what_is_wrong_is_said_before_anything_is_begun(flow):
     with pytest.raises(NotFoundError, match="did you mean 'orders'"):
         flow.backfill("order", *RANGE)
     with pytest.raises(NotFoundError, match="did you mean 'orders'"):
-        flow.plan_backfill("order", *RANGE)
+        flow.backfills.plan("order", *RANGE)
     with pytest.raises(ValidationError, match="is after the last"):
         flow.backfill("orders", *RANGE[::-1])
     with pytest.raises(ValidationError, match="from 1 to 1,000"):

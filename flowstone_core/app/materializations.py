@@ -1,0 +1,90 @@
+"""Materializations of a project: list, retry and cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flowstone_core.config.project import Project
+from flowstone_core.model.clock import Clock
+from flowstone_core.model.partition import Partition, encode_partition
+
+if TYPE_CHECKING:
+    from flowstone_core.model.event import StoredEvent
+    from flowstone_core.model.materialization import Attempt, Materialization, MaterializationState
+    from flowstone_core.store import Store
+
+
+class Materializations:
+    """Stored materializations; `Flowstone.materializations`. Any thread may call its methods.
+
+    Args:
+        open_store: Returns the open store.
+        project: The assets decide what a retry or a cancellation sets in motion.
+        clock: Reads the time.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], project: Project, clock: Clock) -> None:
+        self._open_store = open_store
+        self._project = project
+        self._clock = clock
+
+    def all(
+        self,
+        *,
+        asset: str | None = None,
+        partition: Partition | None = None,
+        state: MaterializationState | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[Materialization]:
+        """List materializations, newest first.
+
+        Args:
+            asset: Only those of this asset.
+            partition: Only those of this partition.
+            state: Only those in this state.
+            limit: At most this number of them.
+            before_id: Only those with a smaller id: the next page.
+        """
+        text = None if partition is None else encode_partition(partition)
+        return self._open_store().materializations(
+            asset=asset, partition=text, state=state, limit=limit, before_id=before_id
+        )
+
+    def get(self, number: int) -> Materialization:
+        """Return one materialization.
+
+        Raises:
+            NotFoundError: If no materialization has this number.
+        """
+        return self._open_store().materialization(number)
+
+    def attempts(self, number: int) -> list[Attempt]:
+        """List the attempts of a materialization in order."""
+        return self._open_store().attempts(number)
+
+    def events(self, number: int) -> list[StoredEvent]:
+        """List the events that requested a materialization, oldest first."""
+        return self._open_store().events_of(number)
+
+    def retry(self, number: int) -> Materialization:
+        """Run a discarded or cancelled materialization again, or a waiting one at once.
+
+        Raises:
+            NotFoundError: If no materialization has this number.
+            ConflictError: If its state does not allow a retry.
+        """
+        return self._open_store().retry(number, self._project.assets, self._clock.now())
+
+    def cancel(self, number: int) -> Materialization:
+        """Cancel a materialization that has not ended.
+
+        A running asset function cannot be stopped; it sees ``context.cancelled``, and its return
+        value is discarded.
+
+        Raises:
+            NotFoundError: If no materialization has this number.
+            ConflictError: If it has ended.
+        """
+        return self._open_store().cancel(number, self._project.assets, self._clock.now())[0]

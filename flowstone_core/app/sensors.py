@@ -1,0 +1,141 @@
+"""Sensors of a project: list, pause, resume, reset and dry-run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flowstone_core.app.lookup import unknown
+from flowstone_core.app.status import SensorStatus, sensor_statuses
+from flowstone_core.config.project import Project
+from flowstone_core.errors import NotFoundError
+from flowstone_core.model.clock import Clock
+
+if TYPE_CHECKING:
+    from flowstone_core.app.dry_run import ConnectionCheck, DryRun
+    from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
+    from flowstone_core.store import Store
+
+
+class Sensors:
+    """Sensors that are declared or stored; `Flowstone.sensors`. Any thread may call its methods.
+
+    Args:
+        open_store: Returns the open store.
+        project: What files and pipelines declare.
+        clock: Reads the time.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], project: Project, clock: Clock) -> None:
+        self._open_store = open_store
+        self._project = project
+        self._clock = clock
+
+    def all(self) -> list[SensorStatus]:
+        """List the sensors that are declared or stored, by name."""
+        records = {record.name: record for record in self._open_store().sensors()}
+        return list(sensor_statuses(self._project.sensors, records))
+
+    def get(self, name: str) -> SensorStatus:
+        """Return one sensor.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared or stored.
+        """
+        for status in self.all():
+            if status.name == name:
+                return status
+        raise self._unknown(name)
+
+    def state(self, name: str) -> str | None:
+        """Return a sensor's stored state as JSON text; None before its first poll.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared or stored.
+        """
+        self._register(name)
+        return self._open_store().sensor(name).checkpoint.state
+
+    def pause(self, name: str) -> None:
+        """Pause a sensor; its runner stops polling it within two seconds.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared or stored.
+        """
+        self._register(name)
+        self._open_store().pause_sensor(name, self._clock.now())
+
+    def resume(self, name: str) -> None:
+        """Resume a paused sensor from its stored state.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared or stored.
+        """
+        self._register(name)
+        self._open_store().resume_sensor(name, self._clock.now())
+
+    def reset(self, name: str, *, forget_keys: bool = False) -> None:
+        """Forget a sensor's state, failures and back-off; it starts with `Sensor.init` again.
+
+        Args:
+            name: The sensor.
+            forget_keys: Forget the keys of its events too, so that the same events fire again.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared or stored.
+        """
+        self._register(name)
+        self._open_store().reset_sensor(name, self._clock.now(), forget_keys=forget_keys)
+
+    def poll(self, name: str, *, state: str | None = None) -> DryRun:
+        """Poll a sensor now, within its deadline, and commit nothing.
+
+        Args:
+            name: The sensor.
+            state: The JSON text of the state to start from, instead of the stored one.
+
+        Returns:
+            What a tick would commit.
+
+        Raises:
+            NotFoundError: If no sensor of this name is declared.
+            ValidationError: If the state is not JSON, or too large.
+        """
+        from flowstone_core.app.dry_run import poll_once
+
+        ticker = self._ticker(name)
+        for record in self._open_store().sensors([name]):
+            ticker.checkpoint = record.checkpoint
+        if state is not None:
+            ticker.checkpoint = ticker.checkpoint.from_state(state)
+        return poll_once(ticker, self._clock)
+
+    def connect(self) -> list[ConnectionCheck]:
+        """Check that each enabled sensor reaches its source within its deadline.
+
+        Nothing is committed, and the store is not opened.
+        """
+        from flowstone_core.app.dry_run import check_connections
+
+        declared = self._project.sensors.values()
+        enabled = [sensor.name for sensor in declared if sensor.settings.enabled]
+        return check_connections(map(self._ticker, enabled), self._clock)
+
+    def _register(self, name: str) -> None:
+        """Insert a declared sensor into a store that no runner has registered it in yet."""
+        if name in self._project.sensors:
+            self._open_store().declare_sensors([name], self._clock.now())
+        elif not self._open_store().sensors([name]):
+            raise self._unknown(name)
+
+    def _ticker(self, name: str) -> SensorTicker:
+        from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
+
+        declaration = self._project.sensors.get(name)
+        if declaration is None:
+            raise self._unknown(name)
+        return SensorTicker(declaration, self._project.assets, self._clock, self._project.redactor)
+
+    def _unknown(self, name: str) -> NotFoundError:
+        stored = (record.name for record in self._open_store().sensors())
+        return unknown("sensor", name, {*self._project.sensors, *stored})
