@@ -345,7 +345,7 @@ def before_four(trigger: Trigger, day: date) -> Iterator[str]:
 
 
 def test_every_token_is_described_with_its_value() -> None:
-    section = section_of("docs/schedules.md", "Which partition")
+    section = section_of("docs/schedules.md", "The partition")
     at = datetime(2026, 3, 8, 3, tzinfo=ZoneInfo("America/New_York"))
     shown: dict[str, str] = {}
     for tokens, values in re.findall(r"^\| (`\$.*?`) \| (.*?) \|$", section, re.MULTILINE):
@@ -357,9 +357,9 @@ def test_every_token_is_described_with_its_value() -> None:
 @pytest.mark.parametrize(
     ("heading", "words"),
     [
-        ("What was missed", Catchup),
-        ("While the last one runs", Overlap),
-        ("What was skipped", SkipReason),
+        ("Missed instants", Catchup),
+        ("Overlap", Overlap),
+        ("Skipped instants", SkipReason),
     ],
 )
 def test_every_word_for_what_becomes_of_an_instant_is_described(
