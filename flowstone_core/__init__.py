@@ -1,9 +1,11 @@
 """FlowStone turns "something happened" into "this partition of this asset is up to date".
 
-The public names; each is imported when it is first used, so that ``import flowstone_core`` and
-``flowstone --help`` cost next to nothing.
+Public names for pipelines and sensors; `flowstone_core.plugin_api` has those for engines, watchers
+and receivers, `flowstone_core.testing` those for tests. Each name is imported on first use, so that
+``import flowstone_core`` and ``flowstone --help`` cost next to nothing.
 """
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -65,14 +67,25 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+def lazy_names(
+    namespace: dict[str, object], homes: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a module that imports its names on first use.
+
+    Args:
+        namespace: The module's ``globals()``; names are kept there once they are imported.
+        homes: Each public name with the module that defines it, below ``flowstone_core``.
+    """
+
+    def get(name: str) -> object:
+        home = homes.get(name)
+        if home is None:
+            raise AttributeError(f"module {namespace['__name__']!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"flowstone_core.{home}"), name)
+        namespace[name] = value
+        return value
+
+    return get, lambda: list(homes)
 
 
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(globals(), _HOMES)

@@ -1,8 +1,8 @@
-"""Every error FlowStone raises, and the three by which an author's code states an intent.
+"""Errors: every error that FlowStone raises, and three for plugins and asset functions to raise.
 
-One root, `FlowstoneError`. An error says what was wrong (its message), where (its ``context``:
-sensor, file, line, ...) and what to do (its ``hint``). Kinds that Python already has a name for
-inherit from that name too, so ``except ValueError`` works as anybody would expect.
+One root, `FlowstoneError`. An error has a message (what failed), a ``context`` (where: sensor,
+file, line, ...) and a ``hint`` (what to do). Errors that correspond to a built-in exception inherit
+from it, so ``except ValueError`` works.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import ClassVar
 
 
 class FlowstoneError(Exception):
-    """The root of all errors of FlowStone.
+    """Root of all errors of FlowStone.
 
     Args:
-        message: What was wrong, in one sentence.
-        hint: What to do about it, or None where nothing sensible can be said.
-        **context: Where it was: names and values that a log line should carry.
+        message: The failure and the value, in one sentence.
+        hint: The remedy, or None if there is no useful one.
+        **context: Names and values for the log line: sensor, file, line, ...
 
     Attributes:
-        retryable: Whether the same call may succeed later with nothing changed.
+        retryable: True if the same call may succeed later without any change.
     """
 
     retryable: ClassVar[bool] = False
@@ -40,13 +40,14 @@ class FlowstoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration, a pipeline or a value.
+    """One problem of a configuration, a pipeline or a value.
 
     Attributes:
-        message: What is wrong and what is allowed.
-        where: ``file:line`` or another place a person can go to; empty when there is none.
-        subject: What it concerns, such as ``[flowstone:sensor:new_orders] every``; may be empty.
-        hint: What to do, such as ``did you mean 'bucket'?``; may be empty.
+        message: The invalid value and the values that are allowed.
+        where: ``file:line`` or another place a person can go to; empty if unknown.
+        subject: The setting concerned, such as ``[flowstone:sensor:new_orders] every``; may be
+            empty.
+        hint: The remedy, such as ``did you mean 'bucket'?``; may be empty.
     """
 
     message: str
@@ -61,10 +62,10 @@ class Problem:
 
 
 class ValidationError(FlowstoneError, ValueError):
-    """A value, a configuration or a pipeline is wrong; `problems` lists everything that is.
+    """Invalid value, configuration or pipeline; ``problems`` lists all problems.
 
     Args:
-        problems: One message, one problem, or all of them.
+        problems: One message, one problem, or all problems.
     """
 
     def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
@@ -77,72 +78,74 @@ class ValidationError(FlowstoneError, ValueError):
 
 
 class NotFoundError(FlowstoneError, LookupError):
-    """Something was asked for by a name or a number that nothing has."""
+    """Unknown name or number: nothing is stored or declared under it."""
 
 
 class ConflictError(FlowstoneError):
-    """What was asked for cannot be done in the state that the thing is in now."""
+    """Conflict with the current state of a sensor, schedule, materialization or backfill."""
 
 
 class PluginError(FlowstoneError):
-    """A plugin broke its side of the contract; the message names the plugin."""
+    """A plugin violated its contract; the message names the plugin."""
 
 
 class OutcomeError(PluginError):
-    """A sensor returned something that is no valid outcome, or a state that is not JSON."""
+    """A sensor returned an invalid outcome, or a state that is not JSON."""
 
 
 class PollTimeoutError(FlowstoneError, TimeoutError):
-    """A poll went past its deadline; whatever it still returns is discarded."""
+    """A poll exceeded its deadline; its late result is discarded."""
 
     retryable = True
 
 
 class AttemptTimeoutError(FlowstoneError, TimeoutError):
-    """An attempt went past its asset's timeout; whatever it still returns is discarded."""
+    """An attempt exceeded its asset's timeout; its late result is discarded."""
 
     retryable = True
 
 
 class ChildDiedError(FlowstoneError):
-    """A process that foreign code runs in has ended before it answered."""
+    """A child process ended before it answered."""
 
     retryable = True
 
 
 class StoreError(FlowstoneError):
-    """The store cannot be used: refused (newer, foreign, corrupt) or misconfigured."""
+    """The store cannot be used: newer, foreign, corrupt or misconfigured."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be used at the moment: locked, full, or not reachable."""
+    """The store is unavailable at the moment: locked, full, or not reachable."""
 
     retryable = True
 
 
 class StoreLostError(StoreError):
-    """The store's file is gone, replaced, damaged or read-only: no waiting helps, a person must."""
+    """The SQLite file was deleted, replaced, damaged or made read-only.
+
+    Retrying does not help; an operator must restore the file.
+    """
 
 
 class StaleTickError(FlowstoneError):
-    """The sensor was changed by somebody else since this tick began; nothing was written."""
+    """The sensor or schedule was changed since this tick began; nothing was written."""
 
     retryable = True
 
 
 class StaleAttemptError(FlowstoneError):
-    """An attempt that no longer holds the current token tried to finish; nothing was written."""
+    """The attempt no longer holds the current token; nothing was written."""
 
 
 class RetryLater(FlowstoneError):  # noqa: N818 - states an intent, and reads as one where it is raised
-    """Raised by a sensor's ``poll`` or an asset function: not now, try again after ``delay``.
+    """Raise in a sensor's ``poll`` or an asset function to be called again after ``delay``.
 
-    It is no failure: it uses up no attempt and counts toward no quarantine.
+    This is not a failure: it uses up no attempt and does not count toward quarantine.
 
     Args:
-        delay: How long to wait at least; a number is taken as seconds. More than 7 days are
-            honoured as 7 days.
-        reason: Why, for the log and the store.
+        delay: Minimum delay; a number is seconds. A delay over 7 days is cut to 7 days.
+        reason: The reason, for the log and the store.
 
     Raises:
         ValueError: If the delay is negative or not a number.
@@ -150,13 +153,13 @@ class RetryLater(FlowstoneError):  # noqa: N818 - states an intent, and reads as
 
     retryable = True
 
-    def __init__(self, delay: timedelta | float, reason: str = "asked to be retried later") -> None:
+    def __init__(self, delay: timedelta | float, reason: str = "retry requested") -> None:
         super().__init__(reason)
         if not isinstance(delay, timedelta):
-            # A server may ask for more than a timedelta holds; it gets no more than the limit.
+            # A server may request more than a timedelta can hold.
             delay = timedelta(seconds=min(delay, timedelta.max.days))
         if delay < timedelta(0):
-            raise ValueError(f"a delay cannot be negative, got {delay}")
+            raise ValueError(f"invalid delay {delay}: must not be negative")
         self.delay = delay
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -164,10 +167,10 @@ class RetryLater(FlowstoneError):  # noqa: N818 - states an intent, and reads as
 
 
 class SensorBroken(FlowstoneError):  # noqa: N818
-    """Raised by a sensor's ``init`` or ``poll``: no retry will help until someone resets it.
+    """Raise in a sensor's ``init`` or ``poll`` to stop polling until an operator's reset.
 
     Args:
-        reason: What is broken and what the operator should do.
+        reason: The failure and the remedy, for the operator.
     """
 
     def __init__(self, reason: str) -> None:
@@ -175,10 +178,10 @@ class SensorBroken(FlowstoneError):  # noqa: N818
 
 
 class Discard(FlowstoneError):  # noqa: N818
-    """Raised by an asset function: this partition cannot be made; do not try again.
+    """Raise in an asset function if the partition cannot be materialized, to skip all retries.
 
     Args:
-        reason: Why, kept as the materialization's error.
+        reason: The reason, kept as the materialization's error.
     """
 
     def __init__(self, reason: str) -> None:
@@ -186,6 +189,6 @@ class Discard(FlowstoneError):  # noqa: N818
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` for the nearest known name, or an empty text."""
+    """Return ``did you mean 'x'?`` for the most similar known name, or an empty text."""
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Assets: a named piece of data, and the function that makes it for one partition."""
+"""Asset: a named piece of data and the function that materializes one partition of it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from flowstone_core.model.json_document import Json, JsonObject
 from flowstone_core.model.partition import Partition
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
-"""What the name of an asset, a sensor or a schedule looks like."""
+"""Valid names of assets, sensors and schedules."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an asset function is told.
+    """Argument of an asset function: partition, run id, events and dependencies' metadata.
 
     Attributes:
         asset: The asset's name.
         partition: The partition as a typed value: a date, a datetime, a string, or a tuple.
         run_id: The same in each attempt and unique everywhere: use it as the idempotency key of
-            whatever the function does to the outside world.
-        attempt: Which attempt this is; the first is 1.
-        events: The events that asked for this materialization, oldest first, with payloads.
-        upstream: What the assets it depends on returned for the same partition, by name.
+            the function's effects on the outside world.
+        attempt: Number of this attempt; the first is 1.
+        events: The events that requested this materialization, oldest first, with payloads.
+        upstream: The metadata of the assets it depends on, for the same partition, by name.
         logger: Log lines through it carry asset, partition, run id and attempt.
     """
 
@@ -52,9 +52,9 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt's result will be discarded: it was cancelled, or its lease is lost.
+        """True if this attempt's result will be discarded: it was cancelled or its lease expired.
 
-        A long function looks here now and then, and returns early when it is true.
+        A long function checks this now and then, and returns early when it is true.
         """
         return self._cancelled.is_set()
 
@@ -64,19 +64,19 @@ AssetFunction: TypeAlias = Callable[[Context], Mapping[str, Json] | None]
 
 @dataclass(frozen=True)
 class Asset:
-    """An asset and how it is made.
+    """An asset: name, function, dependencies and the rules of its attempts.
 
     Attributes:
         name: Letters, digits, ``_``, ``.`` and ``-``; at most 200.
-        function: Makes one partition; what it returns, a small JSON mapping or None, is kept as
-            the materialization's metadata.
+        function: Materializes one partition; the return value, a small JSON mapping or None, is
+            kept as the materialization's metadata.
         depends_on: Names of assets whose same partition must be completed before.
-        follow: Whether this asset becomes due whenever one of ``depends_on`` completes.
-        max_attempts: How many attempts may start before the materialization is discarded.
+        follow: True if this asset becomes due whenever one of ``depends_on`` completes.
+        max_attempts: Maximum number of attempts before the materialization is discarded.
         backoff: The first delay between attempts; doubled each time, with full jitter.
         backoff_limit: The longest delay between attempts.
-        timeout: How long one attempt may take; then it has failed. None is no limit.
-        run_in: ``thread``, or ``process``: one of its own, killed at the timeout.
+        timeout: Maximum duration of one attempt; a longer one has failed. None for no limit.
+        run_in: ``thread``, or ``process``: a child process, killed at the timeout.
         where: ``file:line`` of the declaration.
     """
 
@@ -98,15 +98,15 @@ class Asset:
 
 
 class AssetGraph(Mapping[str, Asset]):
-    """All assets by name, and who depends on whom.
+    """All assets by name, with their dependencies.
 
     Args:
         assets: In an order in which each asset comes after those it depends on; that order rules
             out cycles, and is kept.
 
     Raises:
-        ValidationError: If a name is taken twice, or an asset depends on one that is not there
-            or comes later; lists every such place.
+        ValidationError: If a name is duplicate, or an asset depends on one that is missing or
+            declared later; lists all problems.
     """
 
     def __init__(self, assets: Iterable[Asset] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What one attempt at a materialization amounts to: the pure decision between it and its commit."""
+"""Result of an attempt: the pure decision from the return value or exception to the commit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from flowstone_core.model.safe_text import describe
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How an attempt ends and where it leaves its materialization.
+    """Result of an attempt and the new state of its materialization.
 
     Attributes:
         state: COMPLETED, RETRYING or DISCARDED.
-        error: What went wrong, redacted; None when it completed.
-        metadata: The JSON text of what the asset function returned, or None.
-        retry_at: When the next attempt may start; set when the state is RETRYING.
-        spared: Whether the attempt is not to be counted against ``max_attempts``.
+        error: Error text, redacted; None for a completed attempt.
+        metadata: JSON text of the asset function's return value, or None.
+        retry_at: When the next attempt may start; set if the state is RETRYING.
+        spared: True if the attempt does not count against ``max_attempts``.
     """
 
     outcome: AttemptOutcome
@@ -38,10 +38,10 @@ class AttemptResult:
 
 
 def succeed(result: object) -> AttemptResult:
-    """Decide the end of an attempt whose asset function returned.
+    """Decide the result of an attempt whose asset function returned.
 
     Raises:
-        PluginError: If it returned anything but None or a small JSON mapping.
+        PluginError: If the function returned anything but None or a small JSON mapping.
     """
     metadata = None
     if result is not None:
@@ -68,13 +68,13 @@ def fail(
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
 ) -> AttemptResult:
-    """Decide the end of an attempt whose asset function raised.
+    """Decide the result of an attempt whose asset function raised.
 
     Args:
-        materialization: As it was claimed: its ``attempt`` is the one that failed.
-        error: What was raised.
-        now: When.
-        backoff: From the number of attempts to the delay before the next.
+        materialization: The materialization as claimed; its ``attempt`` is the failed one.
+        error: The exception.
+        now: The current time.
+        backoff: Returns the delay before the next attempt, from the number of attempts so far.
         redact: Hides secrets in the error's text.
     """
     text = describe(error, redact)

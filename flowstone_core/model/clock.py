@@ -1,7 +1,7 @@
-"""The only reader of time.
+"""Clock: the only reader of time.
 
 Everything else takes a `Clock`, so a test moves time by hand (`flowstone_core.testing.FakeClock`)
-and nothing ever sleeps: who wants to wait waits on a `Waker`, which another thread can set.
+and nothing ever sleeps: a thread waits on a `Waker`, which another thread can set.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from datetime import UTC, datetime
 
 
 class Waker(ABC):
-    """An alarm that one thread waits on and any thread may set; waiting clears it."""
+    """Alarm that one thread waits on and any thread may set; waiting clears the alarm."""
 
     @abstractmethod
     def set(self) -> None:
-        """Wake whoever waits, now or at its next `wait`. Any thread may call it."""
+        """Wake the waiting thread, now or at its next `wait`. Any thread may call this."""
 
     @abstractmethod
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the alarm is set or ``timeout`` seconds of monotonic time have passed.
+        """Wait until the alarm is set, or ``timeout`` seconds of monotonic time have passed.
 
         Args:
             timeout: Seconds; None waits for `set` alone, zero or less does not wait.
 
         Returns:
-            True if it was set (it is cleared by this), False if the time passed.
+            True if the alarm was set (it is now cleared), False on timeout.
         """
 
 
 class Clock(ABC):
-    """Wall clock, monotonic clock, and waiting."""
+    """Wall clock, monotonic clock, and alarms to wait on."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """Return the wall clock as an aware datetime in UTC; it may step either way."""
+        """Return the wall clock as an aware datetime in UTC; the time may step either way."""
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary start; it never goes back."""
+        """Return seconds since an arbitrary start; they never go back."""
 
     @abstractmethod
     def waker(self) -> Waker:
-        """Return a new alarm whose time-outs follow this clock."""
+        """Return a new alarm whose timeouts follow this clock."""
 
 
 class SystemClock(Clock):
-    """The time of this machine."""
+    """Clock of this machine."""
 
     def now(self) -> datetime:
         """See `Clock.now`."""
@@ -65,7 +65,7 @@ class SystemClock(Clock):
 
 
 class _SystemWaker(Waker):
-    """Built on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler."""
+    """Alarm on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler."""
 
     def __init__(self) -> None:
         self._alarms: queue.SimpleQueue[None] = queue.SimpleQueue()

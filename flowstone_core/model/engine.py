@@ -1,4 +1,4 @@
-"""The engine contract: what carries materializations from committed to done."""
+"""Engine contract: an engine runs committed materializations until each has ended."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from flowstone_core.model.materialization import Claim, Materialization
 
 @dataclass(frozen=True, slots=True)
 class RunnerInfo:
-    """A runner as the store knows it.
+    """A runner as stored.
 
     Attributes:
         id: Unique for each start of each process.
-        machine: Where it runs, so that another process on the same machine can tell whether it
-            still lives; opaque.
-        lease_until: It must be heard of before this moment, or its work is taken over.
-        stopped_at: When it stopped in good order; None while it runs, or if it was killed.
-        stuck_threads: How many of its threads are left behind in calls that do not come back.
+        host: The machine's name.
+        machine: Opaque identity of the machine; a process on the same machine can check whether
+            the runner is alive.
+        lease_until: End of the lease: the runner renews the lease before, or loses its work.
+        stopped_at: When the runner stopped in good order; None while it runs or if it was killed.
+        stuck_threads: Number of threads left behind in calls that do not return.
     """
 
     id: str
@@ -40,14 +41,14 @@ class RunnerInfo:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRound:
-    """What one look at the queue brought.
+    """Result of one `MaterializationQueue.claim`.
 
     Attributes:
         claims: Attempts that the caller must now run and finish.
-        changed: Materializations that moved without being claimed: made ahead for one that
-            depends on them, or discarded because one they depend on was.
-        next_at: When the next one that waits for its time is due, or the time of the look if more
-            may be due already; None if there is none.
+        changed: Materializations that changed without being claimed: requested for one that
+            depends on them, or discarded with one that they depend on.
+        next_at: When the next delayed materialization is due, or the time of the claim if more may
+            be due already; None if none is delayed.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -56,79 +57,81 @@ class ClaimRound:
 
 
 class MaterializationQueue(Protocol):
-    """What an engine needs of the store. Every method is one transaction, from any thread."""
+    """Interface of the store for engines: each method is one transaction, from any thread."""
 
     def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
         """Claim up to ``limit`` materializations that may start, oldest first.
 
-        One that depends on assets whose same partition was never completed is held back, and
-        those are asked for first; one whose dependency was discarded on its behalf is discarded.
-        Of one (asset, partition) at most one runs at a time. Those of assets that are not in
-        ``assets`` are left alone.
+        * At most one materialization of an (asset, partition) runs at a time.
+        * A materialization whose dependencies lack the same partition is held back, and the
+          missing partitions are requested first.
+        * A materialization whose requested dependency was discarded is discarded.
+        * Materializations of assets that are not in ``assets`` are not touched.
         """
         ...
 
     def finish(
-        self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
+        self, claim: Claim, result: AttemptResult, assets: AssetGraph, now: datetime
     ) -> Sequence[Materialization]:
-        """End an attempt; on completion make its followers due in the same transaction.
+        """Commit the result of an attempt; a completed one makes its followers due, in one go.
 
         Returns:
             All materializations that changed, the finished one first.
 
         Raises:
-            StaleAttemptError: If the claim's token is not current any more; nothing is written.
+            StaleAttemptError: If the claim's token is no longer current; nothing is written.
         """
         ...
 
     def release(self, claims: Collection[Claim], now: datetime) -> None:
-        """Give back attempts that this process will not end; they count as no attempt."""
+        """Release attempts that this process will not finish; they use up no attempt."""
         ...
 
     def recover(
         self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:
-        """Take back what runners held that are not heard of any more; return what changed.
+        """Recover the attempts of runners whose lease has expired; return what changed.
 
         Args:
-            now: When.
-            worker: Who asks. What it holds by other tokens than ``held`` is taken back too, and
-                counts as no attempt: it was claimed, but the answer did not arrive.
-            held: The tokens of all attempts that ``worker`` knows it holds.
+            now: The current time.
+            runner_id: The calling runner. Its own attempts with tokens not in ``held`` are
+                recovered too, and use up no attempt: the answer to their claim was lost.
+            held: The tokens of all attempts that ``runner_id`` holds.
         """
         ...
 
     def look_again(self, assets: AssetGraph, now: datetime) -> None:
-        """Have all that is held back looked at again.
+        """Check again all materializations that are held back for a dependency.
 
-        An engine calls it once when it begins: what one was held back for may be no dependency
-        any more, and then nothing else would let it go.
+        An engine calls it once when it starts: a dependency may have been removed from the
+        pipeline, and nothing else releases what waits for it.
         """
         ...
 
     def stale_tokens(self, tokens: Collection[str]) -> set[str]:
-        """Return those of the tokens that are not current any more."""
+        """Return the tokens that are no longer current."""
         ...
 
     def unfinished(self, assets: AssetGraph, before: datetime | None = None) -> int:
         """Count materializations that have not ended.
 
         Args:
-            assets: Only theirs.
-            before: Leave out those whose next attempt is due only after this moment.
+            assets: Count only materializations of these.
+            before: Leave out materializations whose next attempt is due after this time.
         """
         ...
 
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What an engine is made with.
+    """Everything that the core passes to a new engine.
 
     Attributes:
-        queue: The store's side.
+        queue: The queue of materializations, in the store.
         assets: All assets.
-        worker: The id of the runner that this process is.
-        threads: How many materializations may run at once.
+        clock: The only source of time.
+        runner_id: Id of the runner of this process.
+        threads: Maximum number of materializations that run at once.
         announce: To be called, outside any transaction, with each materialization that changed.
         redact: Hides secrets in error texts.
     """
@@ -143,10 +146,10 @@ class EngineSetup:
 
 
 class Engine(ABC):
-    """The base class of engines.
+    """Base class of engines: an engine claims materializations and runs their attempts.
 
     Args:
-        setup: What it works with.
+        setup: Queue, assets, clock and limits.
     """
 
     def __init__(self, setup: EngineSetup) -> None:
@@ -154,20 +157,20 @@ class Engine(ABC):
 
     @property
     def stuck(self) -> int:
-        """How many threads are left behind in asset functions that do not come back."""
+        """Number of threads left behind in asset functions that do not return."""
         return 0
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to carry materializations; returns at once."""
+        """Start to run materializations; return at once."""
 
     @abstractmethod
     def wake(self) -> None:
-        """Say that something was committed and may be due; any thread, returns at once."""
+        """Check the queue now, because something was committed; any thread, returns at once."""
 
     @abstractmethod
     def drain(self, timeout: timedelta | None = None) -> bool:
-        """Wait until nothing runs and nothing is due; what waits for a later time is left.
+        """Wait until nothing runs and nothing is due; delayed materializations are left.
 
         Returns:
             False if the timeout passed first.
@@ -175,8 +178,8 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self, grace: timedelta) -> bool:
-        """Start nothing more, wait up to ``grace`` for what runs, give back the rest.
+        """Start nothing more, wait up to ``grace`` for running attempts, release the others.
 
         Returns:
-            Whether everything that ran has ended.
+            True if all running attempts ended in time.
         """

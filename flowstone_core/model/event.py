@@ -1,6 +1,6 @@
-"""What a poll found: events, and the three outcomes that carry them.
+"""Events, and the three outcomes that a poll returns: triggered, not triggered, failed.
 
-These are values. Nothing here is checked against the pipeline or the store; that is `tick.decide`.
+Plain values: `sensor_decision.decide` checks them against the pipeline.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """This partition should be made, because of this.
+    """An event: the partition to materialize, and the reason.
 
     Attributes:
-        partition: Which slice of the asset.
-        key: Names what was seen, uniquely for its source: an event whose key the source has
-            already had is suppressed as a duplicate. Without one the event is the tick's own:
-            a replay of the same tick is the same event, a later tick is another one.
-        asset: Which asset; None means the asset that the sensor is configured for.
+        partition: The partition of the asset.
+        key: Identifies the event for its source: an event with a key that the source has had is
+            suppressed as a duplicate. Without a key, a repeated tick finds the same event, and a
+            later tick finds another one.
+        asset: Name of the asset; None for the asset that the sensor is configured for.
         payload: Small JSON for the asset function: the S3 keys, the changed value, ...
     """
 
@@ -37,16 +37,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as it was committed.
+    """A committed event.
 
     Attributes:
-        id: Counts up.
-        source: What it came from: ``sensor:NAME``, ``asset:NAME`` (which it follows), ``manual``.
+        id: Ascending number.
+        source: Origin of the event: ``sensor:NAME``, ``asset:NAME`` (which it follows), ``manual``.
         key: Unique for the source.
-        partition: The partition's text.
-        created_at: When it was committed, aware, in UTC.
-        materialization_id: The materialization that it asked for.
-        tick_id: The tick that found it; None when no tick did.
+        partition: The encoded partition.
+        created_at: Time of the commit, aware, in UTC.
+        materialization_id: The materialization that the event requested.
+        tick_id: The tick that found the event; None if no tick did.
     """
 
     id: int

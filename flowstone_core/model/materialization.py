@@ -1,4 +1,4 @@
-"""Materializations: one asset, one partition, made by one run, with its attempts and its end."""
+"""Materialization: one run of an asset for one partition, with its attempts and its result."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from flowstone_core.model.json_document import JsonObject
 
 
 class MaterializationState(StrEnum):
-    """Where a materialization stands."""
+    """State of a materialization."""
 
     PENDING = "pending"
-    """Asked for and not started: further events for the same partition join it."""
+    """Requested and not started: further events for the same partition join it."""
     RUNNING = "running"
     """An attempt holds the current token."""
     RETRYING = "retrying"
-    """Started before, waiting for its next attempt."""
+    """Started before; waits for its next attempt."""
     COMPLETED = "completed"
     DISCARDED = "discarded"
-    """Attempts used up, or the asset function gave up; the error is kept."""
+    """All attempts failed, or the asset function raised `Discard`; the error is kept."""
     CANCELLED = "cancelled"
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens unless someone asks for it."""
+        """True if nothing more happens unless an operator retries it."""
         return self in _ENDED
 
 
@@ -42,7 +42,7 @@ LEGAL_MOVES: dict[MaterializationState, frozenset[MaterializationState]] = {
     MaterializationState.PENDING: frozenset(
         {
             MaterializationState.RUNNING,
-            MaterializationState.DISCARDED,  # an asset it depends on could not be made
+            MaterializationState.DISCARDED,  # a dependency was discarded
             MaterializationState.CANCELLED,
         }
     ),
@@ -65,7 +65,7 @@ LEGAL_MOVES: dict[MaterializationState, frozenset[MaterializationState]] = {
     MaterializationState.DISCARDED: frozenset({MaterializationState.PENDING}),  # by hand
     MaterializationState.CANCELLED: frozenset({MaterializationState.PENDING}),  # by hand
 }
-"""From each state, the states it may move to. The store makes no other move."""
+"""Allowed transitions from each state; the store makes no other."""
 
 
 def predecessors(state: MaterializationState) -> tuple[MaterializationState, ...]:
@@ -74,23 +74,23 @@ def predecessors(state: MaterializationState) -> tuple[MaterializationState, ...
 
 
 class AttemptOutcome(StrEnum):
-    """How one attempt ended."""
+    """Outcome of one attempt."""
 
     COMPLETED = "completed"
     FAILED = "failed"
     RETRY_LATER = "retry_later"
-    """The asset function asked to be tried later; no attempt is used up."""
+    """The asset function raised `RetryLater`; no attempt is used up."""
     DISCARDED = "discarded"
     CANCELLED = "cancelled"
     LOST = "lost"
-    """Its worker died or lost its lease."""
+    """Its runner died or lost its lease."""
     RELEASED = "released"
-    """Its worker stopped before it ended; no attempt is used up."""
+    """Its runner stopped before it ended; no attempt is used up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One start of a materialization; numbers begin at 1."""
+    """One attempt of a materialization; numbers begin at 1."""
 
     number: int
     started_at: datetime
@@ -102,19 +102,20 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Materialization:
-    """A materialization as the store has it.
+    """A materialization as stored.
 
     Attributes:
-        id: Counts up; the number that commands take.
-        run_id: Stable over all attempts and unique everywhere: the idempotency key.
-        partition: The partition's text; `decode_partition` gives its value.
-        attempt: How many attempts have started.
-        max_attempts: How many may start.
-        waiting_for: Why a pending one is not started yet, for people; None when it may start.
-        available_at: When it may start next; None unless it waits for a worker.
+        id: Ascending number, as commands take it.
+        run_id: The same for all attempts and globally unique: the idempotency key.
+        partition: The encoded partition; `decode_partition` returns its value.
+        attempt: Number of attempts that have started.
+        max_attempts: Maximum number of attempts.
+        waiting_for: Why a pending materialization has not started, for people; None if it may
+            start.
+        available_at: When it may start next; None unless it waits for a runner.
         started_at: When the first attempt started.
         error: The last attempt's error, redacted; kept until an attempt completes.
-        metadata: What the asset function returned.
+        metadata: The mapping that the asset function returned.
     """
 
     id: int
@@ -142,12 +143,12 @@ class Materialization:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run one attempt: handed out by the store, given back by its token.
+    """Claim of one attempt: the exclusive right to run it and to commit its result.
 
     Attributes:
-        token: Only the attempt that holds the current token can finish the materialization.
-        events: The events that asked for it, oldest first.
-        upstream: The metadata of the assets it depends on, for the same partition, by name.
+        token: Fencing token: a result with another token than the current one is refused.
+        events: The events that requested the materialization, oldest first.
+        upstream: The metadata of its dependencies for the same partition, by asset name.
     """
 
     materialization: Materialization

@@ -1,4 +1,4 @@
-"""Ticks as values: what a sensor or a schedule remembers between two, and what one writes."""
+"""Ticks and checkpoints: values that a tick of a sensor or schedule reads and commits."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from flowstone_core.model.json_document import STATE_LIMIT, dump_document, load_
 
 
 class TickOutcome(StrEnum):
-    """What a tick came to."""
+    """Outcome of a tick."""
 
     TRIGGERED = "triggered"
     NOT_TRIGGERED = "not_triggered"
     BASELINE = "baseline"
-    """The first poll of a sensor with ``first_poll = baseline``: recorded, nothing fired."""
+    """The first poll with ``first_poll = baseline``: existing items are recorded, nothing fires."""
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     RETRY_LATER = "retry_later"
     BROKEN = "broken"
-    """The sensor said that no retry helps; it waits for a reset."""
+    """The sensor raised `SensorBroken`; it waits for a reset."""
     SKIPPED = "skipped"
-    """A schedule's instants came, and nothing was fired for them; each has its reason."""
+    """A schedule's instants were due and did not fire; each has its reason."""
 
     @property
     def good(self) -> bool:
-        """Whether the poll did what it should."""
+        """True if the poll succeeded."""
         return self in _GOOD
 
 
@@ -42,12 +42,12 @@ _GOOD = frozenset(
 
 
 class SkipReason(StrEnum):
-    """Why a schedule fired nothing for an instant."""
+    """Reason why a schedule did not fire for an instant."""
 
     CATCHUP = "catchup"
-    """It was missed, and the schedule's ``catchup`` does not want it."""
+    """The instant was missed, and the schedule's ``catchup`` excludes it."""
     WINDOW = "window"
-    """It was missed longer ago than the schedule's ``catchup_window``."""
+    """The instant was missed longer ago than the schedule's ``catchup_window``."""
     OVERLAP = "overlap"
     """The schedule's last materialization had not ended."""
     PAUSED = "paused"
@@ -55,18 +55,18 @@ class SkipReason(StrEnum):
     DISABLED = "disabled"
     """The schedule was disabled."""
     EDITED = "edited"
-    """It was missed, and then the schedule's times were changed."""
+    """The instant was missed, and then the schedule's times were changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Instants, one after another, that a schedule fired nothing for, for one reason.
+    """Consecutive instants that a schedule skipped for one reason.
 
     Attributes:
-        first: The first of them.
-        last: The last of them; where not all were counted, the moment up to which there are more.
-        count: How many; at least so many where not all were counted.
-        complete: Whether all were counted.
+        first: The first instant.
+        last: The last instant; if ``complete`` is False, the end of the skipped period.
+        count: Number of instants; a lower bound if ``complete`` is False.
+        complete: True if all instants were counted.
     """
 
     reason: SkipReason
@@ -78,13 +78,13 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleCheckpoint:
-    """What the store knows of a schedule between two ticks.
+    """Checkpoint of a schedule: the values that the store keeps between two ticks.
 
     Attributes:
-        decided_until: What is due up to here has been decided on: it was fired or skipped.
-        version: Counts the ticks that were not quiet, and the edits; it is never set back.
-        failures: Failed ticks in a row.
-        not_before: When it may be evaluated next; None for any time.
+        decided_until: Every instant up to this moment was fired or skipped.
+        version: Counts the ticks that were not quiet, and the edits; never set back.
+        failures: Consecutive failed ticks.
+        not_before: When the schedule may be evaluated next; None for any time.
     """
 
     decided_until: datetime
@@ -95,17 +95,17 @@ class ScheduleCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class SensorCheckpoint:
-    """What the store knows of a sensor between two ticks.
+    """Checkpoint of a sensor: the values that the store keeps between two ticks.
 
     Attributes:
-        version: Counts the good ticks and the resets; it is never set back. Keys of events are
-            made of it, so a failed tick leaves it: what was committed of a tick before a crash
-            is the same events when it is found again, however many polls fail in between.
-        state: The state's JSON text; None before `Sensor.init` and after a reset.
-        polled: Whether a poll has succeeded since it was made or reset.
-        failures: Failed ticks in a row.
-        not_before: When it may be polled next; None for any time.
-        broken: Whether it waits for a reset.
+        version: Counts the good ticks and the resets; never set back. Event keys contain the
+            version, so a failed tick keeps it: events of a tick that a crash cut short are
+            recognized when they are found again, even after any number of failed polls.
+        state: JSON text of the state; None before `Sensor.init` and after a reset.
+        polled: True if a poll has succeeded since the sensor was created or reset.
+        failures: Consecutive failed ticks.
+        not_before: When the sensor may be polled next; None for any time.
+        broken: True if the sensor waits for a reset.
     """
 
     version: int = 0
@@ -116,13 +116,13 @@ class SensorCheckpoint:
     broken: bool = False
 
     def from_state(self, text: str) -> SensorCheckpoint:
-        """Return what would be known if a good poll had ended with another state.
+        """Return the checkpoint as if a good poll had returned another state.
 
         Args:
-            text: The state's JSON, written by anybody.
+            text: JSON text of the state, from any source.
 
         Raises:
-            ValidationError: If it is not JSON, or too large.
+            ValidationError: If the text is not JSON or too large.
         """
         try:
             state = load_document(text)
@@ -134,11 +134,11 @@ class SensorCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event ready to be committed: all its parts are texts.
+    """An event ready to be committed: all its parts are text.
 
     Attributes:
-        in_line: Whether its materialization starts only when those that its source asked for
-            before have ended.
+        in_line: True if its materialization starts only after the earlier ones of the same
+            source have ended.
     """
 
     key: str
@@ -150,15 +150,15 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class TickCommit:
-    """What one transaction of a tick writes.
+    """Writes of one transaction of a sensor's tick.
 
-    The store compares ``(sensor, before.version)`` and the owner; where they differ it writes
-    nothing at all.
+    The store compares ``(sensor, before.version)`` and the owner; if they differ, nothing is
+    written.
 
     Attributes:
-        before: What was known when the tick began.
-        after: What is known from here on; equal to ``before`` in all but the last of a tick's
-            transactions, so that a crash in between finds the same events again.
+        before: The checkpoint when the tick began.
+        after: The new checkpoint; equal to ``before`` in all but the last of a tick's
+            transactions, so that a tick repeated after a crash finds the same events.
     """
 
     sensor: str
@@ -178,7 +178,7 @@ class TickCommit:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleCommit:
-    """What one transaction of a schedule's tick writes; see `TickCommit`."""
+    """Writes of one transaction of a schedule's tick; see `TickCommit`."""
 
     schedule: str
     outcome: TickOutcome
@@ -198,12 +198,12 @@ class ScheduleCommit:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A tick as it was committed, for `flowstone_tick_finished` and the listings.
+    """A committed tick, for `flowstone_tick_finished` and the listings.
 
     Attributes:
-        events: How many events were new.
-        duplicates: How many were suppressed because the source had their key already.
-        skipped: How many instants a schedule skipped, as far as they were counted.
+        events: Number of new events.
+        duplicates: Number of events suppressed because their key is known.
+        skipped: Number of instants that a schedule skipped, as far as they were counted.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""What a plugin may provide and what it may watch.
+"""Hook specifications: the hooks with which a plugin provides things and watches events.
 
 A plugin is an entry point of the group ``flowstone`` that names a module or an object with hook
 implementations::
@@ -11,13 +11,13 @@ implementations::
     def flowstone_sensors():
         return {"my_sensor": MySensor}
 
-``FLOWSTONE_API`` states the version of this contract that the plugin was written for; without it,
-or with one that this core does not know, the plugin is refused. Hook arguments are passed by
-name, so a hook may take only those it needs, and later versions may add some.
+``FLOWSTONE_API`` states the version of this contract that the plugin was written for. A plugin
+without it, or with a version that this core does not know, is refused. Hook arguments are passed
+by name, so a hook may take only those it needs, and later versions may add some.
 
-A hook that raises, whatever it raises, harms its own plugin only. So does one that hangs, or a
-plugin whose import does: each is called in a thread of its own, and past 30 s it counts as broken.
-What Python allows in the main thread only, such as to set a signal's handler, fails there.
+A hook that raises any exception affects its own plugin only. So does a hook or an import that
+hangs: each runs in a separate thread, and counts as broken after 30 s. Calls that Python allows in
+the main thread only, such as setting a signal handler, fail there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def flowstone_sensors() -> Mapping[str, type[Sensor[Any, Any]]]:  # type: ignore
 def flowstone_triggers() -> Mapping[str, type[Trigger]]:  # type: ignore[empty-body]
     """Return trigger classes by the name that configuration writes as the setting of a schedule.
 
-    ``{"business_days": BusinessDays}`` lets a schedule say ``business_days = 08:00``, which makes
+    ``{"business_days": BusinessDays}`` lets a schedule set ``business_days = 08:00``, which calls
     ``BusinessDays("08:00", timezone)``. Called once, after all plugins are loaded.
     """
 
@@ -79,52 +79,51 @@ def flowstone_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-bod
 def flowstone_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
     """Return click commands by name; they appear under ``flowstone``.
 
-    Called only when a command is run or ``--help`` is asked for. A name that FlowStone itself
-    uses is refused.
+    Called only when a command or ``--help`` runs. The name of a built-in command is refused.
     """
 
 
 @hookspec
 def flowstone_tick_finished(tick: Tick) -> None:
-    """Watch: a tick that was not quiet is committed.
+    """Called after a tick that was not quiet is committed.
 
-    Called after the commit, in the observers' own thread, in the order of the commits. It can
-    neither delay nor undo anything; what it raises is logged with the plugin's name.
+    Called in the dispatcher's thread, in the order of the commits. A hook can neither delay nor
+    undo anything; an exception is logged with the plugin's name.
     """
 
 
 @hookspec
 def flowstone_triggered(event: StoredEvent) -> None:
-    """Watch: an event that a tick found is committed. Called like `flowstone_tick_finished`.
+    """Called after an event that a tick found is committed.
 
-    What an operator asks for, or an asset that follows another, is told by
-    `flowstone_materialization_changed` alone.
+    Called like `flowstone_tick_finished`. Materializations requested by an operator or by an asset
+    with ``follow`` call `flowstone_materialization_changed` only.
     """
 
 
 @hookspec
 def flowstone_materialization_changed(materialization: Materialization) -> None:
-    """Watch: a materialization is in a new state. Called like `flowstone_tick_finished`."""
+    """Called after a materialization changed its state; like `flowstone_tick_finished`."""
 
 
 @hookspec
 def flowstone_sensor_stale(sensor: str, since: datetime) -> None:
-    """Watch: a sensor has had no good poll for its ``stale_after``, whatever the reason.
+    """Called once when no poll of a sensor has succeeded for its ``stale_after``.
 
-    Told once; what its polls come to is told by `flowstone_tick_finished`, the good one that ends
-    it too. Called like `flowstone_tick_finished`.
+    Called like `flowstone_tick_finished`, which also reports every poll that is not quiet, and the
+    good one that ends the staleness.
 
     Args:
-        sensor: Its name.
+        sensor: The sensor's name.
         since: When its last good poll ended, or when its runner began to poll it.
     """
 
 
 @hookspec
 def flowstone_runner_started(runner: RunnerInfo) -> None:
-    """Watch: a runner has started. Called like `flowstone_tick_finished`."""
+    """Called after a runner has started; like `flowstone_tick_finished`."""
 
 
 @hookspec
 def flowstone_runner_stopping(runner: RunnerInfo) -> None:
-    """Watch: a runner is about to stop. Called like `flowstone_tick_finished`."""
+    """Called before a runner stops; like `flowstone_tick_finished`."""

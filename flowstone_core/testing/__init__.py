@@ -5,8 +5,9 @@ Installed with the core and found by pytest by itself: the fixtures `fake_clock`
 because pytest loads this package in every run, also in those that test something else.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import flowstone_core
 
 if TYPE_CHECKING:
     from flowstone_core.config.settings_reference import settings_table as settings_table
@@ -33,15 +34,4 @@ _HOMES = {
 
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"flowstone_core.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = flowstone_core.lazy_names(globals(), _HOMES)

@@ -16,7 +16,7 @@ from flowstone_core.plugin import hookspecs
 from flowstone_core.store import schema
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC = ("flowstone_core", "flowstone_core.testing")
+PUBLIC = ("flowstone_core", "flowstone_core.plugin_api", "flowstone_core.testing")
 
 
 def rows() -> Iterator[tuple[str, str, str]]:

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 from flowstone_core import hookimpl
 
 if TYPE_CHECKING:
-    from flowstone_core.model.engine import RunnerInfo
-    from flowstone_core.model.event import StoredEvent
-    from flowstone_core.model.materialization import Materialization
-    from flowstone_core.model.tick import Tick
+    from flowstone_core.plugin_api import Materialization, RunnerInfo, StoredEvent, Tick
 
 FLOWSTONE_API = 1
 

@@ -1,7 +1,7 @@
 """A plugin that gives its sensors, triggers and engine names that others have given theirs."""
 
 from flowstone_core import CronTrigger, NotTriggered, function_sensor, hookimpl
-from flowstone_core.model.engine import Engine
+from flowstone_core.plugin_api import Engine
 
 FLOWSTONE_API = 1
 
