@@ -43,23 +43,23 @@ class Explainer:
             return [self._materialization(int(name))]
         found = list(self._all(name))
         if not found:
-            sensors = {*self._project.sensors, *(each.name for each in self._store.sensors())}
+            sensors = {*self._project.sensors, *(each.name for each in self._store.sensors.all())}
             known = {*sensors, *(each.name for each in self._schedules.all())}
             raise unknown("sensor, schedule or materialization", name, known)
         return found
 
     def _all(self, name: str) -> Iterator[Explanation]:
         now = self._clock.now()
-        runners = self._store.runners(alive_at=now)
+        runners = self._store.runners.all(alive_at=now)
         declaration = self._project.sensors.get(name)
-        record = next(iter(self._store.sensors([name])), None)
+        record = next(iter(self._store.sensors.all([name])), None)
         if declaration is not None or record is not None:
             source = f"sensor:{name}"
             yield explain_sensor(
                 sensor_status(name, declaration, record),
                 declaration,
-                self._store.ticks(source=source, limit=_LAST),
-                self._store.events(source=source, limit=1),
+                self._store.ticks.all(source=source, limit=_LAST),
+                self._store.events.all(source=source, limit=1),
                 runners,
                 now,
             )
@@ -67,9 +67,9 @@ class Explainer:
             status = self._schedules.get(name)
             yield explain_schedule(
                 status,
-                self._store.ticks(source=f"schedule:{name}", limit=_LAST),
-                self._store.events(source=f"schedule:{name}", limit=1),
-                self._store.skips(name, 3, None),
+                self._store.ticks.all(source=f"schedule:{name}", limit=_LAST),
+                self._store.events.all(source=f"schedule:{name}", limit=1),
+                self._store.skips.all(name, 3, None),
                 self._fires(name) if status.next_at is not None else [],
                 runners,
             )
@@ -83,9 +83,9 @@ class Explainer:
     def _materialization(self, number: int) -> Explanation:
         now = self._clock.now()
         return explain_materialization(
-            self._store.materialization(number),
-            self._store.attempts(number),
-            self._store.events_of(number),
-            self._store.runners(alive_at=now),
+            self._store.materializations.get(number),
+            self._store.materializations.attempts(number),
+            self._store.materializations.events(number),
+            self._store.runners.all(alive_at=now),
             now,
         )

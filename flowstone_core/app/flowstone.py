@@ -140,7 +140,7 @@ class Flowstone:
         before_id: int | None = None,
     ) -> list[StoredEvent]:
         """List events, newest first; ``before_id`` is the last id of the page before."""
-        return self._open_store().events(
+        return self._open_store().events.all(
             source=source, asset=asset, limit=limit, before_id=before_id
         )
 
@@ -148,7 +148,7 @@ class Flowstone:
         self, *, source: str | None = None, limit: int = 50, before_id: int | None = None
     ) -> list[Tick]:
         """List the ticks that were not quiet, newest first."""
-        return self._open_store().ticks(source=source, limit=limit, before_id=before_id)
+        return self._open_store().ticks.all(source=source, limit=limit, before_id=before_id)
 
     def run(
         self,
@@ -192,10 +192,10 @@ class Flowstone:
         store = self._open_store()
         return Status(
             store.url,
-            tuple(store.runners(alive_at=self._clock.now())),
+            tuple(store.runners.all(alive_at=self._clock.now())),
             tuple(self.sensors.all()),
             tuple(self.schedules.all()),
-            store.counts(),
+            store.materializations.counts(),
         )
 
     def explain(self, name: str) -> list[Explanation]:
@@ -255,7 +255,7 @@ class Flowstone:
         if declared is None:
             raise unknown("asset", asset, self.project.assets)
         text = encode_partition(partition)
-        _, materialization = self._open_store().materialize(
+        _, materialization = self._open_store().materializations.materialize(
             declared, text, self.project.assets, self._clock.now(), payload
         )
         return materialization

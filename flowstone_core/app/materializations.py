@@ -48,7 +48,7 @@ class Materializations:
             before_id: Only those with a smaller id: the next page.
         """
         text = None if partition is None else encode_partition(partition)
-        return self._open_store().materializations(
+        return self._open_store().materializations.all(
             asset=asset, partition=text, state=state, limit=limit, before_id=before_id
         )
 
@@ -58,15 +58,15 @@ class Materializations:
         Raises:
             NotFoundError: If no materialization has this number.
         """
-        return self._open_store().materialization(number)
+        return self._open_store().materializations.get(number)
 
     def attempts(self, number: int) -> list[Attempt]:
         """List the attempts of a materialization in order."""
-        return self._open_store().attempts(number)
+        return self._open_store().materializations.attempts(number)
 
     def events(self, number: int) -> list[StoredEvent]:
         """List the events that requested a materialization, oldest first."""
-        return self._open_store().events_of(number)
+        return self._open_store().materializations.events(number)
 
     def retry(self, number: int) -> Materialization:
         """Run a discarded or cancelled materialization again, or a waiting one at once.
@@ -75,7 +75,9 @@ class Materializations:
             NotFoundError: If no materialization has this number.
             ConflictError: If its state does not allow a retry.
         """
-        return self._open_store().retry(number, self._project.assets, self._clock.now())
+        return self._open_store().materializations.retry(
+            number, self._project.assets, self._clock.now()
+        )
 
     def cancel(self, number: int) -> Materialization:
         """Cancel a materialization that has not ended.
@@ -87,4 +89,6 @@ class Materializations:
             NotFoundError: If no materialization has this number.
             ConflictError: If it has ended.
         """
-        return self._open_store().cancel(number, self._project.assets, self._clock.now())[0]
+        return self._open_store().materializations.cancel(
+            number, self._project.assets, self._clock.now()
+        )[0]

@@ -47,7 +47,7 @@ class Schedules:
 
     def all(self) -> list[ScheduleStatus]:
         """List the schedules that are declared or stored, by name."""
-        stored = self._open_store().schedules()
+        stored = self._open_store().schedules.all()
         records = {record.name: self._as_declared(record) for record in stored}
         for name in self._project.schedules.keys() - records.keys():
             records[name] = self._unborn(name)
@@ -78,14 +78,14 @@ class Schedules:
         checked = self.factory.check(ScheduleOptions(name, {"asset": asset, **options}))
         if name in self._project.schedules:
             self._declare(name)
-        for left in self._open_store().schedules([name]):
+        for left in self._open_store().schedules.all([name]):
             if left.declared is not None and name not in self._project.schedules:
                 raise ConflictError(
                     f"there is still a schedule {name!r}, which was declared at {left.origin}",
                     hint=f"to remove it: flowstone schedules remove {name}",
                     schedule=name,
                 )
-        record = self._open_store().create_schedule(name, checked.spec, self._clock.now())
+        record = self._open_store().schedules.create(name, checked.spec, self._clock.now())
         self.factory.remember(checked)
         return self._status(record)
 
@@ -145,7 +145,7 @@ class Schedules:
                 f"cannot remove schedule {name!r}: it is declared at {declaration.where}",
                 hint=f"remove it there, or: flowstone schedules pause {name}",
             )
-        self._open_store().remove_schedule(self._record(name).name)
+        self._open_store().schedules.remove(self._record(name).name)
         self.factory.forget(name)
 
     def pause(self, name: str) -> None:
@@ -155,7 +155,7 @@ class Schedules:
             NotFoundError: If no schedule of this name is declared or stored.
         """
         self._register(name)
-        self._open_store().pause_schedule(name)
+        self._open_store().schedules.pause(name)
 
     def resume(self, name: str) -> None:
         """Resume a paused schedule; the instants that passed meanwhile are skipped.
@@ -167,12 +167,12 @@ class Schedules:
         self._register(name)
         store = self._open_store()
         for _ in range(EDIT_ATTEMPTS):
-            record = store.schedule(name)
+            record = store.schedules.get(name)
             if not record.paused:
                 return
             now = self._clock.now()
             skips = missed(record, self.factory.make, now)
-            if store.resume_schedule(name, record.checkpoint.version, skips, now) is not None:
+            if store.schedules.resume(name, record.checkpoint.version, skips, now) is not None:
                 return
         raise _unsettled(name)
 
@@ -195,7 +195,7 @@ class Schedules:
         self, name: str | None = None, *, limit: int = 50, before_id: int | None = None
     ) -> list[StoredSkip]:
         """List skipped instants with their reasons, latest first; of all schedules by default."""
-        return self._open_store().skips(name, limit, before_id)
+        return self._open_store().skips.all(name, limit, before_id)
 
     def _status(self, record: ScheduleRecord) -> ScheduleStatus:
         declaration = self._project.schedules.get(record.name)
@@ -203,14 +203,14 @@ class Schedules:
         return schedule_status(record, self.factory.make, declared=declared, now=self._clock.now())
 
     def _record(self, name: str) -> ScheduleRecord:
-        for record in self._open_store().schedules([name]):
+        for record in self._open_store().schedules.all([name]):
             return self._as_declared(record)
         if name in self._project.schedules:
             return self._unborn(name)
         raise self._unknown(name)
 
     def _unknown(self, name: str) -> NotFoundError:
-        stored = (record.name for record in self._open_store().schedules())
+        stored = (record.name for record in self._open_store().schedules.all())
         return unknown("schedule", name, {*self._project.schedules, *stored})
 
     def _as_declared(self, record: ScheduleRecord) -> ScheduleRecord:
@@ -227,10 +227,10 @@ class Schedules:
     def _register(self, name: str) -> None:
         """Insert a declared schedule into a store that no runner has registered it in yet."""
         store = self._open_store()
-        if not store.schedules([name]):
+        if not store.schedules.all([name]):
             if name not in self._project.schedules:
                 raise self._unknown(name)
-            store.declare_schedules([self.factory.declared[name]], self._clock.now())
+            store.schedules.declare([self.factory.declared[name]], self._clock.now())
 
     def _declare(self, name: str) -> None:
         """Store the current declaration of a schedule before a change is laid over it."""
@@ -247,13 +247,13 @@ class Schedules:
         self._declare(name)
         store = self._open_store()
         for _ in range(EDIT_ATTEMPTS):
-            record = store.schedule(name)
+            record = store.schedules.get(name)
             wanted = edits(record)
             now = self._clock.now()
             skips: tuple[Skip, ...] = ()
             if timing(merged(record.declared, wanted)) != timing(record.spec):
                 skips = missed(record, self.factory.make, now)
-            edited = store.edit_schedule(name, record.checkpoint.version, wanted, skips, now)
+            edited = store.schedules.edit(name, record.checkpoint.version, wanted, skips, now)
             if edited is not None:
                 return self._status(edited)
         raise _unsettled(name)

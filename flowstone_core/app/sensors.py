@@ -33,7 +33,7 @@ class Sensors:
 
     def all(self) -> list[SensorStatus]:
         """List the sensors that are declared or stored, by name."""
-        records = {record.name: record for record in self._open_store().sensors()}
+        records = {record.name: record for record in self._open_store().sensors.all()}
         return list(sensor_statuses(self._project.sensors, records))
 
     def get(self, name: str) -> SensorStatus:
@@ -54,7 +54,7 @@ class Sensors:
             NotFoundError: If no sensor of this name is declared or stored.
         """
         self._register(name)
-        return self._open_store().sensor(name).checkpoint.state
+        return self._open_store().sensors.get(name).checkpoint.state
 
     def pause(self, name: str) -> None:
         """Pause a sensor; its runner stops polling it within two seconds.
@@ -63,7 +63,7 @@ class Sensors:
             NotFoundError: If no sensor of this name is declared or stored.
         """
         self._register(name)
-        self._open_store().pause_sensor(name, self._clock.now())
+        self._open_store().sensors.pause(name)
 
     def resume(self, name: str) -> None:
         """Resume a paused sensor from its stored state.
@@ -72,7 +72,7 @@ class Sensors:
             NotFoundError: If no sensor of this name is declared or stored.
         """
         self._register(name)
-        self._open_store().resume_sensor(name, self._clock.now())
+        self._open_store().sensors.resume(name)
 
     def reset(self, name: str, *, forget_keys: bool = False) -> None:
         """Forget a sensor's state, failures and back-off; it starts with `Sensor.init` again.
@@ -85,7 +85,7 @@ class Sensors:
             NotFoundError: If no sensor of this name is declared or stored.
         """
         self._register(name)
-        self._open_store().reset_sensor(name, self._clock.now(), forget_keys=forget_keys)
+        self._open_store().sensors.reset(name, forget_keys=forget_keys)
 
     def poll(self, name: str, *, state: str | None = None) -> DryRun:
         """Poll a sensor now, within its deadline, and commit nothing.
@@ -104,7 +104,7 @@ class Sensors:
         from flowstone_core.app.dry_run import poll_once
 
         ticker = self._ticker(name)
-        for record in self._open_store().sensors([name]):
+        for record in self._open_store().sensors.all([name]):
             ticker.checkpoint = record.checkpoint
         if state is not None:
             ticker.checkpoint = ticker.checkpoint.from_state(state)
@@ -124,8 +124,8 @@ class Sensors:
     def _register(self, name: str) -> None:
         """Insert a declared sensor into a store that no runner has registered it in yet."""
         if name in self._project.sensors:
-            self._open_store().declare_sensors([name], self._clock.now())
-        elif not self._open_store().sensors([name]):
+            self._open_store().sensors.declare([name], self._clock.now())
+        elif not self._open_store().sensors.all([name]):
             raise self._unknown(name)
 
     def _ticker(self, name: str) -> SensorTicker:
@@ -137,5 +137,5 @@ class Sensors:
         return SensorTicker(declaration, self._project.assets, self._clock, self._project.redactor)
 
     def _unknown(self, name: str) -> NotFoundError:
-        stored = (record.name for record in self._open_store().sensors())
+        stored = (record.name for record in self._open_store().sensors.all())
         return unknown("sensor", name, {*self._project.sensors, *stored})

@@ -66,7 +66,7 @@ class Wiring:
         heartbeat = Heartbeat(self._store, self._clock, project.run.lease)
         engine = project.engine(
             EngineSetup(
-                queue=self._store,
+                queue=self._store.queue,
                 assets=project.assets,
                 clock=self._clock,
                 runner_id=heartbeat.runner.id,

@@ -100,11 +100,11 @@ class MaterializationQueue(Protocol):
         """
         ...
 
-    def look_again(self, assets: AssetGraph, now: datetime) -> None:
-        """Check again all materializations that are held back for a dependency.
+    def requeue_waiting(self, assets: AssetGraph, now: datetime) -> None:
+        """Make all waiting materializations candidates for a claim again.
 
-        An engine calls it once when it starts: a dependency may have been removed from the
-        pipeline, and nothing else releases what waits for it.
+        An engine calls this once when it starts: the dependency that a materialization waits for
+        may have been removed, and then nothing else would requeue the materialization.
         """
         ...
 

@@ -337,7 +337,9 @@ class Runner:
     def _on_schedule(self, _: str, record: ScheduleRecord) -> None:
         assert self._make_schedule is not None  # noqa: S101 - for the type checker
         make = partial(self._make_schedule, record)
-        ticker = ScheduleTicker(record, make, self._store.active_of, self._clock, self._redact)
+        ticker = ScheduleTicker(
+            record, make, self._store.materializations.active, self._clock, self._redact
+        )
         self._tell_scheduler(partial(self._adopt_schedule, ticker))
 
     def _adopt_schedule(self, ticker: ScheduleTicker) -> None:

@@ -20,7 +20,7 @@ from flowstone_core.model.materialization import (
 )
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import events, overlap_queue, runners, schema
-from flowstone_core.store.enqueueing import let_go, materialization_of
+from flowstone_core.store.enqueueing import materialization_of, requeue
 from flowstone_core.store.events import FoundEvent
 
 _rows = schema.materializations
@@ -56,7 +56,7 @@ def finish(
     followers = []
     if finished.state is MaterializationState.COMPLETED:
         followers = _follow(connection, finished, assets, now)
-    let_go(connection, partition, waiting, now)
+    requeue(connection, partition, waiting, now)
     overlap_queue.ended(connection, finished, now)
     return [finished, *followers]
 
@@ -229,7 +229,7 @@ def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) 
     if moved is None:
         return lost
     if exhausted:
-        let_go(connection, lost.partition, None, now)
+        requeue(connection, lost.partition, None, now)
         overlap_queue.ended(connection, materialization_of(moved), now)
     return materialization_of(moved)
 

@@ -73,7 +73,7 @@ class PartitionState:
         return self.asked is None and not self.completed and self.active is None
 
 
-class Backfills:
+class BackfillRepository:
     """What the store remembers of backfills; every method is one transaction, from any thread.
 
     Args:

@@ -19,7 +19,14 @@ from flowstone_core.model.materialization import (
 from flowstone_core.store import events, overlap_queue, schema
 from flowstone_core.store.database import among
 from flowstone_core.store.dependencies import Readiness, look_at
-from flowstone_core.store.enqueueing import ACTIVE, SLOT, ask, let_go, materialization_of, of_assets
+from flowstone_core.store.enqueueing import (
+    ACTIVE,
+    SLOT,
+    ask,
+    materialization_of,
+    of_assets,
+    requeue,
+)
 
 _rows = schema.materializations
 
@@ -130,7 +137,7 @@ def _discard(
         )
         .returning(_rows)
     ).one()
-    let_go(connection, candidate.partition, assets.dependents(candidate.asset), now)
+    requeue(connection, candidate.partition, assets.dependents(candidate.asset), now)
     discarded = materialization_of(row)
     overlap_queue.ended(connection, discarded, now)
     return discarded

@@ -55,7 +55,7 @@ def ask(
     return numbers, sorted(created, key=lambda item: item.id)
 
 
-def let_go(
+def requeue(
     connection: Connection, partition: str, names: Collection[str] | None, now: datetime
 ) -> None:
     """Have materializations that are held back looked at again.
@@ -76,7 +76,7 @@ def let_go(
     connection.execute(update(_rows).where(*held).values(available_at=now, waiting_for=None))
 
 
-def look_again(connection: Connection, assets: AssetGraph, now: datetime) -> None:
+def requeue_all(connection: Connection, assets: AssetGraph, now: datetime) -> None:
     """Have everything that is held back looked at again, by what depends on what now."""
     connection.execute(
         update(_rows)

@@ -16,7 +16,7 @@ from flowstone_core.model.json_document import JsonObject, load_document
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
-from flowstone_core.store.database import among
+from flowstone_core.store.database import Database, among
 
 _events = schema.events
 
@@ -28,6 +28,34 @@ class FoundEvent:
     source: str
     event: NewEvent
     tick_id: int | None = None
+
+
+class EventRepository:
+    """Events; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(
+        self,
+        source: str | None = None,
+        asset: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[StoredEvent]:
+        """List events, the newest first.
+
+        Args:
+            source: Only the events of this source, such as ``sensor:feed``.
+            asset: Only the events for this asset.
+            limit: At most this many.
+            before_id: Only events with a smaller id: the next page.
+        """
+        return self._database.read(_all, source, asset, limit, before_id)
 
 
 def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -79,14 +107,13 @@ def commit(
     return stored, created
 
 
-def find(
+def _all(
     connection: Connection,
     source: str | None,
     asset: str | None,
     limit: int,
     before_id: int | None,
 ) -> list[StoredEvent]:
-    """List events, newest first."""
     query = select(_events).order_by(_events.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(_events.c.source == source)

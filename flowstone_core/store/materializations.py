@@ -5,16 +5,22 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 
 from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, JsonObject, dump_document
-from flowstone_core.model.materialization import Materialization, MaterializationState, predecessors
+from flowstone_core.model.materialization import (
+    Attempt,
+    Materialization,
+    MaterializationState,
+    predecessors,
+)
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import attempts, events, overlap_queue, schema
-from flowstone_core.store.enqueueing import ACTIVE, let_go, materialization_of, of_assets
+from flowstone_core.store.database import Database
+from flowstone_core.store.enqueueing import materialization_of, requeue
 from flowstone_core.store.events import FoundEvent
 
 _rows = schema.materializations
@@ -22,7 +28,108 @@ _rows = schema.materializations
 _CANCELLED = "cancelled by an operator"
 
 
-def find(
+class MaterializationRepository:
+    """Materializations; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def materialize(
+        self,
+        asset: Asset,
+        partition: str,
+        assets: AssetGraph,
+        now: datetime,
+        payload: JsonObject | None = None,
+    ) -> tuple[StoredEvent, Materialization]:
+        """Request the materialization of one partition, joining a pending one.
+
+        Raises:
+            ValidationError: If the payload is not JSON, or too large.
+        """
+        return self._database.write(_materialize, asset, partition, assets, now, payload)
+
+    def all(
+        self,
+        asset: str | None = None,
+        state: MaterializationState | None = None,
+        partition: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[Materialization]:
+        """List materializations, the newest first.
+
+        Args:
+            asset: Only the materializations of this asset.
+            state: Only the materializations in this state.
+            partition: Only the materializations of this partition.
+            limit: At most this many.
+            before_id: Only materializations with a smaller id: the next page.
+        """
+        return self._database.read(_all, asset, state, partition, limit, before_id)
+
+    def get(self, number: int) -> Materialization:
+        """Return one materialization.
+
+        Raises:
+            NotFoundError: If there is no materialization with this number.
+        """
+        return self._database.read(_get, number)
+
+    def attempts(self, number: int) -> list[Attempt]:
+        """List the attempts of a materialization, the first one first."""
+        return self._database.read(attempts.of_materialization, number)
+
+    def events(self, number: int) -> list[StoredEvent]:
+        """List the events that requested a materialization, the oldest first."""
+        return self._database.read(events.of_materializations, [number])[number]
+
+    def retry(self, number: int, assets: AssetGraph | None, now: datetime) -> Materialization:
+        """Make a discarded, cancelled or waiting materialization due now.
+
+        Args:
+            number: The materialization.
+            assets: All assets, for the number of attempts; None allows one more attempt.
+            now: The time of the command.
+
+        Raises:
+            NotFoundError: If there is no materialization with this number.
+            ConflictError: If its state does not allow a retry, or another materialization of the
+                same partition is pending.
+        """
+        return self._database.write(_retry, number, assets, now)
+
+    def cancel(self, number: int, assets: AssetGraph, now: datetime) -> list[Materialization]:
+        """Cancel a materialization that has not ended; a running attempt's result is discarded.
+
+        Returns:
+            The materializations that changed, the cancelled one first.
+
+        Raises:
+            NotFoundError: If there is no materialization with this number.
+            ConflictError: If the materialization has ended.
+        """
+        return self._database.write(_cancel, number, assets, now)
+
+    def counts(self) -> dict[MaterializationState, int]:
+        """Count materializations by state; every state is a key."""
+        return self._database.read(_counts)
+
+    def active(self, source: str, limit: int = 2) -> int:
+        """Count the recent materializations of a source that have not ended, up to a limit.
+
+        Args:
+            source: The source of the events that requested them, such as ``schedule:nightly``.
+            limit: Stop counting here.
+        """
+        return self._database.read(overlap_queue.active, source, limit)
+
+
+def _all(
     connection: Connection,
     asset: str | None,
     state: MaterializationState | None,
@@ -30,7 +137,6 @@ def find(
     limit: int,
     before_id: int | None,
 ) -> list[Materialization]:
-    """List materializations, newest first."""
     query = select(_rows).order_by(_rows.c.id.desc()).limit(limit)
     if asset is not None:
         query = query.where(_rows.c.asset == asset)
@@ -43,12 +149,7 @@ def find(
     return [materialization_of(row) for row in connection.execute(query)]
 
 
-def get(connection: Connection, number: int, *, lock: bool = False) -> Materialization:
-    """Return one materialization.
-
-    Raises:
-        NotFoundError: If there is none of this number.
-    """
+def _get(connection: Connection, number: int, *, lock: bool = False) -> Materialization:
     query = select(_rows).where(_rows.c.id == number)
     if lock:
         query = query.with_for_update()
@@ -62,24 +163,13 @@ def get(connection: Connection, number: int, *, lock: bool = False) -> Materiali
     return materialization_of(row)
 
 
-def counts(connection: Connection) -> dict[MaterializationState, int]:
-    """Count materializations by state; each state is there, if only with zero."""
+def _counts(connection: Connection) -> dict[MaterializationState, int]:
     query = select(_rows.c.state, func.count().label("number")).group_by(_rows.c.state)
     found = {row.state: row.number for row in connection.execute(query)}
     return {state: found.get(state, 0) for state in MaterializationState}
 
 
-def unfinished(connection: Connection, assets: AssetGraph, before: datetime | None) -> int:
-    """Count those that have not ended; see `MaterializationQueue.unfinished`."""
-    query = (
-        select(func.count()).select_from(_rows).where(_rows.c.state.in_(ACTIVE), of_assets(assets))
-    )
-    if before is not None:
-        query = query.where(or_(_rows.c.available_at.is_(None), _rows.c.available_at <= before))
-    return connection.scalar(query) or 0
-
-
-def materialize(
+def _materialize(
     connection: Connection,
     asset: Asset,
     partition: str,
@@ -87,11 +177,6 @@ def materialize(
     now: datetime,
     payload: JsonObject | None,
 ) -> tuple[StoredEvent, Materialization]:
-    """Ask by hand for one partition to be made; it joins one that is pending.
-
-    Raises:
-        ValidationError: If the payload is not JSON, or too large.
-    """
     text = None
     if payload is not None:
         text = dump_document(payload, what="the payload", limit=PAYLOAD_LIMIT)
@@ -99,20 +184,13 @@ def materialize(
     (stored,), _ = events.commit(connection, [FoundEvent("manual", event)], assets, now)
     number = stored.materialization_id
     assert number is not None  # noqa: S101 - the column cannot be null
-    return stored, get(connection, number)
+    return stored, _get(connection, number)
 
 
-def retry(
+def _retry(
     connection: Connection, number: int, assets: AssetGraph | None, now: datetime
 ) -> Materialization:
-    """Have one that was discarded or cancelled made after all; or one that waits, at once.
-
-    Raises:
-        NotFoundError: If there is none of this number.
-        ConflictError: If its state does not allow it, or another one is pending for the same
-            partition.
-    """
-    found = get(connection, number, lock=True)
+    found = _get(connection, number, lock=True)
     values: dict[str, object] = {"available_at": now}
     if found.state in predecessors(MaterializationState.PENDING):
         _refuse_second_pending(connection, found)
@@ -131,19 +209,13 @@ def retry(
             materialization=number,
         )
     connection.execute(update(_rows).where(_rows.c.id == number).values(values))
-    return get(connection, number)
+    return _get(connection, number)
 
 
-def cancel(
+def _cancel(
     connection: Connection, number: int, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
-    """Cancel one that has not ended; what was held back for it is looked at again.
-
-    Raises:
-        NotFoundError: If there is none of this number.
-        ConflictError: If it has ended.
-    """
-    found = get(connection, number, lock=True)
+    found = _get(connection, number, lock=True)
     if found.state not in predecessors(MaterializationState.CANCELLED):
         raise ConflictError(
             f"materialization #{number} is {found.state} already", materialization=number
@@ -163,8 +235,8 @@ def cancel(
     if found.state is MaterializationState.RUNNING:
         attempts.close_running(connection, number, found.attempt, _CANCELLED, now)
     waiting = (found.asset, *assets.dependents(found.asset))
-    let_go(connection, found.partition, waiting, now)
-    cancelled = get(connection, number)
+    requeue(connection, found.partition, waiting, now)
+    cancelled = _get(connection, number)
     overlap_queue.ended(connection, cancelled, now)
     return [cancelled]
 

@@ -1,4 +1,4 @@
-"""Runners: the processes that own sensors and schedules, and whether they live."""
+"""Runners: the processes that own sensors and schedules, and the leases they renew."""
 
 from __future__ import annotations
 
@@ -9,28 +9,62 @@ from sqlalchemy import ColumnElement, Connection, FromClause, exists, select, up
 
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.store import schema
-from flowstone_core.store.database import insert
+from flowstone_core.store.database import Database, insert
 
 _runners = schema.runners
 
 
+class RunnerRepository:
+    """Runners and their leases; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, info: RunnerInfo) -> None:
+        """Insert a runner, or replace the row of one whose lease expired."""
+        self._database.write(_register, info)
+
+    def renew(self, runner_id: str, lease_until: datetime, stuck_threads: int = 0) -> bool:
+        """Renew a runner's lease.
+
+        Returns:
+            False if the runner is unknown or has stopped; nothing was written.
+        """
+        return self._database.write(_renew, runner_id, lease_until, stuck_threads)
+
+    def stop(self, runner_id: str, now: datetime) -> None:
+        """Mark a runner as stopped and release its sensors and schedules."""
+        self._database.write(_stop, runner_id, now)
+
+    def all(self, machine: str | None = None, alive_at: datetime | None = None) -> list[RunnerInfo]:
+        """List runners in the order of their starts.
+
+        Args:
+            machine: Only the runners on this machine.
+            alive_at: Only the runners that are alive at this instant.
+        """
+        return self._database.read(_all, machine, alive_at)
+
+
 def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
-    """Return the condition that the runner of this id is alive."""
-    living = _runners.alias("living")  # by another name: the caller may look at runners itself
+    """Return the condition that the runner with this id is alive."""
+    living = _runners.alias("living")  # under another name: the caller may select from runners
     return exists().where(living.c.id == runner_id, _is_alive(living, now))
 
 
-def register(connection: Connection, info: RunnerInfo) -> None:
-    """Write a runner's row, or begin it anew."""
+def _register(connection: Connection, info: RunnerInfo) -> None:
     values = asdict(info)
     statement = insert(connection, _runners).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def renew(
+def _renew(
     connection: Connection, runner_id: str, lease_until: datetime, stuck_threads: int
 ) -> bool:
-    """Extend a runner's lease; False if it is not known or has stopped."""
     renewed = connection.execute(
         update(_runners)
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
@@ -39,8 +73,7 @@ def renew(
     return renewed.rowcount == 1
 
 
-def stop(connection: Connection, runner_id: str, now: datetime) -> None:
-    """Mark a runner as stopped and free its sensors and schedules."""
+def _stop(connection: Connection, runner_id: str, now: datetime) -> None:
     connection.execute(
         update(_runners)
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
@@ -50,10 +83,9 @@ def stop(connection: Connection, runner_id: str, now: datetime) -> None:
         connection.execute(update(owned).where(owned.c.owner == runner_id).values(owner=None))
 
 
-def find(
+def _all(
     connection: Connection, machine: str | None, alive_at: datetime | None
 ) -> list[RunnerInfo]:
-    """List runners, the latest start last."""
     query = select(_runners).order_by(_runners.c.started_at, _runners.c.id)
     if machine is not None:
         query = query.where(_runners.c.machine == machine)

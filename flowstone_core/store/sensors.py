@@ -12,10 +12,10 @@ from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import events, ownership, schema
-from flowstone_core.store.database import insert
+from flowstone_core.store.database import Database, insert
 
 _sensors = schema.sensors
-_MEMORY = tuple(field.name for field in fields(SensorCheckpoint))
+_CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,95 @@ class SensorRecord:
     stale_since: datetime | None = None
 
 
-def missing(connection: Connection, names: Iterable[str]) -> list[str]:
-    """Return those of the names that the store has not heard of."""
+class SensorRepository:
+    """Sensors, their checkpoints and owners; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def declare(self, names: Iterable[str], now: datetime) -> None:
+        """Insert the sensors that are not in the store yet; write nothing if all of them are."""
+        missing = self._database.read(_missing, names)
+        if missing:
+            self._database.write(_declare, missing, now)
+
+    def claim(
+        self, runner_id: str, names: Iterable[str], now: datetime
+    ) -> dict[str, SensorCheckpoint]:
+        """Make a runner the owner of the given sensors that are free.
+
+        A sensor is free if it is not paused and has no owner, an owner that is not alive, or
+        this runner as its owner. Writes nothing if none is free.
+
+        Returns:
+            The checkpoints of the claimed sensors, by name.
+        """
+        free = self._database.read(_claimable, runner_id, names, now)
+        return self._database.write(_claim, runner_id, free, now) if free else {}
+
+    def unowned(self) -> set[str]:
+        """Return the names of the sensors without an owner, including paused ones."""
+        return self._database.read(_unowned)
+
+    def all(self, names: Collection[str] | None = None) -> list[SensorRecord]:
+        """List sensors by name.
+
+        Args:
+            names: Only these sensors; unknown names are left out.
+        """
+        return self._database.read(_all, names)
+
+    def get(self, name: str) -> SensorRecord:
+        """Return one sensor.
+
+        Raises:
+            NotFoundError: If the sensor is not in the store.
+        """
+        return self._database.read(_get, name)
+
+    def pause(self, name: str) -> SensorRecord:
+        """Pause a sensor; the next commit of its runner is refused.
+
+        Raises:
+            NotFoundError: If the sensor is not in the store.
+        """
+        return self._database.write(_set_paused, name, paused=True)
+
+    def resume(self, name: str) -> SensorRecord:
+        """Resume a paused sensor from its checkpoint.
+
+        Raises:
+            NotFoundError: If the sensor is not in the store.
+        """
+        return self._database.write(_set_paused, name, paused=False)
+
+    def mark_stale(self, name: str, owner: str, since: datetime) -> bool:
+        """Record since when a sensor has had no good poll; its next good poll clears the mark.
+
+        Returns:
+            False if the owner has lost the sensor, or the sensor is marked already; nothing was
+            written.
+        """
+        return self._database.write(_mark_stale, name, owner, since)
+
+    def reset(self, name: str, *, forget_keys: bool = False) -> SensorRecord:
+        """Reset a sensor to its initial state; its history is kept.
+
+        Args:
+            name: The sensor.
+            forget_keys: Let the sensor use the keys of its past events again.
+
+        Raises:
+            NotFoundError: If the sensor is not in the store.
+        """
+        return self._database.write(_reset, name, forget_keys=forget_keys)
+
+
+def _missing(connection: Connection, names: Iterable[str]) -> list[str]:
     wanted = dict.fromkeys(names)
     for chunk in chunks(list(wanted)):
         query = select(_sensors.c.name).where(_sensors.c.name.in_(chunk))
@@ -56,8 +143,7 @@ def missing(connection: Connection, names: Iterable[str]) -> list[str]:
     return list(wanted)
 
 
-def declare(connection: Connection, names: Collection[str], now: datetime) -> None:
-    """Make sensors known; those that are already stay as they are."""
+def _declare(connection: Connection, names: Collection[str], now: datetime) -> None:
     new = {
         "version": 0,
         "polled": False,
@@ -70,10 +156,9 @@ def declare(connection: Connection, names: Collection[str], now: datetime) -> No
     connection.execute(statement, [{"name": name, **new} for name in names])
 
 
-def claimable(
+def _claimable(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> list[str]:
-    """Return those of the names that a runner could claim."""
     return [
         name
         for chunk in chunks(names)
@@ -85,21 +170,18 @@ def claimable(
     ]
 
 
-def claim(
+def _claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, SensorCheckpoint]:
-    """Make a runner the owner of those of the sensors that are free."""
     rows = ownership.claim(connection, _sensors, runner_id, names, now)
-    return {row.name: memory_of(row) for row in rows}
+    return {row.name: checkpoint_of(row) for row in rows}
 
 
-def unowned(connection: Connection) -> set[str]:
-    """Return the names of the sensors that no runner owns, paused ones among them."""
+def _unowned(connection: Connection) -> set[str]:
     return set(connection.scalars(select(_sensors.c.name).where(_sensors.c.owner.is_(None))))
 
 
-def find(connection: Connection, names: Collection[str] | None) -> list[SensorRecord]:
-    """List sensors by name; all, or those of the names that there are."""
+def _all(connection: Connection, names: Collection[str] | None) -> list[SensorRecord]:
     query = select(_sensors).order_by(_sensors.c.name)
     if names is None:
         return [_record_of(row) for row in connection.execute(query)]
@@ -110,33 +192,25 @@ def find(connection: Connection, names: Collection[str] | None) -> list[SensorRe
     ]
 
 
-def get(connection: Connection, name: str) -> SensorRecord:
-    """Return one sensor.
-
-    Raises:
-        NotFoundError: If the store has not heard of it.
-    """
+def _get(connection: Connection, name: str) -> SensorRecord:
     row = connection.execute(select(_sensors).where(_sensors.c.name == name)).one_or_none()
     if row is None:
         raise _unknown(connection, name)
     return _record_of(row)
 
 
-def set_paused(connection: Connection, name: str, *, paused: bool) -> SensorRecord:
-    """Stop a sensor, or let it go on; either takes it from its runner, who thereby notices."""
+def _set_paused(connection: Connection, name: str, *, paused: bool) -> SensorRecord:
     return _change(connection, name, {"paused": paused, "owner": None})
 
 
-def mark_stale(connection: Connection, name: str, owner: str, since: datetime) -> bool:
-    """Keep since when a sensor has had no good poll; False if there was nothing to write."""
+def _mark_stale(connection: Connection, name: str, owner: str, since: datetime) -> bool:
     statement = update(_sensors).where(
         _sensors.c.name == name, _sensors.c.owner == owner, _sensors.c.stale_since.is_(None)
     )
     return connection.execute(statement.values(stale_since=since)).rowcount == 1
 
 
-def reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRecord:
-    """Have a sensor begin anew; either way its history is kept."""
+def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRecord:
     record = _change(
         connection,
         name,
@@ -156,16 +230,16 @@ def reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorReco
     return record
 
 
-def memory_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
+def checkpoint_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
     """Read what a sensor remembers from its row."""
-    return SensorCheckpoint(*(getattr(row, name) for name in _MEMORY))
+    return SensorCheckpoint(*(getattr(row, name) for name in _CHECKPOINT))
 
 
 def _change(connection: Connection, name: str, values: dict[str, object]) -> SensorRecord:
     statement = update(_sensors).where(_sensors.c.name == name).values(values)
     if connection.execute(statement).rowcount == 0:
         raise _unknown(connection, name)
-    return get(connection, name)
+    return _get(connection, name)
 
 
 def _unknown(connection: Connection, name: str) -> NotFoundError:
@@ -177,7 +251,7 @@ def _unknown(connection: Connection, name: str) -> NotFoundError:
 def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
     return SensorRecord(
         name=row.name,
-        checkpoint=memory_of(row),
+        checkpoint=checkpoint_of(row),
         paused=row.paused,
         owner=row.owner,
         created_at=row.created_at,

@@ -1,4 +1,4 @@
-"""Ticks: what a tick found and what its sensor remembers from it on, committed together."""
+"""Ticks: commits the events, the checkpoint and the skips of a tick in one transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
-from flowstone_core.store import events, overlap_queue, ownership, schedules, schema
+from flowstone_core.store import events, overlap_queue, ownership, schedule_records, schema, skips
+from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
 
 _ticks = schema.ticks
@@ -44,6 +45,48 @@ class TickResult:
     skips: tuple[Skip, ...] = ()
 
 
+class TickRepository:
+    """Ticks; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def commit(
+        self, owner: str, commits: Sequence[Commit], assets: AssetGraph, now: datetime
+    ) -> list[TickResult]:
+        """Commit ticks in one transaction, leaving out stale ones.
+
+        A tick is stale if its sensor or schedule is paused, has another owner, or has another
+        version than when the tick began; nothing of a stale tick is written.
+
+        Args:
+            owner: The runner that owns the sensors and schedules.
+            commits: The ticks; of one source, the earlier first.
+            assets: All assets.
+            now: The creation time of the events and materializations.
+
+        Returns:
+            One result for each commit, in the order given.
+        """
+        return self._database.write(_commit, owner, commits, assets, now)
+
+    def all(
+        self, source: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[Tick]:
+        """List the ticks that were not quiet, the newest first.
+
+        Args:
+            source: Only the ticks of this source, such as ``sensor:feed``.
+            limit: At most this many.
+            before_id: Only ticks with a smaller id: the next page.
+        """
+        return self._database.read(_all, source, limit, before_id)
+
+
 @dataclass(slots=True)
 class _Entry:
     """A commit on its way: not stale, and with its duplicates taken out."""
@@ -60,24 +103,13 @@ class _Entry:
         return self.commit.skips if isinstance(self.commit, ScheduleCommit) else ()
 
 
-def commit(
+def _commit(
     connection: Connection,
     owner: str,
     commits: Sequence[Commit],
     assets: AssetGraph,
     now: datetime,
 ) -> list[TickResult]:
-    """Write what ticks amount to; those that are stale are left out whole.
-
-    Args:
-        owner: The runner whose sensors and schedules they are.
-        commits: Of one source, the earlier first.
-        assets: All assets.
-        now: When the events and materializations are made.
-
-    Returns:
-        One result for each commit, in their order.
-    """
     versions = _lock(connection, owner, commits)
     entries: dict[int, _Entry] = {}
     for position, item in enumerate(commits):
@@ -91,10 +123,9 @@ def commit(
     return [by_position.get(position, _STALE) for position in range(len(commits))]
 
 
-def find(
+def _all(
     connection: Connection, source: str | None, limit: int, before_id: int | None
 ) -> list[Tick]:
-    """List ticks, newest first."""
     query = select(_ticks).order_by(_ticks.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(_ticks.c.source == source)
@@ -133,8 +164,8 @@ def _write(
     _remember(connection, [item for item in kept if isinstance(item, TickCommit)])
     fired = [item for item in kept if isinstance(item, ScheduleCommit)]
     if fired:
-        schedules.remember(connection, fired)
-        schedules.record_skips(
+        schedule_records.save_checkpoints(connection, fired)
+        skips.record(
             connection,
             (
                 (entry.commit.schedule, tick.id, entry.commit.skips)

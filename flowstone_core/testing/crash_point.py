@@ -23,7 +23,7 @@ class CrashPoint:
         name: What the environment variable says to crash here.
 
     Example:
-        In the program, where ``upload`` is a function of yours, and ``Store`` a class::
+        In the program, where ``upload`` is a function of yours, and ``Files`` a class::
 
             from flowstone_core.testing import CrashPoint
 
@@ -33,7 +33,7 @@ class CrashPoint:
                 upload(context.partition)
                 uploaded.reach()
 
-            CrashPoint("before the commit").before(Store, "commit_ticks")
+            CrashPoint("before the commit").before(Files, "commit")
 
         In the test::
 

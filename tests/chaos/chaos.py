@@ -28,7 +28,13 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowstone_core import Flowstone
-from flowstone_core.store import Store
+from flowstone_core.store import (
+    EngineQueue,
+    RunnerRepository,
+    SensorRepository,
+    Store,
+    TickRepository,
+)
 from flowstone_core.testing import CrashPoint
 from flowstone_core.testing.crash_point import VARIABLE
 
@@ -75,13 +81,13 @@ class Score:
 
 def arm() -> None:
     """Put the crash points where they belong; in each process that is to die."""
-    BEFORE_BEGIN.before(Store, "commit_ticks")
-    COMMITTED.after(Store, "commit_ticks")
-    CLAIMED.after(Store, "claim")
-    BEFORE_FINISH.before(Store, "finish")
-    FINISHED.after(Store, "finish")
-    REGISTERED.after(Store, "register_runner")
-    OWNED.after(Store, "claim_sensors")
+    BEFORE_BEGIN.before(TickRepository, "commit")
+    COMMITTED.after(TickRepository, "commit")
+    CLAIMED.after(EngineQueue, "claim")
+    BEFORE_FINISH.before(EngineQueue, "finish")
+    FINISHED.after(EngineQueue, "finish")
+    REGISTERED.after(RunnerRepository, "register")
+    OWNED.after(SensorRepository, "claim")
 
     @event.listens_for(Engine, "after_cursor_execute")
     def _executed(_: object, __: object, statement: str, *___: object) -> None:

@@ -228,9 +228,9 @@ def test_what_was_answered_in_the_moment_of_the_timeout_counts_and_its_process_i
     store, clock, ended = house.flow._open_store(), SystemClock(), []
     made = AssetGraph(house.pipeline.assets.values())
     heartbeat = Heartbeat(store, clock, timedelta(hours=1))
-    store.register_runner(heartbeat.runner)
+    store.runners.register(heartbeat.runner)
     setup = EngineSetup(store, made, clock, heartbeat.runner.id)
-    (claim,) = store.claim(heartbeat.runner.id, 1, made, clock.now()).claims
+    (claim,) = store.queue.claim(heartbeat.runner.id, 1, made, clock.now()).claims
 
     class Late(ChildProcess):
         def call(self, method: str, *arguments: object) -> object:

@@ -179,9 +179,9 @@ def test_D4_moved_away_and_back_it_is_the_same_file(line: Line, tmp_path: Path) 
     away = tmp_path / "away.db"
     line.path.rename(away)
     with pytest.raises(StoreLostError, match=r"flowstone\.db was deleted or moved away"):
-        store.runners()
+        store.runners.all()
     away.rename(line.path)
-    assert store.runners() == []
+    assert store.runners.all() == []
     store.close()
 
 
@@ -196,7 +196,7 @@ def test_D5_a_file_that_is_damaged_while_it_is_open_says_what_to_do(
     assert line.path.stat().st_ino == identity
     store._database._engine.dispose()  # what is in memory would do for a while
     with pytest.raises(StoreLostError, match="keep the file, and restore a backup") as caught:
-        store.runners()
+        store.runners.all()
     assert found == [caught.value]
     with suppress(StoreError):
         store.close()

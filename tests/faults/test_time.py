@@ -25,7 +25,7 @@ from flowstone_core import (
     decode_partition,
 )
 from flowstone_core.model.event import StoredEvent
-from flowstone_core.store import Store
+from flowstone_core.store import ScheduleRepository
 from flowstone_core.testing import FakeClock
 
 PATIENCE = 60
@@ -214,15 +214,15 @@ def test_T9_what_was_missed_before_a_change_is_not_fired_for_by_it(
 
 def resumed_in_between(flow: Flowstone, monkeypatch: pytest.MonkeyPatch) -> None:
     """Resume a schedule that somebody pauses in the moment after it was looked at."""
-    read, paused = Store.schedule, []
+    read, paused = ScheduleRepository.get, []
 
-    def read_and_pause(self: Store, name: str) -> object:
+    def read_and_pause(self: ScheduleRepository, name: str) -> object:
         record = read(self, name)
         if not paused:
-            paused.append(self.pause_schedule(name))
+            paused.append(self.pause(name))
         return record
 
-    monkeypatch.setattr(Store, "schedule", read_and_pause)
+    monkeypatch.setattr(ScheduleRepository, "get", read_and_pause)
     flow.schedules.resume("hourly")
 
 

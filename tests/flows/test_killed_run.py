@@ -75,7 +75,7 @@ def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, sto
     killed = shop.run("eu")
     assert killed.stdout is not None
     assert killed.stdout.readline() == "half done\n"
-    (running,) = store.materializations()
+    (running,) = store.materializations.all()
     assert running.state is MaterializationState.RUNNING
     killed.send_signal(signal.SIGKILL)
     assert killed.wait(PATIENCE) == -signal.SIGKILL
@@ -84,11 +84,11 @@ def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, sto
     _, errors = following.communicate(timeout=PATIENCE)
     assert following.returncode == 0, errors
 
-    report, made = store.materializations()
+    report, made = store.materializations.all()
     assert (made.id, made.run_id, made.metadata) == (running.id, running.run_id, {"rows": 3})
     assert made.state is MaterializationState.COMPLETED
     assert made.error is None
-    attempts = store.attempts(made.id)
+    attempts = store.materializations.attempts(made.id)
     assert [attempt.outcome for attempt in attempts] == [
         AttemptOutcome.LOST,
         AttemptOutcome.COMPLETED,
@@ -112,12 +112,12 @@ def test_a_hanging_function_does_not_keep_the_process_from_stopping(
     assert stopped.stdout.readline() == "half done\n"
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(PATIENCE) == 1
-    (given_back,) = store.materializations()
+    (given_back,) = store.materializations.all()
     assert given_back.state is MaterializationState.RETRYING
 
     following = shop.run()
     assert following.wait(PATIENCE) == 0
-    attempts = store.attempts(given_back.id)
+    attempts = store.materializations.attempts(given_back.id)
     assert [attempt.outcome for attempt in attempts] == [
         AttemptOutcome.RELEASED,
         AttemptOutcome.COMPLETED,

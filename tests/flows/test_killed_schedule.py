@@ -18,7 +18,7 @@ SHOP = """
 import os, signal, sys
 from datetime import datetime
 from flowstone_core import Flowstone, Pipeline
-from flowstone_core.store import Store, schedules
+from flowstone_core.store import ScheduleRepository, TickRepository, schedule_records
 from flowstone_core.testing import FakeClock
 
 store, now, point, made = sys.argv[1:]
@@ -47,9 +47,15 @@ def dying(function, before, after):
         return result
     return call
 
-Store.claim_schedules = dying(Store.claim_schedules, "before it is claimed", "it is claimed")
-schedules.remember = dying(schedules.remember, "events are written", "all is written")
-Store.commit_ticks = dying(Store.commit_ticks, "before the transaction", "it is committed")
+ScheduleRepository.claim = dying(
+    ScheduleRepository.claim, "before it is claimed", "it is claimed"
+)
+schedule_records.save_checkpoints = dying(
+    schedule_records.save_checkpoints, "events are written", "all is written"
+)
+TickRepository.commit = dying(
+    TickRepository.commit, "before the transaction", "it is committed"
+)
 pipeline.schedule("report", cron="0 * * * *", partition_fn=named, catchup="all")
 
 with Flowstone(pipeline, store=store, clock=FakeClock(datetime.fromisoformat(now))) as flow:
@@ -89,14 +95,14 @@ def test_K10_each_instant_is_one_event_and_is_made(
     following = run(5)
     assert following.returncode == 0, following.stderr
 
-    events = list(reversed(store.events()))
+    events = list(reversed(store.events.all()))
     assert [event.key for event in events] == [
         f"2026-01-15T{hour:02}:00:00Z" for hour in (2, 3, 4, 5)
     ]
-    rows = list(reversed(store.materializations()))
+    rows = list(reversed(store.materializations.all()))
     assert [row.partition for row in rows] == ["02", "03", "04", "05"]
     assert {row.state for row in rows} == {MaterializationState.COMPLETED}
-    assert store.skips() == []
+    assert store.skips.all() == []
     # Made once each, save for what the kill came after: that is made again under its own run_id.
     lines = made.read_text().splitlines()
     assert set(lines) == {f"{row.partition} {row.run_id}" for row in rows}

@@ -28,11 +28,11 @@ class Desk:
     def __init__(self, store, clock):
         self.store, self.clock = store, clock
         now = clock.now()
-        store.register_runner(
+        store.runners.register(
             RunnerInfo("one", "host", 7, "machine", "0.1", now, now + timedelta(days=10_000))
         )
-        store.declare_sensors(["feed"], now)
-        self.checkpoint = store.claim_sensors("one", ["feed"], now)["feed"]
+        store.sensors.declare(["feed"], now)
+        self.checkpoint = store.sensors.claim("one", ["feed"], now)["feed"]
         self.pruner = None
 
     def fire(self, *keys):
@@ -43,12 +43,14 @@ class Desk:
         commit = TickCommit(
             "feed", TickOutcome.TRIGGERED, now, now, before, self.checkpoint, events
         )
-        return [event.key for event in self.store.commit_tick("one", commit, ASSETS, now).events]
+        (result,) = self.store.ticks.commit("one", [commit], ASSETS, now)
+        assert result.committed
+        return [event.key for event in result.events]
 
     def cancel_all(self):
         """Have all that was asked for end without success, so that it needs not be kept."""
-        for item in self.store.materializations():
-            self.store.cancel(item.id, ASSETS, self.clock.now())
+        for item in self.store.materializations.all():
+            self.store.materializations.cancel(item.id, ASSETS, self.clock.now())
 
     def hire(self, dedupe_for=DAY, retention=None, store=None):
         self.pruner = Pruner(store or self.store, self.clock, {"feed": dedupe_for}, retention)
@@ -93,7 +95,7 @@ def test_without_a_retention_nothing_is_deleted(desk, fake_clock):
     fake_clock.advance(4_000 * DAY)
     pruner = desk.hire()
     pruner.turn()
-    assert len(desk.store.events()) == 1
+    assert len(desk.store.events.all()) == 1
     assert desk.fire("a") == ["a"]
 
 
@@ -106,7 +108,7 @@ def test_with_a_retention_old_history_is_deleted_and_what_was_done_is_logged(
     fake_clock.advance(40 * DAY)
     desk.fire("b")
     desk.hire(retention=30 * DAY).turn()
-    assert [event.key for event in desk.store.events()] == ["b"]
+    assert [event.key for event in desk.store.events.all()] == ["b"]
     (record,) = caplog.records
     assert record.message == "old history was pruned"
     assert (record.events, record.materializations, record.ticks, record.keys) == (1, 1, 1, 1)
@@ -122,7 +124,7 @@ def test_keys_are_remembered_longer_than_history_is_kept_if_dedupe_for_says_so(d
     assert desk.fire("a") == []
     fake_clock.advance(60 * DAY)
     desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).turn()
-    assert desk.store.events() == []
+    assert desk.store.events.all() == []
     assert desk.fire("a") == ["a"]
 
 
@@ -286,7 +288,7 @@ def test_by_hand_the_retention_is_the_age_if_none_is_given(desk, fake_clock):
     assert pruner.prune(dry_run=True) == Pruned(keys=1)
     assert pruner.prune(5 * DAY, dry_run=True).events == 1
     assert pruner.prune(36_525 * DAY) == Pruned(keys=1)
-    assert len(desk.store.events()) == 1
+    assert len(desk.store.events.all()) == 1
 
 
 # -- in a runner -----------------------------------------------------------------------------------

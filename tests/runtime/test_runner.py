@@ -1,6 +1,7 @@
 """The runner against a real store: on time, one at a time, contained, fenced."""
 
 import threading
+from copy import copy
 from datetime import timedelta
 
 import pytest
@@ -65,7 +66,7 @@ class House:
     def runner(self, *, store=None, clock=None, threads=4):
         clock = clock or self.clock
         heartbeat = Heartbeat(self.store, clock, LEASE)
-        self.store.register_runner(heartbeat.runner)
+        self.store.runners.register(heartbeat.runner)
         dispatcher = HookDispatcher(discover(allow=[]))
         self.dispatcher.append(dispatcher)
         runner = Runner(
@@ -98,7 +99,7 @@ class House:
             assert runner.settle(timedelta(seconds=PATIENCE))
 
     def outcomes(self, name):
-        return [tick.outcome for tick in reversed(self.store.ticks(source=f"sensor:{name}"))]
+        return [tick.outcome for tick in reversed(self.store.ticks.all(source=f"sensor:{name}"))]
 
 
 @pytest.fixture
@@ -113,24 +114,24 @@ def test_an_event_is_committed_with_its_materialization_and_the_engine_is_woken(
     once = probe(lambda state: Triggered("eu", 1) if state == 0 else NotTriggered(state))
     house.sensor("feed", once)
     runner = house.opened()
-    (event,) = house.store.events()
-    (materialization,) = house.store.materializations()
+    (event,) = house.store.events.all()
+    (materialization,) = house.store.materializations.all()
     assert (event.source, event.asset, event.partition) == ("sensor:feed", "orders", "eu")
     assert event.materialization_id == materialization.id
-    assert house.store.sensor("feed").checkpoint.state == "1"
+    assert house.store.sensors.get("feed").checkpoint.state == "1"
     assert house.woken == 1
     house.pass_time(runner, 30)
-    assert len(house.store.events()) == 1
+    assert len(house.store.events.all()) == 1
     assert house.outcomes("feed") == [TickOutcome.TRIGGERED]
 
 
 def test_quiet_ticks_write_nothing(house):
     feed = house.sensor("feed", probe())
     runner = house.opened()
-    before = house.store.sensor("feed")
+    before = house.store.sensors.get("feed")
     house.pass_time(runner, 100)
     assert feed.polls >= 10
-    assert house.store.sensor("feed") == before
+    assert house.store.sensors.get("feed") == before
     assert house.outcomes("feed") == [TickOutcome.NOT_TRIGGERED]  # the first one
 
 
@@ -214,16 +215,16 @@ def test_failures_back_off_and_a_good_poll_resets(house):
 
     feed = house.sensor("feed", probe(flaky), every="10s", backoff="1h", backoff_limit="1h")
     runner = house.opened()
-    first = house.store.sensor("feed")
+    first = house.store.sensors.get("feed")
     assert first.checkpoint.failures == 1
     assert first.last_error == "OSError: one"
     house.clock.set_now(first.checkpoint.not_before)
     while feed.polls == 1:
         house.pass_time(runner, 1)
-    assert house.store.sensor("feed").checkpoint.failures == 2
+    assert house.store.sensors.get("feed").checkpoint.failures == 2
     while feed.polls == 2:
         house.pass_time(runner, 1)
-    checkpoint = house.store.sensor("feed").checkpoint
+    checkpoint = house.store.sensors.get("feed").checkpoint
     assert (checkpoint.failures, checkpoint.not_before) == (0, None)
     assert house.outcomes("feed") == [TickOutcome.FAILED] * 2 + [TickOutcome.NOT_TRIGGERED]
 
@@ -238,7 +239,7 @@ def test_retry_later_is_no_failure_and_holds_the_next_poll_back(house):
 
     feed = house.sensor("feed", probe(polite), every="10s")
     runner = house.opened()
-    assert house.store.sensor("feed").checkpoint.failures == 0
+    assert house.store.sensors.get("feed").checkpoint.failures == 0
     house.pass_time(runner, 54)
     assert feed.polls == 1
     house.pass_time(runner, 12)
@@ -269,11 +270,11 @@ def test_a_broken_sensor_waits_for_its_reset(house):
     runner = house.opened()
     house.pass_time(runner, 100)
     assert feed.polls == 1
-    house.store.reset_sensor("feed", house.clock.now())
+    house.store.sensors.reset("feed")
     runner.look()
     house.pass_time(runner, 5)
     assert feed.polls == 2
-    assert house.store.events()[0].partition == "again"
+    assert house.store.events.all()[0].partition == "again"
 
 
 def test_a_broken_sensor_stays_broken_after_a_restart(house):
@@ -292,11 +293,11 @@ def test_a_broken_sensor_stays_broken_after_a_restart(house):
 def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
     feed = house.sensor("feed", probe())
     runner = house.opened()
-    house.store.pause_sensor("feed", house.clock.now())
+    house.store.sensors.pause("feed")
     runner.look()
     house.pass_time(runner, 60)
     assert feed.polls == 1
-    house.store.resume_sensor("feed", house.clock.now())
+    house.store.sensors.resume("feed")
     runner.look()
     house.pass_time(runner, 5)
     assert feed.polls == 2
@@ -304,19 +305,19 @@ def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
 
 def test_what_a_poll_found_while_it_was_paused_is_not_committed_but_found_again(house):
     def pausing(state):
-        if house.store.sensor("feed").paused or state:
+        if house.store.sensors.get("feed").paused or state:
             return NotTriggered(state)
         if feed.polls == 1:
-            house.store.pause_sensor("feed", house.clock.now())
+            house.store.sensors.pause("feed")
         return Triggered("seen", 1)
 
     feed = house.sensor("feed", probe(pausing))
     runner = house.opened()
-    assert house.store.events() == []
-    house.store.resume_sensor("feed", house.clock.now())
+    assert house.store.events.all() == []
+    house.store.sensors.resume("feed")
     runner.look()
     house.pass_time(runner, 5)
-    assert [event.partition for event in house.store.events()] == ["seen"]
+    assert [event.partition for event in house.store.events.all()] == ["seen"]
 
 
 def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house):
@@ -329,12 +330,12 @@ def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house
     for _ in range(10):
         second.look()
     house.pass_time(second, 5)
-    assert house.store.sensor("feed").owner == second.heartbeat.runner.id
+    assert house.store.sensors.get("feed").owner == second.heartbeat.runner.id
     assert feed.polls == 2
     # The first one wakes up late: what it finds is refused, and it finds out that it lost.
     first.step()
     first.settle()
-    assert [event.partition for event in house.store.events()] == ["p1", "p0"]
+    assert [event.partition for event in house.store.events.all()] == ["p1", "p0"]
     polls = feed.polls
     house.pass_time(first, 60)
     assert feed.polls == polls
@@ -372,26 +373,28 @@ def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
         pass
     house.pass_time(runner, 60)
     assert hanging.polls >= 2
-    assert [event.partition for event in house.store.events()] == ["late"]
-    assert house.store.events()[0].tick_id is not None
+    assert [event.partition for event in house.store.events.all()] == ["late"]
+    assert house.store.events.all()[0].tick_id is not None
 
 
 class Faulty:
-    """The store, with faults put in front of `commit_ticks`."""
+    """The store, with faults put in front of `TickRepository.commit`."""
 
     def __init__(self, store):
         self._store = store
         self.faults = []
         self.commits = 0
+        self.ticks = copy(store.ticks)
+        self.ticks.commit = self._commit
 
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    def commit_ticks(self, owner, commits, assets, now):
+    def _commit(self, owner, commits, assets, now):
         self.commits += 1
         for fault in list(self.faults):
             fault(commits)
-        return self._store.commit_ticks(owner, commits, assets, now)
+        return self._store.ticks.commit(owner, commits, assets, now)
 
 
 def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house, caplog):
@@ -410,12 +413,12 @@ def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house
     faulty.faults.append(unavailable)
     runner = house.opened(store=faulty)
     house.pass_time(runner, 3 * STORE_RETRY)
-    assert house.store.events() == []
+    assert house.store.events.all() == []
     assert len(polls) == 1  # what is found could not be kept: nobody looks
     faulty.faults.clear()
     runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
-    assert [event.partition for event in house.store.events()] == ["p0"]
+    assert [event.partition for event in house.store.events.all()] == ["p0"]
     told = [record.message for record in caplog.records if record.name == "flowstone.outage"]
     assert told == [
         "the store cannot be used: nothing is polled until it can",
@@ -442,8 +445,11 @@ def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
     house.clock.advance(5)
     runner.step()
     runner.settle()
-    assert {event.source for event in house.store.events()} == {"sensor:good-1", "sensor:good-2"}
-    record = house.store.sensor("poison")
+    assert {event.source for event in house.store.events.all()} == {
+        "sensor:good-1",
+        "sensor:good-2",
+    }
+    record = house.store.sensors.get("poison")
     assert record.last_error == "ValueError: the value does not fit"
     assert record.checkpoint.state is None
 
@@ -464,25 +470,25 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
         max_events=10,
     )
     runner = house.opened(store=faulty)
-    assert len(house.store.events(limit=100)) == 20
-    assert house.store.sensor("feed").checkpoint.version == 0
+    assert len(house.store.events.all(limit=100)) == 20
+    assert house.store.sensors.get("feed").checkpoint.version == 0
     runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY + 1)
-    events = house.store.events(limit=100)
+    events = house.store.events.all(limit=100)
     assert sorted(event.partition for event in events) == [event.partition for event in found]
-    assert len(house.store.materializations(limit=100)) == 25
+    assert len(house.store.materializations.all(limit=100)) == 25
 
 
 def test_an_unknown_commit_is_resolved_by_looking_again(house):
     """The connection is lost after COMMIT: the runner must neither lose nor repeat the event."""
     faulty = Faulty(house.store)
-    commit_ticks = house.store.commit_ticks
+    commit = house.store.ticks.commit
     lost = []
 
     def commit_then_lose(commits):
         if not lost:
             lost.append(
-                commit_ticks(
+                commit(
                     runner.heartbeat.runner.id, commits, house.pipeline.assets, house.clock.now()
                 )
             )
@@ -497,7 +503,7 @@ def test_an_unknown_commit_is_resolved_by_looking_again(house):
     house.pass_time(runner, STORE_RETRY + 1)
     runner.look()
     house.pass_time(runner, 5)
-    assert [event.partition for event in house.store.events()] == ["p1", "p0"]
+    assert [event.partition for event in house.store.events.all()] == ["p1", "p0"]
 
 
 def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, caplog):
@@ -510,14 +516,14 @@ def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, c
     down = house.sensor("down", probe(lambda state: 1 / 0), backoff="1h")
     broken = house.sensor("broken", probe(give_up))
     paused = house.sensor("paused", probe())
-    house.store.declare_sensors(["paused"], house.clock.now())
-    house.store.pause_sensor("paused", house.clock.now())
+    house.store.sensors.declare(["paused"], house.clock.now())
+    house.store.sensors.pause("paused")
     later = house.sensor("later", probe(polite))
     feeds = [house.sensor("a", probe()), house.sensor("b", probe(lambda s: Triggered("x", s)))]
     runner = house.runner()
     runner.run_once()
     assert [feed.polls for feed in feeds] == [1, 1]
-    assert len(house.store.events()) == 1
+    assert len(house.store.events.all()) == 1
     runner.stop(timedelta(seconds=5))
     runner.heartbeat.stop()
     house.runner().run_once()
@@ -575,6 +581,6 @@ def test_it_runs_by_itself_on_the_real_clock_until_it_is_stopped(house):
     runner.start()
     assert third.wait(PATIENCE)
     assert runner.stop(timedelta(seconds=PATIENCE))
-    partitions = [event.partition for event in reversed(house.store.events(limit=500))]
+    partitions = [event.partition for event in reversed(house.store.events.all(limit=500))]
     assert partitions == [f"p{number}" for number in range(len(partitions))]
     assert len(partitions) >= 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
@@ -67,7 +68,7 @@ class Desk:
 
     def runner(self, store=None) -> Runner:
         heartbeat = Heartbeat(self.store, self.clock, timedelta(days=4_000))
-        self.store.register_runner(heartbeat.runner)
+        self.store.runners.register(heartbeat.runner)
         dispatcher = HookDispatcher(plugins())
         self.dispatcher.append(dispatcher)
         schedules = self.schedules
@@ -116,18 +117,18 @@ class Desk:
         self.clock.set_now(moment)
 
     def events(self):
-        return list(reversed(self.store.events(limit=100_000)))
+        return list(reversed(self.store.events.all(limit=100_000)))
 
     def fired(self):
         return [instant_of(event) for event in self.events()]
 
     def skipped(self):
         """Every skipped range: its reason, its first and last instants, and how many."""
-        found = [stored.skip for stored in reversed(self.store.skips(limit=1_000))]
+        found = [stored.skip for stored in reversed(self.store.skips.all(limit=1_000))]
         return [(skip.reason, hour(skip.first), hour(skip.last), skip.count) for skip in found]
 
     def waiting(self):
-        rows = self.store.materializations(limit=1_000)
+        rows = self.store.materializations.all(limit=1_000)
         return [row.id for row in reversed(rows) if row.waiting_for is not None]
 
     def finish(self, state=MaterializationState.COMPLETED):
@@ -136,10 +137,10 @@ class Desk:
         outcome = AttemptOutcome.FAILED if failed else AttemptOutcome.COMPLETED
         assets = self.project.assets
         now = self.clock.now()
-        claims = self.store.claim("ticker", 1_000, assets, now).claims
+        claims = self.store.queue.claim("ticker", 1_000, assets, now).claims
         for claim in claims:
             end = AttemptResult(outcome, state)
-            self.store.finish(claim, end, assets, now)
+            self.store.queue.finish(claim, end, assets, now)
         return len(claims)
 
 
@@ -338,10 +339,10 @@ def test_partition_fn_gets_the_instant_in_the_schedules_zone_or_nothing(desk):
 def test_a_quiet_look_writes_nothing(desk):
     desk.schedule(cron="0 0 * * *")
     runner = desk.opened()
-    before = desk.store.schedule("report")
+    before = desk.store.schedules.get("report")
     desk.until(runner, at("20:00"))
-    assert desk.store.schedule("report") == before
-    assert desk.store.ticks() == []
+    assert desk.store.schedules.get("report") == before
+    assert desk.store.ticks.all() == []
 
 
 def test_T4_T5_a_machine_that_slept_over_29_february_makes_its_partition(desk):
@@ -389,7 +390,9 @@ def test_T2_a_clock_ten_years_ahead_neither_fires_for_all_of_them_nor_stops_the_
     desk.sleep_until(datetime(2036, 1, 15, 12, 31, 30, tzinfo=UTC))
     desk.look(runner)
     assert len(desk.fired()) == fires
-    (window,) = (each.skip for each in desk.store.skips() if each.skip.reason is SkipReason.WINDOW)
+    (window,) = (
+        each.skip for each in desk.store.skips.all() if each.skip.reason is SkipReason.WINDOW
+    )
     assert (window.count, window.complete) == (1_000, False)
     # Corrected, it goes on at once, not in ten years.
     before = len(desk.fired())
@@ -403,10 +406,10 @@ def test_T1_a_clock_set_back_a_little_is_waited_for(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     runner = desk.opened()
     desk.until(runner, at("12:32"), step=timedelta(minutes=1))
-    version = desk.store.schedule("report").checkpoint.version
+    version = desk.store.schedules.get("report").checkpoint.version
     desk.sleep_until(at("12:31") + timedelta(seconds=30))
     desk.look(runner)
-    assert desk.store.schedule("report").checkpoint.version == version
+    assert desk.store.schedules.get("report").checkpoint.version == version
     desk.until(runner, at("12:33"), step=timedelta(seconds=30))
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
 
@@ -423,7 +426,7 @@ def test_T1_a_clock_set_back_fires_nothing_twice(desk, back, earlier, again):
     desk.look(runner)
     desk.until(runner, at("14:30"), step=timedelta(minutes=30))
     fired = desk.fired()
-    assert sum(tick.duplicates for tick in desk.store.ticks(limit=1_000)) == again
+    assert sum(tick.duplicates for tick in desk.store.ticks.all(limit=1_000)) == again
     assert len(set(fired)) == len(fired) == earlier + len(first) + 1
     assert fired[-1] == at("14:30")
 
@@ -433,7 +436,7 @@ def test_more_than_a_transaction_holds_is_caught_up_in_several(desk):
     runner = desk.opened()
     desk.sleep_until(at("12:30") + timedelta(minutes=1_100, seconds=30))
     desk.look(runner)
-    ticks = list(reversed(desk.store.ticks()))
+    ticks = list(reversed(desk.store.ticks.all()))
     assert [tick.events for tick in ticks] == [1_000, 100]
     assert len(set(desk.fired())) == 1_100
 
@@ -453,7 +456,7 @@ def test_a_schedule_that_ended_is_looked_at_no_more(desk):
 def test_jitter_delays_the_firing_and_leaves_the_partition(desk):
     desk.schedule(cron="0 * * * *", jitter="30m", partition=None, overlap="allow")
     runner = desk.opened()
-    schedule = desk.schedules.factory.make(desk.store.schedule("report"))
+    schedule = desk.schedules.factory.make(desk.store.schedules.get("report"))
     due = schedule.due_at(at("13:00"))
     assert at("13:00") < due < at("13:30")
     desk.until(runner, due - timedelta(seconds=1), step=timedelta(minutes=1))
@@ -478,10 +481,10 @@ def test_a_schedule_added_by_command_fires_in_a_runner_that_runs(desk):
 def test_one_for_an_asset_that_the_runner_has_not_is_left_to_others(desk, store):
     runner = desk.opened()
     given = {"asset": "elsewhere", "trigger": "cron", "text": "* * * * *"}
-    store.create_schedule("theirs", given, desk.clock.now())
+    store.schedules.create("theirs", given, desk.clock.now())
     desk.until(runner, at("12:33"), step=timedelta(minutes=1))
     assert desk.fired() == []
-    assert store.schedule("theirs").owner is None
+    assert store.schedules.get("theirs").owner is None
 
 
 def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
@@ -499,7 +502,7 @@ def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
     runner.step()
     assert runner.settle(PATIENCE)
     assert edited.is_set()
-    assert desk.store.ticks() == []
+    assert desk.store.ticks.all() == []
     desk.look(runner)
     assert desk.fired() == [at("13:00")]
 
@@ -560,7 +563,7 @@ def test_whatever_a_partition_fn_raises_is_a_failed_tick(desk, raised):
     runner = desk.opened()
     desk.sleep_until(at("13:00"))
     desk.look(runner)
-    (tick,) = desk.store.ticks()
+    (tick,) = desk.store.ticks.all()
     assert tick.outcome is TickOutcome.FAILED
     assert raised.__name__ in tick.error
 
@@ -593,7 +596,7 @@ def test_P4_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk,
     status = desk.schedules.get("odd")
     assert status.health == "broken"
     assert says in status.error
-    ticks = desk.store.ticks(source="schedule:odd")
+    ticks = desk.store.ticks.all(source="schedule:odd")
     assert ticks
     assert all(tick.outcome is TickOutcome.FAILED and says in tick.error for tick in ticks)
 
@@ -619,7 +622,7 @@ def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
             runner.step()
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
     assert runner.settle(PATIENCE)
-    (tick,) = desk.store.ticks(source="schedule:odd")
+    (tick,) = desk.store.ticks.all(source="schedule:odd")
     assert tick.outcome is TickOutcome.TIMED_OUT
     assert "did not come back within 60 s" in tick.error
     assert runner.stuck == 1
@@ -652,7 +655,7 @@ def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk
     runner = desk.opened()
     runner.stop(PATIENCE)
     desk.clock.advance(timedelta(hours=3))
-    desk.store.stop_runner(runner._assignments["schedule"]._runner_id, desk.clock.now())
+    desk.store.runners.stop(runner._assignments["schedule"]._runner_id, desk.clock.now())
     desk.opened()
     assert desk.fired() == [at("13:00"), at("14:00"), at("15:00")]
 
@@ -660,7 +663,7 @@ def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk
 def test_T9_a_changed_declaration_replays_nothing_and_says_what_it_passed_over(desk):
     desk.schedule(catchup="all")
     first = desk.opened()
-    desk.store.stop_runner(first._assignments["schedule"]._runner_id, desk.clock.now())
+    desk.store.runners.stop(first._assignments["schedule"]._runner_id, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
     changed = Desk(desk.store, desk.clock)
     desk.clock.set_now(at("15:30"))
@@ -688,13 +691,13 @@ def test_what_a_dead_runner_owned_is_taken_over(desk):
     dead = desk.opened()
     living = desk.opened()
     owner = dead._assignments["schedule"]._runner_id
-    assert desk.store.schedule("report").owner == owner
-    desk.store.renew_runner(owner, desk.clock.now())
+    assert desk.store.schedules.get("report").owner == owner
+    desk.store.runners.renew(owner, desk.clock.now())
     for _ in range(12):
         desk.clock.advance(1)
         desk.look(living)
     desk.until(living, at("13:00"), step=timedelta(minutes=10))
-    assert desk.store.schedule("report").owner != owner
+    assert desk.store.schedules.get("report").owner != owner
     assert desk.fired() == [at("13:00")]
 
 
@@ -704,11 +707,20 @@ class Flaky:
     def __init__(self, store):
         self._store = store
         self.away = False
+        self.ticks, self.materializations = copy(store.ticks), copy(store.materializations)
+        self.ticks.commit = self._unless_away(store.ticks.commit)
+        self.materializations.active = self._unless_away(store.materializations.active)
 
     def __getattr__(self, name):
-        if self.away and name in {"commit_ticks", "active_of"}:
-            raise StoreUnavailableError("the store is away")
         return getattr(self._store, name)
+
+    def _unless_away(self, method):
+        def call(*arguments, **options):
+            if self.away:
+                raise StoreUnavailableError("the store is away")
+            return method(*arguments, **options)
+
+        return call
 
 
 def test_what_could_not_be_written_is_found_again(desk):
@@ -732,7 +744,7 @@ def test_run_once_fires_for_what_is_due(desk):
     runner = desk.runner()
     runner.run_once()
     assert desk.fired() == []
-    desk.store.stop_runner(runner._assignments["schedule"]._runner_id, desk.clock.now())
+    desk.store.runners.stop(runner._assignments["schedule"]._runner_id, desk.clock.now())
     desk.clock.advance(timedelta(hours=1))
     again = desk.runner()
     again.run_once()
@@ -749,13 +761,13 @@ def lined_up(desk, count):
     desk.sleep_until(at("12:30") + timedelta(hours=count))
     desk.look(runner)
     assets, now = desk.project.assets, desk.clock.now()
-    (claim,) = desk.store.claim("ticker", 1_000, assets, now).claims
+    (claim,) = desk.store.queue.claim("ticker", 1_000, assets, now).claims
     assert desk.waiting() == list(range(2, count + 1))
     return runner, claim
 
 
 def end(desk, claim, state=MaterializationState.COMPLETED):
-    desk.store.finish(
+    desk.store.queue.finish(
         claim,
         AttemptResult(AttemptOutcome.COMPLETED, state),
         desk.project.assets,
@@ -764,7 +776,7 @@ def end(desk, claim, state=MaterializationState.COMPLETED):
 
 
 def started(desk):
-    found = desk.store.claim("ticker", 1_000, desk.project.assets, desk.clock.now())
+    found = desk.store.queue.claim("ticker", 1_000, desk.project.assets, desk.clock.now())
     return [claim.materialization.id for claim in found.claims], found.claims
 
 
@@ -786,7 +798,7 @@ def test_one_that_is_retried_has_not_ended(desk):
     retry = AttemptResult(
         AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later
     )
-    desk.store.finish(claim, retry, desk.project.assets, desk.clock.now())
+    desk.store.queue.finish(claim, retry, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
     desk.clock.advance(60)
     assert started(desk)[0] == [1]
@@ -794,24 +806,24 @@ def test_one_that_is_retried_has_not_ended(desk):
 
 def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
     _, claim = lined_up(desk, 3)
-    desk.store.cancel(2, desk.project.assets, desk.clock.now())
+    desk.store.materializations.cancel(2, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
-    assert desk.store.materialization(3).waiting_for == "the schedule's run before it, #1"
+    assert desk.store.materializations.get(3).waiting_for == "the schedule's run before it, #1"
     end(desk, claim)
     assert started(desk)[0] == [3]
 
 
 def test_cancelled_at_its_head_the_line_moves_up(desk):
     lined_up(desk, 3)
-    desk.store.cancel(1, desk.project.assets, desk.clock.now())
+    desk.store.materializations.cancel(1, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == [2]
 
 
 def test_what_waits_in_line_is_not_let_go_for_other_reasons(desk):
     _, claim = lined_up(desk, 3)
-    desk.store.look_again(desk.project.assets, desk.clock.now())
+    desk.store.queue.requeue_waiting(desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
-    desk.store.materialize(
+    desk.store.materializations.materialize(
         desk.project.assets["report"],
         "elsewhere",
         desk.project.assets,
@@ -828,7 +840,7 @@ def test_what_was_asked_for_by_hand_before_is_not_put_in_line(desk):
     runner = desk.opened()
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))
     (claim,) = started(desk)[1]
-    by_hand = desk.store.materialize(
+    by_hand = desk.store.materializations.materialize(
         desk.project.assets["report"], "p", desk.project.assets, desk.clock.now()
     )[1]
     desk.until(runner, at("14:00"), step=timedelta(minutes=30))
@@ -844,9 +856,9 @@ def test_a_lost_run_that_has_used_its_attempts_lets_the_next_one_start(desk):
     desk.sleep_until(at("14:30"))
     desk.look(runner)
     for _ in range(5):
-        desk.store.claim("nobody", 1, desk.project.assets, desk.clock.now())
-        desk.store.recover(desk.clock.now())
-    assert desk.store.materialization(1).state is MaterializationState.DISCARDED
+        desk.store.queue.claim("nobody", 1, desk.project.assets, desk.clock.now())
+        desk.store.queue.recover(desk.clock.now())
+    assert desk.store.materializations.get(1).state is MaterializationState.DISCARDED
     assert started(desk)[0] == [2]
     assert desk.schedules.get("report").paused_because == "materialization #1 was discarded"
 
@@ -861,8 +873,10 @@ class Stumbling(Flaky):
         super().__init__(store)
         self.looks = 0
         self.looked = threading.Event()
+        self.schedules = copy(store.schedules)
+        self.schedules.unowned = self._unowned
 
-    def unowned_schedules(self, *arguments, **named):
+    def _unowned(self, *arguments, **named):
         self.looks += 1
         if self.looks in {2, 3}:
             raise StoreUnavailableError("away")
@@ -872,7 +886,7 @@ class Stumbling(Flaky):
             raise StoreError("permission denied")
         if self.looks > 11:
             self.looked.set()
-        return self._store.unowned_schedules(*arguments, **named)
+        return self._store.schedules.unowned(*arguments, **named)
 
 
 def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
@@ -900,15 +914,15 @@ def test_a_runner_in_threads_fires_on_time(desk):
         desk.clock.advance(1)
     assert runner.stop(PATIENCE)
     assert desk.fired()[:3] == [at("12:31"), at("12:32"), at("12:33")]
-    assert {tick.skipped for tick in desk.store.ticks()} == {0}
+    assert {tick.skipped for tick in desk.store.ticks.all()} == {0}
 
 
 def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
     given = {"asset": "report", "trigger": "gone", "text": "x"}
-    desk.store.create_schedule("odd", given, desk.clock.now())
+    desk.store.schedules.create("odd", given, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
     desk.schedules.update("odd", cron="* * * * *")
-    assert desk.store.skips() == []
+    assert desk.store.skips.all() == []
     assert "what was skipped cannot be counted" in caplog.text
 
 
@@ -917,7 +931,7 @@ def test_a_tick_that_the_store_refuses_is_a_failed_one(desk, monkeypatch):
     runner = desk.runner()
     runner.open()
     desk.look(runner)
-    commit = runner._committer._store.commit_ticks
+    commit = runner._committer._store.ticks.commit
     refused = []
 
     def refuse(owner, commits, assets, now):
@@ -926,10 +940,10 @@ def test_a_tick_that_the_store_refuses_is_a_failed_one(desk, monkeypatch):
             raise ValueError("the store has its reasons")
         return commit(owner, commits, assets, now)
 
-    monkeypatch.setattr(desk.store, "commit_ticks", refuse)
+    monkeypatch.setattr(desk.store.ticks, "commit", refuse)
     desk.sleep_until(at("13:00"))
     desk.look(runner)
-    (tick,) = desk.store.ticks()
+    (tick,) = desk.store.ticks.all()
     assert (tick.outcome, tick.events) == (TickOutcome.FAILED, 0)
     assert "the store has its reasons" in tick.error
     desk.until(runner, at("13:10"))

@@ -450,12 +450,12 @@ def test_real_uploads_through_real_notifications_are_made_once(
 PROGRAM = """
 import json, sys
 from flowstone_core import Flowstone, Pipeline
-from flowstone_core.store import Store
+from flowstone_core.store import TickRepository
 from flowstone_core.testing import CrashPoint
 from flowstone_s3 import S3EventQueue
 
-CrashPoint("before the commit").before(Store, "commit_ticks")
-CrashPoint("after the commit").after(Store, "commit_ticks")
+CrashPoint("before the commit").before(TickRepository, "commit")
+CrashPoint("after the commit").after(TickRepository, "commit")
 pipeline = Pipeline("shop")
 pipeline.asset(name="orders")(lambda context: None)
 pipeline.sensor("queue", S3EventQueue, asset="orders", **json.loads(sys.argv[2]))

@@ -38,11 +38,11 @@ class Driver:
         self.assets = ASSETS
         self.now = datetime(2025, 1, 15, 12, tzinfo=UTC)
         self.runner("one")
-        store.declare_sensors(["feed", "drop"], self.now)
-        self.checkpoint = store.claim_sensors("one", ["feed", "drop"], self.now)
+        store.sensors.declare(["feed", "drop"], self.now)
+        self.checkpoint = store.sensors.claim("one", ["feed", "drop"], self.now)
 
     def runner(self, name, lease=timedelta(days=1)):
-        self.store.register_runner(
+        self.store.runners.register(
             RunnerInfo(name, f"host-{name}", 7, "machine", "0.1", self.now, self.now + lease)
         )
 
@@ -68,7 +68,7 @@ class Driver:
         return NewEvent(key, asset, partition, payload)
 
     def commit(self, *commits, owner="one"):
-        results = self.store.commit_ticks(owner, commits, self.assets, self.now)
+        results = self.store.ticks.commit(owner, commits, self.assets, self.now)
         for commit, result in zip(commits, results, strict=True):
             if result.committed:
                 self.checkpoint[commit.sensor] = commit.after
@@ -81,12 +81,12 @@ class Driver:
 
     def ask(self, asset, partition="p", payload=None):
         """Ask by hand; return the materialization."""
-        return self.store.materialize(
+        return self.store.materializations.materialize(
             self.assets[asset], partition, self.assets, self.now, payload
         )[1]
 
     def claim(self, limit=100, runner_id="one"):
-        return self.store.claim(runner_id, limit, self.assets, self.now)
+        return self.store.queue.claim(runner_id, limit, self.assets, self.now)
 
     def claimed(self, limit=100, runner_id="one"):
         """Claim; return the claims by asset."""
@@ -96,7 +96,7 @@ class Driver:
         return by_asset
 
     def complete(self, claim, result=None):
-        return self.store.finish(claim, succeed(result), self.assets, self.now)
+        return self.store.queue.finish(claim, succeed(result), self.assets, self.now)
 
     def fail(self, claim, error="no luck", retry_in=timedelta(seconds=5)):
         end = AttemptResult(
@@ -105,11 +105,11 @@ class Driver:
             error,
             retry_at=self.now + retry_in,
         )
-        return self.store.finish(claim, end, self.assets, self.now)
+        return self.store.queue.finish(claim, end, self.assets, self.now)
 
     def discard(self, claim, error="gave up"):
         end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, error)
-        return self.store.finish(claim, end, self.assets, self.now)
+        return self.store.queue.finish(claim, end, self.assets, self.now)
 
     def make(self, asset, partition="p", result=None):
         """Have a partition made, from asking to completion."""
@@ -119,11 +119,11 @@ class Driver:
 
     def states(self):
         """Return where the materializations stand, oldest first."""
-        found = self.store.materializations(limit=1_000)
+        found = self.store.materializations.all(limit=1_000)
         return [(m.asset, str(m.state)) for m in reversed(found)]
 
     def get(self, number):
-        return self.store.materialization(number)
+        return self.store.materializations.get(number)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from flowstone_core.model.materialization import AttemptOutcome, Materialization
 
 
 def everything(store, number):
-    return store.materializations(), store.events(), store.attempts(number)
+    return store.materializations.all(), store.events.all(), store.materializations.attempts(number)
 
 
 def test_a_completed_attempt_keeps_what_was_returned(bench):
@@ -25,9 +25,9 @@ def test_a_completed_attempt_keeps_what_was_returned(bench):
     assert finished.metadata == {"rows": 3, "größe": None}
     assert finished.duration == 3.0
     assert bench.get(finished.id) == finished
-    (attempt,) = bench.store.attempts(finished.id)
+    (attempt,) = bench.store.materializations.attempts(finished.id)
     assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.COMPLETED, bench.now)
-    assert bench.store.stale_tokens([claim.token]) == {claim.token}
+    assert bench.store.queue.stale_tokens([claim.token]) == {claim.token}
 
 
 def test_a_failed_attempt_keeps_its_error_until_one_completes(bench):
@@ -39,7 +39,9 @@ def test_a_failed_attempt_keeps_its_error_until_one_completes(bench):
     second = bench.claimed()["items"]
     assert second.materialization.error == "no luck"
     assert bench.complete(second)[0].error is None
-    outcomes = [(a.number, a.outcome, a.error) for a in bench.store.attempts(number)]
+    outcomes = [
+        (a.number, a.outcome, a.error) for a in bench.store.materializations.attempts(number)
+    ]
     assert outcomes == [
         (1, AttemptOutcome.FAILED, "no luck"),
         (2, AttemptOutcome.COMPLETED, None),
@@ -66,7 +68,7 @@ def test_a_spared_attempt_is_not_counted(bench):
         spared=True,
     )
     claim = bench.claimed()["items"]
-    (changed,) = bench.store.finish(claim, end, bench.assets, bench.now)
+    (changed,) = bench.store.queue.finish(claim, end, bench.assets, bench.now)
     assert (changed.attempt, changed.max_attempts) == (1, 4)
 
 
@@ -81,15 +83,18 @@ def test_a_discarded_attempt_is_the_end(bench):
 STALE = {
     "finished": lambda bench, claim: bench.complete(claim),
     "failed": lambda bench, claim: bench.fail(claim),
-    "cancelled": lambda bench, claim: bench.store.cancel(
+    "cancelled": lambda bench, claim: bench.store.materializations.cancel(
         claim.materialization.id, bench.assets, bench.now
     ),
-    "released": lambda bench, claim: bench.store.release([claim], bench.now),
+    "released": lambda bench, claim: bench.store.queue.release([claim], bench.now),
     "lost": lambda bench, claim: (
-        bench.store.stop_runner("one", bench.now),
-        bench.store.recover(bench.now),
+        bench.store.runners.stop("one", bench.now),
+        bench.store.queue.recover(bench.now),
     ),
-    "claimed again": lambda bench, claim: (bench.store.release([claim], bench.now), bench.claim()),
+    "claimed again": lambda bench, claim: (
+        bench.store.queue.release([claim], bench.now),
+        bench.claim(),
+    ),
 }
 
 
@@ -122,7 +127,7 @@ def test_completing_makes_each_follower_due_with_an_event(bench):
     assert finished.id == orders.id
     assert [(item.asset, item.partition) for item in followers] == [("mail", "p"), ("chart", "p")]
     for item in followers:
-        (event,) = bench.store.events_of(item.id)
+        (event,) = bench.store.materializations.events(item.id)
         assert event.source == "asset:orders"
         assert event.key.startswith(orders.run_id)
         assert (event.payload, event.tick_id, event.created_at) == (None, None, bench.now)
@@ -133,7 +138,10 @@ def test_a_follower_that_is_pending_is_joined(bench):
     mail = bench.ask("mail")
     finished = bench.complete(bench.claimed()["orders"])
     assert [item.asset for item in finished] == ["orders", "chart"]
-    assert [event.source for event in bench.store.events_of(mail.id)] == ["manual", "asset:orders"]
+    assert [event.source for event in bench.store.materializations.events(mail.id)] == [
+        "manual",
+        "asset:orders",
+    ]
 
 
 def test_a_follower_that_runs_is_followed_by_another(bench):
@@ -165,11 +173,11 @@ def test_a_failed_attempt_lets_nothing_go(bench):
 def test_what_is_given_back_is_due_at_once_and_no_attempt_is_used_up(bench):
     number = bench.ask("items").id
     claim = bench.claimed()["items"]
-    bench.store.release([claim], bench.now)
+    bench.store.queue.release([claim], bench.now)
     found = bench.get(number)
     assert (found.state, found.available_at) == ("retrying", bench.now)
     assert (found.attempt, found.max_attempts, found.error) == (1, 4, None)
-    (attempt,) = bench.store.attempts(number)
+    (attempt,) = bench.store.materializations.attempts(number)
     assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.RELEASED, bench.now)
     assert set(bench.claimed()) == {"items"}
 
@@ -180,17 +188,17 @@ def test_giving_back_leaves_alone_what_is_not_held_any_more(bench):
     done, held = bench.claim().claims
     bench.complete(done)
     before = bench.get(done.materialization.id)
-    bench.store.release([done, held], bench.now)
+    bench.store.queue.release([done, held], bench.now)
     assert bench.get(before.id) == before
     assert bench.get(held.materialization.id).state == "retrying"
-    bench.store.release([], bench.now)
+    bench.store.queue.release([], bench.now)
 
 
 def test_an_error_from_before_is_kept_when_an_attempt_is_given_back(bench):
     number = bench.ask("items").id
     bench.fail(bench.claimed()["items"], "no luck")
     bench.later(seconds=5)
-    bench.store.release(bench.claim().claims, bench.now)
+    bench.store.queue.release(bench.claim().claims, bench.now)
     assert bench.get(number).error == "no luck"
 
 
@@ -200,7 +208,7 @@ def test_an_error_from_before_is_kept_when_an_attempt_is_given_back(bench):
 def test_what_a_living_runner_holds_is_not_taken(bench):
     bench.ask("items")
     bench.claim()
-    assert bench.store.recover(bench.now) == []
+    assert bench.store.queue.recover(bench.now) == []
 
 
 def test_the_work_of_a_runner_that_is_not_heard_of_is_due_again(bench):
@@ -208,32 +216,32 @@ def test_the_work_of_a_runner_that_is_not_heard_of_is_due_again(bench):
     bench.runner("two", lease=timedelta(seconds=30))
     bench.claim(runner_id="two")
     bench.later(seconds=29.999999)
-    assert bench.store.recover(bench.now) == []
+    assert bench.store.queue.recover(bench.now) == []
     bench.later(microseconds=1)
-    (changed,) = bench.store.recover(bench.now)
+    (changed,) = bench.store.queue.recover(bench.now)
     assert changed == bench.get(number)
     assert (changed.state, changed.available_at) == ("retrying", bench.now)
     assert changed.error == (
         "attempt 1 was lost: its runner on host-two (pid 7) was not heard of any more "
         "by 2025-01-15 12:00:30Z"
     )
-    (attempt,) = bench.store.attempts(number)
+    (attempt,) = bench.store.materializations.attempts(number)
     assert (attempt.outcome, attempt.error) == (AttemptOutcome.LOST, changed.error)
-    assert bench.store.recover(bench.now) == []
+    assert bench.store.queue.recover(bench.now) == []
 
 
 def test_the_work_of_a_runner_that_stopped_is_due_again(bench):
     bench.ask("items")
     bench.claim()
-    bench.store.stop_runner("one", bench.now)
-    (changed,) = bench.store.recover(bench.now)
+    bench.store.runners.stop("one", bench.now)
+    (changed,) = bench.store.queue.recover(bench.now)
     assert changed.error == "attempt 1 was lost: its runner on host-one (pid 7) stopped or died"
 
 
 def test_the_work_of_a_runner_that_was_never_known_is_due_again(bench):
     bench.ask("items")
     bench.claim(runner_id="ghost")
-    (changed,) = bench.store.recover(bench.now)
+    (changed,) = bench.store.queue.recover(bench.now)
     assert changed.error == "attempt 1 was lost: the store does not know its runner ghost"
 
 
@@ -241,10 +249,10 @@ def test_one_that_kills_its_worker_each_time_is_discarded_in_the_end(bench):
     number = bench.ask("items").id
     for attempt in (1, 2, 3):
         assert bench.claimed(runner_id="ghost")["items"].materialization.attempt == attempt
-        (changed,) = bench.store.recover(bench.now)
+        (changed,) = bench.store.queue.recover(bench.now)
     assert (changed.state, changed.finished_at) == ("discarded", bench.now)
     assert bench.claim().claims == ()
-    outcomes = [attempt.outcome for attempt in bench.store.attempts(number)]
+    outcomes = [attempt.outcome for attempt in bench.store.materializations.attempts(number)]
     assert outcomes == [AttemptOutcome.LOST] * 3
 
 
@@ -252,7 +260,7 @@ def test_what_waited_for_one_that_was_lost_for_good_is_looked_at_again(bench):
     clean = bench.ask("clean")
     for _ in range(3):
         bench.claim(runner_id="ghost")
-        bench.store.recover(bench.now)
+        bench.store.queue.recover(bench.now)
     (gone,) = bench.claim().changed
     assert (gone.id, gone.state) == (clean.id, "discarded")
 
@@ -264,29 +272,29 @@ def test_what_a_worker_was_given_and_does_not_know_of_is_given_back(bench):
     bench.ask("items", "other worker")
     bench.claim(runner_id="one-more")
     bench.runner("one-more")
-    changed = bench.store.recover(bench.now, "one", [known.token])
+    changed = bench.store.queue.recover(bench.now, "one", [known.token])
     numbers = [claim.materialization.id for claim in unknown]
     assert [item.id for item in changed] == numbers
     for item in changed:
         assert (item.state, item.available_at) == ("retrying", bench.now)
         assert (item.attempt, item.max_attempts, item.error) == (1, 4, None)
-        assert bench.store.attempts(item.id)[0].outcome is AttemptOutcome.RELEASED
+        assert bench.store.materializations.attempts(item.id)[0].outcome is AttemptOutcome.RELEASED
     assert bench.complete(known)[0].state == "completed"
 
 
 def test_a_worker_that_holds_nothing_that_it_knows_of_gets_nothing_taken_of_others(bench):
     bench.ask("items")
     bench.claim()
-    assert bench.store.recover(bench.now, "two", []) == []
+    assert bench.store.queue.recover(bench.now, "two", []) == []
 
 
 def test_what_a_worker_knows_of_is_lost_too_once_it_is_taken_for_dead(bench):
     bench.ask("items")
     claim = bench.claimed()["items"]
-    bench.store.stop_runner("one", bench.now)
-    (changed,) = bench.store.recover(bench.now, "one", [claim.token])
+    bench.store.runners.stop("one", bench.now)
+    (changed,) = bench.store.queue.recover(bench.now, "one", [claim.token])
     assert "attempt 1 was lost" in changed.error
 
 
 def test_tokens_of_nothing_are_none(bench):
-    assert bench.store.stale_tokens([]) == set()
+    assert bench.store.queue.stale_tokens([]) == set()

@@ -102,8 +102,8 @@ def test_a_partition_is_asked_for_once_whatever_became_of_it(bench):
     assert ask(bench, backfill, "a") == {
         "a": PartitionState(number, MaterializationState.DISCARDED)
     }
-    assert len(bench.store.materializations()) == 2
-    assert {event.source for event in bench.store.events()} == {"backfill:1"}
+    assert len(bench.store.materializations.all()) == 2
+    assert {event.source for event in bench.store.events.all()} == {"backfill:1"}
     assert begin(bench, force=True)[0].id == 2
 
 
@@ -116,7 +116,7 @@ def test_what_is_completed_or_active_is_not_asked_for(bench):
         "done": PartitionState(completed=True),
         "way": PartitionState(active=other.id),
     }
-    assert bench.store.events(source="backfill:1") == []
+    assert bench.store.events.all(source="backfill:1") == []
     assert ask(bench, backfill, "new")["new"].asked is not None
 
 
@@ -128,13 +128,13 @@ def test_by_force_all_is_asked_for_and_once_too(bench):
     assert asked["way"].asked == other.id
     assert asked["done"].asked == other.id + 1
     assert ask(bench, backfill, "done", "way") == asked
-    assert len(bench.store.events(source="backfill:1")) == 2
+    assert len(bench.store.events.all(source="backfill:1")) == 2
 
 
 def test_how_partitions_stand(bench):
     bench.make("alone", "done")
     gone = bench.ask("alone", "gone")
-    bench.store.cancel(gone.id, bench.assets, bench.now)
+    bench.store.materializations.cancel(gone.id, bench.assets, bench.now)
     bench.make("alone", "both")
     bench.ask("alone", "both")
     bench.claim()
@@ -192,7 +192,7 @@ def test_no_look_costs_more_because_of_what_is_in_the_store(bench, backend):
     number = bench.make("alone", "p").id
 
     def costs():
-        fresh = [f"new {len(bench.store.events(limit=999))}"]
+        fresh = [f"new {len(bench.store.events.all(limit=999))}"]
         return {
             "look": steps(bench.store, lambda: standings(bench, "p", "q", backfill=backfill)),
             "ask": steps(bench.store, lambda: ask(bench, backfill, *fresh)),

@@ -41,8 +41,8 @@ def test_a_backup_has_all_that_is_committed_and_is_one_file(bench, store_url, fo
     with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as copy:
         assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     copied = Store.open(f"sqlite:///{path}", migrate=False)
-    assert copied.materializations() == bench.store.materializations()
-    assert copied.sensors() == bench.store.sensors()
+    assert copied.materializations.all() == bench.store.materializations.all()
+    assert copied.sensors.all() == bench.store.sensors.all()
     copied.close()
 
 
@@ -56,8 +56,8 @@ def test_a_backup_put_in_the_place_of_the_store_is_what_was_there(bench, store_u
         each.unlink()
     shutil.move(path, place)
     restored = Store.open(store_url)
-    assert [event.key for event in restored.events()] == ["before"]
-    assert restored.sensor("feed").checkpoint.version == 1
+    assert [event.key for event in restored.events.all()] == ["before"]
+    assert restored.sensors.get("feed").checkpoint.version == 1
     restored.close()
     assert Store.check(store_url).problems == ()
 
@@ -96,7 +96,10 @@ def test_a_backup_made_while_others_write_is_sound_and_of_one_moment(
     counts = []
     for number in range(5):
         copied = Store.open(f"sqlite:///{folder / f'{number}.db'}")
-        events, version = copied.events(limit=100_000), copied.sensor("feed").checkpoint.version
+        events, version = (
+            copied.events.all(limit=100_000),
+            copied.sensors.get("feed").checkpoint.version,
+        )
         # The state and the events are of the same moment.
         assert len(events) == 200 + version - 1
         counts.append(version)
@@ -126,9 +129,9 @@ def test_what_is_written_while_it_is_copied_is_not_in_it(bench, store_url, folde
     monkeypatch.setattr(backup, "source_of", source_and_watch)
     backup.back_up(bench.store._database, folder / "one.db", overwrite=False)
     copied = Store.open(f"sqlite:///{folder / 'one.db'}")
-    assert len(copied.events(limit=1_000)) == 200
+    assert len(copied.events.all(limit=1_000)) == 200
     copied.close()
-    assert len(bench.store.events(limit=1_000)) == 201
+    assert len(bench.store.events.all(limit=1_000)) == 201
 
 
 def test_a_store_of_an_older_revision_is_copied_as_it_is(tmp_path, folder, monkeypatch):

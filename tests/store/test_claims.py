@@ -32,7 +32,7 @@ def test_a_claim_starts_the_materialization(bench):
     assert [event.source for event in claim.events] == ["manual", "sensor:feed"]
     assert claim.upstream == {}
     assert bench.get(asked.id) == started
-    (attempt,) = bench.store.attempts(asked.id)
+    (attempt,) = bench.store.materializations.attempts(asked.id)
     assert (attempt.number, attempt.started_at, attempt.runner_id) == (1, bench.now, "one")
     assert (attempt.finished_at, attempt.outcome, attempt.error) == (None, None, None)
     assert bench.claim().claims == ()
@@ -43,7 +43,7 @@ def test_each_claim_has_a_token_of_its_own(bench):
         bench.ask("orders", partition)
     tokens = [claim.token for claim in bench.claim().claims]
     assert len(set(tokens)) == 3
-    assert bench.store.stale_tokens([*tokens, "made up"]) == {"made up"}
+    assert bench.store.queue.stale_tokens([*tokens, "made up"]) == {"made up"}
 
 
 def test_the_oldest_are_claimed_first_up_to_the_limit(bench):
@@ -64,7 +64,10 @@ def test_what_waits_for_its_time_is_claimed_when_it_has_come(bench):
     bench.now = due
     (claim,) = bench.claim().claims
     assert claim.materialization.attempt == 2
-    assert [attempt.number for attempt in bench.store.attempts(claim.materialization.id)] == [1, 2]
+    assert [
+        attempt.number
+        for attempt in bench.store.materializations.attempts(claim.materialization.id)
+    ] == [1, 2]
 
 
 def test_the_start_is_that_of_the_first_attempt(bench):
@@ -82,16 +85,16 @@ def test_the_next_time_is_the_earliest_of_known_assets_and_in_the_future(bench):
         bench.fail(claim, retry_in=timedelta(seconds=delay))
     bench.ask("items")
     assert bench.claim(limit=1).next_at == bench.now + timedelta(seconds=10)
-    other = bench.store.claim("one", 9, AssetGraph([bench.assets["items"]]), bench.now)
+    other = bench.store.queue.claim("one", 9, AssetGraph([bench.assets["items"]]), bench.now)
     assert other.next_at is None
 
 
 def test_assets_that_are_not_known_are_left_alone(bench):
     asked = bench.ask("orders")
     only_items = AssetGraph([bench.assets["items"]])
-    assert bench.store.claim("one", 9, only_items, bench.now).claims == ()
+    assert bench.store.queue.claim("one", 9, only_items, bench.now).claims == ()
     assert bench.get(asked.id) == asked
-    assert bench.store.claim("one", 9, AssetGraph(), bench.now).claims == ()
+    assert bench.store.queue.claim("one", 9, AssetGraph(), bench.now).claims == ()
 
 
 # -- of one partition, one at a time ---------------------------------------------------------------
@@ -157,7 +160,7 @@ def test_the_order_is_topological_to_the_end(bench):
     assert set(order) == {"orders", "items", "clean", "report", "mail", "chart"}
     assert order.index("orders") < order.index("clean") < order.index("report")
     assert order.index("items") < order.index("report")
-    assert bench.store.unfinished(bench.assets) == 0
+    assert bench.store.queue.unfinished(bench.assets) == 0
 
 
 def test_what_is_completed_is_handed_on_and_not_made_again(bench):
@@ -174,7 +177,7 @@ def test_the_latest_result_is_handed_on_even_if_it_was_asked_for_earlier(bench):
     bench.later(seconds=1)
     bench.make("orders", result={"rows": 1})
     bench.later(seconds=1)
-    bench.store.retry(old.id, bench.assets, bench.now)
+    bench.store.materializations.retry(old.id, bench.assets, bench.now)
     retried = [c for c in bench.claim().claims if c.materialization.id == old.id]
     bench.complete(retried[0], {"rows": 2})
     bench.later(seconds=1)
@@ -220,7 +223,7 @@ def test_one_asked_for_later_is_waited_for_if_none_was_ever_completed(bench):
     orders = bench.ask("orders")
     assert set(bench.claimed()) == {"orders"}
     assert bench.get(clean.id).waiting_for == f"orders #{orders.id}"
-    assert len(bench.store.materializations()) == 2
+    assert len(bench.store.materializations.all()) == 2
 
 
 def test_several_wait_for_the_same_one(bench):
@@ -245,7 +248,7 @@ def test_what_depends_on_one_that_ended_without_success_is_discarded(bench, end)
     if end == "discarded":
         bench.discard(orders)
     else:
-        bench.store.cancel(number, bench.assets, bench.now)
+        bench.store.materializations.cancel(number, bench.assets, bench.now)
     (gone,) = bench.claim().changed
     assert (gone.id, gone.state, gone.finished_at) == (clean.id, "discarded", bench.now)
     assert gone.error == (
@@ -262,7 +265,7 @@ def test_discarding_goes_down_the_whole_line_at_once(bench):
     gone = bench.claim().changed
     assert names(gone) == ["clean", "report"]
     assert "clean #" in gone[1].error
-    assert bench.store.unfinished(bench.assets) == 1  # items goes on
+    assert bench.store.queue.unfinished(bench.assets) == 1  # items goes on
 
 
 def test_one_that_is_looked_at_together_with_what_is_discarded_is_not_forgotten(bench):
@@ -273,7 +276,7 @@ def test_one_that_is_looked_at_together_with_what_is_discarded_is_not_forgotten(
     bench.discard(orders)
     bench.ask("report")
     assert {"clean", "report"} <= set(names(bench.claim().changed))
-    assert not [item for item in bench.store.materializations() if item.waiting_for]
+    assert not [item for item in bench.store.materializations.all() if item.waiting_for]
 
 
 def test_one_that_waits_for_two_is_discarded_with_the_first_that_fails(bench):
@@ -306,7 +309,7 @@ def test_a_failure_at_the_very_moment_of_asking_counts(bench):
     bench.claim()
     bench.ask("clean")
     bench.claim()
-    bench.store.cancel(orders.id, bench.assets, bench.now)
+    bench.store.materializations.cancel(orders.id, bench.assets, bench.now)
     assert names(bench.claim().changed) == ["clean"]
 
 
@@ -348,7 +351,7 @@ def test_one_round_looks_at_so_many_only_and_says_that_more_are_due(bench, monke
 
 
 def test_unfinished_counts_what_has_not_ended(bench):
-    assert bench.store.unfinished(bench.assets) == 0
+    assert bench.store.queue.unfinished(bench.assets) == 0
     bench.ask("orders", "retrying")
     bench.fail(bench.claimed()["orders"], retry_in=timedelta(seconds=60))
     bench.ask("orders", "running")
@@ -356,10 +359,10 @@ def test_unfinished_counts_what_has_not_ended(bench):
     bench.ask("orders", "running")
     bench.claim()  # held back
     bench.ask("items", "pending")
-    bench.store.cancel(bench.ask("items", "cancelled").id, bench.assets, bench.now)
-    assert bench.store.unfinished(bench.assets) == 4
-    assert bench.store.unfinished(bench.assets, bench.now) == 3
-    assert bench.store.unfinished(bench.assets, bench.now + timedelta(seconds=59)) == 3
-    assert bench.store.unfinished(bench.assets, bench.now + timedelta(seconds=60)) == 4
-    assert bench.store.unfinished(AssetGraph([bench.assets["items"]])) == 1
-    assert bench.store.unfinished(AssetGraph()) == 0
+    bench.store.materializations.cancel(bench.ask("items", "cancelled").id, bench.assets, bench.now)
+    assert bench.store.queue.unfinished(bench.assets) == 4
+    assert bench.store.queue.unfinished(bench.assets, bench.now) == 3
+    assert bench.store.queue.unfinished(bench.assets, bench.now + timedelta(seconds=59)) == 3
+    assert bench.store.queue.unfinished(bench.assets, bench.now + timedelta(seconds=60)) == 4
+    assert bench.store.queue.unfinished(AssetGraph([bench.assets["items"]])) == 1
+    assert bench.store.queue.unfinished(AssetGraph()) == 0

@@ -160,11 +160,11 @@ def test_D1_a_locked_database_is_unavailable_and_then_available_again(tmp_path, 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailableError, match=r"locked.*another process") as caught:
-            store.stop_runner("one", NOW)
+            store.runners.stop("one", NOW)
         assert caught.value.retryable is True
-        assert store.runners() == []  # reading goes on
+        assert store.runners.all() == []  # reading goes on
         other.execute("ROLLBACK")
-    store.stop_runner("one", NOW)
+    store.runners.stop("one", NOW)
     store.close()
 
 
@@ -174,11 +174,11 @@ def test_threads_of_one_process_take_turns_and_never_find_it_locked(tmp_path, mo
 
     def write(part):
         for number in range(25):
-            store.declare_sensors([f"sensor-{part}-{number}"], NOW)
+            store.sensors.declare([f"sensor-{part}-{number}"], NOW)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
-    assert len(store.sensors()) == 100
+    assert len(store.sensors.all()) == 100
     store.close()
 
 
@@ -191,12 +191,12 @@ def test_D2_a_full_disk_loses_nothing_and_is_recovered_from(bench):
 
     events = [bench.event(f"k{number}", partition=f"p{number}") for number in range(2_000)]
     commit = bench.tick("feed", *events)
-    before = bench.store.sensors()
+    before = bench.store.sensors.all()
     limit(1)
     with pytest.raises(StoreUnavailableError, match=r"disk is full.*free some space"):
         bench.commit(commit)
-    assert bench.store.sensors() == before
-    assert (bench.store.events(), bench.store.ticks()) == ([], [])
+    assert bench.store.sensors.all() == before
+    assert (bench.store.events.all(), bench.store.ticks.all()) == ([], [])
     limit(1_000_000)
     assert bench.commit(commit)[0].tick.events == 2_000
 
@@ -208,9 +208,9 @@ def test_a_file_that_cannot_be_opened_any_more_is_unavailable(tmp_path):
     store.close()
     folder.rename(tmp_path / "moved")
     with pytest.raises(StoreUnavailableError, match="unable to open database file"):
-        store.runners()
+        store.runners.all()
     (tmp_path / "moved").rename(folder)
-    assert store.runners() == []
+    assert store.runners.all() == []
     store.close()
 
 
@@ -222,7 +222,7 @@ def test_a_database_in_memory_that_is_never_let_go_is_unavailable(monkeypatch):
         store._database._engine.connect(),
         pytest.raises(StoreUnavailableError, match="all connections to the store are in use"),
     ):
-        store.runners()
+        store.runners.all()
     store.close()
 
 
@@ -240,9 +240,9 @@ class TestPostgresql:
     """What only a server can do."""
 
     def test_connections_that_the_server_ended_are_made_anew(self, store, postgresql):
-        store.runners()
+        store.runners.all()
         postgresql.execute(END_ALL)
-        assert store.runners() == []
+        assert store.runners.all() == []
 
     def test_a_connection_that_is_lost_in_a_transaction_is_unavailable(self, opened, postgresql):
         def write(connection):

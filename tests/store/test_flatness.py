@@ -64,24 +64,26 @@ def calls(bench):
         "commit a duplicate": lambda: bench.fire(bench.event("k1", "alone", "p")),
         "claim": claim,
         "claim nothing": bench.claim,
-        "ask for stale tokens": lambda: store.stale_tokens([item.token for item in claimed]),
-        "recover nothing": lambda: store.recover(bench.now, "one", [c.token for c in claimed]),
-        "give back": lambda: store.release(claimed, bench.now),
+        "ask for stale tokens": lambda: store.queue.stale_tokens([item.token for item in claimed]),
+        "recover nothing": lambda: store.queue.recover(
+            bench.now, "one", [c.token for c in claimed]
+        ),
+        "give back": lambda: store.queue.release(claimed, bench.now),
         "claim again": claim,
         "finish": lambda: [
-            store.finish(item, succeed(None), bench.assets, bench.now) for item in claimed
+            store.queue.finish(item, succeed(None), bench.assets, bench.now) for item in claimed
         ],
         "ask for what was made": lambda: bench.ask("alone"),
-        "cancel": lambda: store.cancel(
-            store.materializations(asset="alone", limit=1)[0].id, bench.assets, bench.now
+        "cancel": lambda: store.materializations.cancel(
+            store.materializations.all(asset="alone", limit=1)[0].id, bench.assets, bench.now
         ),
-        "look at free sensors": store.unowned_sensors,
+        "look at free sensors": store.sensors.unowned,
         "list": lambda: [
-            store.ticks(source="sensor:drop"),
-            store.events(source="sensor:drop"),
-            store.events(asset="items"),
-            store.materializations(asset="items"),
-            store.materializations(state=MaterializationState.CANCELLED),
+            store.ticks.all(source="sensor:drop"),
+            store.events.all(source="sensor:drop"),
+            store.events.all(asset="items"),
+            store.materializations.all(asset="items"),
+            store.materializations.all(state=MaterializationState.CANCELLED),
         ],
     }
 

@@ -28,7 +28,7 @@ def fill(bench):
     for name in ("running", "retrying", "pending", "discarded", "cancelled"):
         asked = bench.ask("alone", name)
         if name == "cancelled":
-            bench.store.cancel(asked.id, bench.assets, bench.now)
+            bench.store.materializations.cancel(asked.id, bench.assets, bench.now)
     for claim in bench.claim(limit=100).claims:
         if claim.materialization.partition == "retrying":
             bench.fail(claim)

@@ -56,7 +56,7 @@ def test_of_two_commits_that_wait_for_the_same_sensor_the_second_is_stale(bench,
         waiting(2)
         other.rollback()
         assert sorted(job.result(60) for job in jobs) == [False, True]
-    assert bench.store.sensor("feed").checkpoint.version == 1
+    assert bench.store.sensors.get("feed").checkpoint.version == 1
 
 
 def test_a_commit_that_waited_for_a_pause_is_stale(bench, other, waiting):
@@ -65,7 +65,7 @@ def test_a_commit_that_waited_for_a_pause_is_stale(bench, other, waiting):
         waiting(1)
         other.commit()
         assert job.result(60)[0].committed is False
-    assert bench.store.events() == []
+    assert bench.store.events.all() == []
 
 
 def test_finishing_and_claiming_lock_in_the_same_order(bench, other, waiting):

@@ -12,33 +12,33 @@ from flowstone_core.store import schema
 
 
 def test_asking_by_hand_makes_an_event_and_a_materialization(bench):
-    event, made = bench.store.materialize(
+    event, made = bench.store.materializations.materialize(
         bench.assets["clean"], "d:2025-01-15", bench.assets, bench.now, {"full": True}
     )
     assert (event.source, event.asset, event.partition) == ("manual", "clean", "d:2025-01-15")
     assert (event.payload, event.materialization_id) == ({"full": True}, made.id)
     assert (made.state, made.asset, made.max_attempts) == ("pending", "clean", 5)
-    assert bench.store.events() == [event]
-    assert bench.store.materializations() == [made]
+    assert bench.store.events.all() == [event]
+    assert bench.store.materializations.all() == [made]
 
 
 def test_asking_twice_is_two_events_for_one_materialization(bench):
     first, second = bench.ask("orders"), bench.ask("orders")
     assert first.id == second.id
-    assert len(bench.store.events_of(first.id)) == 2
+    assert len(bench.store.materializations.events(first.id)) == 2
 
 
 def test_a_payload_that_is_no_json_is_refused(bench):
     with pytest.raises(ValidationError, match="the payload"):
         bench.ask("orders", payload={"x": {1, 2}})
-    assert bench.store.events() == []
+    assert bench.store.events.all() == []
 
 
 def test_materializations_are_listed_newest_first_in_pages(bench):
     for number in range(4):
         bench.ask("orders", f"p{number}")
         bench.ask("items", f"p{number}")
-    listed = bench.store.materializations
+    listed = bench.store.materializations.all
     page = listed(asset="orders", limit=3)
     assert [item.partition for item in page] == ["p3", "p2", "p1"]
     assert [item.partition for item in listed(asset="orders", before_id=page[-1].id)] == ["p0"]
@@ -51,21 +51,21 @@ def test_materializations_are_listed_newest_first_in_pages(bench):
 
 def test_one_that_is_not_there(bench):
     for call in (
-        bench.store.materialization,
-        lambda number: bench.store.retry(number, bench.assets, bench.now),
-        lambda number: bench.store.cancel(number, bench.assets, bench.now),
+        bench.store.materializations.get,
+        lambda number: bench.store.materializations.retry(number, bench.assets, bench.now),
+        lambda number: bench.store.materializations.cancel(number, bench.assets, bench.now),
     ):
         with pytest.raises(NotFoundError, match="no materialization #404"):
             call(404)
-    assert bench.store.attempts(404) == []
+    assert bench.store.materializations.attempts(404) == []
 
 
 def test_counts_by_state(bench):
-    assert set(bench.store.counts()) == set(MaterializationState)
-    assert set(bench.store.counts().values()) == {0}
+    assert set(bench.store.materializations.counts()) == set(MaterializationState)
+    assert set(bench.store.materializations.counts().values()) == {0}
     bench.make("items")
     bench.ask("items", "q")
-    counts = bench.store.counts()
+    counts = bench.store.materializations.counts()
     assert counts[MaterializationState.COMPLETED] == 1
     assert counts[MaterializationState.PENDING] == 2  # that one, and the chart, which follows
     assert sum(counts.values()) == 3
@@ -80,14 +80,14 @@ def discarded(bench, asset="items"):
 
 
 def cancelled(bench, asset="items"):
-    return bench.store.cancel(bench.ask(asset).id, bench.assets, bench.now)[0]
+    return bench.store.materializations.cancel(bench.ask(asset).id, bench.assets, bench.now)[0]
 
 
 @pytest.mark.parametrize("ended", [discarded, cancelled])
 def test_one_that_ended_without_success_can_be_made_after_all(bench, ended):
     found = ended(bench)
     bench.later(hours=1)
-    again = bench.store.retry(found.id, bench.assets, bench.now)
+    again = bench.store.materializations.retry(found.id, bench.assets, bench.now)
     assert (again.state, again.run_id) == ("pending", found.run_id)
     assert (again.requested_at, again.available_at) == (bench.now, bench.now)
     assert (again.finished_at, again.error) == (None, found.error)
@@ -101,7 +101,10 @@ def test_one_that_ended_without_success_can_be_made_after_all(bench, ended):
 def test_one_whose_asset_is_not_known_gets_one_more_attempt(bench, known):
     found = discarded(bench)
     assets = None if known is None else AssetGraph([bench.assets["orders"]])
-    assert bench.store.retry(found.id, assets, bench.now).max_attempts == found.attempt + 1
+    assert (
+        bench.store.materializations.retry(found.id, assets, bench.now).max_attempts
+        == found.attempt + 1
+    )
 
 
 def test_retrying_the_upstream_and_then_what_was_discarded_for_it(bench):
@@ -109,8 +112,8 @@ def test_retrying_the_upstream_and_then_what_was_discarded_for_it(bench):
     orders = bench.discard(bench.claimed()["orders"])[0]
     bench.claim()
     bench.later(seconds=1)
-    bench.store.retry(clean.id, bench.assets, bench.now)
-    bench.store.retry(orders.id, bench.assets, bench.now)
+    bench.store.materializations.retry(clean.id, bench.assets, bench.now)
+    bench.store.materializations.retry(orders.id, bench.assets, bench.now)
     assert set(bench.claimed()) == {"orders"}
     assert bench.get(clean.id).waiting_for == f"orders #{orders.id}"
 
@@ -119,7 +122,7 @@ def test_retrying_what_is_pending_again_for_the_same_partition_is_refused(bench)
     found = discarded(bench)
     pending = bench.ask("items")
     with pytest.raises(ConflictError, match=f"#{pending.id} is pending for the same partition"):
-        bench.store.retry(found.id, bench.assets, bench.now)
+        bench.store.materializations.retry(found.id, bench.assets, bench.now)
     assert bench.get(found.id) == found
 
 
@@ -127,7 +130,7 @@ def test_retrying_while_another_one_runs_waits_for_it(bench):
     found = discarded(bench)
     running = bench.ask("items")
     bench.claim()
-    bench.store.retry(found.id, bench.assets, bench.now)
+    bench.store.materializations.retry(found.id, bench.assets, bench.now)
     bench.claim()
     assert bench.get(found.id).waiting_for == f"the run before it, #{running.id}"
 
@@ -136,7 +139,7 @@ def test_one_that_waits_for_its_next_attempt_is_tried_at_once(bench):
     bench.ask("items")
     waiting = bench.fail(bench.claimed()["items"])[0]
     bench.later(seconds=1)
-    found = bench.store.retry(waiting.id, bench.assets, bench.now)
+    found = bench.store.materializations.retry(waiting.id, bench.assets, bench.now)
     assert (found.state, found.available_at) == ("retrying", bench.now)
     assert found.max_attempts == waiting.max_attempts
     assert set(bench.claimed()) == {"items"}
@@ -146,12 +149,12 @@ def test_what_needs_no_retry_is_refused_with_its_state(bench):
     made = bench.make("items")
     pending = bench.ask("items", "q")
     with pytest.raises(ConflictError, match=f"#{made.id} is completed.*flowstone materialize"):
-        bench.store.retry(made.id, bench.assets, bench.now)
+        bench.store.materializations.retry(made.id, bench.assets, bench.now)
     with pytest.raises(ConflictError, match=f"#{pending.id} is pending"):
-        bench.store.retry(pending.id, bench.assets, bench.now)
+        bench.store.materializations.retry(pending.id, bench.assets, bench.now)
     bench.claim()
     with pytest.raises(ConflictError, match=f"#{pending.id} is running"):
-        bench.store.retry(pending.id, bench.assets, bench.now)
+        bench.store.materializations.retry(pending.id, bench.assets, bench.now)
 
 
 # -- cancelled -------------------------------------------------------------------------------------
@@ -160,7 +163,7 @@ def test_what_needs_no_retry_is_refused_with_its_state(bench):
 def test_one_that_waits_is_cancelled(bench):
     number = bench.ask("items").id
     bench.later(seconds=1)
-    (gone,) = bench.store.cancel(number, bench.assets, bench.now)
+    (gone,) = bench.store.materializations.cancel(number, bench.assets, bench.now)
     assert gone == bench.get(number)
     assert (gone.state, gone.finished_at, gone.available_at) == ("cancelled", bench.now, None)
     assert bench.claim().claims == ()
@@ -169,7 +172,7 @@ def test_one_that_waits_is_cancelled(bench):
 def test_one_that_is_held_back_is_cancelled(bench):
     clean = bench.ask("clean")
     bench.claim()
-    (gone,) = bench.store.cancel(clean.id, bench.assets, bench.now)
+    (gone,) = bench.store.materializations.cancel(clean.id, bench.assets, bench.now)
     assert (gone.state, gone.waiting_for) == ("cancelled", None)
 
 
@@ -177,20 +180,20 @@ def test_one_that_runs_is_cancelled_and_its_attempt_closed(bench):
     bench.ask("items")
     claim = bench.claimed()["items"]
     bench.later(seconds=1)
-    (gone,) = bench.store.cancel(claim.materialization.id, bench.assets, bench.now)
+    (gone,) = bench.store.materializations.cancel(claim.materialization.id, bench.assets, bench.now)
     assert gone.state == "cancelled"
-    (attempt,) = bench.store.attempts(gone.id)
+    (attempt,) = bench.store.materializations.attempts(gone.id)
     assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.CANCELLED, bench.now)
-    assert bench.store.stale_tokens([claim.token]) == {claim.token}
+    assert bench.store.queue.stale_tokens([claim.token]) == {claim.token}
 
 
 def test_one_between_two_attempts_is_cancelled_and_its_attempts_stay(bench):
     bench.ask("items")
     waiting = bench.fail(bench.claimed()["items"])[0]
-    before = bench.store.attempts(waiting.id)
-    (gone,) = bench.store.cancel(waiting.id, bench.assets, bench.now)
+    before = bench.store.materializations.attempts(waiting.id)
+    (gone,) = bench.store.materializations.cancel(waiting.id, bench.assets, bench.now)
     assert (gone.state, gone.error) == ("cancelled", "no luck")
-    assert bench.store.attempts(waiting.id) == before
+    assert bench.store.materializations.attempts(waiting.id) == before
 
 
 def test_cancelling_lets_the_next_one_of_the_partition_go(bench):
@@ -198,14 +201,14 @@ def test_cancelling_lets_the_next_one_of_the_partition_go(bench):
     bench.claim()
     second = bench.ask("items")
     bench.claim()
-    bench.store.cancel(first.id, bench.assets, bench.now)
+    bench.store.materializations.cancel(first.id, bench.assets, bench.now)
     assert bench.claimed()["items"].materialization.id == second.id
 
 
 def test_one_that_has_ended_cannot_be_cancelled(bench):
     for found in (bench.make("items"), discarded(bench), cancelled(bench)):
         with pytest.raises(ConflictError, match=f"#{found.id} is {found.state} already"):
-            bench.store.cancel(found.id, bench.assets, bench.now)
+            bench.store.materializations.cancel(found.id, bench.assets, bench.now)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,7 @@ def test_the_database_itself_refuses_two_pending_or_two_started_of_one_partition
     bench.ask("items", "q")
     same = update(schema.materializations).values(partition="p")
     for state in ("pending", "running"):
-        assert {str(item.state) for item in bench.store.materializations()} == {state}
+        assert {str(item.state) for item in bench.store.materializations.all()} == {state}
         with pytest.raises(StoreError, match=r"(?i)unique"):
             bench.store._database.write(lambda connection: connection.execute(same))
         bench.claim()

@@ -113,7 +113,7 @@ def test_upgrading_makes_a_new_store_and_then_finds_nothing_to_do(empty_url):
     assert Store.upgrade(empty_url) == (None, migration.HEAD)
     assert Store.upgrade(empty_url) == (migration.HEAD, migration.HEAD)
     store = Store.open(empty_url, migrate=False)
-    assert store.sensors() == []
+    assert store.sensors.all() == []
     store.close()
 
 
@@ -162,7 +162,7 @@ def test_K11_killed_at_any_statement_it_is_made_whole_by_the_next(
     assert killed.returncode == -signal.SIGKILL
     assert Store.upgrade(empty_url) == (before, migration.HEAD)
     store = Store.open(empty_url)
-    assert store.sensors() == []
+    assert store.sensors.all() == []
     store.close()
 
 
@@ -182,7 +182,7 @@ def test_processes_that_upgrade_at_once_do_it_once(empty_url):
 def test_threads_that_open_at_once_all_get_in(empty_url):
     with ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(lambda _: Store.open(empty_url, migrate=True), range(8)))
-    assert [store.sensors() for store in stores] == [[]] * 8
+    assert [store.sensors.all() for store in stores] == [[]] * 8
     for store in stores:
         store.close()
 
@@ -264,8 +264,8 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
     store = Store.open("sqlite://")
     names = [f"sensor-{number}" for number in range(20)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: store.declare_sensors([name], bench.now), names))
-    assert len(store.sensors()) == 20
+        list(pool.map(lambda name: store.sensors.declare([name], bench.now), names))
+    assert len(store.sensors.all()) == 20
     store.close()
 
 
@@ -304,9 +304,9 @@ def test_a_store_of_the_first_version_keeps_what_it_holds(empty_url, monkeypatch
     monkeypatch.undo()
     assert Store.upgrade(empty_url) == ("0001", migration.HEAD)
     store = Store.open(empty_url)
-    (tick,) = store.ticks()
+    (tick,) = store.ticks.all()
     assert (tick.source, tick.events) == ("sensor:a", 1)
-    assert store.counts()
+    assert store.materializations.counts()
     store.close()
 
 
@@ -365,13 +365,13 @@ def test_K7_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
     script = (
         "import os, signal, sys; from datetime import datetime, UTC;"
         "from flowstone_core.store import Store;"
-        "Store.open(sys.argv[1]).declare_sensors(['a'], datetime(2025, 1, 1, tzinfo=UTC));"
+        "Store.open(sys.argv[1]).sensors.declare(['a'], datetime(2025, 1, 1, tzinfo=UTC));"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, f"sqlite:///{path}"], check=False)
     assert (tmp_path / "flowstone.db-wal").stat().st_size > 0
     store = Store.open(f"sqlite:///{path}")
-    assert [record.name for record in store.sensors()] == ["a"]
+    assert [record.name for record in store.sensors.all()] == ["a"]
     store.close()
 
 
@@ -474,7 +474,7 @@ def test_D5_a_store_cut_short_is_refused(tmp_path, migrated_file):
 def test_D4_a_store_whose_log_alone_is_left_is_refused(tmp_path, suffix):
     path = tmp_path / "flowstone.db"
     store = Store.open(f"sqlite:///{path}")
-    store.declare_sensors(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
+    store.sensors.declare(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
     log = (tmp_path / "flowstone.db-wal").read_bytes()
     store.close()
     path.unlink()
@@ -486,11 +486,11 @@ def test_D4_a_store_whose_log_alone_is_left_is_refused(tmp_path, suffix):
 def test_D7_beside_an_empty_file_an_old_log_is_nothing(tmp_path):
     path = tmp_path / "flowstone.db"
     other = Store.open(f"sqlite:///{tmp_path / 'other.db'}")
-    other.declare_sensors(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
+    other.sensors.declare(["feed"], datetime(2025, 1, 1, tzinfo=UTC))
     shutil.copy(tmp_path / "other.db-wal", tmp_path / "flowstone.db-wal")
     path.touch()
     store = Store.open(f"sqlite:///{path}")
-    assert store.sensors() == []
+    assert store.sensors.all() == []
     for each in (store, other):
         each.close()
 

@@ -30,12 +30,12 @@ class Line:
     def schedule(self, *names, **settings):
         for name in names:
             given = {"asset": "alone", "trigger": "cron", "text": "0 * * * *", **settings}
-            self.store.create_schedule(name, given, self.bench.now)
-        self.store.claim_schedules("one", names, self.bench.now)
+            self.store.schedules.create(name, given, self.bench.now)
+        self.store.schedules.claim("one", names, self.bench.now)
 
     def tick(self, *partitions, name="a", asset="alone", in_line=True):
         """Make what a tick commits that fires for these partitions."""
-        before = self.store.schedule(name).checkpoint
+        before = self.store.schedules.get(name).checkpoint
         now = self.bench.now
         events = tuple(
             NewEvent(f"k{next(self.keys)}", asset, partition, None, in_line)
@@ -46,7 +46,7 @@ class Line:
 
     def commit(self, *commits):
         """Commit ticks; return the numbers that their events asked for."""
-        results = self.store.commit_ticks("one", commits, self.bench.assets, self.bench.now)
+        results = self.store.ticks.commit("one", commits, self.bench.assets, self.bench.now)
         assert all(result.committed for result in results)
         for result in results:
             for made in result.materializations:
@@ -66,7 +66,7 @@ class Line:
         self.bench.complete(self.claims.pop(number))
 
     def cancel(self, number):
-        self.store.cancel(number, self.bench.assets, self.bench.now)
+        self.store.materializations.cancel(number, self.bench.assets, self.bench.now)
 
     def standing(self):
         """Who stands behind whom."""
@@ -279,10 +279,10 @@ def test_however_often_one_tick_asks_for_the_same_it_stands_behind_the_last_one(
 def lose(line, claim):
     """Have an attempt lost, and then all those that are left."""
     line.bench.later(days=2)
-    line.store.recover(line.bench.now)
+    line.store.queue.recover(line.bench.now)
     while line.bench.get(claim.materialization.id).state is MaterializationState.RETRYING:
         line.bench.claim(runner_id="ghost")
-        line.store.recover(line.bench.now)
+        line.store.queue.recover(line.bench.now)
 
 
 ENDS = {
@@ -335,10 +335,10 @@ def test_what_is_made_again_has_not_ended(line, end):
     if end == "retried":
         line.bench.fail(line.claims[first], retry_in=timedelta(0))
     elif end == "given back":
-        line.store.release([line.claims[first]], line.bench.now)
+        line.store.queue.release([line.claims[first]], line.bench.now)
     else:
         line.bench.later(days=2)
-        line.store.recover(line.bench.now)
+        line.store.queue.recover(line.bench.now)
     assert line.bench.get(first).state == "retrying"
     assert line.standing() == {second: first}
     assert line.start() == [first]
@@ -368,7 +368,7 @@ def test_what_was_cancelled_in_line_and_is_retried_does_not_stand_in_it(line):
     first, second, third = line.fire("p1", "p2", "p3")
     line.start()
     line.cancel(second)
-    line.store.retry(second, line.bench.assets, line.bench.now)
+    line.store.materializations.retry(second, line.bench.assets, line.bench.now)
     assert line.standing() == {third: first}
     assert line.start() == [second]
     line.complete(first)
@@ -381,7 +381,7 @@ def test_what_was_cancelled_in_line_and_is_retried_does_not_stand_in_it(line):
 def test_what_a_command_made_again_is_waited_for_by_those_who_stand_in_line(line):
     first, _, third = line.fire("p1", "p2", "p3")
     line.cancel(first)
-    line.store.retry(first, line.bench.assets, line.bench.now)
+    line.store.materializations.retry(first, line.bench.assets, line.bench.now)
     first, second = line.start()
     line.complete(second)
     assert line.start() == []
@@ -434,12 +434,12 @@ def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
     line.start()
     # What it depends on is made; everything is looked at again; its partition has seen an end.
     line.complete(by_hand)
-    line.store.look_again(line.bench.assets, line.bench.now)
+    line.store.queue.requeue_waiting(line.bench.assets, line.bench.now)
     line.cancel(line.bench.ask("clean", "p3").id)
     line.bench.ask("alone", "p2")
     lost = line.bench.claim(runner_id="ghost").claims[0]
     while line.bench.get(lost.materialization.id).state != "discarded":
-        line.store.recover(line.bench.now)
+        line.store.queue.recover(line.bench.now)
         line.bench.claim(limit=1, runner_id="ghost")
     assert line.standing() == {second: first}
     assert line.bench.get(second).available_at is None
@@ -478,14 +478,14 @@ def test_a_schedule_that_got_another_asset_does_not_wait_for_itself(line):
     for _ in range(3):
         for number in line.start():
             line.complete(number)
-    assert {str(item.state) for item in line.store.materializations()} == {"completed"}
+    assert {str(item.state) for item in line.store.materializations.all()} == {"completed"}
 
 
 # -- counting --------------------------------------------------------------------------------------
 
 
 def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
-    count = line.store.active_of
+    count = line.store.materializations.active
     assert count("schedule:a") == 0
     line.fire("p1")
     assert count("schedule:a") == 1
@@ -504,9 +504,9 @@ def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
 def test_what_a_source_joined_counts_and_what_others_asked_for_does_not(line):
     by_hand = line.bench.ask("alone", "p").id
     line.bench.ask("alone", "q")
-    assert line.store.active_of("schedule:a") == 0
+    assert line.store.materializations.active("schedule:a") == 0
     assert line.fire("p", "p") == [by_hand, by_hand]
-    assert line.store.active_of("schedule:a") == 1
+    assert line.store.materializations.active("schedule:a") == 1
 
 
 def test_one_is_not_seen_any_more_behind_a_hundred_newer_ones(line):
@@ -516,11 +516,11 @@ def test_one_is_not_seen_any_more_behind_a_hundred_newer_ones(line):
     line.fire(*(f"p{number}" for number in range(count)), in_line=False)
     for number in line.start():
         line.complete(number)
-    assert line.store.active_of("schedule:a") == 1
+    assert line.store.materializations.active("schedule:a") == 1
     (behind,) = line.fire("q1")
     assert line.standing() == {behind: old}
     line.cancel(behind)
-    assert line.store.active_of("schedule:a") == 0
+    assert line.store.materializations.active("schedule:a") == 0
     line.fire("q2")
     assert line.standing() == {}
 
@@ -537,10 +537,10 @@ def strict(line):
 
 def test_a_schedule_may_pause_when_what_it_asked_for_is_discarded(strict):
     (number,) = strict.fire("p", name="strict")
-    before = strict.store.schedule("strict")
+    before = strict.store.schedules.get("strict")
     strict.start()
     strict.bench.discard(strict.claims[number])
-    record = strict.store.schedule("strict")
+    record = strict.store.schedules.get("strict")
     assert (record.paused, record.owner) == (True, None)
     assert record.paused_because == f"materialization #{number} was discarded"
     assert record.checkpoint.version == before.checkpoint.version + 1
@@ -552,7 +552,7 @@ def test_a_tick_that_began_before_the_failure_is_stale(strict):
     strict.start()
     late = strict.tick("q", name="strict")
     strict.bench.discard(strict.claims[number])
-    (result,) = strict.store.commit_ticks("one", [late], strict.bench.assets, strict.bench.now)
+    (result,) = strict.store.ticks.commit("one", [late], strict.bench.assets, strict.bench.now)
     assert not result.committed
 
 
@@ -565,10 +565,12 @@ def test_however_it_was_discarded_its_schedule_pauses(strict, how):
         lose(strict, strict.claims[number])
     else:
         strict.bench.discard(strict.claims[started])
-        assert not strict.store.schedule("strict").paused
+        assert not strict.store.schedules.get("strict").paused
         strict.start()
     assert strict.bench.get(number).state == "discarded"
-    assert strict.store.schedule("strict").paused_because.startswith(f"materialization #{number} ")
+    assert strict.store.schedules.get("strict").paused_because.startswith(
+        f"materialization #{number} "
+    )
 
 
 @pytest.mark.parametrize("end", ["completed", "cancelled", "retried"])
@@ -580,7 +582,7 @@ def test_no_other_end_pauses_a_schedule(strict, end):
         strict.bench.fail(claim)
     else:
         ENDS[end](strict, claim)
-    assert not any(record.paused for record in strict.store.schedules())
+    assert not any(record.paused for record in strict.store.schedules.all())
 
 
 def test_only_those_pause_that_asked_for_it_and_want_to(strict):
@@ -593,19 +595,19 @@ def test_only_those_pause_that_asked_for_it_and_want_to(strict):
     number = wanted[0]
     assert wanted[:3] == [number] * 3
     assert wanted[3] != number
-    before = {record.name: record for record in strict.store.schedules()}
+    before = {record.name: record for record in strict.store.schedules.all()}
     strict.start()
     strict.bench.discard(strict.claims[number])
-    after = {record.name: record for record in strict.store.schedules()}
+    after = {record.name: record for record in strict.store.schedules.all()}
     assert {name for name in after if after[name] != before[name]} == {"strict"}
-    assert not strict.store.sensor("feed").paused
+    assert not strict.store.sensors.get("feed").paused
 
 
 def test_all_that_asked_for_it_pause(strict):
     (number, _) = strict.commit(strict.tick("p", name="strict"), strict.tick("p", name="other"))
     strict.start()
     strict.bench.discard(strict.claims[number])
-    assert [record.name for record in strict.store.schedules() if record.paused] == [
+    assert [record.name for record in strict.store.schedules.all() if record.paused] == [
         "other",
         "strict",
     ]
@@ -613,20 +615,20 @@ def test_all_that_asked_for_it_pause(strict):
 
 def test_a_schedule_that_is_paused_already_is_left_as_it_is(strict):
     (number,) = strict.fire("p", name="strict")
-    before = strict.store.pause_schedule("strict")
+    before = strict.store.schedules.pause("strict")
     strict.start()
     strict.bench.discard(strict.claims[number])
-    assert strict.store.schedule("strict") == before
+    assert strict.store.schedules.get("strict") == before
 
 
 def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
-    strict.store.declare_sensors(["strict"], strict.bench.now)
-    strict.bench.checkpoint |= strict.store.claim_sensors("one", ["strict"], strict.bench.now)
+    strict.store.sensors.declare(["strict"], strict.bench.now)
+    strict.bench.checkpoint |= strict.store.sensors.claim("one", ["strict"], strict.bench.now)
     event = strict.bench.event("k", "alone")
     (made,) = strict.bench.fire(event, sensor="strict").materializations
     strict.start()
     strict.bench.discard(strict.claims[made.id])
-    assert not strict.store.schedule("strict").paused
+    assert not strict.store.schedules.get("strict").paused
 
 
 def test_a_paused_schedule_still_lets_what_it_asked_for_before_start(strict):
@@ -640,8 +642,8 @@ def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
     (number,) = strict.fire("p", name="strict")
     strict.start()
     strict.bench.discard(strict.claims[number])
-    record = strict.store.resume_schedule(
-        "strict", strict.store.schedule("strict").checkpoint.version, (), strict.bench.now
+    record = strict.store.schedules.resume(
+        "strict", strict.store.schedules.get("strict").checkpoint.version, (), strict.bench.now
     )
     assert (record.paused, record.paused_because) == (False, None)
 
@@ -649,7 +651,7 @@ def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
 def test_the_failure_of_what_a_removed_schedule_asked_for_is_only_that(strict):
     (number,) = strict.fire("p", name="strict")
     strict.start()
-    strict.store.remove_schedule("strict")
+    strict.store.schedules.remove("strict")
     strict.bench.discard(strict.claims[number])
     assert strict.bench.get(number).state == "discarded"
 
@@ -692,7 +694,7 @@ def fill(line, count):
 def costs(line, count):
     first, second, _ = fill(line, count)
     calls = {
-        "count": lambda: line.store.active_of("schedule:a"),
+        "count": lambda: line.store.materializations.active("schedule:a"),
         "line up": lambda: line.fire("fourth"),
         "start": line.start,
         "cancel in the middle": lambda: line.cancel(second),

@@ -90,9 +90,9 @@ def test_what_is_old_goes_and_the_latest_of_each_partition_stays(bench):
         "ticks": 2,
         "kept_materializations": 1,
     }
-    (stayed,) = bench.store.materializations()
+    (stayed,) = bench.store.materializations.all()
     assert (stayed.id, stayed.state) == (2, MaterializationState.COMPLETED)
-    assert len(bench.store.attempts(2)) == 1
+    assert len(bench.store.materializations.attempts(2)) == 1
     assert prune(bench) == {"kept_materializations": 1}
 
 
@@ -136,7 +136,7 @@ def test_one_that_was_discarded_or_cancelled_goes_though_nothing_came_after_it(b
     bench.ask("alone", "p")
     bench.discard(bench.claimed()["alone"])
     asked = bench.ask("alone", "q")
-    bench.store.cancel(asked.id, bench.assets, bench.now)
+    bench.store.materializations.cancel(asked.id, bench.assets, bench.now)
     bench.later(days=40)
     assert prune(bench) == {"events": 2, "materializations": 2, "attempts": 1}
     assert counts(bench.store) == {"runners": 1, "sensors": 2}
@@ -178,7 +178,7 @@ def test_what_an_operator_has_made_again_keeps_its_payloads(bench):
     asked = bench.ask("alone", "p", payload={"file": "a.csv"})
     bench.discard(bench.claimed()["alone"])
     bench.later(days=40)
-    bench.store.retry(asked.id, bench.assets, bench.now)
+    bench.store.materializations.retry(asked.id, bench.assets, bench.now)
     assert prune(bench) == {}
     (claim,) = bench.claim().claims
     assert [event.payload for event in claim.events] == [{"file": "a.csv"}]
@@ -190,7 +190,7 @@ def test_what_an_operator_has_made_again_after_it_was_looked_at_stays(bench):
     bench.later(days=40)
     pruned = steps(bench)
     next(pruned)  # it has been looked at, and is about to go
-    bench.store.retry(asked.id, bench.assets, bench.now)
+    bench.store.materializations.retry(asked.id, bench.assets, bench.now)
     assert sum(pruned, Pruned()) == Pruned()
     (claim,) = bench.claim().claims
     assert [event.payload for event in claim.events] == [{"file": "a.csv"}]
@@ -205,7 +205,7 @@ def test_what_an_operator_is_about_to_make_again_is_passed_over(bench, store_url
     bench.later(days=40)
 
     def retry_slowly(connection):
-        found = materializations.retry(connection, asked.id, bench.assets, bench.now)
+        found = materializations._retry(connection, asked.id, bench.assets, bench.now)
         # Not held up, and done before the operator's transaction is.
         done = sum(steps(bench), Pruned())
         assert (done.events, done.materializations) == (1, 1)
@@ -214,14 +214,14 @@ def test_what_an_operator_is_about_to_make_again_is_passed_over(bench, store_url
     operator = Store.open(store_url)
     assert operator._database.write(retry_slowly).state is MaterializationState.PENDING
     operator.close()
-    assert [event.payload for event in bench.store.events()] == [{"file": "a.csv"}]
+    assert [event.payload for event in bench.store.events.all()] == [{"file": "a.csv"}]
     with pytest.raises(NotFoundError):
         bench.get(other.id)
 
 
 def test_one_that_another_stands_behind_stays(bench):
     ahead, behind = bench.ask("alone", "p"), bench.ask("alone", "q")
-    bench.store.cancel(ahead.id, bench.assets, bench.now)
+    bench.store.materializations.cancel(ahead.id, bench.assets, bench.now)
     bench.store._database.write(
         lambda connection: connection.execute(
             sa.update(schema.materializations)
@@ -250,7 +250,7 @@ def test_an_event_stays_while_its_key_is_remembered_and_so_does_what_it_asked_fo
 
 def test_an_event_whose_key_was_forgotten_by_hand_goes(bench):
     fire_and_finish(bench, "a")
-    bench.store.reset_sensor("feed", bench.now, forget_keys=True)
+    bench.store.sensors.reset("feed", forget_keys=True)
     bench.later(days=40)
     assert prune(bench, sensors=timedelta(days=400))["events"] == 1
 
@@ -273,18 +273,18 @@ def test_a_backfill_that_is_not_finished_keeps_what_it_asked_for(bench):
 
 def test_the_instants_of_a_schedule_are_remembered_for_a_while(bench):
     given = {"asset": "alone", "trigger": "cron", "text": "0 2 * * *"}
-    bench.store.create_schedule("nightly", given, bench.now)
-    bench.store.claim_schedules("one", ["nightly"], bench.now)
+    bench.store.schedules.create("nightly", given, bench.now)
+    bench.store.schedules.claim("one", ["nightly"], bench.now)
 
     def fire(key):
-        before = bench.store.schedule("nightly").checkpoint
+        before = bench.store.schedules.get("nightly").checkpoint
         after = ScheduleCheckpoint(bench.now, before.version + 1)
         moments = bench.now, bench.now, before, after
         events, skips = (NewEvent(key, "alone", key),), (Skip(SkipReason.OVERLAP, *moments[:2]),)
         commit = ScheduleCommit(
             "nightly", TickOutcome.TRIGGERED, *moments, events=events, skips=skips
         )
-        (result,) = bench.store.commit_ticks("one", [commit], bench.assets, bench.now)
+        (result,) = bench.store.ticks.commit("one", [commit], bench.assets, bench.now)
         assert result.committed
         return len(result.events)
 
@@ -299,7 +299,7 @@ def test_the_instants_of_a_schedule_are_remembered_for_a_while(bench):
     assert not fire("monday")
     gone = prune(bench, schedules=DAY)
     assert (gone["events"], gone["ticks"], gone["skips"]) == (1, 1, 1)
-    assert [skip.tick_id for skip in bench.store.skips()] == [2]
+    assert [skip.tick_id for skip in bench.store.skips.all()] == [2]
     assert fire("monday")
 
 
@@ -315,7 +315,7 @@ def test_a_key_is_suppressed_while_it_is_remembered_and_fires_again_after_that(b
     fired = bench.fire(bench.event("old", "alone"), bench.event("young", "alone"))
     assert [event.key for event in fired.events] == ["old"]
     # What was forgotten is still there to be read.
-    assert [event.key for event in bench.store.events()] == ["old", "young", "old"]
+    assert [event.key for event in bench.store.events.all()] == ["old", "young", "old"]
 
 
 def test_a_pruned_store_suppresses_what_is_remembered_and_fires_what_is_not(bench):
@@ -355,21 +355,26 @@ def test_ticks_go_that_no_event_refers_to(bench):
     bench.later(days=40)
     bench.commit(bench.tick(error="no luck again"))
     assert prune(bench, sensors=timedelta(days=41))["ticks"] == 1
-    assert [tick.error for tick in bench.store.ticks()] == ["no luck again", None]
+    assert [tick.error for tick in bench.store.ticks.all()] == ["no luck again", None]
 
 
 def test_a_runner_goes_that_was_not_heard_of_for_long_and_owns_nothing(bench):
     for name in ("stopped", "killed", "owner", "runner_id", "young"):
         bench.runner(name)
-    bench.store.stop_runner("stopped", bench.now)
-    bench.store.declare_sensors(["third"], bench.now)
-    bench.store.claim_sensors("owner", ["third"], bench.now)
+    bench.store.runners.stop("stopped", bench.now)
+    bench.store.sensors.declare(["third"], bench.now)
+    bench.store.sensors.claim("owner", ["third"], bench.now)
     bench.ask("alone")
     bench.claim(runner_id="runner_id")
     bench.later(days=40)
-    bench.store.renew_runner("young", bench.now)
+    bench.store.runners.renew("young", bench.now)
     assert prune(bench) == {"runners": 2}
-    assert {runner.id for runner in bench.store.runners()} == {"one", "owner", "runner_id", "young"}
+    assert {runner.id for runner in bench.store.runners.all()} == {
+        "one",
+        "owner",
+        "runner_id",
+        "young",
+    }
 
 
 # -- in batches ------------------------------------------------------------------------------------
@@ -406,7 +411,7 @@ def test_many_attempts_and_their_materialization_go_together(bench):
     bench.ask("alone")
     for _ in range(25):
         (claim,) = bench.claim().claims
-        bench.store.release([claim], bench.now)
+        bench.store.queue.release([claim], bench.now)
     bench.discard(bench.claimed()["alone"])
     bench.later(days=40)
     assert prune(bench) == {"events": 1, "materializations": 1, "attempts": 26}

@@ -39,7 +39,7 @@ def test_each_materialization_is_claimed_once(bench, race):
 
     def claim(store):
         found = []
-        while claims := store.claim("one", 7, bench.assets, bench.now).claims:
+        while claims := store.queue.claim("one", 7, bench.assets, bench.now).claims:
             found += [item.materialization.id for item in claims]
         return found
 
@@ -49,7 +49,7 @@ def test_each_materialization_is_claimed_once(bench, race):
     # whoever holds the row claims it.
     assert len(numbers) == 120
     assert set(numbers.values()) == {1}
-    assert {item.attempt for item in bench.store.materializations(limit=200)} == {1}
+    assert {item.attempt for item in bench.store.materializations.all(limit=200)} == {1}
 
 
 def test_a_pipeline_with_many_workers_makes_everything_once_and_leaves_nothing_waiting(bench, race):
@@ -60,20 +60,22 @@ def test_a_pipeline_with_many_workers_makes_everything_once_and_leaves_nothing_w
 
     def work(store):
         for _ in range(10_000):
-            for claim in store.claim("one", 3, bench.assets, bench.now).claims:
-                store.finish(claim, succeed({"made": True}), bench.assets, bench.now)
-            if store.unfinished(bench.assets) == 0:
+            for claim in store.queue.claim("one", 3, bench.assets, bench.now).claims:
+                store.queue.finish(claim, succeed({"made": True}), bench.assets, bench.now)
+            if store.queue.unfinished(bench.assets) == 0:
                 return
         raise AssertionError("something waits for ever")
 
     race(*[work] * 4)
-    made = Counter((item.asset, item.partition) for item in bench.store.materializations(limit=999))
+    made = Counter(
+        (item.asset, item.partition) for item in bench.store.materializations.all(limit=999)
+    )
     for partition in partitions:
         for asset in ("orders", "items", "clean", "report"):
             assert made[asset, partition] == 1
         assert made["mail", partition] in {1, 2}
         assert made["chart", partition] in {1, 2}
-    assert bench.store.counts()["completed"] == sum(made.values())
+    assert bench.store.materializations.counts()["completed"] == sum(made.values())
 
 
 def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
@@ -82,19 +84,19 @@ def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
     def fire(store):
         for number in range(count):
             commit = bench.tick("feed", bench.event(f"k{number}"), version=number + 1)
-            (result,) = store.commit_ticks("one", [commit], bench.assets, bench.now)
+            (result,) = store.ticks.commit("one", [commit], bench.assets, bench.now)
             assert result.committed
             bench.checkpoint["feed"] = commit.after
 
     def work(store):
         seen = []
         for _ in range(10_000):
-            for claim in store.claim("one", 3, bench.assets, bench.now).claims:
+            for claim in store.queue.claim("one", 3, bench.assets, bench.now).claims:
                 if claim.materialization.asset == "orders":
                     seen += [event.key for event in claim.events]
-                store.finish(claim, succeed(None), bench.assets, bench.now)
-            if len(store.events(source="sensor:feed", limit=count)) == count and (
-                store.unfinished(bench.assets) == 0
+                store.queue.finish(claim, succeed(None), bench.assets, bench.now)
+            if len(store.events.all(source="sensor:feed", limit=count)) == count and (
+                store.queue.unfinished(bench.assets) == 0
             ):
                 return seen
         raise AssertionError("something waits for ever")
@@ -109,12 +111,12 @@ def test_of_the_same_tick_committed_by_several_one_is_committed(bench, race):
     commit = bench.tick("feed", *(bench.event(f"k{number}") for number in range(20)))
 
     def write(store):
-        (result,) = store.commit_ticks("one", [commit], bench.assets, bench.now)
+        (result,) = store.ticks.commit("one", [commit], bench.assets, bench.now)
         return result.committed
 
     assert sorted(race(*[write] * 4)) == [False, False, False, True]
-    assert len(bench.store.events(limit=100)) == 20
-    assert len(bench.store.ticks()) == 1
+    assert len(bench.store.events.all(limit=100)) == 20
+    assert len(bench.store.ticks.all()) == 1
 
 
 def test_sensors_that_feed_the_same_partitions_in_different_orders(bench, race):
@@ -123,42 +125,42 @@ def test_sensors_that_feed_the_same_partitions_in_different_orders(bench, race):
     def write(name, order):
         def run(store):
             commit = bench.tick(name, *order)
-            (result,) = store.commit_ticks("one", [commit], bench.assets, bench.now)
+            (result,) = store.ticks.commit("one", [commit], bench.assets, bench.now)
             return len(result.events)
 
         return run
 
     assert race(write("feed", events), write("drop", events[::-1])) == [200, 200]
-    assert len(bench.store.materializations(limit=999)) == 200
+    assert len(bench.store.materializations.all(limit=999)) == 200
 
 
 def test_each_sensor_is_claimed_by_one_runner(bench, race):
     names = [f"sensor-{number:03}" for number in range(300)]
-    bench.store.declare_sensors(names, bench.now)
+    bench.store.sensors.declare(names, bench.now)
     runners = ["two", "three", "four"]
     for runner in runners:
         bench.runner(runner)
 
     def claim(runner, order):
-        return lambda store: set(store.claim_sensors(runner, order, bench.now))
+        return lambda store: set(store.sensors.claim(runner, order, bench.now))
 
     orders = [names, names[::-1], names[150:] + names[:150]]
     found = race(*(claim(runner, order) for runner, order in zip(runners, orders, strict=True)))
     taken = Counter(name for part in found for name in part)
     assert set(taken.values()) == {1}
-    owners = {record.name: record.owner for record in bench.store.sensors(names)}
+    owners = {record.name: record.owner for record in bench.store.sensors.all(names)}
     for runner, part in zip(runners, found, strict=True):
         assert {owners[name] for name in part} <= {runner}
     # What one passed over because another looked at it is still free, or taken.
-    rest = bench.store.claim_sensors("two", bench.store.unowned_sensors(), bench.now)
+    rest = bench.store.sensors.claim("two", bench.store.sensors.unowned(), bench.now)
     assert set(taken) | set(rest) == set(names)
 
 
 def test_sensors_declared_by_several_at_once_are_there_once(bench, race):
     names = [f"sensor-{number:03}" for number in range(300)]
     orders = [names, names[::-1]]
-    race(*(lambda store, o=order: store.declare_sensors(o, bench.now) for order in orders))
-    assert len(bench.store.sensors(names)) == 300
+    race(*(lambda store, o=order: store.sensors.declare(o, bench.now) for order in orders))
+    assert len(bench.store.sensors.all(names)) == 300
 
 
 def test_an_attempt_ends_once_whoever_ends_it(bench, race):
@@ -168,14 +170,14 @@ def test_an_attempt_ends_once_whoever_ends_it(bench, race):
 
         def finish(store, claim=claim):
             try:
-                store.finish(claim, succeed(None), bench.assets, bench.now)
+                store.queue.finish(claim, succeed(None), bench.assets, bench.now)
             except StaleAttemptError:
                 return "stale"
             return "completed"
 
         def cancel(store, claim=claim):
             try:
-                store.cancel(claim.materialization.id, bench.assets, bench.now)
+                store.materializations.cancel(claim.materialization.id, bench.assets, bench.now)
             except ConflictError:
                 return "conflict"
             return "cancelled"
@@ -193,14 +195,16 @@ def test_what_is_asked_for_and_retried_at_once_is_pending_once(bench, race):
 
         def retry(store, gone=gone):
             try:
-                store.retry(gone.id, bench.assets, bench.now)
+                store.materializations.retry(gone.id, bench.assets, bench.now)
             except ConflictError:
                 return False
             return True
 
         def ask(store, partition=partition):
             asset = bench.assets["alone"]
-            return store.materialize(asset, partition, bench.assets, bench.now)[1].id
+            return store.materializations.materialize(asset, partition, bench.assets, bench.now)[
+                1
+            ].id
 
         retried, asked = race(retry, ask)
         assert retried == (asked == gone.id)
@@ -211,7 +215,7 @@ def test_the_dead_are_taken_over_once(bench, race):
     for number in range(30):
         bench.ask("items", f"p{number}")
     bench.claim(runner_id="ghost")
-    found = race(*[lambda store: store.recover(bench.now)] * 3)
+    found = race(*[lambda store: store.queue.recover(bench.now)] * 3)
     numbers = Counter(item.id for part in found for item in part)
     assert len(numbers) == 30
     assert set(numbers.values()) == {1}

@@ -19,64 +19,64 @@ TWO = RunnerInfo("two", "south", 22, "machine b", "0.1", NOW + LEASE, NOW + 2 * 
 
 @pytest.fixture
 def runners(store):
-    store.register_runner(TWO)
-    store.register_runner(ONE)
+    store.runners.register(TWO)
+    store.runners.register(ONE)
     return store
 
 
 def test_runners_come_back_as_they_were_given_by_their_start(runners):
-    assert runners.runners() == [ONE, TWO]
+    assert runners.runners.all() == [ONE, TWO]
 
 
 def test_runners_of_one_machine(runners):
-    assert runners.runners(machine="machine b") == [TWO]
-    assert runners.runners(machine="machine") == []
+    assert runners.runners.all(machine="machine b") == [TWO]
+    assert runners.runners.all(machine="machine") == []
 
 
 def test_a_runner_lives_until_the_end_of_its_lease_and_not_at_it(runners):
     just_before = ONE.lease_until - timedelta(microseconds=1)
-    assert runners.runners(alive_at=just_before) == [ONE, TWO]
-    assert runners.runners(alive_at=ONE.lease_until) == [TWO]
+    assert runners.runners.all(alive_at=just_before) == [ONE, TWO]
+    assert runners.runners.all(alive_at=ONE.lease_until) == [TWO]
 
 
 def test_renewing_extends_the_lease_of_one(runners):
-    assert runners.renew_runner("one", NOW + 5 * LEASE) is True
-    assert runners.runners() == [replace(ONE, lease_until=NOW + 5 * LEASE), TWO]
+    assert runners.runners.renew("one", NOW + 5 * LEASE) is True
+    assert runners.runners.all() == [replace(ONE, lease_until=NOW + 5 * LEASE), TWO]
 
 
 def test_who_is_not_known_or_has_stopped_is_not_renewed(runners):
-    runners.stop_runner("one", NOW)
-    assert runners.renew_runner("one", NOW + 5 * LEASE) is False
-    assert runners.renew_runner("three", NOW + 5 * LEASE) is False
-    assert runners.runners() == [replace(ONE, stopped_at=NOW), TWO]
+    runners.runners.stop("one", NOW)
+    assert runners.runners.renew("one", NOW + 5 * LEASE) is False
+    assert runners.runners.renew("three", NOW + 5 * LEASE) is False
+    assert runners.runners.all() == [replace(ONE, stopped_at=NOW), TWO]
 
 
 def test_a_stopped_runner_is_not_alive_and_keeps_the_time_of_its_first_stop(runners):
-    runners.stop_runner("one", NOW)
-    runners.stop_runner("one", NOW + LEASE)
-    assert runners.runners(alive_at=NOW) == [TWO]
-    assert runners.runners()[0].stopped_at == NOW
+    runners.runners.stop("one", NOW)
+    runners.runners.stop("one", NOW + LEASE)
+    assert runners.runners.all(alive_at=NOW) == [TWO]
+    assert runners.runners.all()[0].stopped_at == NOW
 
 
 def test_registering_again_begins_anew(runners):
-    runners.stop_runner("one", NOW)
+    runners.runners.stop("one", NOW)
     again = replace(ONE, lease_until=NOW + 3 * LEASE)
-    runners.register_runner(again)
-    assert runners.runners() == [again, TWO]
+    runners.runners.register(again)
+    assert runners.runners.all() == [again, TWO]
 
 
 def test_stopping_frees_the_sensors_of_that_runner_only(runners):
-    runners.declare_sensors(["a", "b"], NOW)
-    runners.claim_sensors("one", ["a"], NOW)
-    runners.claim_sensors("two", ["b"], NOW)
-    runners.stop_runner("one", NOW)
-    assert runners.unowned_sensors() == {"a"}
+    runners.sensors.declare(["a", "b"], NOW)
+    runners.sensors.claim("one", ["a"], NOW)
+    runners.sensors.claim("two", ["b"], NOW)
+    runners.runners.stop("one", NOW)
+    assert runners.sensors.unowned() == {"a"}
 
 
 def test_times_are_given_back_in_utc_whatever_zone_they_were_in(store):
     kolkata = timezone(timedelta(hours=5, minutes=30))
-    store.register_runner(replace(ONE, lease_until=ONE.lease_until.astimezone(kolkata)))
-    (found,) = store.runners()
+    store.runners.register(replace(ONE, lease_until=ONE.lease_until.astimezone(kolkata)))
+    (found,) = store.runners.all()
     assert found.lease_until == ONE.lease_until
     assert found.lease_until.tzinfo is UTC
 
@@ -84,12 +84,12 @@ def test_times_are_given_back_in_utc_whatever_zone_they_were_in(store):
 def test_times_without_a_zone_are_refused(store):
     naive = NOW.replace(tzinfo=None)
     with pytest.raises(Exception, match="aware datetimes only"):
-        store.register_runner(replace(ONE, lease_until=naive))
-    assert store.runners() == []
+        store.runners.register(replace(ONE, lease_until=naive))
+    assert store.runners.all() == []
 
 
 @pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
 def test_the_first_and_the_last_moment_can_be_kept(store, moment):
     info = replace(ONE, lease_until=moment)
-    store.register_runner(info)
-    assert store.runners() == [info]
+    store.runners.register(info)
+    assert store.runners.all() == [info]

@@ -16,8 +16,7 @@ from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
-from flowstone_core.store import Store
-from flowstone_core.store.schedules import DeclaredSchedule
+from flowstone_core.store import DeclaredSchedule, Store
 
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
@@ -52,14 +51,14 @@ class Line:
         self.bench, self.store, self.now = bench, bench.store, bench.now
         bench.assets = ASSETS
         bench.runner("two")
-        self.store.create_schedule("nightly", {**GIVEN, "pause_on_failure": True}, self.now)
+        self.store.schedules.create("nightly", {**GIVEN, "pause_on_failure": True}, self.now)
         self.own()
 
     def own(self, runner="one"):
-        return self.store.claim_schedules(runner, ["nightly"], self.now)
+        return self.store.schedules.claim(runner, ["nightly"], self.now)
 
     def tick(self, *partitions, skips=()):
-        before = self.store.schedule("nightly").checkpoint
+        before = self.store.schedules.get("nightly").checkpoint
         events = tuple(NewEvent(name, "orders", name, None, in_line=True) for name in partitions)
         after = ScheduleCheckpoint(self.now, before.version + 1)
         return ScheduleCommit(
@@ -67,32 +66,32 @@ class Line:
         )
 
     def commit(self, commit, owner="one", store=None):
-        (result,) = (store or self.store).commit_ticks(owner, [commit], ASSETS, self.now)
+        (result,) = (store or self.store).ticks.commit(owner, [commit], ASSETS, self.now)
         return result
 
     def fire(self, *partitions):
         """Fire, and start the first; return its claim, and the numbers of the others."""
         events = self.commit(self.tick(*partitions)).events
-        (claim,) = self.store.claim("one", 9, ASSETS, self.now).claims
+        (claim,) = self.store.queue.claim("one", 9, ASSETS, self.now).claims
         assert claim.materialization.id == events[0].materialization_id
         return claim, [event.materialization_id for event in events[1:]]
 
     def start(self):
-        found = self.store.claim("one", 9, ASSETS, self.now).claims
+        found = self.store.queue.claim("one", 9, ASSETS, self.now).claims
         return [claim.materialization.id for claim in found]
 
     def finish(self, claim, end=None):
-        return lambda store: store.finish(claim, end or succeed(None), ASSETS, self.now)
+        return lambda store: store.queue.finish(claim, end or succeed(None), ASSETS, self.now)
 
     def cancel(self, number):
-        return lambda store: store.cancel(number, ASSETS, self.now)
+        return lambda store: store.materializations.cancel(number, ASSETS, self.now)
 
     def over(self):
         """End everything."""
-        while self.store.unfinished(ASSETS):
-            for item in self.store.materializations(limit=9):
+        while self.store.queue.unfinished(ASSETS):
+            for item in self.store.materializations.all(limit=9):
                 if not item.state.ended:
-                    self.store.cancel(item.id, ASSETS, self.now)
+                    self.store.materializations.cancel(item.id, ASSETS, self.now)
 
 
 @pytest.fixture
@@ -156,9 +155,9 @@ def test_of_an_instant_that_two_runners_found_there_is_one_event(line, race):
             return line.commit(commit, owner, store).committed
 
         def take_over(store, commit=commit, owner=owner, heir=heir):
-            store.stop_runner(owner, line.now)
+            store.runners.stop(owner, line.now)
             # A claimer passes over what another one has locked.
-            while not (taken := store.claim_schedules(heir, ["nightly"], line.now)):
+            while not (taken := store.schedules.claim(heir, ["nightly"], line.now)):
                 pass
             same = taken["nightly"].checkpoint == commit.before
             return same, line.commit(commit, heir, store).committed
@@ -166,7 +165,7 @@ def test_of_an_instant_that_two_runners_found_there_is_one_event(line, race):
         first, (same, second) = race(fire, take_over)
         assert first != second
         assert second == same
-        assert len(line.store.events(limit=99)) == turn + 1
+        assert len(line.store.events.all(limit=99)) == turn + 1
         line.bench.runner(owner)
         line.over()
 
@@ -176,22 +175,22 @@ def test_of_the_same_tick_committed_by_several_one_is_committed(line, race):
     commit = line.tick("a", "b", skips=(skip,))
     results = race(*[lambda store: line.commit(commit, store=store).committed] * 4)
     assert sorted(results) == [False, False, False, True]
-    assert (len(line.store.events()), len(line.store.skips())) == (2, 1)
+    assert (len(line.store.events.all()), len(line.store.skips.all())) == (2, 1)
 
 
 @pytest.mark.parametrize("change", ["pause", "edit", "remove"])
 def test_a_tick_and_what_an_operator_does_come_one_after_the_other(line, race, change):
     changes = {
-        "pause": lambda store: store.pause_schedule("nightly"),
-        "edit": lambda store: store.edit_schedule("nightly", 0, GIVEN, (), line.now),
-        "remove": lambda store: store.remove_schedule("nightly"),
+        "pause": lambda store: store.schedules.pause("nightly"),
+        "edit": lambda store: store.schedules.edit("nightly", 0, GIVEN, (), line.now),
+        "remove": lambda store: store.schedules.remove("nightly"),
     }
     commit = line.tick("a")
     result, changed = race(lambda store: line.commit(commit, store=store), changes[change])
-    assert len(line.store.events()) == len(line.store.ticks()) == result.committed
+    assert len(line.store.events.all()) == len(line.store.ticks.all()) == result.committed
     if change == "edit":
         assert (changed is None) == result.committed
-        assert line.store.schedule("nightly").checkpoint.version == 1
+        assert line.store.schedules.get("nightly").checkpoint.version == 1
     if change == "pause":
         assert changed.checkpoint.version == 1 + result.committed
 
@@ -204,22 +203,22 @@ def test_a_failure_pauses_the_schedule_though_it_ticks(line, race):
             line.finish(claim, DISCARD),
             lambda store, commit=commit: line.commit(commit, store=store),
         )
-        assert line.store.schedule("nightly").paused
+        assert line.store.schedules.get("nightly").paused
         assert len(line.start()) == result.committed
         line.over()
-        version = line.store.schedule("nightly").checkpoint.version
-        line.store.resume_schedule("nightly", version, (), line.now)
+        version = line.store.schedules.get("nightly").checkpoint.version
+        line.store.schedules.resume("nightly", version, (), line.now)
         line.own()
 
 
 def test_schedules_declared_by_several_at_once_are_there_once(line, race):
     names = [f"schedule-{number:03}" for number in range(200)]
     items = [DeclaredSchedule(name, GIVEN, "flow.ini:1") for name in names]
-    race(*(lambda store, o=o: store.declare_schedules(o, line.now) for o in (items, items[::-1])))
-    assert [record.name for record in line.store.schedules(names)] == names
+    race(*(lambda store, o=o: store.schedules.declare(o, line.now) for o in (items, items[::-1])))
+    assert [record.name for record in line.store.schedules.all(names)] == names
     other = [DeclaredSchedule(name, {**GIVEN, "text": "0 3 * * *"}, "flow.ini:1") for name in names]
-    race(*(lambda store, o=o: store.declare_schedules(o, line.now) for o in (other, other[::-1])))
-    assert {record.checkpoint.version for record in line.store.schedules(names)} == {1}
+    race(*(lambda store, o=o: store.schedules.declare(o, line.now) for o in (other, other[::-1])))
+    assert {record.checkpoint.version for record in line.store.schedules.all(names)} == {1}
 
 
 # -- made to happen, by holding a lock of the test's own -------------------------------------------
@@ -328,7 +327,7 @@ def test_a_tick_waits_for_who_ends_the_last_in_line_and_then_starts(line, other,
 def test_who_moves_up_waits_for_who_ends_another_one_before_it(line, other, waiting):
     free = [NewEvent(name, "orders", name) for name in ("a", "b")]
     line.commit(replace(line.tick(), events=tuple(free)))
-    first, second = line.store.claim("one", 9, ASSETS, line.now).claims
+    first, second = line.store.queue.claim("one", 9, ASSETS, line.now).claims
     (event,) = line.commit(line.tick("c")).events
     end = "UPDATE flowstone_materializations SET state = 'completed', token = NULL WHERE id = %s"
     other.execute(end, [first.materialization.id])
@@ -346,8 +345,8 @@ def test_who_changes_a_schedule_waits_for_the_tick_that_is_being_committed(
     line, other, waiting, change
 ):
     changes = {
-        "edit": lambda: line.store.edit_schedule("nightly", 0, GIVEN, (), line.now),
-        "pause": lambda: line.store.pause_schedule("nightly").checkpoint.version,
+        "edit": lambda: line.store.schedules.edit("nightly", 0, GIVEN, (), line.now),
+        "pause": lambda: line.store.schedules.pause("nightly").checkpoint.version,
     }
     other.execute("UPDATE flowstone_schedules SET version = 1")
     with ThreadPoolExecutor(1) as pool:
@@ -355,4 +354,4 @@ def test_who_changes_a_schedule_waits_for_the_tick_that_is_being_committed(
         waiting(1)
         other.commit()
         assert job.result(60) == {"edit": None, "pause": 2}[change]
-    assert line.store.schedule("nightly").paused == (change == "pause")
+    assert line.store.schedules.get("nightly").paused == (change == "pause")

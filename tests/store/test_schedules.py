@@ -18,8 +18,8 @@ from flowstone_core.model.tick import (
     Tick,
     TickOutcome,
 )
-from flowstone_core.store import TickResult, schema
-from flowstone_core.store.schedules import COMMAND, DeclaredSchedule, ScheduleRecord
+from flowstone_core.store import DeclaredSchedule, ScheduleRecord, TickResult, schema
+from flowstone_core.store.schedule_edits import COMMAND
 
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
 STALE = TickResult(committed=False)
@@ -32,11 +32,11 @@ def given(**settings):
 def everything(store):
     """All that a tick or an edit could have changed."""
     return (
-        store.schedules(),
-        store.ticks(),
-        store.skips(),
-        store.events(),
-        store.materializations(),
+        store.schedules.all(),
+        store.ticks.all(),
+        store.skips.all(),
+        store.events.all(),
+        store.materializations.all(),
     )
 
 
@@ -53,26 +53,26 @@ class Desk:
         return self.bench.now
 
     def declare(self, settings=GIVEN, name="nightly", where="flow.ini:3", skips=()):
-        return self.store.declare_schedules(
+        return self.store.schedules.declare(
             [DeclaredSchedule(name, settings, where, skips)], self.now
         )
 
     def create(self, name="nightly", **settings):
-        return self.store.create_schedule(name, given(**settings), self.now)
+        return self.store.schedules.create(name, given(**settings), self.now)
 
     def edit(self, edits, name="nightly", skips=(), version=None):
         if version is None:
             version = self.get(name).checkpoint.version
-        return self.store.edit_schedule(name, version, edits, skips, self.now)
+        return self.store.schedules.edit(name, version, edits, skips, self.now)
 
     def claim(self, *names, runner="one"):
-        return self.store.claim_schedules(runner, names or ["nightly"], self.now)
+        return self.store.schedules.claim(runner, names or ["nightly"], self.now)
 
     def get(self, name="nightly"):
-        return self.store.schedule(name)
+        return self.store.schedules.get(name)
 
     def resume(self, skips=(), name="nightly"):
-        return self.store.resume_schedule(name, self.get(name).checkpoint.version, skips, self.now)
+        return self.store.schedules.resume(name, self.get(name).checkpoint.version, skips, self.now)
 
     def missed(self, reason=SkipReason.EDITED):
         """What was skipped of three hours."""
@@ -92,7 +92,7 @@ class Desk:
         )
 
     def commit(self, *commits, owner="one"):
-        return self.store.commit_ticks(owner, commits, self.bench.assets, self.now)
+        return self.store.ticks.commit(owner, commits, self.bench.assets, self.now)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def event(key, partition=None, asset="orders"):
 
 def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
     item = DeclaredSchedule("nightly", given(catchup="all"), "flow.ini:3")
-    assert desk.store.declare_schedules([item], desk.now) == [item]
+    assert desk.store.schedules.declare([item], desk.now) == [item]
     record = ScheduleRecord(
         name="nightly",
         asset="orders",
@@ -144,26 +144,26 @@ def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
 
 def test_what_is_declared_for_the_first_time_skips_nothing(desk):
     desk.declare(skips=desk.missed())
-    assert desk.store.ticks() == []
+    assert desk.store.ticks.all() == []
 
 
 def test_declaring_what_is_known_writes_nothing(desk, writes):
     items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("nightly", "hourly")]
-    assert desk.store.declare_schedules(items, desk.now) == items
+    assert desk.store.schedules.declare(items, desk.now) == items
     writes.clear()
     desk.bench.later(hours=1)
-    assert desk.store.declare_schedules(items[::-1], desk.now) == []
-    assert desk.store.declare_schedules([], desk.now) == []
+    assert desk.store.schedules.declare(items[::-1], desk.now) == []
+    assert desk.store.schedules.declare([], desk.now) == []
     assert writes == []
 
 
 def test_only_what_changed_is_declared_again(desk):
     items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("a", "b", "c")]
-    desk.store.declare_schedules(items, desk.now)
+    desk.store.schedules.declare(items, desk.now)
     desk.claim("a", "b", "c")
     changed = replace(items[1], spec=given(overlap="allow"))
-    assert desk.store.declare_schedules([items[0], changed, items[2]], desk.now) == [changed]
-    assert [record.owner for record in desk.store.schedules()] == ["one", None, "one"]
+    assert desk.store.schedules.declare([items[0], changed, items[2]], desk.now) == [changed]
+    assert [record.owner for record in desk.store.schedules.all()] == ["one", None, "one"]
 
 
 def test_a_declaration_that_moved_in_its_file_disturbs_nobody(desk):
@@ -173,7 +173,7 @@ def test_a_declaration_that_moved_in_its_file_disturbs_nobody(desk):
     desk.bench.later(hours=4)
     assert len(desk.declare(where="flow.ini:9", skips=desk.missed())) == 1
     assert desk.get() == replace(before, origin="flow.ini:9")
-    assert desk.store.ticks() == []
+    assert desk.store.ticks.all() == []
     assert desk.declare(where="flow.ini:9") == []
 
 
@@ -204,11 +204,11 @@ def test_other_times_begin_now_and_what_was_missed_before_is_skipped(desk, by, c
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=8)
     assert record.owner is None
     assert record.spec == given(**changes)
-    tick = desk.store.ticks()[0]
+    tick = desk.store.ticks.all()[0]
     assert tick == Tick(
         tick.id, "schedule:nightly", TickOutcome.SKIPPED, desk.now, desk.now, skipped=3
     )
-    stored = desk.store.skips()
+    stored = desk.store.skips.all()
     assert [item.skip for item in stored] == list(desk.missed())[::-1]
     assert {(item.schedule, item.tick_id) for item in stored} == {("nightly", tick.id)}
 
@@ -241,8 +241,8 @@ def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, c
     assert record.checkpoint == ScheduleCheckpoint(version=8, **failed)
     assert (record.owner, record.spec) == (None, given(**changes))
     assert record.asset == changes.get("asset", "orders")
-    assert len(desk.store.ticks()) == 1
-    assert desk.store.skips() == []
+    assert len(desk.store.ticks.all()) == 1
+    assert desk.store.skips.all() == []
 
 
 def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
@@ -257,7 +257,7 @@ def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
     assert record.asset == "items"
     # The times that are in force have not changed.
     assert record.checkpoint == replace(edited.checkpoint, version=edited.checkpoint.version + 1)
-    assert desk.store.ticks() == []
+    assert desk.store.ticks.all() == []
 
 
 def test_a_schedule_of_a_command_that_is_declared_later_keeps_what_was_said_of_it(desk):
@@ -274,23 +274,23 @@ def test_a_schedule_of_a_command_that_is_declared_later_keeps_what_was_said_of_i
 
 def test_a_changed_declaration_leaves_a_paused_schedule_paused(desk):
     desk.declare()
-    desk.store.pause_schedule("nightly")
+    desk.store.schedules.pause("nightly")
     desk.declare(given(text="0 3 * * *"))
     assert (desk.get().paused, desk.get().owner) == (True, None)
 
 
 def test_of_a_name_that_is_declared_twice_the_last_one_counts(desk):
     items = [DeclaredSchedule("nightly", given(text=text), "flow.ini:3") for text in ("one", "two")]
-    assert desk.store.declare_schedules(items, desk.now) == [items[1]]
+    assert desk.store.schedules.declare(items, desk.now) == [items[1]]
     assert desk.get().spec["text"] == "two"
 
 
 def test_many_schedules_are_declared_claimed_and_found_at_once(desk):
     names = [f"schedule-{number:04}" for number in range(1_203)]
-    desk.store.declare_schedules([DeclaredSchedule(name, GIVEN, "x:1") for name in names], desk.now)
+    desk.store.schedules.declare([DeclaredSchedule(name, GIVEN, "x:1") for name in names], desk.now)
     assert list(desk.claim(*names)) == names
-    assert [record.name for record in desk.store.schedules(names[::-1])] == names
-    assert desk.store.unowned_schedules("one") == {}
+    assert [record.name for record in desk.store.schedules.all(names[::-1])] == names
+    assert desk.store.schedules.unowned("one") == {}
     commits = [desk.tick(event(name), name=name) for name in names[:700]]
     results = desk.commit(*commits)
     assert [result.tick.source for result in results] == [f"schedule:{n}" for n in names[:700]]
@@ -309,30 +309,30 @@ def test_a_created_schedule_begins_when_it_is_created(desk):
 
 def test_all_that_was_said_of_a_schedule_comes_back(desk):
     said = given(partition='größe "𝄞" \\u0000 ${year}', jitter=0.5, none=None, list=[1, {"a": []}])
-    assert desk.store.create_schedule("nightly", said, desk.now).spec == said
+    assert desk.store.schedules.create("nightly", said, desk.now).spec == said
 
 
 def test_what_is_too_large_is_refused(desk):
     with pytest.raises(ValidationError, match="the schedule"):
         desk.create(partition="x" * 100_001)
-    assert desk.store.schedules() == []
+    assert desk.store.schedules.all() == []
 
 
 def test_a_second_schedule_of_a_name_is_refused_and_the_first_one_named(desk):
     desk.declare(given(asset="items"))
-    before = desk.store.schedules()
+    before = desk.store.schedules.all()
     refusal = r"already a schedule 'nightly', for asset items \(flow.ini:3\)"
     with pytest.raises(ConflictError, match=refusal):
         desk.create()
-    assert desk.store.schedules() == before
+    assert desk.store.schedules.all() == before
 
 
 def test_schedules_are_listed_by_name_and_those_that_are_not_there_are_left_out(desk):
     for name in ("b", "c", "a"):
         desk.create(name)
-    assert [record.name for record in desk.store.schedules()] == ["a", "b", "c"]
-    assert [record.name for record in desk.store.schedules(["c", "z", "a"])] == ["a", "c"]
-    assert desk.store.schedules([]) == []
+    assert [record.name for record in desk.store.schedules.all()] == ["a", "b", "c"]
+    assert [record.name for record in desk.store.schedules.all(["c", "z", "a"])] == ["a", "c"]
+    assert desk.store.schedules.all([]) == []
 
 
 def test_an_edit_replaces_all_that_was_said_at_run_time(desk):
@@ -360,7 +360,7 @@ def test_an_edit_of_what_has_changed_meanwhile_writes_nothing(desk):
 def test_an_edit_that_skips_nothing_writes_no_tick(desk):
     desk.declare()
     desk.edit({"text": "0 3 * * *"})
-    assert desk.store.ticks() == []
+    assert desk.store.ticks.all() == []
 
 
 def test_the_database_itself_refuses_a_schedule_of_which_nothing_is_said(desk):
@@ -375,8 +375,8 @@ def test_a_removed_schedule_is_gone_and_its_history_stays(desk):
     desk.claim()
     desk.commit(desk.tick(event("k"), skips=desk.missed()))
     history = everything(desk.store)[1:]
-    desk.store.remove_schedule("nightly")
-    assert desk.store.schedules() == []
+    desk.store.schedules.remove("nightly")
+    assert desk.store.schedules.all() == []
     assert everything(desk.store)[1:] == history
     # One of the same name begins anew; but it does not fire twice for one instant.
     assert desk.create().checkpoint == ScheduleCheckpoint(desk.now)
@@ -388,11 +388,11 @@ def test_a_removed_schedule_is_gone_and_its_history_stays(desk):
 @pytest.mark.parametrize(
     "action",
     [
-        lambda store, name: store.schedule(name),
-        lambda store, name: store.remove_schedule(name),
-        lambda store, name: store.pause_schedule(name),
-        lambda store, name: store.resume_schedule(name, 0, (), None),
-        lambda store, name: store.edit_schedule(name, 0, {}, (), None),
+        lambda store, name: store.schedules.get(name),
+        lambda store, name: store.schedules.remove(name),
+        lambda store, name: store.schedules.pause(name),
+        lambda store, name: store.schedules.resume(name, 0, (), None),
+        lambda store, name: store.schedules.edit(name, 0, {}, (), None),
     ],
     ids=["get", "remove", "pause", "resume", "edit"],
 )
@@ -402,7 +402,7 @@ def test_a_schedule_that_is_not_there_is_named_with_the_nearest(desk, action):
     desk.create()
     with pytest.raises(NotFoundError, match=r"no schedule 'nigthly'.*did you mean 'nightly'"):
         action(desk.store, "nigthly")
-    assert len(desk.store.schedules()) == 1
+    assert len(desk.store.schedules.all()) == 1
 
 
 # -- paused ----------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_a_paused_schedule_is_taken_from_its_runner(desk):
     desk.create()
     desk.claim()
     before = desk.get()
-    record = desk.store.pause_schedule("nightly")
+    record = desk.store.schedules.pause("nightly")
     assert record == desk.get()
     assert (record.paused, record.paused_because, record.owner) == (True, None, None)
     assert record.checkpoint == replace(before.checkpoint, version=before.checkpoint.version + 1)
@@ -420,32 +420,32 @@ def test_a_paused_schedule_is_taken_from_its_runner(desk):
 
 def test_pausing_what_is_paused_changes_nothing(desk):
     desk.create()
-    record = desk.store.pause_schedule("nightly")
-    assert desk.store.pause_schedule("nightly") == record
+    record = desk.store.schedules.pause("nightly")
+    assert desk.store.schedules.pause("nightly") == record
 
 
 def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk):
     desk.create()
     desk.claim()
     desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
-    paused = desk.store.pause_schedule("nightly")
+    paused = desk.store.schedules.pause("nightly")
     desk.bench.later(hours=4)
     record = desk.resume(desk.missed(SkipReason.PAUSED))
     assert record == desk.get()
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=paused.checkpoint.version + 1)
     assert (record.paused, record.paused_because, record.owner) == (False, None, None)
-    tick = desk.store.ticks()[0]
+    tick = desk.store.ticks.all()[0]
     assert (tick.outcome, tick.started_at, tick.skipped) == (TickOutcome.SKIPPED, desk.now, 3)
-    assert {item.skip.reason for item in desk.store.skips()} == {SkipReason.PAUSED}
+    assert {item.skip.reason for item in desk.store.skips.all()} == {SkipReason.PAUSED}
 
 
 def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
     desk.create()
-    paused = desk.store.pause_schedule("nightly").checkpoint.version
+    paused = desk.store.schedules.pause("nightly").checkpoint.version
     desk.resume()
-    desk.store.pause_schedule("nightly")
+    desk.store.schedules.pause("nightly")
     before = everything(desk.store)
-    assert desk.store.resume_schedule("nightly", paused, desk.missed(), desk.now) is None
+    assert desk.store.schedules.resume("nightly", paused, desk.missed(), desk.now) is None
     assert everything(desk.store) == before
 
 
@@ -478,7 +478,7 @@ def test_claiming_takes_what_is_free_and_hands_out_what_is_known_of_it(desk):
     (claimed,) = desk.claim("a", "unheard").values()
     assert replace(claimed, owner=None) == before
     assert set(desk.claim("a", "b", runner="two")) == {"b"}
-    assert [record.owner for record in desk.store.schedules()] == ["one", "two"]
+    assert [record.owner for record in desk.store.schedules.all()] == ["one", "two"]
     assert desk.claim() == {}
 
 
@@ -491,7 +491,7 @@ def test_a_runner_may_claim_its_own_again_to_learn_what_was_decided(desk):
 
 def test_a_paused_schedule_cannot_be_claimed_until_it_is_resumed(desk):
     desk.create()
-    desk.store.pause_schedule("nightly")
+    desk.store.schedules.pause("nightly")
     assert desk.claim() == {}
     desk.resume()
     assert set(desk.claim()) == {"nightly"}
@@ -514,7 +514,7 @@ def test_the_schedules_of_a_runner_that_stops_are_free_and_those_of_others_are_n
     desk.claim("a")
     desk.claim("b", runner="two")
     before = desk.get("a")
-    desk.store.stop_runner("one", desk.now)
+    desk.store.runners.stop("one", desk.now)
     assert desk.get("a") == replace(before, owner=None)
     assert set(desk.claim("a", "b", runner="two")) == {"a", "b"}
 
@@ -527,10 +527,10 @@ def test_who_is_nobodys_is_listed_with_its_asset_unless_it_is_declared(desk):
     desk.create("both")
     desk.declare(name="both")
     desk.claim("own")
-    desk.store.pause_schedule("paused")
+    desk.store.schedules.pause("paused")
     free = {"created": "items", "declared": None, "paused": "orders", "both": None}
-    assert desk.store.unowned_schedules("one") == free
-    assert desk.store.unowned_schedules("two") == free
+    assert desk.store.schedules.unowned("one") == free
+    assert desk.store.schedules.unowned("two") == free
 
 
 def test_those_of_runners_that_are_not_alive_are_listed_for_who_takes_over(desk):
@@ -539,11 +539,11 @@ def test_those_of_runners_that_are_not_alive_are_listed_for_who_takes_over(desk)
     for name, runner in (("a", "one"), ("b", "short"), ("c", "ghost"), ("d", "mine")):
         desk.create(name)
         desk.claim(name, runner=runner)
-    assert desk.store.unowned_schedules("mine") == {}
-    assert desk.store.unowned_schedules("mine", desk.now) == {"c": "orders"}
+    assert desk.store.schedules.unowned("mine") == {}
+    assert desk.store.schedules.unowned("mine", desk.now) == {"c": "orders"}
     late = desk.now + timedelta(seconds=30)
-    assert desk.store.unowned_schedules("mine", late) == {"b": "orders", "c": "orders"}
-    assert desk.store.unowned_schedules("one", late) == {
+    assert desk.store.schedules.unowned("mine", late) == {"b": "orders", "c": "orders"}
+    assert desk.store.schedules.unowned("one", late) == {
         "b": "orders",
         "c": "orders",
         "d": "orders",
@@ -554,18 +554,18 @@ def test_those_of_runners_that_are_not_alive_are_listed_for_who_takes_over(desk)
 
 
 def taken_over(desk):
-    desk.store.stop_runner("one", desk.now)
+    desk.store.runners.stop("one", desk.now)
     desk.claim(runner="two")
 
 
 @pytest.mark.parametrize(
     "interfere",
     [
-        lambda desk: desk.store.pause_schedule("nightly"),
+        lambda desk: desk.store.schedules.pause("nightly"),
         lambda desk: desk.edit({"overlap": "allow"}),
         lambda desk: desk.declare(given(overlap="allow")),
-        lambda desk: desk.store.remove_schedule("nightly"),
-        lambda desk: desk.store.stop_runner("one", desk.now),
+        lambda desk: desk.store.schedules.remove("nightly"),
+        lambda desk: desk.store.runners.stop("one", desk.now),
         taken_over,
         lambda desk: desk.commit(desk.tick()),
     ],
@@ -589,7 +589,7 @@ def test_a_change_in_between_is_noticed_though_the_schedule_was_claimed_again(de
     if change == "edited":
         desk.edit(given(overlap="allow"))
     else:
-        desk.store.pause_schedule("nightly")
+        desk.store.schedules.pause("nightly")
         desk.resume()
     desk.claim()
     assert desk.commit(commit) == [STALE]
@@ -622,11 +622,11 @@ def test_a_tick_its_events_skips_and_materializations_are_committed_together(des
         events=2,
         skipped=3,
     )
-    assert desk.store.ticks() == [result.tick]
-    assert desk.store.events() == list(result.events)[::-1]
+    assert desk.store.ticks.all() == [result.tick]
+    assert desk.store.events.all() == list(result.events)[::-1]
     assert [item.key for item in result.events] == ["k1", "k2"]
-    assert desk.store.materializations() == list(result.materializations)[::-1]
-    stored = desk.store.skips()
+    assert desk.store.materializations.all() == list(result.materializations)[::-1]
+    stored = desk.store.skips.all()
     assert [item.skip for item in stored] == list(commit.skips)[::-1]
     assert {item.tick_id for item in stored} == {result.tick.id}
 
@@ -698,9 +698,9 @@ def test_sensors_and_schedules_are_committed_in_one_transaction(desk):
         ["p3"],
     ]
     assert [result.skips for result in results] == [desk.missed(), (), ()]
-    assert desk.store.sensor("feed").checkpoint.version == 1
+    assert desk.store.sensors.get("feed").checkpoint.version == 1
     assert [desk.get(name).checkpoint.version for name in ("feed", "nightly")] == [1, 1]
-    assert {item.schedule for item in desk.store.skips()} == {"nightly"}
+    assert {item.schedule for item in desk.store.skips.all()} == {"nightly"}
 
 
 def test_one_stale_tick_does_not_take_the_others_with_it(desk):
@@ -710,11 +710,11 @@ def test_one_stale_tick_does_not_take_the_others_with_it(desk):
     stale = desk.tick(event("k"), name="a", skips=desk.missed())
     good = desk.tick(event("k"), name="b", skips=desk.missed()[:1])
     sensed = desk.bench.tick("feed", event("k"))
-    desk.store.pause_schedule("a")
+    desk.store.schedules.pause("a")
     results = desk.commit(sensed, stale, good)
     assert [result.committed for result in results] == [True, False, True]
-    assert [item.source for item in desk.store.events()] == ["schedule:b", "sensor:feed"]
-    assert [item.schedule for item in desk.store.skips()] == ["b"]
+    assert [item.source for item in desk.store.events.all()] == ["schedule:b", "sensor:feed"]
+    assert [item.schedule for item in desk.store.skips.all()] == ["b"]
 
 
 def test_two_ticks_of_one_schedule_in_one_transaction_follow_each_other(desk):
@@ -763,11 +763,11 @@ def test_what_was_skipped_is_listed_the_latest_first_in_pages(desk):
     uncounted = Skip(SkipReason.WINDOW, desk.at(1), desk.at(9), 1_000, complete=False)
     desk.commit(desk.tick(name="a", skips=(*desk.missed(), uncounted)))
     desk.commit(desk.tick(name="b", skips=desk.missed()))
-    page = desk.store.skips("a", limit=2)
+    page = desk.store.skips.all("a", limit=2)
     assert [item.skip for item in page] == [uncounted, desk.missed()[1]]
-    rest = desk.store.skips("a", before_id=page[-1].id)
+    rest = desk.store.skips.all("a", before_id=page[-1].id)
     assert [item.skip for item in rest] == [desk.missed()[0]]
-    numbers = [item.id for item in desk.store.skips()]
+    numbers = [item.id for item in desk.store.skips.all()]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 5
-    assert [item.schedule for item in desk.store.skips(limit=3)] == ["b", "b", "a"]
+    assert [item.schedule for item in desk.store.skips.all(limit=3)] == ["b", "b", "a"]

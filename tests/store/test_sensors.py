@@ -19,10 +19,10 @@ NEW = SensorCheckpoint()
 @pytest.fixture
 def sensors(store):
     for name in ("one", "two"):
-        store.register_runner(
+        store.runners.register(
             RunnerInfo(name, "host", 1, "machine", "0.1", NOW, NOW + timedelta(seconds=30))
         )
-    store.declare_sensors(["a", "b"], NOW)
+    store.sensors.declare(["a", "b"], NOW)
     return store
 
 
@@ -41,64 +41,66 @@ def writes(monkeypatch):
 
 
 def test_a_declared_sensor_remembers_nothing_and_is_nobodys(sensors):
-    assert sensors.sensor("a") == SensorRecord("a", NEW, paused=False, owner=None, created_at=NOW)
-    assert [record.name for record in sensors.sensors()] == ["a", "b"]
+    assert sensors.sensors.get("a") == SensorRecord(
+        "a", NEW, paused=False, owner=None, created_at=NOW
+    )
+    assert [record.name for record in sensors.sensors.all()] == ["a", "b"]
 
 
 def test_declaring_again_changes_nothing(sensors):
-    sensors.claim_sensors("one", ["a"], NOW)
-    before = sensors.sensors()
-    sensors.declare_sensors(["a", "b", "c"], NOW + timedelta(days=1))
-    assert sensors.sensors(["b", "a"]) == before
-    assert sensors.sensor("c").created_at == NOW + timedelta(days=1)
+    sensors.sensors.queue.claim("one", ["a"], NOW)
+    before = sensors.sensors.all()
+    sensors.sensors.declare(["a", "b", "c"], NOW + timedelta(days=1))
+    assert sensors.sensors.all(["b", "a"]) == before
+    assert sensors.sensors.get("c").created_at == NOW + timedelta(days=1)
 
 
 def test_declaring_what_is_known_writes_nothing(sensors, writes):
-    sensors.declare_sensors(["b", "a"], NOW)
-    sensors.declare_sensors([], NOW)
+    sensors.sensors.declare(["b", "a"], NOW)
+    sensors.sensors.declare([], NOW)
     assert [text for text in writes if not text.startswith("BEGIN")] == []
 
 
 def test_many_sensors_are_declared_and_claimed_at_once(sensors):
     names = [f"sensor-{number:04}" for number in range(1_203)]
-    sensors.declare_sensors(iter(names), NOW)
-    assert set(sensors.claim_sensors("one", iter(names), NOW)) == set(names)
-    assert [record.name for record in sensors.sensors(names)] == names
-    assert sensors.unowned_sensors() == {"a", "b"}
+    sensors.sensors.declare(iter(names), NOW)
+    assert set(sensors.sensors.queue.claim("one", iter(names), NOW)) == set(names)
+    assert [record.name for record in sensors.sensors.all(names)] == names
+    assert sensors.sensors.unowned() == {"a", "b"}
 
 
 def test_claiming_takes_what_is_free(sensors):
-    assert sensors.claim_sensors("one", ["a", "unheard"], NOW) == {"a": NEW}
-    assert sensors.claim_sensors("two", ["a", "b"], NOW) == {"b": NEW}
-    assert [record.owner for record in sensors.sensors()] == ["one", "two"]
-    assert sensors.unowned_sensors() == set()
+    assert sensors.sensors.queue.claim("one", ["a", "unheard"], NOW) == {"a": NEW}
+    assert sensors.sensors.queue.claim("two", ["a", "b"], NOW) == {"b": NEW}
+    assert [record.owner for record in sensors.sensors.all()] == ["one", "two"]
+    assert sensors.sensors.unowned() == set()
 
 
 def test_claiming_nothing_writes_nothing(sensors, writes):
-    sensors.claim_sensors("one", ["a"], NOW)
+    sensors.sensors.queue.claim("one", ["a"], NOW)
     writes.clear()
-    assert sensors.claim_sensors("two", ["a"], NOW) == {}
+    assert sensors.sensors.queue.claim("two", ["a"], NOW) == {}
     assert [text for text in writes if not text.startswith("BEGIN")] == []
 
 
 def test_the_sensors_of_a_runner_that_is_not_heard_of_are_free_at_the_end_of_its_lease(sensors):
-    sensors.claim_sensors("one", ["a"], NOW)
-    sensors.register_runner(
+    sensors.sensors.queue.claim("one", ["a"], NOW)
+    sensors.runners.register(
         RunnerInfo("three", "host", 1, "machine", "0.1", NOW, NOW + timedelta(days=1))
     )
     just_before = NOW + timedelta(seconds=29.999999)
-    assert sensors.claim_sensors("three", ["a"], just_before) == {}
-    assert sensors.claim_sensors("three", ["a"], NOW + timedelta(seconds=30)) == {"a": NEW}
+    assert sensors.sensors.queue.claim("three", ["a"], just_before) == {}
+    assert sensors.sensors.queue.claim("three", ["a"], NOW + timedelta(seconds=30)) == {"a": NEW}
 
 
 def test_the_sensors_of_a_runner_that_was_never_known_are_free(sensors):
-    sensors.claim_sensors("ghost", ["a"], NOW)
-    assert sensors.claim_sensors("one", ["a"], NOW) == {"a": NEW}
+    sensors.sensors.queue.claim("ghost", ["a"], NOW)
+    assert sensors.sensors.queue.claim("one", ["a"], NOW) == {"a": NEW}
 
 
 def test_a_runner_may_claim_its_own_again_to_learn_what_it_remembers(bench):
     bench.commit(bench.tick("feed", state='"seen"'))
-    again = bench.store.claim_sensors("one", ["feed"], bench.now)
+    again = bench.store.sensors.queue.claim("one", ["feed"], bench.now)
     assert again == {"feed": SensorCheckpoint(1, '"seen"', polled=True)}
 
 
@@ -112,45 +114,47 @@ def test_all_that_a_sensor_remembers_comes_back(bench):
         "broken": True,
     }
     bench.commit(bench.tick("feed", **after))
-    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(**after)
+    assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(**after)
 
 
 def test_a_paused_sensor_is_nobodys_and_cannot_be_claimed(sensors):
-    sensors.claim_sensors("one", ["a"], NOW)
-    record = sensors.pause_sensor("a", NOW)
+    sensors.sensors.queue.claim("one", ["a"], NOW)
+    record = sensors.sensors.pause("a")
     assert (record.paused, record.owner) == (True, None)
-    assert sensors.unowned_sensors() == {"a", "b"}
-    assert sensors.claim_sensors("one", ["a"], NOW) == {}
-    assert sensors.pause_sensor("a", NOW) == record
+    assert sensors.sensors.unowned() == {"a", "b"}
+    assert sensors.sensors.queue.claim("one", ["a"], NOW) == {}
+    assert sensors.sensors.pause("a") == record
 
 
 def test_a_resumed_sensor_goes_on_with_what_it_remembers(bench):
     bench.commit(bench.tick("feed", state="5"))
-    before = bench.store.pause_sensor("feed", bench.now)
-    record = bench.store.resume_sensor("feed", bench.now)
+    before = bench.store.sensors.pause("feed")
+    record = bench.store.sensors.resume("feed")
     assert (record.paused, record.owner) == (False, None)
     assert record.checkpoint == before.checkpoint
-    assert bench.store.claim_sensors("one", ["feed"], bench.now) == {"feed": record.checkpoint}
+    assert bench.store.sensors.queue.claim("one", ["feed"], bench.now) == {
+        "feed": record.checkpoint
+    }
 
 
 def test_resetting_forgets_all_but_the_version_which_goes_on(bench):
     bench.commit(bench.tick("feed", error="no", failures=3, not_before=bench.now, broken=True))
-    before = bench.store.sensor("feed")
-    record = bench.store.reset_sensor("feed", bench.now)
+    before = bench.store.sensors.get("feed")
+    record = bench.store.sensors.reset("feed")
     assert record.checkpoint == SensorCheckpoint(version=before.checkpoint.version + 1)
     assert record.owner is None
     assert (record.last_error, record.last_tick_at) == ("no", bench.now)
 
 
 def test_resetting_a_paused_sensor_leaves_it_paused(sensors):
-    sensors.pause_sensor("a", NOW)
-    assert sensors.reset_sensor("a", NOW).paused is True
+    sensors.sensors.pause("a")
+    assert sensors.sensors.reset("a").paused is True
 
 
 def test_a_reset_leaves_keys_taken_unless_it_is_to_forget_them(bench):
     bench.fire(bench.event("k"))
-    bench.store.reset_sensor("feed", bench.now)
-    bench.checkpoint = bench.store.claim_sensors("one", ["feed"], bench.now)
+    bench.store.sensors.reset("feed")
+    bench.checkpoint = bench.store.sensors.queue.claim("one", ["feed"], bench.now)
     assert bench.fire(bench.event("k")).events == ()
 
 
@@ -158,27 +162,26 @@ def test_forgotten_keys_can_be_used_again_and_the_history_is_kept(bench):
     bench.fire(bench.event("k"), bench.event("k#1"))
     bench.fire(bench.event("k"), sensor="drop")
     for times in (2, 3):
-        bench.store.reset_sensor("feed", bench.now, forget_keys=True)
-        bench.checkpoint |= bench.store.claim_sensors("one", ["feed"], bench.now)
+        bench.store.sensors.reset("feed", forget_keys=True)
+        bench.checkpoint |= bench.store.sensors.queue.claim("one", ["feed"], bench.now)
         assert [event.key for event in bench.fire(bench.event("k"), bench.event("k#1")).events] == [
             "k",
             "k#1",
         ]
-        keys = [event.key for event in bench.store.events(source="sensor:feed")]
+        keys = [event.key for event in bench.store.events.all(source="sensor:feed")]
         assert sorted(keys) == ["k"] * times + ["k#1"] * times
     assert bench.fire(bench.event("k"), sensor="drop").events == ()
 
 
-@pytest.mark.parametrize("action", ["sensor", "pause_sensor", "resume_sensor", "reset_sensor"])
+@pytest.mark.parametrize("action", ["get", "pause", "resume", "reset"])
 def test_a_sensor_that_is_not_there_is_named_with_the_nearest(bench, action):
-    arguments = () if action == "sensor" else (bench.now,)
     with pytest.raises(NotFoundError, match=r"no sensor 'fed'.*did you mean 'feed'"):
-        getattr(bench.store, action)("fed", *arguments)
+        getattr(bench.store.sensors.all, action)("fed")
 
 
 def test_the_first_sensor_that_is_asked_for_is_explained(store):
     with pytest.raises(NotFoundError, match="hears of a sensor when a runner starts"):
-        store.sensor("feed")
+        store.sensors.get("feed")
 
 
 def test_the_last_tick_shows_in_the_record(bench):
@@ -186,17 +189,17 @@ def test_the_last_tick_shows_in_the_record(bench):
     bench.commit(bench.tick("feed"))
     bench.later(minutes=1)
     bench.commit(bench.tick("feed", error="down", failures=1))
-    record = bench.store.sensor("feed")
+    record = bench.store.sensors.get("feed")
     assert (record.last_tick_at, record.last_outcome) == (bench.now, TickOutcome.FAILED)
     assert (record.last_good_at, record.last_error) == (first, "down")
     bench.later(minutes=1)
     bench.commit(bench.tick("feed"))
-    record = bench.store.sensor("feed")
+    record = bench.store.sensors.get("feed")
     assert (record.last_good_at, record.last_error) == (bench.now, None)
 
 
 def test_the_database_itself_refuses_a_paused_sensor_with_an_owner(sensors):
-    sensors.claim_sensors("one", ["a"], NOW)
+    sensors.sensors.queue.claim("one", ["a"], NOW)
     paused = sa.update(schema.sensors).values(paused=True)
     with pytest.raises(StoreError, match=r"(?i)check constraint"):
         sensors._database.write(lambda connection: connection.execute(paused))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from flowstone_core.errors import NotFoundError, StaleTickError
+from flowstone_core.errors import NotFoundError
 from flowstone_core.model.tick import SensorCheckpoint, Tick, TickOutcome
 from flowstone_core.store import TickResult
 
@@ -16,11 +16,11 @@ STALE = TickResult(committed=False)
 
 def everything(store):
     """All that a tick could have changed."""
-    return store.sensors(), store.ticks(), store.events(), store.materializations()
+    return store.sensors.all(), store.ticks.all(), store.events.all(), store.materializations.all()
 
 
 def test_a_tick_its_events_and_their_materializations_are_committed_together(bench):
-    bench.store.events()
+    bench.store.events.all()
     result = bench.fire(
         bench.event("k1", "orders", "p1", '{"rows":[1,2]}'), bench.event("k2", "items", "p2")
     )
@@ -46,10 +46,10 @@ def test_a_tick_its_events_and_their_materializations_are_committed_together(ben
         first.materialization_id,
         second.materialization_id,
     ]
-    assert bench.store.ticks() == [result.tick]
-    assert bench.store.events() == [second, first]
-    assert bench.store.materializations() == list(result.materializations)[::-1]
-    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(1, "1", polled=True)
+    assert bench.store.ticks.all() == [result.tick]
+    assert bench.store.events.all() == [second, first]
+    assert bench.store.materializations.all() == list(result.materializations)[::-1]
+    assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(1, "1", polled=True)
 
 
 def test_a_new_materialization_is_pending_and_due(bench):
@@ -74,7 +74,7 @@ def test_a_key_that_the_source_has_had_is_counted_and_makes_nothing(bench):
     assert (result.tick.events, result.tick.duplicates) == (1, 1)
     assert [event.key for event in result.events] == ["new"]
     assert [item.partition for item in result.materializations] == ["p3"]
-    assert bench.store.ticks()[0] == result.tick
+    assert bench.store.ticks.all()[0] == result.tick
 
 
 def test_a_key_twice_in_one_tick_is_one_event_the_first(bench):
@@ -93,7 +93,11 @@ def test_events_for_what_is_pending_join_it(bench):
     result = bench.fire(bench.event("k3"), sensor="drop")
     assert result.materializations == ()
     assert result.events[0].materialization_id == made.id
-    assert [event.key for event in bench.store.events_of(made.id)] == ["k1", "k2", "k3"]
+    assert [event.key for event in bench.store.materializations.events(made.id)] == [
+        "k1",
+        "k2",
+        "k3",
+    ]
 
 
 def test_events_for_what_has_started_are_for_the_next_one(bench):
@@ -101,15 +105,15 @@ def test_events_for_what_has_started_are_for_the_next_one(bench):
     bench.claim()
     (second,) = bench.fire(bench.event("k2")).materializations
     assert second.id != first.id
-    assert [event.key for event in bench.store.events_of(second.id)] == ["k2"]
+    assert [event.key for event in bench.store.materializations.events(second.id)] == ["k2"]
 
 
 @pytest.mark.parametrize(
     "interfere",
     [
-        lambda bench: bench.store.pause_sensor("feed", bench.now),
-        lambda bench: bench.store.reset_sensor("feed", bench.now),
-        lambda bench: bench.store.stop_runner("one", bench.now),
+        lambda bench: bench.store.sensors.pause("feed"),
+        lambda bench: bench.store.sensors.reset("feed"),
+        lambda bench: bench.store.runners.stop("one", bench.now),
         lambda bench: bench.commit(bench.tick("feed")),
     ],
     ids=["paused", "reset", "stopped", "ticked"],
@@ -124,15 +128,15 @@ def test_a_tick_whose_sensor_was_changed_meanwhile_writes_nothing(bench, interfe
 
 def test_a_reset_in_between_is_noticed_though_the_sensor_was_claimed_again(bench):
     commit = bench.tick("feed", bench.event("k"))
-    bench.store.reset_sensor("feed", bench.now)
-    bench.store.claim_sensors("one", ["feed"], bench.now)
+    bench.store.sensors.reset("feed")
+    bench.store.sensors.claim("one", ["feed"], bench.now)
     assert bench.commit(commit) == [STALE]
 
 
 def test_a_runner_that_lost_its_sensor_commits_nothing_even_at_the_same_version(bench):
     bench.runner("two")
-    bench.store.stop_runner("one", bench.now)
-    bench.store.claim_sensors("two", ["feed"], bench.now)
+    bench.store.runners.stop("one", bench.now)
+    bench.store.sensors.claim("two", ["feed"], bench.now)
     assert bench.commit(bench.tick("feed", bench.event("k"))) == [STALE]
     (result,) = bench.commit(bench.tick("feed", bench.event("k")), owner="two")
     assert result.committed
@@ -145,10 +149,10 @@ def test_a_sensor_that_the_store_does_not_know_is_stale(bench):
 
 def test_one_stale_tick_does_not_take_the_others_with_it(bench):
     stale = bench.tick("feed", bench.event("k"))
-    bench.store.pause_sensor("feed", bench.now)
+    bench.store.sensors.pause("feed")
     results = bench.commit(stale, bench.tick("drop", bench.event("k")))
     assert [result.committed for result in results] == [False, True]
-    assert [event.source for event in bench.store.events()] == ["sensor:drop"]
+    assert [event.source for event in bench.store.events.all()] == ["sensor:drop"]
 
 
 def test_results_are_in_the_order_of_the_commits(bench):
@@ -173,7 +177,7 @@ def test_two_ticks_of_one_sensor_in_one_transaction_follow_each_other(bench):
     results = bench.commit(first, second)
     assert [result.tick.events for result in results] == [1, 1]
     assert results[1].tick.duplicates == 1
-    assert bench.store.sensor("feed").checkpoint == second.after
+    assert bench.store.sensors.get("feed").checkpoint == second.after
 
 
 def test_the_same_tick_twice_in_one_transaction_is_committed_once(bench):
@@ -184,7 +188,7 @@ def test_the_same_tick_twice_in_one_transaction_is_committed_once(bench):
 
 def test_a_failed_tick_keeps_the_version_so_the_next_one_is_not_stale(bench):
     bench.commit(bench.tick("feed", error="down", failures=1, state=None))
-    assert bench.store.sensor("feed").checkpoint == SensorCheckpoint(0, None, failures=1)
+    assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(0, None, failures=1)
     (result,) = bench.commit(bench.tick("feed", error="down", failures=2))
     assert result.committed
     assert result.tick.error == "down"
@@ -194,10 +198,10 @@ def test_a_tick_in_several_transactions_replayed_after_the_first_fires_each_even
     before = bench.checkpoint["feed"]
     part = replace(bench.tick("feed", bench.event("a")), after=before)
     bench.commit(part)
-    assert bench.store.sensor("feed").checkpoint == before
+    assert bench.store.sensors.get("feed").checkpoint == before
     bench.commit(part)
     bench.commit(bench.tick("feed", bench.event("b", partition="q")))
-    assert [event.key for event in bench.store.events()] == ["b", "a"]
+    assert [event.key for event in bench.store.events.all()] == ["b", "a"]
 
 
 def test_nothing_to_commit_is_nothing(bench):
@@ -208,14 +212,6 @@ def test_a_good_tick_may_find_nothing(bench):
     result = bench.fire()
     assert (result.events, result.materializations) == ((), ())
     assert result.tick.outcome is TickOutcome.NOT_TRIGGERED
-
-
-def test_one_tick_alone_raises_when_it_is_stale(bench):
-    commit = bench.tick("feed", bench.event("k"))
-    result = bench.store.commit_tick("one", commit, bench.assets, bench.now)
-    assert result.committed
-    with pytest.raises(StaleTickError, match="'feed' was changed since its tick began"):
-        bench.store.commit_tick("one", commit, bench.assets, bench.now)
 
 
 def test_an_asset_that_no_pipeline_has_undoes_the_whole_transaction(bench):
@@ -262,8 +258,8 @@ def test_thousands_of_events_in_one_transaction(bench):
 
 def test_hundreds_of_ticks_in_one_transaction(bench):
     names = [f"sensor-{number:03}" for number in range(700)]
-    bench.store.declare_sensors(names, bench.now)
-    bench.checkpoint |= bench.store.claim_sensors("one", names, bench.now)
+    bench.store.sensors.declare(names, bench.now)
+    bench.checkpoint |= bench.store.sensors.claim("one", names, bench.now)
     results = bench.commit(*(bench.tick(name, bench.event("k")) for name in names))
     assert [result.tick.source for result in results] == [f"sensor:{name}" for name in names]
     assert [len(result.materializations) for result in results] == [1] + [0] * 699
@@ -288,11 +284,11 @@ def test_ticks_are_listed_newest_first_in_pages(bench):
     for number in range(5):
         bench.commit(bench.tick("feed", bench.event(f"k{number}")))
         bench.commit(bench.tick("drop"))
-    page = bench.store.ticks(source="sensor:feed", limit=2)
+    page = bench.store.ticks.all(source="sensor:feed", limit=2)
     assert [tick.events for tick in page] == [1, 1]
-    rest = bench.store.ticks(source="sensor:feed", before_id=page[-1].id)
+    rest = bench.store.ticks.all(source="sensor:feed", before_id=page[-1].id)
     assert len(rest) == 3
-    assert bench.store.ticks(limit=1)[0].source == "sensor:drop"
-    numbers = [tick.id for tick in bench.store.ticks()]
+    assert bench.store.ticks.all(limit=1)[0].source == "sensor:drop"
+    numbers = [tick.id for tick in bench.store.ticks.all()]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 10

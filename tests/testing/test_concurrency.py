@@ -14,7 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
-from flowstone_core.store import Store, schedules, sensors
+from flowstone_core.store import (
+    EngineQueue,
+    EventRepository,
+    MaterializationRepository,
+    schedule_edits,
+    sensors,
+)
 from flowstone_core.testing import ConcurrencyHarness, ConcurrencyReport, assert_no_leaks
 from flowstone_core.testing.concurrency import harness as module
 from flowstone_core.testing.concurrency.recorder import Recorder
@@ -192,7 +198,7 @@ def test_what_does_not_come_to_rest_is_said(inbox):
 
 
 def test_two_attempts_at_once_are_said(inbox, monkeypatch):
-    claim, held, met = Store.claim, [], threading.Event()
+    claim, held, met = EngineQueue.claim, [], threading.Event()
     both = threading.Barrier(2, met.set)
 
     def meeting(self):
@@ -213,7 +219,7 @@ def test_two_attempts_at_once_are_said(inbox, monkeypatch):
             return replace(found, claims=(*found.claims, replace(held[0], token="other")))
         return found
 
-    monkeypatch.setattr(Store, "claim", doubled)
+    monkeypatch.setattr(EngineQueue, "claim", doubled)
     report = inbox.run(failing=0.0, **ALONE)
     (problem,) = report.problems
     assert problem.startswith("2 attempts of run ")
@@ -221,13 +227,13 @@ def test_two_attempts_at_once_are_said(inbox, monkeypatch):
 
 
 def test_a_run_id_that_changes_is_said(inbox, monkeypatch):
-    read, number = Store.materializations, itertools.count(1)
+    read, number = MaterializationRepository.all, itertools.count(1)
 
     def unstable(self, **options):
         rows = read(self, **options)
         return [replace(row, run_id=f"r{next(number)}") if row.id == 1 else row for row in rows]
 
-    monkeypatch.setattr(Store, "materializations", unstable)
+    monkeypatch.setattr(MaterializationRepository, "all", unstable)
     report = inbox.run(**ALONE)
     assert any(
         re.match(r"materialization 1 \(made .*\) had the run id r\d+, and then r\d+", problem)
@@ -248,10 +254,10 @@ def test_a_version_that_goes_back_is_said(inbox, monkeypatch):
 
 
 def test_an_event_that_nothing_is_made_of_is_said(inbox, monkeypatch):
-    read = Store.events
+    read = EventRepository.all
     monkeypatch.setattr(
-        Store,
-        "events",
+        EventRepository,
+        "all",
         lambda self, **options: [
             replace(event, materialization_id=None) if event.id == 1 else event
             for event in read(self, **options)
@@ -264,10 +270,10 @@ def test_an_event_that_nothing_is_made_of_is_said(inbox, monkeypatch):
 
 
 def test_a_key_with_two_events_is_said(inbox, monkeypatch):
-    read = Store.events
+    read = EventRepository.all
     monkeypatch.setattr(
-        Store,
-        "events",
+        EventRepository,
+        "all",
         lambda self, **options: [replace(event, key="same") for event in read(self, **options)],
     )
     report = inbox.run(change=lambda number: inbox.put(number) and None, **ALONE)
@@ -278,7 +284,7 @@ def test_a_key_with_two_events_is_said(inbox, monkeypatch):
 
 
 def test_an_instant_that_was_passed_over_is_said(monkeypatch):
-    monkeypatch.setattr(schedules, "record", lambda *arguments: None)
+    monkeypatch.setattr(schedule_edits, "record_with_tick", lambda *arguments: None)
     harness = ConcurrencyHarness(
         minutely, step=timedelta(minutes=3), without=["tick", "edit"], operations=40, **ALONE
     )
@@ -292,7 +298,7 @@ def test_an_error_that_is_no_refusal_is_said(inbox, monkeypatch):
     def broken(self, *arguments):
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(Store, "retry", broken)
+    monkeypatch.setattr(MaterializationRepository, "retry", broken)
     report = inbox.run(operations=40, **ALONE)
     assert report.problems == ("retry raised RuntimeError: out of order",)
     assert report.errors["retry: RuntimeError"] == report.operations["retry"] > 1

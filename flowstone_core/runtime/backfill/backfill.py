@@ -15,7 +15,7 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.partition import encode_partition
 from flowstone_core.model.partition_range import PartitionRange
-from flowstone_core.store import BackfillRecord, Backfills, PartitionState
+from flowstone_core.store import BackfillRecord, BackfillRepository, PartitionState
 
 MOST_UNFINISHED = 1_000
 """The largest limit of a backfill."""
@@ -118,7 +118,7 @@ class Plan:
         return sum(each is move for each in self.moves.values())
 
 
-def plan(order: BackfillRequest, store: Backfills) -> Plan:
+def plan(order: BackfillRequest, store: BackfillRepository) -> Plan:
     """Say what a backfill would do now; nothing is written.
 
     Raises:
@@ -146,7 +146,7 @@ class Backfill:
     """
 
     def __init__(
-        self, order: BackfillRequest, store: Backfills, clock: Clock, assets: AssetGraph
+        self, order: BackfillRequest, store: BackfillRepository, clock: Clock, assets: AssetGraph
     ) -> None:
         self._order = order
         self._store = store

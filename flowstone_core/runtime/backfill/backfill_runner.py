@@ -135,7 +135,7 @@ class BackfillRunner:
     def _take_up(self) -> None:
         """Become a runner if there is none."""
         self._outlook.retire_dead()
-        if self._store.runners(alive_at=self._clock.now()):
+        if self._store.runners.all(alive_at=self._clock.now()):
             return
         equipment = self._equip(lambda _: self._alarm.set())
         equipment.heartbeat.start()

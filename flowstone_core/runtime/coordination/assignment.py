@@ -116,16 +116,16 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
         self._names = frozenset(names)
 
     def _declare(self) -> None:
-        self._store.declare_sensors(sorted(self._names), self._clock.now())
+        self._store.sensors.declare(sorted(self._names), self._clock.now())
 
     def _unowned(self) -> set[str]:
-        return self._store.unowned_sensors() & self._names
+        return self._store.sensors.unowned() & self._names
 
     def _all(self) -> set[str]:
         return set(self._names - self._owned)
 
     def _claim(self, names: Sequence[str]) -> Mapping[str, SensorCheckpoint]:
-        return self._store.claim_sensors(self._runner_id, names, self._clock.now())
+        return self._store.sensors.claim(self._runner_id, names, self._clock.now())
 
 
 class ScheduleAssignment(Assignment[ScheduleRecord]):
@@ -160,14 +160,14 @@ class ScheduleAssignment(Assignment[ScheduleRecord]):
         declare_schedules(self._store, self._declared.values(), self._make, self._clock)
 
     def _unowned(self) -> set[str]:
-        return self._mine(self._store.unowned_schedules(self._runner_id))
+        return self._mine(self._store.schedules.unowned(self._runner_id))
 
     def _all(self) -> set[str]:
         now = self._clock.now()
-        return self._mine(self._store.unowned_schedules(self._runner_id, taken_over_at=now))
+        return self._mine(self._store.schedules.unowned(self._runner_id, taken_over_at=now))
 
     def _claim(self, names: Sequence[str]) -> Mapping[str, ScheduleRecord]:
-        return self._store.claim_schedules(self._runner_id, names, self._clock.now())
+        return self._store.schedules.claim(self._runner_id, names, self._clock.now())
 
     def _mine(self, unowned: Mapping[str, str | None]) -> set[str]:
         return {

@@ -68,7 +68,7 @@ class Heartbeat:
         Raises:
             StoreError: If the store cannot be written.
         """
-        self._store.register_runner(self.runner)
+        self._store.runners.register(self.runner)
         self.retire_dead()
         self._thread.start()
 
@@ -77,9 +77,9 @@ class Heartbeat:
         now = self._clock.now()
         try:
             stuck = self.count_stuck()
-            if not self._store.renew_runner(self.runner.id, now + self._lease, stuck):
+            if not self._store.runners.renew(self.runner.id, now + self._lease, stuck):
                 logger.warning("this runner was taken for dead; it begins anew")
-                self._store.register_runner(self._renewed())
+                self._store.runners.register(self._renewed())
             self.outage.end()
         except StoreError as error:
             self.outage.begin(error)
@@ -87,13 +87,13 @@ class Heartbeat:
     def retire_dead(self) -> None:
         """Mark the runners of this machine whose process is gone as stopped."""
         now = self._clock.now()
-        for other in self._store.runners(machine=self.runner.machine, alive_at=now):
+        for other in self._store.runners.all(machine=self.runner.machine, alive_at=now):
             if other.id != self.runner.id and not _process_lives(other.pid):
                 logger.warning(
                     "a runner died; its work is taken over",
                     extra={"runner": other.id, "pid": other.pid},
                 )
-                self._store.stop_runner(other.id, now)
+                self._store.runners.stop(other.id, now)
 
     def stop(self) -> None:
         """Sign off: what this runner owned is free at once."""
@@ -102,7 +102,7 @@ class Heartbeat:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         with suppress(StoreError):  # its lease ends by itself
-            self._store.stop_runner(self.runner.id, self._clock.now())
+            self._store.runners.stop(self.runner.id, self._clock.now())
 
     def _run(self) -> None:
         period = self._lease.total_seconds() / 3

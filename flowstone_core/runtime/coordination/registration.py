@@ -35,7 +35,9 @@ def declare_schedules(
         StoreError: If the store cannot be used.
     """
     now = clock.now()
-    known = {record.name: record for record in store.schedules([item.name for item in declared])}
+    known = {
+        record.name: record for record in store.schedules.all([item.name for item in declared])
+    }
     told = []
     for item in declared:
         before = known.get(item.name)
@@ -43,7 +45,7 @@ def declare_schedules(
         if before is not None and timing(before.spec) != timing(merged(item.spec, before.edits)):
             skips = missed(before, make, now)
         told.append(DeclaredSchedule(item.name, item.spec, item.where, skips))
-    store.declare_schedules(told, now)
+    store.schedules.declare(told, now)
 
 
 def missed(

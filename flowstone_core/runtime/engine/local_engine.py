@@ -231,7 +231,7 @@ class LocalEngine(Engine):
         now = setup.clock.monotonic()
         running = dict(self._running)
         if not self._begun:
-            setup.queue.look_again(setup.assets, setup.clock.now())
+            setup.queue.requeue_waiting(setup.assets, setup.clock.now())
             self._begun = True
         if now >= self._recover_at:
             for materialization in setup.queue.recover(setup.clock.now(), setup.runner_id, running):

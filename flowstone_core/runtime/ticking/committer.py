@@ -168,7 +168,7 @@ class Committer:
         return CommitOutcome(ticker, failure, result.committed, stale=not result.committed)
 
     def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
-        results = self._store.commit_ticks(self._owner, commits, self._assets, self._clock.now())
+        results = self._store.ticks.commit(self._owner, commits, self._assets, self._clock.now())
         self._outage.end()
         for result in results:
             if result.committed:

@@ -62,7 +62,7 @@ class StalenessMonitor:
 
     def _mark(self, ticker: SensorTicker) -> None:
         try:
-            marked = self._store.mark_stale(ticker.name, self._owner, ticker.good_at)
+            marked = self._store.sensors.mark_stale(ticker.name, self._owner, ticker.good_at)
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
             return

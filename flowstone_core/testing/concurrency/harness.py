@@ -143,8 +143,9 @@ class ConcurrencyHarness:
                 for _ in range(self._runners)
             ]
             for flow in flows:
-                for write in ("commit_ticks", "finish"):
-                    witness.stall(flow._open_store(), write)  # noqa: SLF001 - a runner's own
+                own = flow._open_store()  # noqa: SLF001 - a runner's own
+                witness.stall(own.ticks, "commit")
+                witness.stall(own.queue, "finish")
             store = Store.open(url)
             stack.callback(store.close)
             hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)

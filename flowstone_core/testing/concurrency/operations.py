@@ -112,8 +112,10 @@ class Hands:
 
     def versions(self) -> dict[str, int]:
         """Return the versions of what is stored."""
-        found = {f"sensor {each.name!r}": each.checkpoint.version for each in self.store.sensors()}
-        schedules = self.store.schedules()
+        found = {
+            f"sensor {each.name!r}": each.checkpoint.version for each in self.store.sensors.all()
+        }
+        schedules = self.store.schedules.all()
         return found | {f"schedule {each.name!r}": each.checkpoint.version for each in schedules}
 
 

@@ -66,16 +66,16 @@ class Recorder:
                 self.errors[f"{operation}: {refused}"] += 1
             self._done.notify_all()
 
-    def stall(self, store: object, name: str) -> None:
+    def stall(self, repository: object, name: str) -> None:
         """Have a runner stop now and then before it writes, until others have done something.
 
         So what it knew is old when it goes on, as after a pause of its machine.
 
         Args:
-            store: The runner's.
+            repository: The runner's.
             name: The method that writes.
         """
-        write: Callable[..., object] = getattr(store, name)
+        write: Callable[..., object] = getattr(repository, name)
 
         def stalled(*arguments: object, **options: object) -> object:
             with self._done:
@@ -84,7 +84,7 @@ class Recorder:
                     self._done.wait_for(lambda: self.operations.total() >= until, _STALL)
             return write(*arguments, **options)
 
-        setattr(store, name, stalled)
+        setattr(repository, name, stalled)
 
     def cancelling(self, run_id: str) -> None:
         """Hear that a run is about to be cancelled.
@@ -128,7 +128,7 @@ class Recorder:
 
     def look(self, store: Store, limit: int = _NEWEST) -> None:
         """See that run ids are what they were."""
-        for row in store.materializations(limit=limit):
+        for row in store.materializations.all(limit=limit):
             with self._lock:
                 before = self._run_ids.setdefault(row.id, row.run_id)
             if before != row.run_id:

@@ -39,7 +39,7 @@ class Driver:
         self.clock = FakeClock()
         now = self.clock.now()
         until = now.replace(year=2030)
-        store.register_runner(RunnerInfo("one", "host", 7, "machine", "0.1", now, until))
+        store.runners.register(RunnerInfo("one", "host", 7, "machine", "0.1", now, until))
         self.claims = {}
 
     def order(self, days=10, *, force=False, limit=4, every="day"):
@@ -57,12 +57,15 @@ class Driver:
     def ask(self, *days, asset="report"):
         now = self.clock.now()
         texts = [f"d:2025-01-{day:02}" for day in days]
-        asked = [self.store.materialize(ASSETS[asset], text, ASSETS, now)[1] for text in texts]
+        asked = [
+            self.store.materializations.materialize(ASSETS[asset], text, ASSETS, now)[1]
+            for text in texts
+        ]
         return asked[-1].id
 
     def start(self, limit=10_000):
         """Start what may start; return its days."""
-        found = self.store.claim("one", limit, ASSETS, self.clock.now()).claims
+        found = self.store.queue.claim("one", limit, ASSETS, self.clock.now()).claims
         new = {day_of(claim.materialization.partition): claim for claim in found}
         self.claims |= new
         return list(new)
@@ -73,14 +76,14 @@ class Driver:
         if discard:
             end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "gave up")
         for day in days or list(self.claims):
-            self.store.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
+            self.store.queue.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
 
     def retry_later(self, day):
         until = self.clock.now() + timedelta(hours=1)
         end = AttemptResult(
             AttemptOutcome.FAILED, MaterializationState.RETRYING, "no luck", retry_at=until
         )
-        self.store.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
+        self.store.queue.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
 
     def make(self, *days):
         self.ask(*days)
@@ -99,12 +102,12 @@ class Driver:
 
     def runs(self):
         """Return the days of all materializations, in the order they were asked for."""
-        found = self.store.materializations(limit=10_000)
+        found = self.store.materializations.all(limit=10_000)
         return [day_of(item.partition) for item in reversed(found)]
 
     def asked(self, number):
         """Return the days that a backfill asked for."""
-        found = self.store.events(source=f"backfill:{number}", limit=10_000)
+        found = self.store.events.all(source=f"backfill:{number}", limit=10_000)
         return [day_of(event.partition) for event in reversed(found)]
 
 
@@ -149,7 +152,7 @@ def test_it_asks_for_the_next_as_others_end(bench):
 
 def test_each_request_says_which_backfill_it_is_of(bench):
     bench.backfill(1).step()
-    (event,) = bench.store.events()
+    (event,) = bench.store.events.all()
     assert (event.source, event.key, event.payload) == (
         "backfill:1",
         "d:2025-01-01",
@@ -187,13 +190,16 @@ def test_by_force_everything_is_made_after_the_backfill_began(bench):
     bench.make(1)
     bench.ask(2, 3)
     bench.start(1)
-    pending = bench.store.materializations(limit=1)[0].id
+    pending = bench.store.materializations.all(limit=1)[0].id
     backfill = bench.backfill(4, force=True)
     assert counts(backfill.step()) == {"unfinished": 4}
     assert bench.asked(1) == [1, 2, 3, 4]
     # The pending one is joined, the running one is followed by another.
     assert bench.runs() == [1, 2, 3, 1, 2, 4]
-    assert [event.source for event in bench.store.events_of(pending)] == ["manual", "backfill:1"]
+    assert [event.source for event in bench.store.materializations.events(pending)] == [
+        "manual",
+        "backfill:1",
+    ]
     bench.end(2)
     assert counts(backfill.step()) == {"unfinished": 4}
     assert counts(bench.finish(backfill)) == {"completed": 4}
@@ -203,13 +209,13 @@ def test_what_cannot_be_made_is_failed_and_named(bench):
     gone = bench.ask(1)
     backfill = bench.backfill(4)
     backfill.step()
-    bench.store.cancel(gone, ASSETS, bench.clock.now())
+    bench.store.materializations.cancel(gone, ASSETS, bench.clock.now())
     bench.start()
     bench.end(2, discard=True)
     bench.end(3)
     progress = backfill.step()
     assert counts(progress) == {"completed": 1, "failed": 2, "unfinished": 1}
-    assert {bench.store.materialization(n).partition for n in progress.failures} == {
+    assert {bench.store.materializations.get(n).partition for n in progress.failures} == {
         "d:2025-01-01",
         "d:2025-01-02",
     }
@@ -270,8 +276,8 @@ def test_what_has_failed_of_it_and_was_made_meanwhile_is_completed(bench):
     bench.start()
     bench.end(discard=True)
     bench.make(2)
-    third = bench.store.materializations(partition="d:2025-01-03")[0].id
-    bench.store.retry(third, ASSETS, bench.clock.now())
+    third = bench.store.materializations.all(partition="d:2025-01-03")[0].id
+    bench.store.materializations.retry(third, ASSETS, bench.clock.now())
     resumed = bench.backfill(3)
     assert counts(resumed.step()) == {"completed": 1, "failed": 1, "unfinished": 1}
     assert counts(bench.finish(resumed)) == {"completed": 2, "failed": 1}
@@ -309,7 +315,7 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
     made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MAKE]
     assert bench.plan(3) == (None, [1, 2, 3], made)
     assert bench.plan(3, force=True) == (None, [1, 2, 3], [PartitionAction.MAKE] * 3)
-    assert bench.store.events(source="backfill:1") == []
+    assert bench.store.events.all(source="backfill:1") == []
     backfill = bench.backfill(3, force=True, limit=2)
     backfill.step()
     bench.start(1)
@@ -417,9 +423,9 @@ def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, f
             progress = patiently(backfill.step)
             if progress.finished:
                 return progress
-            most.append(patiently(store.unfinished, ASSETS))
-            for claim in patiently(store.claim, "one", 2, ASSETS, bench.clock.now()).claims:
-                patiently(store.finish, claim, succeed(None), ASSETS, bench.clock.now())
+            most.append(patiently(store.queue.unfinished, ASSETS))
+            for claim in patiently(store.queue.claim, "one", 2, ASSETS, bench.clock.now()).claims:
+                patiently(store.queue.finish, claim, succeed(None), ASSETS, bench.clock.now())
         raise AssertionError("it does not end")
 
     with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
@@ -437,7 +443,7 @@ def test_datetimes_are_backfilled_too(bench):
     first = datetime.fromisoformat("2025-01-15T10:00+01:00")
     order = BackfillRequest("report", partitions(first, first + timedelta(hours=1)))
     Backfill(order, bench.store.backfills, bench.clock, ASSETS).step()
-    assert [event.key for event in bench.store.events()] == [
+    assert [event.key for event in bench.store.events.all()] == [
         "dt:2025-01-15T10:00:00Z",
         "dt:2025-01-15T09:00:00Z",
     ]

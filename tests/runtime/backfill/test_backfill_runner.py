@@ -128,7 +128,7 @@ def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
     assert flow.backfills.plan("orders", *RANGE, force=True).count(PartitionAction.MAKE) == 10
     progress = flow.backfill("orders", *RANGE)
     assert (progress.backfill, progress.skipped, progress.here) == (2, 10, False)
-    assert len(store.runners()) == 1
+    assert len(store.runners.all()) == 1
 
 
 def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
@@ -160,12 +160,12 @@ def test_a_runner_that_is_alive_makes_them(make, store, pool):
     assert progress.completed == 10
     assert not any(item.here for item in seen)
     assert job.result(PATIENCE)
-    assert len(store.runners()) == 1
+    assert len(store.runners.all()) == 1
 
 
 def test_when_the_runner_is_not_heard_of_any_more_it_makes_them(make, store, pool):
     clock = FakeClock()
-    store.register_runner(runner("gone", clock.now()))
+    store.runners.register(runner("gone", clock.now()))
     seen = []
     job = pool.submit(make(clock=clock).backfill, "orders", *RANGE, watch=seen.append)
     for _ in range(30):
@@ -180,7 +180,7 @@ def test_a_runner_of_this_machine_whose_process_is_gone_is_not_waited_for(flow, 
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     now = flow._clock.now()
-    store.register_runner(runner("gone", now, machine=machine_id(), pid=gone.pid))
+    store.runners.register(runner("gone", now, machine=machine_id(), pid=gone.pid))
     assert flow.backfill("orders", *RANGE).here
 
 
@@ -275,7 +275,7 @@ def carry(backfill, store, pool, watch=lambda _: None):
     """Carry it while somebody else is a runner; let time pass until it ends."""
     clock = FakeClock()
     lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
-    store.register_runner(lasting)
+    store.runners.register(lasting)
     job = pool.submit(BackfillRunner(backfill, store, clock, no_equipment, timedelta(0)).run, watch)
     while not job.done():
         with suppress(TimeoutError):
@@ -333,6 +333,6 @@ def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
         # In this thread nobody lets time pass: only the stop ends the wait.
         return carrier.run(lambda _: carrier.stop()), backfill.asked
 
-    store.register_runner(runner("one", FakeClock().now()))
+    store.runners.register(runner("one", FakeClock().now()))
     assert run(HALF) == (HALF, [True, False])
     assert run(GONE) == (BEGUN, [True, False])

@@ -15,7 +15,7 @@ LEASE = timedelta(seconds=30)
 
 
 def alive(store, clock):
-    return {runner.id for runner in store.runners(alive_at=clock.now())}
+    return {runner.id for runner in store.runners.all(alive_at=clock.now())}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def heartbeat(store, fake_clock):
 
 
 def test_it_says_who_and_where(heartbeat, store):
-    (runner,) = store.runners()
+    (runner,) = store.runners.all()
     assert runner == heartbeat.runner
     assert runner.pid == os.getpid()
     assert runner.machine == machine_id()
@@ -44,12 +44,12 @@ def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
     for _ in range(12):
         fake_clock.wait_for_sleepers(1)
         fake_clock.advance(10)
-        while store.runners()[0].lease_until < fake_clock.now() + LEASE:
+        while store.runners.all()[0].lease_until < fake_clock.now() + LEASE:
             assert heartbeat._thread.is_alive()
 
 
 def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, caplog):
-    store.stop_runner(heartbeat.runner.id, fake_clock.now())
+    store.runners.stop(heartbeat.runner.id, fake_clock.now())
     assert alive(store, fake_clock) == set()
     heartbeat.beat()
     assert alive(store, fake_clock) == {heartbeat.runner.id}
@@ -58,14 +58,18 @@ def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, c
 
 def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
     class StoreOutage:
-        def renew_runner(self, *arguments):
+        @property
+        def runners(self):
+            return self
+
+        def renew(self, *arguments):
             if self.on:
                 raise StoreUnavailableError("database is locked")
-            return store.renew_runner(*arguments)
+            return store.runners.renew(*arguments)
 
     outage = StoreOutage()
     heartbeat = Heartbeat(outage, fake_clock, LEASE)
-    store.register_runner(heartbeat.runner)
+    store.runners.register(heartbeat.runner)
     for outage.on in (True, True, True, False, False):
         heartbeat.beat()
     messages = [record.message for record in caplog.records]
@@ -78,17 +82,17 @@ def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
 def test_a_beat_says_how_many_threads_are_stuck(heartbeat, store):
     heartbeat.count_stuck = lambda: 3
     heartbeat.beat()
-    assert [runner.stuck_threads for runner in store.runners()] == [3]
+    assert [runner.stuck_threads for runner in store.runners.all()] == [3]
 
 
 def test_stopping_frees_what_it_owned_at_once(store, fake_clock):
     heartbeat = Heartbeat(store, fake_clock, LEASE)
     heartbeat.start()
-    store.declare_sensors(["feed"], fake_clock.now())
-    store.claim_sensors(heartbeat.runner.id, ["feed"], fake_clock.now())
+    store.sensors.declare(["feed"], fake_clock.now())
+    store.sensors.claim(heartbeat.runner.id, ["feed"], fake_clock.now())
     heartbeat.stop()
     assert alive(store, fake_clock) == set()
-    assert store.sensor("feed").owner is None
+    assert store.sensors.get("feed").owner is None
 
 
 def dead_pid():
@@ -102,19 +106,19 @@ def dead_pid():
 def test_D8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock, where, survives):
     other = Heartbeat(store, fake_clock, LEASE)
     machine = machine_id() if where == "here" else "another machine"
-    store.register_runner(replace(other.runner, pid=dead_pid(), machine=machine))
-    store.declare_sensors(["feed"], fake_clock.now())
-    store.claim_sensors(other.runner.id, ["feed"], fake_clock.now())
+    store.runners.register(replace(other.runner, pid=dead_pid(), machine=machine))
+    store.sensors.declare(["feed"], fake_clock.now())
+    store.sensors.claim(other.runner.id, ["feed"], fake_clock.now())
     heartbeat = Heartbeat(store, fake_clock, LEASE)
     heartbeat.start()
     assert (other.runner.id in alive(store, fake_clock)) is survives
-    assert (store.sensor("feed").owner is not None) is survives
+    assert (store.sensors.get("feed").owner is not None) is survives
     heartbeat.stop()
 
 
 def test_a_living_one_is_left_alone(store, fake_clock):
     other = Heartbeat(store, fake_clock, LEASE)
-    store.register_runner(replace(other.runner, pid=os.getppid()))
+    store.runners.register(replace(other.runner, pid=os.getppid()))
     heartbeat = Heartbeat(store, fake_clock, LEASE)
     heartbeat.start()
     assert alive(store, fake_clock) == {other.runner.id, heartbeat.runner.id}
@@ -123,7 +127,7 @@ def test_a_living_one_is_left_alone(store, fake_clock):
 
 def test_process_one_lives_though_it_may_not_be_signalled(store, fake_clock):
     other = Heartbeat(store, fake_clock, LEASE)
-    store.register_runner(replace(other.runner, pid=1))
+    store.runners.register(replace(other.runner, pid=1))
     heartbeat = Heartbeat(store, fake_clock, LEASE)
     heartbeat.start()
     assert other.runner.id in alive(store, fake_clock)

@@ -38,9 +38,9 @@ class Workshop:
         runner = RunnerInfo(
             uuid.uuid4().hex, "host", 1, "machine", "0", now, now + timedelta(days=1)
         )
-        self.store.register_runner(runner)
+        self.store.runners.register(runner)
         setup = EngineSetup(
-            queue=queue or self.store,
+            queue=queue or self.store.queue,
             assets=self.pipeline.assets,
             clock=self.clock,
             runner_id=runner.id,
@@ -63,16 +63,16 @@ class Workshop:
         """Ask for a partition by hand; return the materialization's number."""
         assets = self.pipeline.assets
         text = encode_partition(partition)
-        _, materialization = self.store.materialize(
+        _, materialization = self.store.materializations.materialize(
             assets[asset], text, assets, self.clock.now(), payload
         )
         return materialization.id
 
     def get(self, number):
-        return self.store.materialization(number)
+        return self.store.materializations.get(number)
 
     def outcomes(self, number):
-        return [attempt.outcome for attempt in self.store.attempts(number)]
+        return [attempt.outcome for attempt in self.store.materializations.attempts(number)]
 
     def states(self, number):
         """The states that were announced, in order."""
@@ -107,10 +107,10 @@ class Gate:
 
 
 class Queue:
-    """The store, with some of its methods failing as often as a test says."""
+    """The store's queue, with some of its methods failing as often as a test says."""
 
-    def __init__(self, store, **failures):
-        self.store = store
+    def __init__(self, queue, **failures):
+        self.queue = queue
         self.failures = {name: list(errors) for name, errors in failures.items()}
         self.failed = threading.Event()
 
@@ -120,7 +120,7 @@ class Queue:
             if errors:
                 self.failed.set()
                 raise errors.pop(0)
-            return getattr(self.store, name)(*args)
+            return getattr(self.queue, name)(*args)
 
         return call
 
@@ -225,7 +225,7 @@ def test_failures_are_retried_with_backoff_then_discarded_and_every_error_is_kep
     assert workshop.run() == 1
     ended = workshop.get(number)
     assert (ended.state, ended.attempt, ended.error) == (DISCARDED, 3, "OSError: no 3")
-    attempts = workshop.store.attempts(number)
+    attempts = workshop.store.materializations.attempts(number)
     assert [attempt.error for attempt in attempts] == [f"OSError: no {n}" for n in (1, 2, 3)]
     assert {attempt.outcome for attempt in attempts} == {AttemptOutcome.FAILED}
     workshop.clock.advance(LONG)
@@ -363,7 +363,9 @@ def test_a_partition_that_cannot_be_read_fails_the_attempt(workshop, caplog):
     workshop.asset(name="orders", max_attempts=1)(lambda context: None)
     assets = workshop.pipeline.assets
     now = workshop.clock.now()
-    _, made = workshop.store.materialize(assets["orders"], "d:2025-1-1", assets, now)
+    _, made = workshop.store.materializations.materialize(
+        assets["orders"], "d:2025-1-1", assets, now
+    )
     workshop.run()
     assert "'d:2025-1-1' is not the text of a partition" in workshop.get(made.id).error
     (record,) = [record for record in caplog.records if record.getMessage() == "attempt failed"]
@@ -476,7 +478,7 @@ def test_as_many_at_once_as_there_are_threads(workshop):
     def orders(context):
         with lock:
             at_once.append(1)
-            most = max(len(at_once), workshop.store.counts()[RUNNING])
+            most = max(len(at_once), workshop.store.materializations.counts()[RUNNING])
         together.wait(PATIENCE)
         with lock:
             at_once.pop()
@@ -596,10 +598,10 @@ def test_drain_waits_for_followers_and_leaves_what_is_due_later(workshop):
     engine.start()
     assert engine.drain(LONG)
     assert {workshop.get(number).state for number in raw} == {COMPLETED}
-    reports = workshop.store.materializations(asset="report")
+    reports = workshop.store.materializations.all(asset="report")
     assert {report.state for report in reports} == {RETRYING}
     assert len(reports) == 6
-    (mail,) = workshop.store.materializations(asset="mail")
+    (mail,) = workshop.store.materializations.all(asset="mail")
     assert (mail.state, mail.available_at) == (PENDING, None)
 
 
@@ -612,7 +614,7 @@ def test_nothing_is_left_when_more_is_held_back_than_one_look_takes(workshop, dr
         workshop.ask("report", f"tenant-{n}")
     engine = workshop.engine()
     assert engine.drain() if drain else engine.run_once() == 10
-    assert workshop.store.counts()[COMPLETED] == 10
+    assert workshop.store.materializations.counts()[COMPLETED] == 10
 
 
 def test_drain_of_nothing_returns_at_once(workshop):
@@ -632,7 +634,7 @@ def test_everything_is_announced_before_drain_returns(workshop):
 def test_drain_goes_on_when_the_store_is_back(workshop, caplog):
     workshop.asset(name="orders")(lambda context: None)
     number = workshop.ask("orders")
-    queue = Queue(workshop.store, claim=[locked()])
+    queue = Queue(workshop.store.queue, claim=[locked()])
     engine = workshop.engine(queue)
     results = []
     thread = threading.Thread(target=lambda: results.append(engine.drain()), daemon=True)
@@ -648,7 +650,7 @@ def test_drain_goes_on_when_the_store_is_back(workshop, caplog):
 
 
 def test_drain_of_a_store_that_refuses_is_an_error_and_not_a_hang(workshop):
-    engine = workshop.engine(Queue(workshop.store, claim=[StoreError("it is read-only")]))
+    engine = workshop.engine(Queue(workshop.store.queue, claim=[StoreError("it is read-only")]))
     with pytest.raises(StoreError, match="read-only"):
         engine.drain()
 
@@ -664,7 +666,7 @@ def test_a_cancelled_function_is_told_and_its_result_is_discarded(workshop, capl
     engine.start()
     assert gate.running.wait(PATIENCE)
     assert not gate.context.cancelled
-    workshop.store.cancel(number, workshop.pipeline.assets, workshop.clock.now())
+    workshop.store.materializations.cancel(number, workshop.pipeline.assets, workshop.clock.now())
     for _ in range(2):
         workshop.clock.wait_for_sleepers()
         workshop.clock.advance(LOOK_EVERY)
@@ -687,12 +689,12 @@ def test_an_attempt_that_has_just_ended_is_not_taken_for_a_lost_one(workshop, ca
 
     class Nosy(Queue):
         def finish(self, *args):
-            changed = self.store.finish(*args)
+            changed = self.queue.finish(*args)
             workshop.clock.advance(LOOK_EVERY)
             assert not engine.drain(timedelta(0))
             return changed
 
-    engine = workshop.engine(Nosy(workshop.store))
+    engine = workshop.engine(Nosy(workshop.store.queue))
     assert engine.run_once() == 1
     assert messages(caplog) == []
 
@@ -705,7 +707,7 @@ def test_what_a_dead_runner_held_is_made_again_and_its_late_result_is_discarded(
     lost.start()
     assert gate.running.wait(PATIENCE)
     gate.running.clear()
-    workshop.store.stop_runner(lost.setup.runner_id, workshop.clock.now())
+    workshop.store.runners.stop(lost.setup.runner_id, workshop.clock.now())
     other = workshop.engine()
     other.start()
     assert gate.running.wait(PATIENCE)
@@ -724,12 +726,12 @@ def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
     workshop.asset(name="orders")(lambda context: None)
     number = workshop.ask("orders")
     dead = workshop.engine()
-    claims = workshop.store.claim(
+    claims = workshop.store.queue.claim(
         dead.setup.runner_id, 1, workshop.pipeline.assets, workshop.clock.now()
     ).claims
     workshop.clock.advance(timedelta(days=1))
     other = workshop.engine()
-    workshop.store.renew_runner(dead.setup.runner_id, workshop.clock.now() + timedelta(seconds=15))
+    workshop.store.runners.renew(dead.setup.runner_id, workshop.clock.now() + timedelta(seconds=15))
     assert other.run_once() == 0
     workshop.clock.advance(RECOVER_EVERY)
     assert other.run_once() == 0
@@ -737,7 +739,7 @@ def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
     assert other.run_once() == 1
     assert workshop.get(number).state is COMPLETED
     assert workshop.states(number) == [RETRYING, RUNNING, COMPLETED]
-    assert workshop.store.stale_tokens({claims[0].token}) == {claims[0].token}
+    assert workshop.store.queue.stale_tokens({claims[0].token}) == {claims[0].token}
 
 
 def test_stop_waits_for_what_runs(workshop):
@@ -805,13 +807,13 @@ def test_what_cannot_be_given_back_is_left_to_the_lease(workshop, caplog):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
-    engine = workshop.engine(Queue(workshop.store, release=[locked()]))
+    engine = workshop.engine(Queue(workshop.store.queue, release=[locked()]))
     engine.start()
     assert gate.running.wait(PATIENCE)
     assert not engine.stop(timedelta(0))
     assert "attempts could not be given back" in caplog.text
     assert workshop.get(number).state is RUNNING
-    workshop.store.stop_runner(engine.setup.runner_id, workshop.clock.now())
+    workshop.store.runners.stop(engine.setup.runner_id, workshop.clock.now())
     gate.go.set()
     assert engine.drain(LONG)
 
@@ -824,9 +826,9 @@ def test_what_is_claimed_while_it_stops_is_given_back(workshop):
     class Stopping(Queue):
         def claim(self, *args):
             engine._stopping = True
-            return self.store.claim(*args)
+            return self.queue.claim(*args)
 
-    engine = workshop.engine(Stopping(workshop.store))
+    engine = workshop.engine(Stopping(workshop.store.queue))
     assert engine.run_once() == 0
     assert called == []
     assert workshop.outcomes(number) == [AttemptOutcome.RELEASED]
@@ -840,7 +842,7 @@ def test_an_outage_while_claiming_is_logged_once_and_survived(workshop, caplog):
     gate.go.set()
     workshop.asset(name="orders")(gate)
     workshop.ask("orders")
-    engine = workshop.engine(Queue(workshop.store, claim=[locked(), locked(), locked()]))
+    engine = workshop.engine(Queue(workshop.store.queue, claim=[locked(), locked(), locked()]))
     engine.start()
     workshop.pass_time_until(gate.running.is_set)
     assert engine.drain(LONG)
@@ -856,7 +858,7 @@ def test_a_claim_whose_answer_got_lost_is_made_all_the_same(workshop):
 
     class Lossy(Queue):
         def claim(self, *args):
-            found = self.store.claim(*args)
+            found = self.queue.claim(*args)
             if "orders" in {claim.materialization.asset for claim in found.claims}:
                 claimed_at.append(workshop.clock.monotonic())
             if len(claimed_at) == 1 and not self.failed.is_set():
@@ -867,7 +869,7 @@ def test_a_claim_whose_answer_got_lost_is_made_all_the_same(workshop):
     gate = Gate()
     workshop.asset(name="slow")(gate)
     workshop.asset(name="orders", max_attempts=1)(lambda context: told.append(context.attempt))
-    engine = workshop.engine(Lossy(workshop.store))
+    engine = workshop.engine(Lossy(workshop.store.queue))
     workshop.ask("slow")
     engine.start()
     assert gate.running.wait(PATIENCE)
@@ -886,7 +888,9 @@ def test_an_error_nobody_foresaw_is_logged_with_its_trace_and_survived(workshop,
     gate.go.set()
     workshop.asset(name="orders")(gate)
     workshop.ask("orders")
-    engine = workshop.engine(Queue(workshop.store, stale_tokens=[], recover=[KeyError("bug")]))
+    engine = workshop.engine(
+        Queue(workshop.store.queue, stale_tokens=[], recover=[KeyError("bug")])
+    )
     engine.start()
     workshop.pass_time_until(gate.running.is_set)
     assert engine.drain(LONG)
@@ -898,7 +902,7 @@ def test_an_end_that_cannot_be_stored_is_stored_when_it_can(workshop, caplog):
     gate.go.set()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
-    engine = workshop.engine(Queue(workshop.store, finish=[locked(), locked()]))
+    engine = workshop.engine(Queue(workshop.store.queue, finish=[locked(), locked()]))
     engine.start()
     workshop.pass_time_until(lambda: workshop.get(number).state is COMPLETED)
     assert engine.drain(LONG)
@@ -917,18 +921,18 @@ def test_an_end_that_was_stored_though_the_answer_got_lost_is_not_stored_twice(w
 
     class Lossy(Queue):
         def finish(self, *args):
-            changed = self.store.finish(*args)
+            changed = self.queue.finish(*args)
             if not self.failed.is_set():
                 self.failed.set()
                 raise StoreUnavailableError("connection lost during commit")
             return changed
 
-    engine = workshop.engine(Lossy(workshop.store))
+    engine = workshop.engine(Lossy(workshop.store.queue))
     engine.start()
-    workshop.pass_time_until(lambda: workshop.store.counts()[COMPLETED] == 2)
+    workshop.pass_time_until(lambda: workshop.store.materializations.counts()[COMPLETED] == 2)
     assert engine.drain(LONG)
     assert workshop.outcomes(number) == [AttemptOutcome.COMPLETED]
-    assert len(workshop.store.materializations(asset="report")) == 1
+    assert len(workshop.store.materializations.all(asset="report")) == 1
 
 
 def test_stopping_ends_the_wait_for_the_store_and_the_attempt_is_made_again(workshop):
@@ -936,7 +940,7 @@ def test_stopping_ends_the_wait_for_the_store_and_the_attempt_is_made_again(work
     gate.go.set()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
-    queue = Queue(workshop.store, finish=[locked()] * 1000)
+    queue = Queue(workshop.store.queue, finish=[locked()] * 1000)
     engine = workshop.engine(queue)
     engine.start()
     assert queue.failed.wait(PATIENCE)
@@ -950,7 +954,7 @@ def test_stopping_ends_the_wait_for_the_store_and_the_attempt_is_made_again(work
 def test_a_result_that_the_store_refuses_is_a_failed_attempt(workshop, caplog):
     workshop.asset(name="orders", max_attempts=1)(lambda context: {"rows": 3})
     number = workshop.ask("orders")
-    queue = Queue(workshop.store, finish=[ValueError("no such column")])
+    queue = Queue(workshop.store.queue, finish=[ValueError("no such column")])
     assert workshop.engine(queue).run_once() == 1
     ended = workshop.get(number)
     assert (ended.state, ended.error) == (DISCARDED, "ValueError: no such column")
@@ -963,7 +967,7 @@ def test_a_failure_that_the_store_refuses_is_tried_again(workshop):
         raise OSError("down")
 
     number = workshop.ask("orders")
-    engine = workshop.engine(Queue(workshop.store, finish=[ValueError("bug")]))
+    engine = workshop.engine(Queue(workshop.store.queue, finish=[ValueError("bug")]))
     engine.start()
     workshop.pass_time_until(lambda: workshop.get(number).state is DISCARDED)
     assert engine.drain(LONG)
@@ -985,7 +989,7 @@ def test_an_attempt_past_its_timeout_has_failed_and_the_next_one_is_made(worksho
     workshop.pass_time_until(gate.running.is_set)
     assert first.cancelled
     assert workshop.outcomes(number) == [AttemptOutcome.FAILED, None]
-    said = workshop.store.attempts(number)[0].error
+    said = workshop.store.materializations.attempts(number)[0].error
     assert "the attempt did not end within its timeout of 10 s" in said
     assert "a thread cannot be killed" in said
     workshop.pass_time_until(lambda: workshop.get(number).state is DISCARDED)

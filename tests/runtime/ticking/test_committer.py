@@ -32,9 +32,9 @@ class Desk:
     def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store = store
         heartbeat = Heartbeat(store, clock, timedelta(hours=1))
-        store.register_runner(heartbeat.runner)
-        store.declare_sensors(NAMES, clock.now())
-        store.claim_sensors(heartbeat.runner.id, NAMES, clock.now())
+        store.runners.register(heartbeat.runner)
+        store.sensors.declare(NAMES, clock.now())
+        store.sensors.claim(heartbeat.runner.id, NAMES, clock.now())
         self.tickers = {}
         for name in NAMES:
             declaration, _ = declare_sensor(name, ScriptedSensor, {}, assets=ASSETS, asset="orders")
@@ -125,7 +125,7 @@ def test_what_is_begun_is_written_to_its_end_before_it_closes(desk: Desk) -> Non
 def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(desk: Desk) -> None:
     desk.put("large", 3)
     desk.put("larger", 2)
-    desk.after[1] = lambda: desk.store.reset_sensor("large", NOON)
+    desk.after[1] = lambda: desk.store.sensors.reset("large")
     desk.run()
     assert desk.written == ["large-1", "larger-1", "larger-2"]
     told = [(each.ticker.name, each.committed, each.stale) for each in desk.verdicts]
@@ -143,8 +143,8 @@ def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, 
         both.release()
         raise RuntimeError("this one as well")
 
-    store.declare_sensors(["feed"], NOON)
-    (checkpoint,) = store.claim_sensors("one", ["feed"], NOON).values()
+    store.sensors.declare(["feed"], NOON)
+    (checkpoint,) = store.sensors.claim("one", ["feed"], NOON).values()
     committer = Committer(
         store, "one", ASSETS, fake_clock, Redactor(), StoreOutage(), on_result, on_verdict
     )
@@ -158,5 +158,5 @@ def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, 
         checkpoint = after
     committer.close(PATIENCE)
     assert heard == [True, True]
-    assert store.sensor("feed").checkpoint.version == 2
+    assert store.sensors.get("feed").checkpoint.version == 2
     assert caplog.text.count("could not be told on") == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from copy import copy
 from datetime import timedelta
 
 import pytest
@@ -62,7 +63,7 @@ class House:
         self.pipeline.sensor("feed", Feed, asset="orders", **settings | options)
         self.told = Told()
         self.heartbeat = Heartbeat(store, clock, timedelta(days=1))
-        store.register_runner(self.heartbeat.runner)
+        store.runners.register(self.heartbeat.runner)
         self.runner = self.make(store)
 
     def make(self, store):
@@ -92,7 +93,22 @@ class House:
 
     @property
     def status(self):
-        return sensor_status("feed", self.pipeline.sensors["feed"], self.store.sensor("feed"))
+        return sensor_status("feed", self.pipeline.sensors["feed"], self.store.sensors.get("feed"))
+
+
+class Failing:
+    """A store that cannot mark a sensor as stale."""
+
+    def __init__(self, store, error):
+        self._store, self._error = store, error
+        self.sensors = copy(store.sensors)
+        self.sensors.mark_stale = self._fail
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def _fail(self, *_):
+        raise self._error
 
 
 @pytest.fixture
@@ -125,11 +141,11 @@ def test_three_intervals_without_a_good_poll_are_too_long_and_a_good_one_ends_it
     ((name, told),) = house.told.stale
     assert name == "feed"
     assert since - timedelta(seconds=10) <= told <= since
-    assert house.store.sensor("feed").stale_since == told
+    assert house.store.sensors.get("feed").stale_since == told
     assert (house.status.health, house.status.stale_since) == (SensorHealth.STALE, told)
     house.does = NotTriggered
     house.pass_time(10)
-    assert house.store.sensor("feed").stale_since is None
+    assert house.store.sensors.get("feed").stale_since is None
     assert house.status.health is SensorHealth.OK
     house.does = poor
     house.pass_time(60)
@@ -161,7 +177,7 @@ def test_one_that_hangs_is_stale_too(store, fake_clock):
 def test_a_slow_source_that_is_polled_well_is_never_stale(house):
     house.pass_time(200)
     assert house.told.stale == []
-    assert len(house.store.ticks()) == 1  # the first, which kept the first state
+    assert len(house.store.ticks.all()) == 1  # the first, which kept the first state
 
 
 def test_one_that_is_broken_or_paused_says_more_than_that_it_is_stale(house):
@@ -177,27 +193,21 @@ def test_one_that_is_broken_or_paused_says_more_than_that_it_is_stale(house):
 def test_a_reset_takes_it_back(house):
     house.does = fails
     house.pass_time(60)
-    house.store.reset_sensor("feed", house.clock.now(), forget_keys=False)
-    assert house.store.sensor("feed").stale_since is None
+    house.store.sensors.reset("feed", forget_keys=False)
+    assert house.store.sensors.get("feed").stale_since is None
 
 
 def test_it_is_said_by_who_polls_it_only(house):
     house.does = fails
     house.pass_time(20)
-    house.store.register_runner(Heartbeat(house.store, house.clock, PATIENCE).runner)
-    house.store.pause_sensor("feed", house.clock.now())
+    house.store.runners.register(Heartbeat(house.store, house.clock, PATIENCE).runner)
+    house.store.sensors.pause("feed")
     house.pass_time(60)
     assert house.told.stale == []
 
 
 def test_what_could_not_be_written_is_said_once_it_can_be(house):
-    class Away:
-        def __getattr__(self, name):
-            if name == "mark_stale":
-                raise StoreUnavailableError("away")
-            return getattr(house.store, name)
-
-    house.runner = house.make(Away())
+    house.runner = house.make(Failing(house.store, StoreUnavailableError("away")))
     house.runner.open()
     house.does = fails
     house.pass_time(60)
@@ -209,13 +219,7 @@ def test_what_could_not_be_written_is_said_once_it_can_be(house):
 
 
 def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
-    class Refusing:
-        def __getattr__(self, name):
-            if name == "mark_stale":
-                raise StoreError("permission denied")
-            return getattr(house.store, name)
-
-    house.runner = house.make(Refusing())
+    house.runner = house.make(Failing(house.store, StoreError("permission denied")))
     house.runner.open()
     house.does = fails
     house.pass_time(60)
@@ -228,7 +232,7 @@ def test_an_event_ends_it_as_well(house):
     house.pass_time(60)
     house.does = lambda state: Triggered(Event("p"), state + 1) if not state else NotTriggered(1)
     house.pass_time(10)
-    assert house.store.sensor("feed").stale_since is None
+    assert house.store.sensors.get("feed").stale_since is None
 
 
 def test_a_plugin_can_watch_for_it():

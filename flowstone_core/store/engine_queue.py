@@ -1,0 +1,70 @@
+"""Materialization queue: the claims and attempts of engines, as transactions of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, func, or_, select
+
+from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.attempt_result import AttemptResult
+from flowstone_core.model.engine import ClaimRound
+from flowstone_core.model.materialization import Claim, Materialization
+from flowstone_core.store import attempts, claims, enqueueing, schema
+from flowstone_core.store.database import Database
+from flowstone_core.store.enqueueing import ACTIVE, of_assets
+
+_rows = schema.materializations
+
+
+class EngineQueue:
+    """The store's `MaterializationQueue`, which documents the methods.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+        """See `MaterializationQueue.claim`."""
+        return self._database.write(claims.claim, runner_id, limit, assets, now)
+
+    def finish(
+        self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
+    ) -> Sequence[Materialization]:
+        """See `MaterializationQueue.finish`."""
+        return self._database.write(attempts.finish, claim, end, assets, now)
+
+    def release(self, claims: Collection[Claim], now: datetime) -> None:
+        """See `MaterializationQueue.release`."""
+        self._database.write(attempts.release, claims, now)
+
+    def recover(
+        self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
+    ) -> Sequence[Materialization]:
+        """See `MaterializationQueue.recover`."""
+        return self._database.write(attempts.recover, now, runner_id, held)
+
+    def requeue_waiting(self, assets: AssetGraph, now: datetime) -> None:
+        """See `MaterializationQueue.requeue_waiting`."""
+        self._database.write(enqueueing.requeue_all, assets, now)
+
+    def stale_tokens(self, tokens: Collection[str]) -> set[str]:
+        """See `MaterializationQueue.stale_tokens`."""
+        return self._database.read(attempts.stale_tokens, tokens)
+
+    def unfinished(self, assets: AssetGraph, before: datetime | None = None) -> int:
+        """See `MaterializationQueue.unfinished`."""
+        return self._database.read(_unfinished, assets, before)
+
+
+def _unfinished(connection: Connection, assets: AssetGraph, before: datetime | None) -> int:
+    query = (
+        select(func.count()).select_from(_rows).where(_rows.c.state.in_(ACTIVE), of_assets(assets))
+    )
+    if before is not None:
+        query = query.where(or_(_rows.c.available_at.is_(None), _rows.c.available_at <= before))
+    return connection.scalar(query) or 0

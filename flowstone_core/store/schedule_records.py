@@ -1,0 +1,148 @@
+"""Schedules as rows: reads a row into a `ScheduleRecord`, and writes checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Connection, Row, bindparam, func, select, update
+
+from flowstone_core.errors import NotFoundError, did_you_mean
+from flowstone_core.model.chunking import chunks
+from flowstone_core.model.json_document import load_document
+from flowstone_core.model.tick import ScheduleCheckpoint, ScheduleCommit, TickOutcome
+from flowstone_core.scheduling.schedule import ScheduleSpec, merged
+from flowstone_core.store import schema
+
+_schedules = schema.schedules
+_CHECKPOINT = tuple(field.name for field in fields(ScheduleCheckpoint))
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule as the store knows it.
+
+    Attributes:
+        origin: ``file:line`` of its declaration, or `COMMAND`.
+        declared: What a file or a pipeline says of it; None if none ever did.
+        edits: What was said at run time, laid over that; None if nothing was.
+        memory: What was decided.
+        paused: Whether an operator, or a failure, stopped it.
+        paused_because: Why, if no operator did.
+        owner: The id of the runner that ticks it; None when none does.
+    """
+
+    name: str
+    asset: str
+    origin: str
+    declared: ScheduleSpec | None
+    edits: ScheduleSpec | None
+    checkpoint: ScheduleCheckpoint
+    paused: bool
+    paused_because: str | None
+    owner: str | None
+    created_at: datetime
+    edited_at: datetime | None
+    last_tick_at: datetime | None = None
+    last_outcome: TickOutcome | None = None
+    last_good_at: datetime | None = None
+    last_error: str | None = None
+
+    @classmethod
+    def unborn(cls, name: str, spec: ScheduleSpec, where: str, now: datetime) -> ScheduleRecord:
+        """Return what the store would know of a declared schedule if it had heard of it now."""
+        checkpoint = ScheduleCheckpoint(now)
+        asset = str(spec["asset"])
+        return cls(name, asset, where, spec, None, checkpoint, False, None, None, now, None)  # noqa: FBT003
+
+    @property
+    def spec(self) -> ScheduleSpec:
+        """All that was said of it."""
+        return merged(self.declared, self.edits)
+
+
+def find(connection: Connection, names: Collection[str] | None = None) -> list[ScheduleRecord]:
+    """List schedules by name; all, or those of the names that there are."""
+    query = select(_schedules).order_by(_schedules.c.name)
+    if names is None:
+        return [record_of(row) for row in connection.execute(query)]
+    return [
+        record_of(row)
+        for chunk in chunks(sorted(names))
+        for row in connection.execute(query.where(_schedules.c.name.in_(chunk)))
+    ]
+
+
+def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRecord:
+    """Return one schedule.
+
+    Raises:
+        NotFoundError: If there is none of this name.
+    """
+    query = select(_schedules).where(_schedules.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise unknown(connection, name)
+    return record_of(row)
+
+
+def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
+    """Write the checkpoints of schedules after their ticks."""
+    good = bindparam("good_at", type_=schema.UtcDateTime)
+    statement = (
+        update(_schedules)
+        .where(_schedules.c.name == bindparam("schedule"))
+        .values(
+            **{key: bindparam(f"after_{key}") for key in _CHECKPOINT},
+            last_tick_at=bindparam("finished_at"),
+            last_outcome=bindparam("outcome"),
+            last_error=bindparam("tick_error"),
+            last_good_at=func.coalesce(good, _schedules.c.last_good_at),
+        )
+    )
+    rows = [
+        {
+            "schedule": item.schedule,
+            **{f"after_{key}": getattr(item.after, key) for key in _CHECKPOINT},
+            "finished_at": item.finished_at,
+            "outcome": item.outcome,
+            "tick_error": item.error,
+            "good_at": item.finished_at if item.outcome.good else None,
+        }
+        for item in commits
+    ]
+    connection.execute(statement, rows)
+
+
+def _load(text: str | None) -> ScheduleSpec | None:
+    return None if text is None else cast("ScheduleSpec", load_document(text))
+
+
+def unknown(connection: Connection, name: str) -> NotFoundError:
+    """Return the error for a schedule that is not in the store, with a hint."""
+    known = connection.scalars(select(_schedules.c.name)).all()
+    hint = did_you_mean(name, known) or "flowstone schedules list shows those there are"
+    return NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
+
+
+def record_of(row: Row[*tuple[object, ...]]) -> ScheduleRecord:
+    """Read a schedule from its row."""
+    return ScheduleRecord(
+        name=row.name,
+        asset=row.asset,
+        origin=row.origin,
+        declared=_load(row.declared),
+        edits=_load(row.edits),
+        checkpoint=ScheduleCheckpoint(**{key: getattr(row, key) for key in _CHECKPOINT}),
+        paused=row.paused,
+        paused_because=row.paused_because,
+        owner=row.owner,
+        created_at=row.created_at,
+        edited_at=row.edited_at,
+        last_tick_at=row.last_tick_at,
+        last_outcome=None if row.last_outcome is None else TickOutcome(row.last_outcome),
+        last_good_at=row.last_good_at,
+        last_error=row.last_error,
+    )

@@ -1,0 +1,119 @@
+"""Skips: the instants for which a schedule fired nothing, and the reason of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from flowstone_core.model.tick import Skip, SkipReason, TickOutcome
+from flowstone_core.store import schema
+from flowstone_core.store.database import Database
+
+_skips = schema.skips
+_ticks = schema.ticks
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSkip:
+    """What a schedule skipped, as it was committed.
+
+    Attributes:
+        tick_id: The tick in which it did.
+        skip: Which instants, and why.
+    """
+
+    id: int
+    schedule: str
+    tick_id: int
+    skip: Skip
+
+
+class SkipRepository:
+    """Skips of schedules; every method is one transaction, from any thread.
+
+    Args:
+        database: The store's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(
+        self, schedule: str | None = None, limit: int = 50, before_id: int | None = None
+    ) -> list[StoredSkip]:
+        """List skips, the newest first.
+
+        Args:
+            schedule: Only the skips of this schedule.
+            limit: At most this many.
+            before_id: Only skips with a smaller id: the next page.
+        """
+        return self._database.read(_all, schedule, limit, before_id)
+
+
+def record_with_tick(
+    connection: Connection, name: str, skips: Sequence[Skip], now: datetime
+) -> None:
+    """Insert skips that no tick made, with a tick for them."""
+    if not skips:
+        return
+    tick = {
+        "source": f"schedule:{name}",
+        "outcome": TickOutcome.SKIPPED,
+        "started_at": now,
+        "finished_at": now,
+        "events": 0,
+        "duplicates": 0,
+        "skipped": sum(skip.count for skip in skips),
+    }
+    number = connection.scalar(insert(_ticks).values(tick).returning(_ticks.c.id))
+    record(connection, [(name, number, skips)])
+
+
+def record(
+    connection: Connection, skipped: Iterable[tuple[str, int | None, Sequence[Skip]]]
+) -> None:
+    """Insert skips: (schedule, tick id, skips)."""
+    rows = [
+        {
+            "schedule": name,
+            "tick_id": tick_id,
+            "reason": skip.reason,
+            "first_at": skip.first,
+            "last_at": skip.last,
+            "count": skip.count,
+            "complete": skip.complete,
+        }
+        for name, tick_id, skips in skipped
+        for skip in skips
+    ]
+    if rows:
+        connection.execute(insert(_skips), rows)
+
+
+def _all(
+    connection: Connection, name: str | None, limit: int, before_id: int | None
+) -> list[StoredSkip]:
+    query = select(_skips).order_by(_skips.c.id.desc()).limit(limit)
+    if name is not None:
+        query = query.where(_skips.c.schedule == name)
+    if before_id is not None:
+        query = query.where(_skips.c.id < before_id)
+    return [
+        StoredSkip(
+            row["id"],
+            row["schedule"],
+            row["tick_id"],
+            Skip(
+                SkipReason(row["reason"]),
+                row["first_at"],
+                row["last_at"],
+                row["count"],
+                row["complete"],
+            ),
+        )
+        for row in connection.execute(query).mappings()
+    ]
