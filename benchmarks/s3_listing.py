@@ -46,7 +46,7 @@ class Listing(BaseHTTPRequestHandler):
     objects = 0
 
     def do_GET(self) -> None:
-        """Answer."""
+        """ListedPage."""
         query = {name: each[0] for name, each in parse_qs(urlsplit(self.path).query).items()}
         first, last = 0, self.objects
         _, _, day = query.get("prefix", "").partition("/")

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig
 from flowstone_db.partitioning import as_partition
-from flowstone_db.url import read_address
+from flowstone_db.url import parse_database_url
 
 CANARY = "c4n4ry/p@ss"
 
@@ -35,7 +35,7 @@ def test_a_url_and_a_query_are_enough() -> None:
     ],
 )
 def test_a_driver_is_chosen(url: str, driver: str, shown: str | None) -> None:
-    address = read_address(url)
+    address = parse_database_url(url)
     assert address.url.drivername == driver
     assert str(address) == (shown or "postgresql://me:***@host:5/shop")
 
@@ -43,23 +43,26 @@ def test_a_driver_is_chosen(url: str, driver: str, shown: str | None) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"url": "shop.db"}, "it is no URL: use sqlite:///path"),
-        ({"url": "postgresql://me:p@ss:word@host:port/x"}, "it is no URL"),
-        ({"url": "oracle://host/shop"}, "'oracle' is not supported: use sqlite"),
-        ({"url": "postgresql+asyncpg://host/shop"}, "'postgresql.asyncpg' is not supported"),
+        ({"url": "shop.db"}, "invalid URL: use sqlite:///path"),
+        ({"url": "postgresql://me:p@ss:word@host:port/x"}, "invalid URL"),
+        ({"url": "oracle://host/shop"}, "unsupported database or driver 'oracle': use sqlite"),
+        (
+            {"url": "postgresql+asyncpg://host/shop"},
+            "unsupported database or driver 'postgresql.asyncpg'",
+        ),
         ({"url": "sqlite://"}, "name a file"),
         ({"url": "sqlite:///:memory:"}, "name a file"),
-        ({"url": "sqlite:///file:x.db"}, "is sqlite:/// and a path"),
-        ({"url": "sqlite:///x.db?mode=rwc"}, "is sqlite:/// and a path"),
-        ({"url": "sqlite://host/x.db"}, "is sqlite:/// and a path"),
-        ({"password": "secret"}, "has no password"),
-        ({"url": "postgresql://a:b@host/x", "password": "c"}, "the password is set twice"),
+        ({"url": "sqlite:///file:x.db"}, "must be sqlite:/// and a path"),
+        ({"url": "sqlite:///x.db?mode=rwc"}, "must be sqlite:/// and a path"),
+        ({"url": "sqlite://host/x.db"}, "must be sqlite:/// and a path"),
+        ({"password": "secret"}, "without a password"),
+        ({"url": "postgresql://a:b@host/x", "password": "c"}, "duplicate password"),
         ({"url": ""}, "at least 1"),
         ({"timeout": "0s"}, "greater than"),
-        ({"query": ""}, "begins with SELECT"),
-        ({"query": "DELETE FROM t"}, "begins with SELECT"),
-        ({"query": "/* SELECT */ DROP TABLE t"}, "begins with SELECT"),
-        ({"query": "/*! DROP TABLE t */ SELECT 1"}, "begins with SELECT"),
+        ({"query": ""}, "must begin with SELECT"),
+        ({"query": "DELETE FROM t"}, "must begin with SELECT"),
+        ({"query": "/* SELECT */ DROP TABLE t"}, "must begin with SELECT"),
+        ({"query": "/*! DROP TABLE t */ SELECT 1"}, "must begin with SELECT"),
         ({"partition": "day", "partition_fn": as_partition}, "exclude each other"),
         ({"partition_fn": "no.such:function"}, "No module named"),
         ({"qery": "x"}, "Extra inputs"),
@@ -88,20 +91,20 @@ def test_queries(given: str, kept: str) -> None:
 
 def test_a_password_is_taken_as_it_is() -> None:
     config = make(url="postgresql://me@host/shop", password=CANARY)
-    assert config.address().url.password == CANARY
+    assert config.database_url().url.password == CANARY
     escaped = make(url="postgresql://me:c4n4ry%2Fp%40ss@host/shop")
-    assert escaped.address().url.password == CANARY
+    assert escaped.database_url().url.password == CANARY
 
 
 def test_no_text_of_a_config_holds_its_secrets() -> None:
     config = make(url="postgresql://me:c4n4ry1@host/shop?sslpassword=c4n4ry2")
     other = make(url="postgresql://me@host/shop", password=CANARY)
     for found in (config, other):
-        texts = (repr(found), str(found), found.model_dump_json(), str(found.address()))
+        texts = (repr(found), str(found), found.model_dump_json(), str(found.database_url()))
         assert not [text for text in texts if "c4n4ry" in text]
     # What a driver says may quote a secret, in whatever form.
     said = f"no entry for me:c4n4ry1 with c4n4ry2, {CANARY}, c4n4ry%2Fp%40ss"
-    assert other.address().mask(config.address().mask(said)) == (
+    assert other.database_url().mask(config.database_url().mask(said)) == (
         "no entry for me:*** with ***, ***, ***"
     )
 
@@ -114,7 +117,7 @@ def test_no_complaint_about_a_config_holds_its_secrets() -> None:
 
 
 def test_a_short_password_does_not_blot_out_the_text() -> None:
-    assert read_address("postgresql://a:a@host/x").mask("a table") == "a table"
+    assert parse_database_url("postgresql://a:a@host/x").mask("a table") == "a table"
 
 
 def test_a_partition_function_is_named_or_given() -> None:
@@ -164,27 +167,31 @@ def test_open_transactions_are_waited_for_where_ids_alone_tell_what_is_new(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"query": "SELECT 1"}, "set table or query, one of the two$"),
-        ({"table": None}, "set table or query, one of the two$"),
-        ({"id_column": "id"}, "id_column has no place in mode timestamp$"),
-        ({"timestamp_column": None}, "timestamp_column is needed in mode timestamp$"),
-        ({"mode": "timestamp_incrementing"}, "id_column is needed in mode timestamp_incrementing$"),
+        ({"query": "SELECT 1"}, "set either table or query$"),
+        ({"table": None}, "set either table or query$"),
+        ({"id_column": "id"}, "id_column is not allowed in mode timestamp$"),
+        ({"timestamp_column": None}, "timestamp_column is required in mode timestamp$"),
+        (
+            {"mode": "timestamp_incrementing"},
+            "id_column is required in mode timestamp_incrementing$",
+        ),
         (
             {"mode": "incrementing"},
-            "id_column is needed in mode incrementing; timestamp_column has no place in mode .*; "  # noqa: ISC004
-            "partition_column or partition_fn is needed in mode incrementing$",
+            "id_column is required in mode incrementing; timestamp_column is not allowed in "  # noqa: ISC004
+            "mode .*; "
+            "partition_column or partition_fn is required in mode incrementing$",
         ),
         ({"partition_column": "day", "partition_fn": as_partition}, "exclude each other$"),
         (
             {"horizon": "snapshot", "url": "sqlite:///shop.db"},
-            "horizon = snapshot is for PostgreSQL only$",
+            "horizon = snapshot requires PostgreSQL$",
         ),
-        ({"timezone": "Mars/Base"}, "there is no time zone 'Mars/Base': use an IANA name"),
-        ({"timezone": "../UTC"}, "there is no time zone"),
+        ({"timezone": "Mars/Base"}, "unknown time zone 'Mars/Base': use an IANA name"),
+        ({"timezone": "../UTC"}, "unknown time zone"),
         ({"lag": "8d"}, "less than or equal"),
         ({"row_limit": 0}, "greater than or equal"),
         ({"mode": "bulk"}, "'incrementing', 'timestamp'"),
-        ({"query": "DELETE FROM t", "table": None}, "begins with SELECT"),
+        ({"query": "DELETE FROM t", "table": None}, "must begin with SELECT"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said(options: dict[str, object], complaint: str) -> None:
@@ -213,22 +220,28 @@ def test_channels_are_listened_to_by_few_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"url": "mysql://host/shop"}, "url must be of PostgreSQL: others cannot notify$"),
-        ({"url": "sqlite:///shop.db"}, "url must be of PostgreSQL: others cannot notify$"),
-        ({"channel": []}, "name a channel$"),
-        ({"channel": [""]}, "has 1 to 63 bytes"),
-        ({"channel": ["a" * 64]}, "has 1 to 63 bytes"),
-        ({"channel": ["é" * 32]}, "has 1 to 63 bytes"),
-        ({"channel": ["a\0b"]}, "no NUL"),
-        ({"channel": ["a", "b", "a"]}, "a channel is named twice$"),
+        (
+            {"url": "mysql://host/shop"},
+            "url must be a PostgreSQL URL: other databases have no NOTIFY$",
+        ),
+        (
+            {"url": "sqlite:///shop.db"},
+            "url must be a PostgreSQL URL: other databases have no NOTIFY$",
+        ),
+        ({"channel": []}, "set at least one channel$"),
+        ({"channel": [""]}, "use 1 to 63 bytes"),
+        ({"channel": ["a" * 64]}, "use 1 to 63 bytes"),
+        ({"channel": ["é" * 32]}, "use 1 to 63 bytes"),
+        ({"channel": ["a\0b"]}, "without NUL"),
+        ({"channel": ["a", "b", "a"]}, "duplicate channel$"),
         ({"partition": "payload", "partition_field": "day"}, "exclude each other$"),
         ({"partition": "date", "partition_fn": as_partition}, "exclude each other$"),
         ({"partition": "tenant"}, "'date' or 'payload'"),
-        ({"query_partition": "day"}, "is a column of query, which is not set$"),
-        ({"query": "SELECT 1", "partition": "payload"}, "query_partition is needed: "),
-        ({"query": "SELECT 1", "partition_field": "day"}, "query_partition is needed: "),
-        ({"query": "SELECT 1", "partition_fn": as_partition}, "query_partition is needed: "),
-        ({"query": "NOTIFY orders"}, "begins with SELECT"),
+        ({"query_partition": "day"}, "query_partition requires query$"),
+        ({"query": "SELECT 1", "partition": "payload"}, "query_partition is required: "),
+        ({"query": "SELECT 1", "partition_field": "day"}, "query_partition is required: "),
+        ({"query": "SELECT 1", "partition_fn": as_partition}, "query_partition is required: "),
+        ({"query": "NOTIFY orders"}, "must begin with SELECT"),
         ({"recheck": "0s"}, "greater than or equal"),
         ({"wait": "2h"}, "less than or equal"),
     ],

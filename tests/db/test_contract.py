@@ -88,7 +88,7 @@ class TestDatabaseChange(DatabaseContract):
 class TestDatabaseRows(DatabaseContract):
     invalid_settings = (
         ({"mode": "newest"}, "mode"),
-        ({"id_column": None}, "id_column is needed in mode timestamp_incrementing"),
+        ({"id_column": None}, "id_column is required in mode timestamp_incrementing"),
         ({"timezone": "Mars/Olympus"}, "timezone"),
     )
 

@@ -12,28 +12,28 @@ from typing import Any
 
 import pytest
 from flowstone_db.config import DatabaseConfig
-from flowstone_db.database import Database, opening
+from flowstone_db.database import Database, transaction_statements
 from flowstone_db.errors import (
     AccessError,
     DatabaseError,
     DatabaseUnavailableError,
     QueryError,
     QueryTimeoutError,
-    explain,
+    translate_error,
 )
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 def ask(reader: Database, query: str) -> list[Any]:
-    with reader.reading() as connection:
+    with reader.read_transaction() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
 def stream(reader: Database, query: str) -> list[Any]:
     """Ask as the sensors ask."""
     options = {"stream_results": True, "no_parameters": True}
-    with reader.reading() as connection:
+    with reader.read_transaction() as connection:
         return list(connection.execution_options(**options).exec_driver_sql(query))
 
 
@@ -89,7 +89,7 @@ def test_Q7_sqlite_does_nothing_but_read(
 def test_Q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
     reader = open_database(sqlite_file.url)
-    with reader.reading() as connection:
+    with reader.read_transaction() as connection:
         raw: Any = connection.connection.driver_connection
         raw.set_authorizer(None)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -118,7 +118,7 @@ def test_a_path_is_relative_to_the_folder(
 
 def test_a_file_that_is_no_database_is_named(open_database: Open, tmp_path: Any) -> None:
     (tmp_path / "x.db").write_text("no database at all" * 100)
-    with pytest.raises(DatabaseError, match="is no SQLite database"):
+    with pytest.raises(DatabaseError, match="is not an SQLite database"):
         ask(open_database(f"sqlite:///{tmp_path}/x.db"), "SELECT * FROM t")
 
 
@@ -188,7 +188,7 @@ def test_Q7_postgresql_does_nothing_but_read(
 
 def test_Q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_database: Any) -> None:
     reader = open_database(postgresql_database.url)
-    with reader.reading() as connection:
+    with reader.read_transaction() as connection:
         connection.exec_driver_sql("SELECT set_config('statement_timeout', '0', false)")
         assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
     query = "SELECT state FROM pg_stat_activity WHERE application_name = 'flowstone'"
@@ -224,8 +224,8 @@ def test_Q8_there_is_one_connection_and_it_is_closed(
 ) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone'"
     reader = open_database(postgresql_database.url, timeout=timedelta(milliseconds=10))
-    with reader.reading():
-        with pytest.raises(DatabaseUnavailableError, match="not available"):
+    with reader.read_transaction():
+        with pytest.raises(DatabaseUnavailableError, match="temporarily unavailable"):
             ask(reader, "SELECT 1")
         assert postgresql_database.execute(query) == [(1,)]
     assert ask(reader, "SELECT 1") == [(1,)]
@@ -239,7 +239,7 @@ def test_a_connection_that_breaks_in_the_middle_is_replaced(
     reader = open_database(postgresql_database.url)
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(DatabaseUnavailableError))
-        connection = stack.enter_context(reader.reading())
+        connection = stack.enter_context(reader.read_transaction())
         pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
         postgresql_database.execute("SELECT pg_terminate_backend(%s)", pid)
         connection.exec_driver_sql("SELECT 1")
@@ -250,7 +250,7 @@ def test_what_else_goes_wrong_is_not_blamed_on_the_database(
     open_database: Open, sqlite_file: Any
 ) -> None:
     reader = open_database(sqlite_file.url)
-    with pytest.raises(ZeroDivisionError), reader.reading():
+    with pytest.raises(ZeroDivisionError), reader.read_transaction():
         raise ZeroDivisionError
     assert ask(reader, "SELECT 1") == [(1,)]
 
@@ -272,7 +272,7 @@ def test_missing_rights_and_databases_are_told_apart(
     postgresql_database.execute("CREATE ROLE nobody LOGIN")
     postgresql_database.execute("CREATE TABLE t (n INTEGER)")
     url = postgresql_database.url.replace("postgres:@", "nobody@")
-    with pytest.raises(AccessError, match="may not read this: permission denied for table t"):
+    with pytest.raises(AccessError, match="permission denied: permission denied for table t"):
         ask(open_database(url), "SELECT * FROM t")
     postgresql_database.execute("DROP ROLE nobody")
     with pytest.raises(DatabaseUnavailableError, match='"nobody" does not exist'):
@@ -290,13 +290,15 @@ def test_a_driver_that_is_not_installed_is_named(
 
 def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
     half = timedelta(milliseconds=500)
-    assert "SET SESSION max_execution_time = 500" in opening("mysql", half)
-    assert "SET SESSION max_statement_time = 0.5" in opening("mariadb", half)
-    assert "SET SESSION sql_select_limit = DEFAULT" in opening("mysql", half)
-    assert "SET SESSION sql_select_limit = 2" in opening("mariadb", half, 2)
-    assert opening("mysql", half)[-1] == "START TRANSACTION READ ONLY"
-    assert opening("mariadb", half)[-1] == "START TRANSACTION READ ONLY"
-    assert "SET LOCAL statement_timeout = 1" in opening("postgresql", timedelta(microseconds=1))
+    assert "SET SESSION max_execution_time = 500" in transaction_statements("mysql", half)
+    assert "SET SESSION max_statement_time = 0.5" in transaction_statements("mariadb", half)
+    assert "SET SESSION sql_select_limit = DEFAULT" in transaction_statements("mysql", half)
+    assert "SET SESSION sql_select_limit = 2" in transaction_statements("mariadb", half, 2)
+    assert transaction_statements("mysql", half)[-1] == "START TRANSACTION READ ONLY"
+    assert transaction_statements("mariadb", half)[-1] == "START TRANSACTION READ ONLY"
+    assert "SET LOCAL statement_timeout = 1" in transaction_statements(
+        "postgresql", timedelta(microseconds=1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
 def test_errors_of_mysql_are_told_apart_by_number(
     open_database: Open, error: Exception, kind: type[DatabaseError]
 ) -> None:
-    found = explain(error, open_database("mysql://me:c4n4ry@host/shop").address)
+    found = translate_error(error, open_database("mysql://me:c4n4ry@host/shop").url)
     assert type(found) is kind
     assert "mysql://me:***@host/shop" in str(found)
     assert "c4n4ry" not in str(found)

@@ -256,7 +256,7 @@ def test_Q7_what_writes_or_locks_is_refused_by_the_transaction(
 def test_Q7_a_reading_is_always_rolled_back(orders: Any, make_sensor: Callable[..., Any]) -> None:
     open_ones = "SELECT count(*) FROM information_schema.innodb_trx"
     sensor = make_sensor(DatabaseChange, url=orders.url, query="SELECT 1")
-    with sensor._database.reading() as connection:
+    with sensor._database.read_transaction() as connection:
         connection.exec_driver_sql("SELECT * FROM orders")
         assert connection.exec_driver_sql("SELECT @@in_transaction").scalar() == 1
     assert orders.execute(open_ones) == [(0,)]
@@ -290,12 +290,12 @@ def test_logins_and_rights_are_told_apart(orders: Any, make_sensor: Callable[...
     assert good.poll(good.init()).events[0].payload["value"] == 0
     for denied in ("SELECT * FROM price", "SELECT Host FROM mysql.user"):
         for attempt in (make(denied).connect, lambda query=denied: make(query).poll(good.init())):
-            with pytest.raises(AccessError, match="may not read this"):
+            with pytest.raises(AccessError, match="permission denied"):
                 attempt()
-    with pytest.raises(AccessError, match="the login is refused") as caught:
+    with pytest.raises(AccessError, match="login failed") as caught:
         make("SELECT 1", password="c4n4ry2").connect()
     assert "c4n4ry" not in str(caught.value)
-    with pytest.raises(DatabaseError, match="there is no such database"):
+    with pytest.raises(DatabaseError, match="database not found"):
         make("SELECT 1", url=orders.url.replace("/shop", "/nothing"), password=None).connect()
     orders.execute("DROP USER reader@localhost")
 
@@ -304,7 +304,7 @@ def test_the_clock_is_that_of_the_server(
     mariadb_database: Any, make_sensor: Callable[..., Any]
 ) -> None:
     sensor = make_sensor(DatabaseChange, url=mariadb_database.url, query="SELECT 1")
-    with sensor._database.reading() as connection:
+    with sensor._database.read_transaction() as connection:
         moment = sensor._database.now(connection, lambda: datetime(1970, 1, 1, tzinfo=UTC))
     ((there,),) = mariadb_database.execute("SELECT utc_timestamp(6)")
     assert timedelta(0) <= there.replace(tzinfo=UTC) - moment < timedelta(minutes=1)

@@ -337,8 +337,8 @@ def test_listening_comes_before_the_query(
 ) -> None:
     """An order that comes just before the query is told of, and one just after it too."""
     sensor = watch()
-    question: Any = sensor._question
-    ask = question.ask
+    query: Any = sensor._query
+    ask = query.fetch
 
     def between() -> Any:
         order(postgresql_database, 1)
@@ -346,7 +346,7 @@ def test_listening_comes_before_the_query(
         order(postgresql_database, 2)
         return row
 
-    monkeypatch.setattr(question, "ask", between)
+    monkeypatch.setattr(query, "fetch", between)
     first = sensor.poll(sensor.init())
     monkeypatch.undo()
     assert payloads(first) == [({"no_row": True}, 1)]
@@ -366,14 +366,14 @@ def test_without_a_query_it_is_said_what_is_lost(
     sensor = make()
     with caplog.at_level(logging.WARNING):
         state = begin(sensor)
-        assert "while nobody listened, is lost; set query" in caplog.text
+        assert "are lost (set query" in caplog.text
         caplog.clear()
         sensor.poll(state)
         assert caplog.text == ""
         postgresql_database.end_sessions()
         notify(postgresql_database, "1")
         assert payloads(sensor.poll(state)) == []
-        assert "while nobody listened, is lost; set query" in caplog.text
+        assert "are lost (set query" in caplog.text
         caplog.clear()
         begin(watch())
         assert caplog.text == ""
@@ -406,14 +406,14 @@ def test_the_payload_says_which_partition(
 @pytest.mark.parametrize(
     ("options", "payload", "reason"),
     [
-        ({"partition": "payload"}, "", "it is empty"),
+        ({"partition": "payload"}, "", "empty text"),
         ({"partition": "payload"}, "2025-02-30", "day"),
-        ({"partition_field": "day"}, "2025-01-14", "it is no JSON"),
-        ({"partition_field": "day"}, "[" * 7000, "it is no JSON"),
-        ({"partition_field": "day"}, '["day"]', "it is no JSON object with a field 'day'"),
-        ({"partition_field": "day"}, '{"dai": 1}', "it is no JSON object with a field 'day'"),
-        ({"partition_field": "day"}, '{"day": true}', "is neither a text nor an integer"),
-        ({"partition_field": "day"}, '{"day": null}', "is neither a text nor an integer"),
+        ({"partition_field": "day"}, "2025-01-14", "invalid JSON"),
+        ({"partition_field": "day"}, "[" * 7000, "invalid JSON"),
+        ({"partition_field": "day"}, '["day"]', "not a JSON object with a field 'day'"),
+        ({"partition_field": "day"}, '{"dai": 1}', "not a JSON object with a field 'day'"),
+        ({"partition_field": "day"}, '{"day": true}', "must be a text or an integer"),
+        ({"partition_field": "day"}, '{"day": null}', "must be a text or an integer"),
         ({"partition_fn": lambda text: text.missing}, "x", "AttributeError"),
         ({"partition_fn": lambda text: 7}, "x", "a value of type int is no partition"),
     ],
@@ -502,7 +502,7 @@ def test_a_connection_that_does_not_listen_any_more_fails_the_poll(
     state = begin(sensor)
     sensor._listener._raw.execute("UNLISTEN orders")
     sensor._listener._raw.commit()
-    with pytest.raises(DatabaseError, match=r"does not listen any more.*pool_mode = session"):
+    with pytest.raises(DatabaseError, match=r"no longer listens.*pool_mode = session"):
         sensor.poll(state)
     notify(postgresql_database, "1")
     assert payloads(sensor.poll(state)) == []
@@ -582,8 +582,8 @@ def test_a_pooler_that_hands_on_notifications_may_stand_between(
 def test_a_pooler_that_drops_notifications_is_found_out(
     pooled: PostgresNotify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "PATIENCE", 0.01)
-    with pytest.raises(DatabaseError, match=r"a pooler stands between that drops.*= session"):
+    monkeypatch.setattr(listener, "PROBE_SECONDS", 0.01)
+    with pytest.raises(DatabaseError, match=r"a connection pooler drops.*= session"):
         pooled.poll(pooled.init())
 
 

@@ -185,5 +185,5 @@ def test_a_replica_is_read_and_not_listened_to(
     assert value.poll(value.init()).events[0].payload["value"] == 1
     sensor = make_sensor(PostgresNotify, url=server.url, channel=["orders"])
     for attempt in (sensor.connect, lambda: sensor.poll(sensor.init())):
-        with pytest.raises(DatabaseError, match=r"is a replica.*connect to the primary"):
+        with pytest.raises(DatabaseError, match=r"on a replica.*connect to the primary"):
             attempt()

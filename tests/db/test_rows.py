@@ -360,7 +360,7 @@ def test_Q1_a_reader_without_rights_sees_open_transactions_too(
 def test_Q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: str) -> None:
     add(database, (1, "08:00:00"), (2, None), (3, None))
     sensor = make(mode=mode)
-    with pytest.raises(CursorError, match="2 rows have NULL in at"):
+    with pytest.raises(CursorError, match="NULL in at of 2 rows"):
         sensor.poll(sensor.init())
     settled = make(mode=mode, query="SELECT * FROM orders WHERE at IS NOT NULL -- the rest; later")
     assert counts(settled.poll(settled.init())) == {DAY: 1}
@@ -372,7 +372,7 @@ def test_Q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database:
     sensor = make_sensor(
         DatabaseRows, **options, id_column="id", partition_fn=lambda row: str(row["id"])
     )
-    with pytest.raises(CursorError, match="2 rows have NaN in id"):
+    with pytest.raises(CursorError, match="NaN in id of 2 rows"):
         sensor.poll(sensor.init())
     postgresql_database.execute("DELETE FROM t WHERE id = 'NaN'")
     assert counts(sensor.poll(sensor.init())) == {"1": 1}
@@ -384,7 +384,7 @@ def test_Q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database:
         id_column="id",
         timestamp_column="at",
     )
-    with pytest.raises(CursorError, match=r"column 'id' does not tell.*: it is NaN"):
+    with pytest.raises(CursorError, match=r"column 'id' cannot order rows: the value is NaN"):
         both.poll(both.init())
 
 
@@ -398,7 +398,7 @@ def test_Q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: 
         mode="incrementing",
         partition_column="tenant",
     )
-    with pytest.raises(CursorError, match="held values like int, and now '1'"):
+    with pytest.raises(CursorError, match="has changed its type from int to that of '1'"):
         text.poll(stored(state))
 
 
@@ -440,10 +440,12 @@ def test_Q3_booleans_and_dates_are_no_cursor(
     flag = make_sensor(
         DatabaseRows, **options, mode="incrementing", id_column="flag", partition_column="day"
     )
-    with pytest.raises(CursorError, match=r"column 'flag' does not tell.*: it is of type bool"):
+    with pytest.raises(
+        CursorError, match=r"column 'flag' cannot order rows: unsupported type bool"
+    ):
         flag.poll(flag.init())
     day = make_sensor(DatabaseRows, **options, mode="timestamp", timestamp_column="day")
-    with pytest.raises(CursorError, match="it is a date: rows that come later on that day"):
+    with pytest.raises(CursorError, match="a date has no time: rows of later that day"):
         day.poll(day.init())
 
 
@@ -477,10 +479,10 @@ def test_Q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str)
     add(database, (1, "08:00:00"), (2, "09:00:00"))
     state = sensor.poll(sensor.init()).state
     database.execute("DELETE FROM orders WHERE id = 2")
-    with pytest.raises(CursorError, match=r"have been read, and now the greatest is .*restored"):
+    with pytest.raises(CursorError, match=r"were read, but now the greatest is .*restored"):
         sensor.poll(stored(state))
     database.execute("DELETE FROM orders")
-    with pytest.raises(CursorError, match="have been read, and now there are no rows"):
+    with pytest.raises(CursorError, match="were read, but now the table is empty"):
         sensor.poll(stored(state))
     add(database, (3, "10:00:00"))
     assert sum(counts(sensor.poll(stored(state))).values()) == 1
@@ -649,7 +651,7 @@ def test_timestamps_of_several_forms_fail_the_poll(
     sensor = make_sensor(
         DatabaseRows, url=sqlite_file.url, table="t", mode="timestamp", timestamp_column="at"
     )
-    with pytest.raises(CursorError, match=r"'at' held values like .*they cannot be compared"):
+    with pytest.raises(CursorError, match=r"'at' has changed its type"):
         sensor.poll(sensor.init())
 
 
@@ -676,7 +678,7 @@ def test_connecting_looks_at_the_columns_and_reads_no_row(make: Make, database: 
         (None, "TypeError"),
         (
             {"version": 1, "cursor": [1], "settled": None, "fence": None, "started": True},
-            "another mode than one by at and id",
+            "another mode, not by at and id",
         ),
         (
             {"version": 1, "cursor": [[]], "settled": None, "fence": None, "started": True},

@@ -76,12 +76,12 @@ def test_nan_and_unread_forms_are_read_as_numbers() -> None:
 
 @pytest.mark.parametrize("form", [{"json": {}}, {"uuid": 7}, [1], {"a": "b", "c": "d"}, {}])
 def test_what_was_not_written_here_is_not_read(form: Any) -> None:
-    with pytest.raises(ValueError, match="is no stored value"):
+    with pytest.raises(ValueError, match="invalid stored value"):
         decode_value(form)
 
 
 def test_a_row_of_one_column_is_its_value() -> None:
     assert encode_row({"n": Decimal(1)}) == {"decimal": "1"}
     assert encode_row({"n": 1, "m": None}) == {"n": 1, "m": None}
-    with pytest.raises(ValueError, match="column 'n': a value of type Fraction cannot be compared"):
+    with pytest.raises(ValueError, match="column 'n': unsupported type Fraction"):
         encode_row({"n": Fraction(1, 2)})

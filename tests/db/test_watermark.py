@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from flowstone_db.watermark import Fence, OpenTransactions
+from flowstone_db.watermark import OpenTransactions, Watermark
 
 
 def now(running: str = "", prepared: str = "") -> OpenTransactions:
     return OpenTransactions(frozenset(running.split()), frozenset(prepared.split()))
 
 
-def fence(bound: int, running: str = "", prepared: str = "") -> Fence:
-    return Fence(bound=bound, running=running.split(), prepared=prepared.split())
+def fence(bound: int, running: str = "", prepared: str = "") -> Watermark:
+    return Watermark(bound=bound, running=running.split(), prepared=prepared.split())
 
 
 def test_Q1_where_nothing_is_open_the_bound_can_be_relied_on() -> None:

@@ -94,7 +94,7 @@ class Server:
         return f"HTTP/1.1 {status} Said\r\n{head}\r\n".encode("latin-1") + raw
 
     def answers(self, *replies: bytes) -> None:
-        """Answer with these, one after the other, the last one again and again."""
+        """Response with these, one after the other, the last one again and again."""
         waiting = list(replies)
         self.say = lambda request, connection: waiting.pop(0) if waiting[1:] else waiting[0]
 

@@ -22,25 +22,25 @@ def anything(body: object, facts: object) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"url": "example.org"}, "it is no URL"),
-        ({"url": "ftp://example.org/"}, "it is no URL"),
-        ({"url": "file:///etc/passwd"}, "it is no URL"),
-        ({"url": "https://"}, "it is no URL"),
-        ({"url": "https://example.org:0/"}, "it is no URL"),
-        ({"url": "https://example.org:99999/"}, "it is no URL"),
-        ({"url": "https://exa mple.org/"}, "it is no URL"),
-        ({"url": "https://example.org/" + "x" * 8000}, "it is no URL"),
+        ({"url": "example.org"}, "invalid URL"),
+        ({"url": "ftp://example.org/"}, "invalid URL"),
+        ({"url": "file:///etc/passwd"}, "invalid URL"),
+        ({"url": "https://"}, "invalid URL"),
+        ({"url": "https://example.org:0/"}, "invalid URL"),
+        ({"url": "https://example.org:99999/"}, "invalid URL"),
+        ({"url": "https://exa mple.org/"}, "invalid URL"),
+        ({"url": "https://example.org/" + "x" * 8000}, "invalid URL"),
         ({"url": "https://me:hunter2@example.org/"}, "credentials do not belong in a URL"),
-        ({"check": "a["}, "it is no JMESPath"),
-        ({"on_change": "!!"}, "it is no JMESPath"),
-        ({"partition": "a ||"}, "it is no JMESPath"),
-        ({"partition": None}, "partition or partition_fn is needed"),
+        ({"check": "a["}, "invalid JMESPath"),
+        ({"on_change": "!!"}, "invalid JMESPath"),
+        ({"partition": "a ||"}, "invalid JMESPath"),
+        ({"partition": None}, "partition or partition_fn is required"),
         ({"check": "a", "check_fn": anything}, "check and check_fn exclude each other"),
         ({"partition_fn": anything}, "partition and partition_fn exclude each other"),
         ({"on_change": "etag", "repeat": True}, "on_change and repeat exclude each other"),
         ({"username": "me"}, "username and password go together"),
         ({"password": "hunter2"}, "username and password go together"),
-        ({"username": "m:e", "password": "hunter2"}, "a username holds no ':'"),
+        ({"username": "m:e", "password": "hunter2"}, "username must not contain ':'"),
         (
             {"username": "me", "password": "hunter2", "bearer_token": "hunter2"},
             "username and bearer_token exclude each other",
@@ -49,20 +49,23 @@ def anything(body: object, facts: object) -> None:
             {"headers": ["Authorization: hunter2"], "bearer_token": "t"},
             "Authorization in headers excludes",
         ),
-        ({"headers": ["hunter2"]}, "line 1 of headers is no 'Name: value'"),
-        ({"headers": ["A: b", "hun ter: 2"]}, "line 2 of headers is no 'Name: value'"),
-        ({"headers": ["A: hunter2\x07"]}, "line 1 of headers is no 'Name: value'"),
-        ({"headers": ["A: hunter2 €"]}, "line 1 of headers has characters that no header can"),
-        ({"headers": ["Host: hunter2"]}, "line 1 of headers sets host, which cannot be set"),
-        ({"headers": ["A: 1", "a: 2"]}, "line 2 of headers sets a again"),
-        ({"body": "hunter2"}, "body goes with method = POST"),
-        ({"method": "HEAD", "check": "a"}, "need a body, which method = HEAD does not get"),
-        ({"method": "HEAD", "partition": "day"}, "partition is a fixed text"),
-        ({"method": "HEAD", "on_change": "body"}, "on_change is etag or last_modified"),
+        ({"headers": ["hunter2"]}, "invalid header in line 1 of headers: use 'Name: value'"),
+        (
+            {"headers": ["A: b", "hun ter: 2"]},
+            "invalid header in line 2 of headers: use 'Name: value'",
+        ),
+        ({"headers": ["A: hunter2\x07"]}, "invalid header in line 1 of headers: use 'Name: value'"),
+        ({"headers": ["A: hunter2 €"]}, "invalid character in line 1 of headers"),
+        ({"headers": ["Host: hunter2"]}, "line 1 of headers cannot set host"),
+        ({"headers": ["A: 1", "a: 2"]}, "duplicate header a in line 2 of headers"),
+        ({"body": "hunter2"}, "body requires method = POST"),
+        ({"method": "HEAD", "check": "a"}, "require a body; method = HEAD has none"),
+        ({"method": "HEAD", "partition": "day"}, "partition must be a fixed text"),
+        ({"method": "HEAD", "on_change": "body"}, "on_change must be etag or last_modified"),
         ({"allow_private": False, "trust_env": True}, "allow_private = false excludes trust_env"),
         ({"verify": False, "ca_file": __file__}, "ca_file and verify = false exclude each other"),
-        ({"ca_file": "missing.pem"}, "there is no such file"),
-        ({"not_ready_status": ["302"]}, "not_ready_status = 302 has no meaning"),
+        ({"ca_file": "missing.pem"}, "file not found"),
+        ({"not_ready_status": ["302"]}, "invalid not_ready_status = 302"),
     ],
 )
 def test_what_is_wrong_is_said_without_its_value(options: dict[str, Any], said: str) -> None:
@@ -90,7 +93,7 @@ def test_what_is_right(options: dict[str, Any]) -> None:
 
 
 def test_of_a_target_only_the_server_is_shown() -> None:
-    target = config(url="https://Example.org:8443/a/b?token=hunter2#x").target()
-    assert target.place == "example.org:8443"
-    assert repr(target) == "<Target example.org:8443>"
-    assert config(url="http://[::1]/a").target().place == "[::1]"
+    target = config(url="https://Example.org:8443/a/b?token=hunter2#x").parsed_url()
+    assert target.authority == "example.org:8443"
+    assert repr(target) == "<ParsedUrl example.org:8443>"
+    assert config(url="http://[::1]/a").parsed_url().authority == "[::1]"

@@ -24,7 +24,7 @@ class WebhookContract(SensorContract):
     secrets = (TOKEN, QUERY)
     invalid_settings = (
         ({"url": "ftp://host/file"}, "url"),
-        ({"partition": ...}, "partition or partition_fn is needed"),
+        ({"partition": ...}, "partition or partition_fn is required"),
         ({"partition": "days["}, "partition"),
         ({"timeout": timedelta(0)}, "timeout"),
         ({"username": "any"}, "username and password go together"),

@@ -131,7 +131,7 @@ partition = day
         ["sensors", "show", "ready"],
         ["sensors", "show", "ready", "--json"],
         ["sensors", "poll", "ready", "--dry-run"],
-        ["explain", "ready"],
+        ["translate_error", "ready"],
         ["events", "list", "--json"],
         ["materializations", "list", "--json"],
         ["status", "--json"],

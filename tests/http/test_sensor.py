@@ -133,7 +133,7 @@ def later(body: object, facts: Facts) -> object:
         ({"check_fn": lambda body, facts: "yes"}, ContentError, "not a value of type str"),
         ({"partition_fn": lambda body, facts: 7}, PartitionError, "a value of type int"),
         ({"partition_fn": lambda body, facts: {"a": 1}}, PartitionError, "a value of type dict"),
-        ({"partition_fn": lambda body, facts: "\ud800"}, PartitionError, "cannot be one"),
+        ({"partition_fn": lambda body, facts: "\ud800"}, PartitionError, "invalid text or tuple"),
         ({"partition_fn": lambda body, facts: map(str, range(10_001))}, PartitionError, "10,000"),
     ],
 )
@@ -154,9 +154,9 @@ def test_what_a_function_does_wrong_is_said_without_its_text(
 @pytest.mark.parametrize(
     ("options", "body", "said"),
     [
-        ({"check": "state"}, {"state": "pending"}, "check gives a text"),
-        ({"check": "length(n) > `1`"}, {"n": 1}, "cannot be applied to the answer"),
-        ({"partition": "day"}, {"day": "2025-02-30"}, "a text in the form of a date that is none"),
+        ({"check": "state"}, {"state": "pending"}, "check returned a text"),
+        ({"check": "length(n) > `1`"}, {"n": 1}, "cannot be applied to the response"),
+        ({"partition": "day"}, {"day": "2025-02-30"}, "invalid date"),
         ({"partition": "day"}, {"day": 1.5}, "a value of type float"),
         ({"check": "ok", "partition": "day"}, {"ok": True}, "partition finds nothing in it"),
     ],
@@ -282,7 +282,7 @@ def test_a_status_that_means_not_ready_is_no_failure(make_sensor: Make, server: 
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        (304, "a cache on the way is broken"),
+        (304, "a cache in between is broken"),
         (400, "check url, method, headers and body"),
         (401, "check username and password"),
         (404, "set not_ready_status"),
@@ -295,7 +295,7 @@ def test_any_other_status_fails_the_poll(
 ) -> None:
     server.answers(server.reply({"secret": "hunter2"}, status))
     sensor = make_sensor()
-    with pytest.raises(StatusError, match=f"answered with status {status}") as caught:
+    with pytest.raises(StatusError, match=f"responded with status {status}") as caught:
         sensor.poll(sensor.init())
     assert hint in str(caught.value)
     assert "hunter2" not in str(caught.value)

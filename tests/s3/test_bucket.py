@@ -41,7 +41,7 @@ def listed(options: dict[str, Any], attempts: int = 1, page_size: int = 1000) ->
 
 
 def all_objects(bucket: Bucket, *prefixes: str) -> list[S3Object]:
-    return [item for answer in bucket.answers(prefixes or [""]) for item in answer.objects]
+    return [item for answer in bucket.list_pages(prefixes or [""]) for item in answer.objects]
 
 
 def test_every_page_is_read(scripted: Any) -> None:
@@ -91,7 +91,7 @@ def test_an_empty_bucket_has_no_objects(bucket: Any) -> None:
 
 
 def test_S9_a_bucket_that_is_not_there(bucket: Any) -> None:
-    with pytest.raises(S3Error, match="there is no such bucket: bucket 'no-such-bucket' at http"):
+    with pytest.raises(S3Error, match="bucket not found: bucket 'no-such-bucket' at http"):
         listed(bucket.options | {"bucket": "no-such-bucket"})
 
 
@@ -99,15 +99,15 @@ def test_S9_a_bucket_that_is_not_there(bucket: Any) -> None:
     ("status", "code", "kind", "message"),
     [
         (403, "AccessDenied", CredentialsError, "access denied"),
-        (403, "InvalidAccessKeyId", CredentialsError, "the access key is not known"),
+        (403, "InvalidAccessKeyId", CredentialsError, "unknown access key"),
         (403, "SignatureDoesNotMatch", CredentialsError, "the secret key does not belong"),
         (400, "ExpiredToken", CredentialsError, "the credentials have expired"),
         (403, "RequestTimeTooSkewed", S3Error, "the clock of this machine"),
-        (301, "PermanentRedirect", S3Error, "redirects elsewhere"),
+        (301, "PermanentRedirect", S3Error, "redirects without a target"),
         (400, "AuthorizationHeaderMalformed", S3Error, "in another region than eu-central-1"),
         (503, "SlowDown", S3UnavailableError, "overloaded"),
         (500, "InternalError", S3UnavailableError, "overloaded"),
-        (418, "Odd", S3Error, "S3 refused the listing"),
+        (418, "Odd", S3Error, "S3 refused the request"),
         (418, "", S3Error, "does not speak the S3 protocol"),
     ],
 )
@@ -152,7 +152,7 @@ def test_S1_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
 @pytest.mark.timeout(20)
 def test_S8_a_server_that_does_not_answer(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(0, hang=True)
-    with pytest.raises(S3UnavailableError, match=r"did not answer in time.*raise timeout"):
+    with pytest.raises(S3UnavailableError, match=r"did not respond in time.*raise timeout"):
         listed(scripted.options | {"timeout": "100ms"})
 
 
@@ -190,7 +190,7 @@ def test_a_redirect_to_another_place_is_not_followed_without_end(
     scripted: Any, refusal: Any
 ) -> None:
     scripted.refuse_all = refusal(301, headers={"Location": "https://127.0.0.1/"})
-    with pytest.raises(S3Error, match=r"redirects elsewhere.*https instead of http"):
+    with pytest.raises(S3Error, match=r"redirects without a target.*https instead of http"):
         listed(scripted.options)
     assert len(scripted.requests) == 1
 
@@ -213,7 +213,7 @@ def test_an_error_in_an_answer_that_seems_good_is_an_error(scripted: Any, refusa
     assert len(listed(scripted.options, ATTEMPTS)) == 1
     assert len(scripted.requests) == 2
     scripted.refuse_all = refusal(200, body=body)
-    with pytest.raises(S3UnavailableError, match="overloaded or has an inner error"):
+    with pytest.raises(S3UnavailableError, match="overloaded or has an internal error"):
         listed(scripted.options)
 
 
@@ -236,7 +236,7 @@ def test_keys_that_a_server_does_not_encode_stay_what_they_are(scripted: Any) ->
 def test_the_time_of_the_server_is_told(scripted: Any, date: str | None, told: object) -> None:
     scripted.date = date
     bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
-    assert [answer.at for answer in bucket.answers([""])] == [told]
+    assert [answer.at for answer in bucket.list_pages([""])] == [told]
     bucket.close()
 
 
@@ -251,15 +251,15 @@ def test_each_prefix_is_listed_to_its_end(scripted: Any) -> None:
 
 def test_to_reach_a_bucket_one_key_is_asked_for(bucket: Any, scripted: Any) -> None:
     live = Bucket(S3FileArrivalConfig.model_validate(bucket.options), PollContext())
-    live.reach("")
+    live.check_access("")
     bucket.client.delete_bucket(Bucket=bucket.name)
-    with pytest.raises(S3Error, match="there is no such bucket"):
-        live.reach("")
+    with pytest.raises(S3Error, match="bucket not found"):
+        live.check_access("")
     live.close()
     for number in range(3):
         scripted.put(f"{number}")
     bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
-    bucket.reach("in/")
+    bucket.check_access("in/")
     (asked,) = scripted.requests
     assert "max-keys=1&" in asked["path"] + "&"
     assert "prefix=in%2F" in asked["path"]
@@ -270,7 +270,7 @@ def test_an_answer_that_is_cut_off_and_cannot_be_continued_is_an_error(scripted:
     scripted.put("a")
     scripted.put("b")
     scripted.token = False
-    with pytest.raises(S3Error, match="cut off and does not say how to go on"):
+    with pytest.raises(S3Error, match="truncated without a continuation token"):
         listed(scripted.options, page_size=1)
 
 
@@ -278,7 +278,7 @@ def test_an_answer_that_is_cut_off_and_cannot_be_continued_is_an_error(scripted:
 def test_an_object_of_which_something_is_missing_is_an_error(scripted: Any, missing: str) -> None:
     scripted.put("a")
     scripted.leave_out = missing
-    with pytest.raises(S3Error, match=f"gives no {missing} for 'a'"):
+    with pytest.raises(S3Error, match=f"lacks {missing} for 'a'"):
         listed(scripted.options)
 
 
@@ -290,12 +290,12 @@ def without_keys(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_S9_no_credentials_at_all(scripted: Any) -> None:
-    with pytest.raises(CredentialsError, match=r"no credentials were found.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(CredentialsError, match=r"no credentials found.*AWS_ACCESS_KEY_ID"):
         listed(without_keys(scripted.options))
 
 
 def test_a_profile_that_is_not_there(scripted: Any) -> None:
-    with pytest.raises(CredentialsError, match="the profile is not in the AWS configuration"):
+    with pytest.raises(CredentialsError, match="profile not found in the AWS configuration"):
         listed(without_keys(scripted.options) | {"profile": "absent"})
 
 
@@ -367,7 +367,7 @@ def test_one_client_serves_many_listings_and_can_be_closed_at_any_time(scripted:
     assert bucket._client is client
     scripted.leave_out = "ETag"
     scripted.put("a")
-    with pytest.raises(S3Error, match="gives no ETag"):
+    with pytest.raises(S3Error, match="lacks ETag"):
         all_objects(bucket)
     assert bucket._client is None
     scripted.leave_out = ""

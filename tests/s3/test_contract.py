@@ -151,7 +151,7 @@ class TestS3EventQueue(SensorContract):
 
     invalid_settings = (
         ({"queue_url": ...}, "queue_url"),
-        ({"queue_url": "orders"}, "is no queue's URL"),
+        ({"queue_url": "orders"}, "invalid queue URL"),
         ({"visibility": timedelta(seconds=1)}, "visibility"),
         ({"wait": timedelta(seconds=1)}, "timeout must be longer than wait"),
     )

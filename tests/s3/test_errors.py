@@ -6,9 +6,15 @@ import pytest
 from botocore import exceptions
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
-from flowstone_s3.errors import CredentialsError, Place, S3Error, S3UnavailableError, explain
+from flowstone_s3.errors import (
+    BucketLocation,
+    CredentialsError,
+    S3Error,
+    S3UnavailableError,
+    translate_error,
+)
 
-PLACE = Place("shop", "http://minio:9000", "eu-west-1")
+PLACE = BucketLocation("shop", "http://minio:9000", "eu-west-1")
 
 
 def answer(code: str, status: int) -> ClientError:
@@ -24,13 +30,13 @@ def answer(code: str, status: int) -> ClientError:
 @pytest.mark.parametrize(
     ("code", "status", "kind", "message"),
     [
-        ("NoSuchBucket", 404, S3Error, "there is no such bucket"),
+        ("NoSuchBucket", 404, S3Error, "bucket not found"),
         ("AccessDenied", 403, CredentialsError, "access denied"),
         ("403", 403, CredentialsError, "access denied"),
-        ("InvalidAccessKeyId", 403, CredentialsError, "the access key is not known"),
+        ("InvalidAccessKeyId", 403, CredentialsError, "unknown access key"),
         ("SignatureDoesNotMatch", 403, CredentialsError, "secret key does not belong"),
         ("ExpiredToken", 400, CredentialsError, "credentials have expired"),
-        ("InvalidToken", 400, CredentialsError, "session token is not valid"),
+        ("InvalidToken", 400, CredentialsError, "invalid session token"),
         ("RequestTimeTooSkewed", 403, S3Error, "the clock of this machine"),
         ("PermanentRedirect", 301, S3Error, "another region than eu-west-1"),
         ("AuthorizationHeaderMalformed", 400, S3Error, "another region than eu-west-1"),
@@ -40,13 +46,13 @@ def answer(code: str, status: int) -> ClientError:
         ("502", 502, S3UnavailableError, "or a proxy before it, fails"),
         ("404", 404, S3Error, "does not speak the S3 protocol"),
         ("TooManyRequests", 429, S3UnavailableError, "overloaded"),
-        ("Odd", 418, S3Error, "S3 refused the listing"),
+        ("Odd", 418, S3Error, "S3 refused the request"),
     ],
 )
 def test_what_the_server_answers_is_explained(
     code: str, status: int, kind: type[S3Error], message: str
 ) -> None:
-    found = explain(answer(code, status), PLACE)
+    found = translate_error(answer(code, status), PLACE)
     assert type(found) is kind
     assert message in str(found)
     assert "bucket 'shop' at http://minio:9000" in str(found)
@@ -59,20 +65,24 @@ def test_what_the_server_answers_is_explained(
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (exceptions.NoCredentialsError(), CredentialsError, "no credentials were found"),
+        (exceptions.NoCredentialsError(), CredentialsError, "no credentials found"),
         (
             exceptions.PartialCredentialsError(provider="env", cred_var="x"),
             CredentialsError,
             "incomplete",
         ),
-        (exceptions.ProfileNotFound(profile="x"), CredentialsError, "the profile is not in"),
+        (exceptions.ProfileNotFound(profile="x"), CredentialsError, "profile not found in"),
         (
             exceptions.CredentialRetrievalError(provider="process", error_msg="s3cret"),
             CredentialsError,
             "expired",
         ),
         (exceptions.UnauthorizedSSOTokenError(), CredentialsError, "expired"),
-        (exceptions.SSLError(endpoint_url="x", error="y"), S3Error, "no trusted connection"),
+        (
+            exceptions.SSLError(endpoint_url="x", error="y"),
+            S3Error,
+            "certificate of the endpoint is not trusted",
+        ),
         (
             exceptions.ConnectTimeoutError(endpoint_url="x", error="y"),
             S3UnavailableError,
@@ -81,7 +91,7 @@ def test_what_the_server_answers_is_explained(
         (
             exceptions.ReadTimeoutError(endpoint_url="x", error="y"),
             S3UnavailableError,
-            "did not answer in time",
+            "did not respond in time",
         ),
         (
             exceptions.EndpointConnectionError(endpoint_url="x", error="y"),
@@ -105,7 +115,7 @@ def test_what_the_server_answers_is_explained(
 def test_what_botocore_finds_itself_is_explained(
     error: Exception, kind: type[S3Error], message: str
 ) -> None:
-    found = explain(error, PLACE)
+    found = translate_error(error, PLACE)
     assert type(found) is kind
     assert message in str(found)
     assert "bucket 'shop' at http://minio:9000" in str(found)
@@ -114,5 +124,5 @@ def test_what_botocore_finds_itself_is_explained(
 
 
 def test_without_an_endpoint_the_place_is_amazon() -> None:
-    text = str(explain(answer("PermanentRedirect", 301), Place("shop")))
+    text = str(translate_error(answer("PermanentRedirect", 301), BucketLocation("shop")))
     assert "another region than the default one: bucket 'shop' at Amazon S3" in text

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from flowstone_s3.errors import PartitionError
-from flowstone_s3.events import BYTES_PER_EVENT, OBJECTS_PER_EVENT, arrival_events
+from flowstone_s3.events import BYTES_PER_EVENT, OBJECTS_PER_EVENT, object_events
 from flowstone_s3.listing import S3Object
 
 from flowstone_core import Partition, RetryLater, SensorBroken
@@ -24,7 +24,7 @@ def first_letter(key: str) -> Partition | None:
 
 
 def test_objects_are_grouped_by_partition_with_their_keys_as_payload() -> None:
-    events = list(arrival_events("shop", map(item, ["b1", "a2", "-x", "a1"]), first_letter))
+    events = list(object_events("shop", map(item, ["b1", "a2", "-x", "a1"]), first_letter))
     assert [event.partition for event in events] == ["a", "b"]
     assert events[1].payload == {
         "bucket": "shop",
@@ -44,19 +44,19 @@ def test_objects_are_grouped_by_partition_with_their_keys_as_payload() -> None:
 def test_the_order_of_the_objects_does_not_matter() -> None:
     objects = [item(f"{letter}{number}") for letter in "cab" for number in range(30)]
     shuffled = random.Random(7).sample(objects, len(objects))  # noqa: S311 - no secret
-    assert list(arrival_events("shop", objects, first_letter)) == list(
-        arrival_events("shop", shuffled, first_letter)
+    assert list(object_events("shop", objects, first_letter)) == list(
+        object_events("shop", shuffled, first_letter)
     )
 
 
 def test_nothing_new_is_no_event() -> None:
-    assert list(arrival_events("shop", [], first_letter)) == []
-    assert list(arrival_events("shop", [item("-")], first_letter)) == []
+    assert list(object_events("shop", [], first_letter)) == []
+    assert list(object_events("shop", [item("-")], first_letter)) == []
 
 
 def test_many_objects_of_a_partition_become_several_events() -> None:
     objects = [item(f"a{number:04}") for number in range(2 * OBJECTS_PER_EVENT + 1)]
-    events = list(arrival_events("shop", objects, first_letter))
+    events = list(object_events("shop", objects, first_letter))
     assert [len(event.payload["objects"]) for event in events] == [500, 500, 1]
     assert [entry["key"] for event in events for entry in event.payload["objects"]] == [
         found.key for found in objects
@@ -67,7 +67,7 @@ def test_many_objects_of_a_partition_become_several_events() -> None:
 def test_the_longest_keys_stay_far_below_what_a_payload_may_have(letter: str) -> None:
     long = letter * (1020 // len(letter.encode()))
     objects = [item(f"a{number:03}{long}") for number in range(OBJECTS_PER_EVENT)]
-    events = list(arrival_events("shop" * 16, objects, first_letter))
+    events = list(object_events("shop" * 16, objects, first_letter))
     sizes = [
         len(dump_document(event.payload, what="the payload", limit=PAYLOAD_LIMIT).encode())
         for event in events
@@ -82,7 +82,7 @@ def test_equal_partitions_are_one_however_they_are_said() -> None:
         key: datetime(2025, 1, 15, 12, tzinfo=UTC).astimezone(zone)
         for key, zone in zip("ab", zones, strict=True)
     }
-    events = list(arrival_events("shop", map(item, "ab"), said.__getitem__))
+    events = list(object_events("shop", map(item, "ab"), said.__getitem__))
     assert len(events) == 1
 
 
@@ -91,7 +91,7 @@ def test_every_object_without_a_partition_is_told_at_once() -> None:
         return {"a": date(2025, 1, 15)}[key]
 
     with pytest.raises(PartitionError) as caught:
-        list(arrival_events("shop", map(item, "abcde"), by_date))
+        list(object_events("shop", map(item, "abcde"), by_date))
     text = str(caught.value)
     assert "'b': KeyError: 'b'; 'c': KeyError: 'c'; 'd': KeyError: 'd'; and 1 more" in text
     for way_out in ("partition_pattern", "partition_fn", "suffix", "glob"):
@@ -100,7 +100,7 @@ def test_every_object_without_a_partition_is_told_at_once() -> None:
 
 def test_what_is_no_partition_is_told_with_its_key() -> None:
     with pytest.raises(PartitionError, match=r"'a': a value of type int is no partition"):
-        list(arrival_events("shop", [item("a")], lambda key: 7))  # type: ignore[arg-type,return-value]
+        list(object_events("shop", [item("a")], lambda key: 7))  # type: ignore[arg-type,return-value]
 
 
 def test_the_reason_that_a_function_gives_is_told() -> None:
@@ -108,7 +108,7 @@ def test_the_reason_that_a_function_gives_is_told() -> None:
         raise ValueError("not today")
 
     with pytest.raises(PartitionError, match=r"objects: 'a': not today \("):
-        list(arrival_events("shop", [item("a")], refuse))
+        list(object_events("shop", [item("a")], refuse))
 
 
 @pytest.mark.parametrize("intent", [RetryLater(5), SensorBroken("stop")])
@@ -117,9 +117,9 @@ def test_an_intent_of_the_partition_function_passes(intent: Exception) -> None:
         raise intent
 
     with pytest.raises(type(intent)):
-        list(arrival_events("shop", [item("a")], state_it))
+        list(object_events("shop", [item("a")], state_it))
 
 
 def test_payloads_are_json() -> None:
-    (event,) = arrival_events("shop", [item("a")], first_letter)
+    (event,) = object_events("shop", [item("a")], first_letter)
     assert json.loads(json.dumps(event.payload)) == event.payload

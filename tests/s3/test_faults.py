@@ -213,7 +213,7 @@ def test_S8_a_listing_that_takes_too_long_is_given_up_and_changes_nothing(
         return pass_by
 
     scripted.before_answer = take(20)
-    with pytest.raises(S3UnavailableError, match=r"not complete after poll_timeout.*\$\{year\}"):
+    with pytest.raises(S3UnavailableError, match=r"incomplete after poll_timeout.*\$\{year\}"):
         watch.poll()
     assert len(scripted.requests) == 2
     assert watch.state == watch.sensor.init()
@@ -232,7 +232,7 @@ def test_S8_a_request_is_not_repeated_after_the_time_of_the_poll(
         clock.uptime += 31
 
     scripted.before_answer = pass_by
-    with pytest.raises(S3UnavailableError, match="not complete after poll_timeout"):
+    with pytest.raises(S3UnavailableError, match="incomplete after poll_timeout"):
         watch.poll()
     assert len(scripted.requests) == 1
 
@@ -244,7 +244,7 @@ def test_S9_an_unknown_access_key_is_told_and_a_right_one_goes_on(
         pytest.skip("moto lets in everybody")
     bucket.put("2025-01-15.csv")
     sensor = make_sensor(**bucket.options | {"access_key": "AKIAWRONG"})
-    with pytest.raises(CredentialsError, match="the access key is not known") as caught:
+    with pytest.raises(CredentialsError, match="unknown access key") as caught:
         sensor.poll(sensor.init())
     assert "AKIAWRONG" not in str(caught.value)
     assert Watch(make_sensor, **bucket.options).poll() == ["2025-01-15.csv"]
@@ -255,7 +255,7 @@ def test_S9_a_bucket_that_is_gone_is_told_and_found_again_when_it_is_back(
 ) -> None:
     watch = Watch(make_sensor, **bucket.options)
     bucket.client.delete_bucket(Bucket=bucket.name)
-    with pytest.raises(S3Error, match="there is no such bucket"):
+    with pytest.raises(S3Error, match="bucket not found"):
         watch.poll()
     bucket.client.create_bucket(Bucket=bucket.name)
     bucket.put("2025-01-15.csv")

@@ -130,7 +130,7 @@ def test_what_is_no_listing_is_none(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("facts", "complaint"),
     [
-        ({"Key": "%FF"}, "gives a key that is not UTF-8: '%FF'"),
+        ({"Key": "%FF"}, "has a key that is not UTF-8: '%FF'"),
         ({"Size": "many"}, "cannot be read: .*'many'.*for 'a'"),
         ({"LastModified": "yesterday"}, "cannot be read: .*'yesterday'.*for 'a'"),
     ],

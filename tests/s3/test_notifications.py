@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from flowstone_s3.notifications import Notice, NoticeError, read_notices
+from flowstone_s3.notifications import NotificationError, ObjectNotification, parse_notifications
 
 
 def record(key: str = "orders/2025-01-15/a.csv", **options: Any) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def in_sns(message: str) -> str:
 
 
 def test_what_arrived_is_read_from_each_envelope() -> None:
-    (first,) = read_notices(plain(record()))
-    assert first == Notice(
+    (first,) = parse_notifications(plain(record()))
+    assert first == ObjectNotification(
         "shop",
         "orders/2025-01-15/a.csv",
         "d41d8cd98f00b204e9800998ecf8427e",
@@ -75,12 +75,12 @@ def test_what_arrived_is_read_from_each_envelope() -> None:
         "096fKKXTRTtl3on89fVO.nfljtsv6qko",
         "0055AED6DCD90281E5",
     )
-    assert list(read_notices(in_sns(plain(record())))) == [first]
-    (other,) = read_notices(json.dumps(event_bridge()))
+    assert list(parse_notifications(in_sns(plain(record())))) == [first]
+    (other,) = parse_notifications(json.dumps(event_bridge()))
     assert (other.bucket, other.key, other.size) == (first.bucket, first.key, first.size)
     assert other.event_key == first.event_key, "told of twice, it is one upload"
     assert first.event_key.startswith("orders/2025-01-15/a.csv@")
-    assert list(read_notices(in_sns(json.dumps(event_bridge())))) == [other]
+    assert list(parse_notifications(in_sns(json.dumps(event_bridge())))) == [other]
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_what_arrived_is_read_from_each_envelope() -> None:
     ],
 )
 def test_S2_the_key_of_a_plain_notification_is_decoded_once(written: str, key: str) -> None:
-    (found,) = read_notices(plain(record(written)))
+    (found,) = parse_notifications(plain(record(written)))
     assert found.key == key
     assert len(found.event_key) < 150
     assert found.event_key.isprintable()
 
 
 def test_S2_the_key_of_an_event_of_eventbridge_is_as_it_is() -> None:
-    (found,) = read_notices(json.dumps(event_bridge("a+b%2B c.csv")))
+    (found,) = parse_notifications(json.dumps(event_bridge("a+b%2B c.csv")))
     assert found.key == "a+b%2B c.csv"
 
 
@@ -115,7 +115,7 @@ def test_S2_the_key_of_an_event_of_eventbridge_is_as_it_is() -> None:
     ],
 )
 def test_what_tells_of_no_arrival_is_nothing(body: str) -> None:
-    assert list(read_notices(body)) == []
+    assert list(parse_notifications(body)) == []
 
 
 def test_each_upload_has_a_key_of_its_own() -> None:
@@ -127,18 +127,18 @@ def test_each_upload_has_a_key_of_its_own() -> None:
         record(sequencer=None),
         record(sequencer=None, eTag="other"),
     ]
-    keys = {found.event_key for each in different for found in read_notices(plain(each))}
+    keys = {found.event_key for each in different for found in parse_notifications(plain(each))}
     assert len(keys) == len(different)
     other_bucket = record()
     other_bucket["s3"]["bucket"]["name"] = "other"
-    (found,) = read_notices(plain(other_bucket))
+    (found,) = parse_notifications(plain(other_bucket))
     assert found.event_key not in keys
 
 
 def test_a_version_is_in_the_payload_where_there_is_one() -> None:
-    (found,) = read_notices(plain(record()))
+    (found,) = parse_notifications(plain(record()))
     assert found.entry["version_id"] == "096fKKXTRTtl3on89fVO.nfljtsv6qko"
-    (found,) = read_notices(plain(record(versionId=None)))
+    (found,) = parse_notifications(plain(record(versionId=None)))
     assert set(found.entry) == {"key", "etag", "size", "last_modified"}
 
 
@@ -154,27 +154,27 @@ def without(*path: str) -> str:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("", "it is no JSON"),
-        ("hello", "it is no JSON"),
-        ("[" * 100_000, "it is no JSON"),
-        ("[]", "the message is no JSON object"),
-        ("7", "the message is no JSON object"),
-        ("{}", "it is no notification of S3"),
-        (json.dumps({"Type": "SubscriptionConfirmation"}), "it is no notification of S3"),
-        (in_sns("hello"), "it is no JSON"),
-        (in_sns("[]"), "the message within that of SNS is no JSON object"),
-        (json.dumps({"source": "aws.ec2"}), "it is no notification of S3"),
-        (json.dumps({"Records": {}}), "its Records are no list"),
-        (json.dumps({"Records": [7]}), "record 1 is no JSON object"),
+        ("", "invalid JSON"),
+        ("hello", "invalid JSON"),
+        ("[" * 100_000, "invalid JSON"),
+        ("[]", "the message is not a JSON object"),
+        ("7", "the message is not a JSON object"),
+        ("{}", "not an S3 notification"),
+        (json.dumps({"Type": "SubscriptionConfirmation"}), "not an S3 notification"),
+        (in_sns("hello"), "invalid JSON"),
+        (in_sns("[]"), "the message within that of SNS is not a JSON object"),
+        (json.dumps({"source": "aws.ec2"}), "not an S3 notification"),
+        (json.dumps({"Records": {}}), "Records is not a list"),
+        (json.dumps({"Records": [7]}), "record 1 is not a JSON object"),
         (without("eventName"), "record 1 has no eventName"),
-        (without("s3"), "s3 of record 1 is no JSON object"),
-        (without("s3", "bucket"), "the bucket of record 1 is no JSON object"),
+        (without("s3"), "s3 of record 1 is not a JSON object"),
+        (without("s3", "bucket"), "the bucket of record 1 is not a JSON object"),
         (without("s3", "bucket", "name"), "its bucket has no name"),
         (without("s3", "object", "key"), "record 1 has no key"),
-        (plain(record(size="many")), "the size of its object is no number"),
-        (plain(record(size=True)), "the size of its object is no number"),
-        (plain(record(size=2**63)), "the size of its object is no number"),
-        (plain(record(size=-1)), "the size of its object is no number"),
+        (plain(record(size="many")), "the size of its object is not a valid number"),
+        (plain(record(size=True)), "the size of its object is not a valid number"),
+        (plain(record(size=2**63)), "the size of its object is not a valid number"),
+        (plain(record(size=-1)), "the size of its object is not a valid number"),
         (plain(record("x" * 4097)), "the key of record 1 is too long"),
         (plain(record(eTag="x" * 4097)), "the eTag of record 1 is too long"),
         (plain(record(eTag="\ud800")), "the eTag of record 1 cannot be written in UTF-8"),
@@ -182,26 +182,31 @@ def without(*path: str) -> str:
         (plain(record(sequencer="\udfff")), "the sequencer of its object cannot be written"),
         (plain({"eventSource": "aws:dynamodb", "eventName": "INSERT"}), "s3 of record 1"),
         (json.dumps(event_bridge(time="\ud800")), "the time of the message cannot be written"),
-        (json.dumps(event_bridge(**{"detail-type": "AWS API Call via CloudTrail"})), "not what S3"),
+        (
+            json.dumps(event_bridge(**{"detail-type": "AWS API Call via CloudTrail"})),
+            "not an object event of S3",
+        ),
         (json.dumps({"source": "aws.s3"}), "the message has no detail-type"),
         (plain(record("%FF")), "the key of record 1 is not in UTF-8"),
         (plain(record("\ud800")), "cannot be written in UTF-8"),
-        (json.dumps(event_bridge(detail=7)), "its detail is no JSON object"),
+        (json.dumps(event_bridge(detail=7)), "its detail is not a JSON object"),
         (json.dumps(event_bridge(detail={"object": 7})), "the object of its detail"),
     ],
 )
 def test_what_cannot_be_used_says_why(body: str, said: str) -> None:
-    with pytest.raises(NoticeError, match=said):
-        list(read_notices(body))
+    with pytest.raises(NotificationError, match=said):
+        list(parse_notifications(body))
 
 
 def test_what_is_good_is_read_though_a_record_before_it_is_not() -> None:
-    notices = read_notices(plain(record(size=-1), record("2025-01-16/b.csv"), record(size=2**63)))
+    notices = parse_notifications(
+        plain(record(size=-1), record("2025-01-16/b.csv"), record(size=2**63))
+    )
     assert next(notices).key == "2025-01-16/b.csv"
-    with pytest.raises(NoticeError, match="the size of its object is no number"):
+    with pytest.raises(NotificationError, match="the size of its object is not a valid number"):
         next(notices)
 
 
 def test_the_longest_key_of_s3_is_read_though_each_byte_of_it_is_encoded() -> None:
-    (found,) = read_notices(plain(record("%2B" * 1024)))
+    (found,) = parse_notifications(plain(record("%2B" * 1024)))
     assert found.key == "+" * 1024

@@ -107,7 +107,7 @@ def test_named_groups_make_the_partition(pattern: str, key: str, partition: obje
 @pytest.mark.parametrize(
     ("pattern", "complaint"),
     [
-        ("(", "no regular expression: missing"),
+        ("(", "invalid regular expression: missing"),
         (r"\d+", "names no group"),
         (r"(\d+)", "names no group"),
         (r"(?P<year>\d+)-(?P<month>\d+)", "year and month only: year, month and day go together"),
@@ -124,16 +124,20 @@ def test_a_pattern_that_cannot_make_partitions_is_refused(pattern: str, complain
     [
         (r"(?P<p>\d+)", "abc", "does not match"),
         (r"(?P<p>\d+)?abc", "abc", "the group 'p' of partition_pattern matches nothing"),
-        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "'2025-02-30' is no date"),
-        (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "'25-01-15' is no date"),
-        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-xx-15", "is no date"),
+        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "invalid date '2025-02-30'"),
+        (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "invalid date '25-01-15'"),
+        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-xx-15", "invalid date"),
         (
             r"(?P<year>....)-(?P<month>..)-(?P<day>..)",
             "\uff12\uff10\uff12\uff15-01-15",
-            "is no date",
+            "invalid date",
         ),
-        (r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)", "2025011524", "is no date"),
-        (r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d+)", "2025-01-" + "9" * 30, "is no date"),
+        (
+            r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)",
+            "2025011524",
+            "invalid date",
+        ),
+        (r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d+)", "2025-01-" + "9" * 30, "invalid date"),
     ],
 )
 def test_a_key_that_a_pattern_finds_no_partition_in_is_an_error(

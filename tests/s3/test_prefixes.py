@@ -76,19 +76,19 @@ def test_every_day_of_a_year_is_listed_in_every_zone() -> None:
 
 def test_too_many_prefixes_are_refused() -> None:
     assert len(at("${year}-${month}-${day}", days=PREFIX_LIMIT - 1)) == PREFIX_LIMIT
-    with pytest.raises(ValueError, match=r"more than 400 prefixes.*leave the last token out"):
+    with pytest.raises(ValueError, match=r"more than 400 prefixes.*remove the last token"):
         at("${year}-${month}-${day}-${hour}", days=30)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("${yaer}/", r"no token \$\{yaer\}; use \$\{year\}, \$\{month\}"),
-        ("${YEAR}/", r"no token \$\{YEAR\}"),
-        ("${year}/${minute}", r"no token \$\{minute\}"),
-        ("${year}/$/", "a '\\$' begins no token"),
-        ("${}", "a '\\$' begins no token"),
-        ("${year", "a '\\$' begins no token"),
+        ("${yaer}/", r"unknown token \$\{yaer\}; use \$\{year\}, \$\{month\}"),
+        ("${YEAR}/", r"unknown token \$\{YEAR\}"),
+        ("${year}/${minute}", r"unknown token \$\{minute\}"),
+        ("${year}/$/", "invalid '\\$' in prefix"),
+        ("${}", "invalid '\\$' in prefix"),
+        ("${year", "invalid '\\$' in prefix"),
         ("${month}/", r"\$\{year\} is needed beside \$\{month\}"),
         ("${hour}/", r"\$\{year\} and \$\{month\} and \$\{day\} are needed beside \$\{hour\}"),
         ("${year}/${day}/", r"\$\{month\} is needed beside \$\{day\}"),

@@ -179,7 +179,7 @@ def test_a_handle_that_is_out_of_date_does_no_harm(
     assert gone["done"] == []
     after = sensor.poll(state | {"done": ["no handle at all", *state["done"]]})
     assert isinstance(after, NotTriggered)
-    assert "come once more, which does no harm" in caplog.text
+    assert "will be received again, without new events" in caplog.text
 
 
 def test_two_notices_of_one_upload_are_one_event(queue: Live, make: Make) -> None:
@@ -284,12 +284,12 @@ def test_what_cannot_be_used_is_hidden_told_of_once_and_holds_up_nothing(
     assert len(first.state["done"]) == 1
     reasons = sorted(reject["reason"] for reject in first.state["rejects"])
     assert reasons == [
-        "it is about another bucket",
-        "it is no JSON",
-        "it is no notification of S3: neither Records nor source = aws.s3 is in it",
-        "no partition for 'no-date': there is no date in it",
+        "about another bucket",
+        "invalid JSON",
+        "no partition for 'no-date': no date found in the key",
+        "not an S3 notification: neither Records nor source = aws.s3 is in it",
     ]
-    assert caplog.text.count("a message cannot be used, and is set aside") == 4
+    assert caplog.text.count("message rejected") == 4
     assert {reject["at"] for reject in first.state["rejects"]} == {"2025-01-15T12:00:30+00:00"}
     second = sensor.poll(first.state)
     assert second.state["rejects"] == first.state["rejects"]
@@ -307,9 +307,9 @@ def test_a_message_that_comes_again_is_not_told_of_again(
     assert "Messages" not in received, "it is hidden"
     queue.send("hello, too")
     later = sensor.poll(state).state
-    assert [reject["reason"] for reject in later["rejects"]] == ["it is no JSON"] * 2
+    assert [reject["reason"] for reject in later["rejects"]] == ["invalid JSON"] * 2
     known = later | {"rejects": later["rejects"][:1]}
-    assert caplog.text.count("set aside") == 2
+    assert caplog.text.count("rejected") == 2
     assert sensor.poll(known).state == known | {"done": []}
 
 
@@ -327,7 +327,7 @@ def test_what_is_hidden_comes_again_and_is_told_of_by_its_last_time(
     assert [(each["id"], each["at"]) for each in after["rejects"]] == [
         (handle["MessageId"], "2025-01-15T12:00:30+00:00")
     ]
-    assert "set aside" not in caplog.text
+    assert "rejected" not in caplog.text
 
 
 def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> None:
@@ -342,7 +342,7 @@ def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> N
         "Messages"
     ]
     assert moved["Body"] == "hello"
-    assert moved["MessageAttributes"]["flowstone_reason"]["StringValue"] == "it is no JSON"
+    assert moved["MessageAttributes"]["flowstone_reason"]["StringValue"] == "invalid JSON"
     assert moved["MessageAttributes"]["flowstone_message_id"]["StringValue"]
 
 
@@ -354,8 +354,8 @@ def test_a_queue_of_rejects_that_is_not_there_holds_up_nothing(
     first = sensor.poll(sensor.init())
     assert keys(first) == ["2025-01-15/good"]
     assert len(first.state["done"]) == 1
-    assert [reject["reason"] for reject in first.state["rejects"]] == ["it is no JSON"]
-    assert "stays where it is: there is no such queue" in caplog.text
+    assert [reject["reason"] for reject in first.state["rejects"]] == ["invalid JSON"]
+    assert "cannot move rejected message; it stays in the queue: queue not found" in caplog.text
     sensor.poll(first.state)
     assert queue.left() == (0, 1), "it is not lost"
 
@@ -506,7 +506,7 @@ def test_connecting_changes_nothing(queue: Live, make: Make) -> None:
 def test_a_queue_that_is_not_there(queue: Live, make: Make) -> None:
     sensor = make(queue_url=f"{queue.url}-missing")
     for call in (sensor.connect, lambda: sensor.poll(sensor.init())):
-        with pytest.raises(S3Error, match="there is no such queue: queue ") as caught:
+        with pytest.raises(S3Error, match="queue not found: queue ") as caught:
             call()
         assert "check its URL" in str(caught.value)
 
@@ -567,20 +567,20 @@ def refusing() -> Iterator[Refusing]:
     ("status", "code", "kind", "said"),
     [
         (400, "AccessDeniedException", CredentialsError, "may not use queue 'http"),
-        (400, "QueueDoesNotExist", S3Error, "there is no such queue"),
-        (400, "ThrottlingException", S3UnavailableError, "asks for fewer requests"),
+        (400, "QueueDoesNotExist", S3Error, "queue not found"),
+        (400, "ThrottlingException", S3UnavailableError, "throttles requests"),
         (400, "OverLimit", S3UnavailableError, "too many messages"),
         (400, "ExpiredToken", CredentialsError, "the credentials have expired: queue"),
-        (403, "InvalidClientTokenId", CredentialsError, "access key, or its session token"),
-        (403, "UnrecognizedClientException", CredentialsError, "access key, or its session"),
+        (403, "InvalidClientTokenId", CredentialsError, "unknown access key or session token"),
+        (403, "UnrecognizedClientException", CredentialsError, "unknown access key or session"),
         (403, "InvalidSignatureException", CredentialsError, "the secret key does not belong"),
         (403, "SignatureDoesNotMatch", CredentialsError, "the secret key does not belong"),
         (400, "RequestExpired", S3Error, "the clock of this machine"),
         (401, "NotAuthorized", CredentialsError, "may not use queue"),
-        (404, "", S3Error, "does not speak the protocol of SQS: queue"),
-        (200, "", S3Error, "does not speak the protocol of SQS: queue"),
-        (429, "", S3UnavailableError, "asks for fewer requests"),
-        (400, "InvalidParameterValue", S3Error, "SQS refused: queue "),
+        (404, "", S3Error, "does not speak the SQS protocol: queue"),
+        (200, "", S3Error, "does not speak the SQS protocol: queue"),
+        (429, "", S3UnavailableError, "throttles requests"),
+        (400, "InvalidParameterValue", S3Error, "SQS refused the request: queue "),
         (403, "", CredentialsError, "may not use queue"),
         (500, "", S3UnavailableError, "fails or is overloaded: queue"),
         (503, "ServiceUnavailable", S3UnavailableError, "fails or is overloaded: queue"),
@@ -617,7 +617,7 @@ def test_the_region_is_the_one_in_the_url_where_none_is_set(
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/name"
     for region in (None, "eu-central-1"):
         sensor = make(endpoint_url=refusing.endpoint, queue_url=url, region=region)
-        with pytest.raises(S3Error, match="there is no such queue"):
+        with pytest.raises(S3Error, match="queue not found"):
             sensor.connect()
     assert ["/eu-west-1/sqs/" in each for each in refusing.signed] == [True, False]
 
@@ -642,7 +642,7 @@ def test_the_region_in_a_url(host: str, region: str | None) -> None:
 def test_a_region_that_is_nowhere_is_asked_for(make: Make, refusing: Refusing) -> None:
     url = f"{refusing.endpoint}/1/name"
     sensor = make(endpoint_url=refusing.endpoint, queue_url=url, region=None)
-    with pytest.raises(S3Error, match=r"no region is set.*set region"):
+    with pytest.raises(S3Error, match=r"region is not set.*set region"):
         sensor.connect()
 
 
@@ -656,7 +656,10 @@ def test_a_right_to_hide_that_is_missing_holds_up_nothing(
     first = sensor.poll(sensor.init())
     assert keys(first) == ["2025-01-15/good"]
     assert len(first.state["done"]) == 1
-    assert "come again after visibility: access denied" in caplog.text
+    assert (
+        "cannot hide rejected messages; they reappear after visibility: access denied"
+        in caplog.text
+    )
     sensor.poll(first.state)
     assert queue.left() == (0, 1)
 
@@ -700,13 +703,13 @@ def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"queue_url": "name"}, "is no queue's URL"),
-        ({"queue_url": "https://host/"}, "is no queue's URL"),
-        ({"queue_url": "https://me:pw@host/1/q"}, "is no queue's URL"),
+        ({"queue_url": "name"}, "invalid queue URL"),
+        ({"queue_url": "https://host/"}, "invalid queue URL"),
+        ({"queue_url": "https://me:pw@host/1/q"}, "invalid queue URL"),
         ({"rejects_queue_url": "https://host/1/q"}, "must be another queue"),
         (
             {"queue_url": "https://sqs.eu-west-1.amazonaws.com/1/q", "region": "eu-west-2"},
-            "queue_url is in eu-west-1, and region says eu-west-2",
+            "queue_url is in eu-west-1, but region is eu-west-2",
         ),
         ({"wait": "21s"}, "less than or equal"),
         ({"wait": "1500ms"}, "whole seconds"),

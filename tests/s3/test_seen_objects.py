@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flowstone_s3.errors import S3Error
 from flowstone_s3.listing import S3Object
-from flowstone_s3.seen_objects import OBJECT_LIMIT, Memory, Rules
+from flowstone_s3.seen_objects import OBJECT_LIMIT, DetectionRules, SeenObjects
 from flowstone_s3.state import SeenState, empty_state
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def look(
     state: SeenState, *objects: tuple[str, str, int], now: datetime = NOW, **rules: Any
 ) -> tuple[list[str], SeenState]:
     """Poll a listing of (key, ETag, written at second); return the new keys and the state."""
-    memory = Memory(json.loads(json.dumps(state)), now, Rules(**rules))
+    memory = SeenObjects(json.loads(json.dumps(state)), now, DetectionRules(**rules))
     new = [each[0] for each in objects if memory.observe(item(*each))]
     return new, memory.state()
 
@@ -57,7 +57,7 @@ def test_an_overwritten_object_is_new() -> None:
 
 def test_the_same_content_uploaded_again_is_not_new_and_leaves_the_state() -> None:
     _, state = look(empty_state(), A1)
-    memory = Memory(state, NOW)
+    memory = SeenObjects(state, NOW)
     assert not memory.observe(item("a", "one", 99))
     assert memory.state() is state
 
@@ -122,7 +122,7 @@ def test_the_order_of_a_listing_does_not_matter() -> None:
 def test_an_unchanged_listing_gives_the_very_state_it_was_given() -> None:
     _, state = look(empty_state(), A1, B)
     before = copy.deepcopy(state)
-    memory = Memory(state, NOW + timedelta(days=9))
+    memory = SeenObjects(state, NOW + timedelta(days=9))
     for key, etag, second in (B, A1):
         memory.observe(item(key, etag, second))
     assert memory.state() is state
@@ -132,7 +132,7 @@ def test_an_unchanged_listing_gives_the_very_state_it_was_given() -> None:
 def test_S10_more_objects_than_can_be_remembered_are_refused_with_advice() -> None:
     _, state = look(empty_state(), A1, B, limit=2)
     assert look(state, A1, B, limit=2)[0] == []
-    with pytest.raises(S3Error, match=r"more than 2 objects.*narrower prefixes"):
+    with pytest.raises(S3Error, match=r"at most 2.*narrower prefixes"):
         look(state, A1, B, ("c", "one", 1), limit=2)
 
 
@@ -153,13 +153,13 @@ def test_the_limit_fits_into_what_is_stored_of_a_sensor() -> None:
 
 
 def test_a_hundred_thousand_objects_stay_small() -> None:
-    memory = Memory(empty_state(), NOW)
+    memory = SeenObjects(empty_state(), NOW)
     for number in range(100_000):
         assert memory.observe(item(f"orders/2025-01-15/{number}.csv", "0" * 32, 0))
     state = memory.state()
     assert len(json.dumps(state)) < 2_135_000
     tracemalloc.start()
-    memory = Memory(state, NOW)
+    memory = SeenObjects(state, NOW)
     assert not any(
         memory.observe(item(f"orders/2025-01-15/{number}.csv", "0" * 32, 0))
         for number in range(100_000)
@@ -173,9 +173,9 @@ def test_a_hundred_thousand_objects_stay_small() -> None:
 @pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_a_state_of_another_version_is_refused_with_what_to_do(version: object) -> None:
     with pytest.raises(
-        SensorBroken, match=r"has version .* reads version 2.*flowstone sensors reset"
+        SensorBroken, match=r"unsupported state version .* reads version 2.*flowstone sensors reset"
     ):
-        Memory(empty_state() | {"version": version}, NOW)
+        SeenObjects(empty_state() | {"version": version}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_a_state_of_another_version_is_refused_with_what_to_do(version: object) 
     ],
 )
 def test_a_state_that_is_none_is_refused_with_what_to_do(state: object) -> None:
-    with pytest.raises(SensorBroken, match=r"cannot be read.*flowstone sensors reset"):
-        Memory(state, NOW)
+    with pytest.raises(SensorBroken, match=r"cannot read.*flowstone sensors reset"):
+        SeenObjects(state, NOW)
 
 
 def test_what_is_gone_and_comes_back_changed_is_created() -> None:
@@ -268,7 +268,7 @@ def test_one_that_is_missed_meanwhile_begins_anew() -> None:
 def test_one_that_grows_begins_anew_though_nothing_else_changes() -> None:
     state, found = look(empty_state(), B)[1], []
     for minute, size in enumerate((1, 2, 2, 2)):
-        memory = Memory(state, NOW + minute * MINUTE, Rules(settle=2 * MINUTE))
+        memory = SeenObjects(state, NOW + minute * MINUTE, DetectionRules(settle=2 * MINUTE))
         memory.observe(item(*B))
         found.append(memory.observe(item("a", "one", 1, size)))
         state = memory.state()
@@ -293,7 +293,7 @@ def test_one_that_changes_back_meanwhile_never_fires() -> None:
 
 def test_waiting_alone_does_not_change_the_state() -> None:
     _, state = look(look(empty_state(), B)[1], A1, B, settle=2 * MINUTE)
-    memory = Memory(state, NOW + MINUTE, Rules(settle=2 * MINUTE))
+    memory = SeenObjects(state, NOW + MINUTE, DetectionRules(settle=2 * MINUTE))
     assert not memory.observe(item(*A1))
     assert not memory.observe(item(*B))
     assert memory.state() is state
@@ -314,12 +314,12 @@ def test_without_settle_what_waited_fires() -> None:
 
 
 def test_at_the_first_poll_the_time_of_the_server_tells_what_has_settled() -> None:
-    memory = Memory(empty_state(), NOW, Rules(settle=2 * MINUTE))
+    memory = SeenObjects(empty_state(), NOW, DetectionRules(settle=2 * MINUTE))
     answered = OLD + 3 * MINUTE
     assert memory.observe(item("a", "one", 60), answered)
     assert not memory.observe(item("b", "one", 61), answered)
     # From then on only polls do.
-    memory = Memory(memory.state(), NOW + MINUTE, Rules(settle=2 * MINUTE))
+    memory = SeenObjects(memory.state(), NOW + MINUTE, DetectionRules(settle=2 * MINUTE))
     assert not memory.observe(item("c", "one", 1), answered)
 
 
@@ -332,7 +332,9 @@ def windowed(
     state: SeenState, *objects: tuple[str, int], answered: datetime | None = None, **rules: Any
 ) -> tuple[list[str], SeenState]:
     """Poll a listing of (key, written at minute), with a window of an hour."""
-    memory = Memory(json.loads(json.dumps(state)), NOW, Rules(**{"window": HOUR} | rules))
+    memory = SeenObjects(
+        json.loads(json.dumps(state)), NOW, DetectionRules(**{"window": HOUR} | rules)
+    )
     new = [key for key, minute in objects if memory.observe(item(key, "e", 60 * minute), answered)]
     return new, memory.state()
 
@@ -342,7 +344,7 @@ def test_only_what_is_in_the_window_is_remembered() -> None:
     assert new == ["a", "b", "c", "d"]
     assert state["horizon"] == "2024-12-01T01:00:00+00:00"
     assert len(state["seen"]) == 64
-    memory = Memory(state, NOW, Rules(window=HOUR))
+    memory = SeenObjects(state, NOW, DetectionRules(window=HOUR))
     assert not any(
         memory.observe(item(k, "e", 60 * m))
         for k, m in (("a", 0), ("b", 60), ("d", 120), ("c", 119))
@@ -391,7 +393,7 @@ def test_what_waits_is_not_forgotten_for_its_age() -> None:
     _, state = windowed(empty_state(), ("b", 120))
     _, state = windowed(state, ("b", 120), ("slow", 60), settle=MINUTE)
     _, state = windowed(state, ("b", 120), ("slow", 60), ("c", 300), settle=2 * MINUTE)
-    memory = Memory(state, NOW + 2 * MINUTE, Rules(window=HOUR, settle=2 * MINUTE))
+    memory = SeenObjects(state, NOW + 2 * MINUTE, DetectionRules(window=HOUR, settle=2 * MINUTE))
     listed = [("b", 120), ("slow", 60), ("c", 300), ("old", 1)]
     assert [key for key, at in listed if memory.observe(item(key, "e", 60 * at))] == ["slow", "c"]
     assert windowed(memory.state(), *listed)[0] == []
@@ -408,18 +410,20 @@ def test_S10_the_first_listing_may_be_far_larger_than_what_is_remembered() -> No
 
 def test_S10_more_objects_in_a_window_than_can_be_remembered_are_refused() -> None:
     listing = [(f"{number:05}", number) for number in range(1_000)]
-    with pytest.raises(S3Error, match=r"more than 60 objects within the window.*shorter window"):
+    with pytest.raises(
+        S3Error, match=r"too many objects within the window.*at most 60.*shorter window"
+    ):
         windowed(empty_state(), *listing, limit=60)
 
 
 def test_S10_what_waits_counts_as_remembered_while_it_is_listed() -> None:
     _, state = look(empty_state(), B)
-    memory = Memory(state, NOW, Rules(settle=MINUTE, limit=2))
+    memory = SeenObjects(state, NOW, DetectionRules(settle=MINUTE, limit=2))
     assert not memory.observe(item(*B))
     assert not memory.observe(item(*A1))
-    with pytest.raises(S3Error, match="more than 2 objects"):
+    with pytest.raises(S3Error, match=r"too many objects.*at most 2"):
         memory.observe(item("c", "one", 1))
-    with pytest.raises(S3Error, match="more than 2 objects"):
+    with pytest.raises(S3Error, match=r"too many objects.*at most 2"):
         look(state, ("b", "two", 2), A1, settle=MINUTE, limit=2)
 
 
@@ -507,7 +511,9 @@ def test_whatever_arrives_within_the_window_fires_exactly_once(
             for number, (visible, late, _) in enumerate(uploads)
             if visible <= minute
         ]
-        memory = Memory(state, NOW + minute * MINUTE, Rules(settle=settle * MINUTE, window=HOUR))
+        memory = SeenObjects(
+            state, NOW + minute * MINUTE, DetectionRules(settle=settle * MINUTE, window=HOUR)
+        )
         fired += [
             key for key, at in [("first", 0), *listing] if memory.observe(item(key, "e", 60 * at))
         ]

@@ -189,7 +189,7 @@ def test_a_key_without_a_partition_fails_the_poll_until_it_is_settled(
     scripted.put("2025-01-15.csv")
     scripted.put("readme.txt")
     sensor = make_sensor(**scripted.options)
-    with pytest.raises(PartitionError, match=r"'readme.txt': there is no date in it"):
+    with pytest.raises(PartitionError, match=r"'readme.txt': no date found in the key"):
         sensor.poll(sensor.init())
     settled = make_sensor(**scripted.options, suffix=".csv")
     assert found(settled.poll(settled.init())) == {DAY: ["2025-01-15.csv"]}

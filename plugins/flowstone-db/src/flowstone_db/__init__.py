@@ -21,7 +21,7 @@ FLOWSTONE_API = 1
 
 @hookimpl
 def flowstone_sensors() -> dict[str, type[DatabaseChange | DatabaseRows | PostgresNotify]]:
-    """Offer the sensors of this plugin; see the hook's contract in FlowStone."""
+    """Return the sensors of this plugin; see the hook's contract in FlowStone."""
     return {
         "database_change": DatabaseChange,
         "database_rows": DatabaseRows,

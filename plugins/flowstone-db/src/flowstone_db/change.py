@@ -1,4 +1,4 @@
-"""`database_change`: fires when what a query returns is another value than before."""
+"""Sensor `database_change`: fires when the value of a query changes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from flowstone_db.config import DatabaseChangeConfig, RowFunction
 from flowstone_db.database import Database
 from flowstone_db.errors import PartitionError
 from flowstone_db.partitioning import by_column, checked
-from flowstone_db.query import NO_ROW, Question, differ, is_something, value_of
-from flowstone_db.state import read_stored
+from flowstone_db.query import NO_ROW, OneRowQuery, differs, has_value, value_of
+from flowstone_db.state import decode_state
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 VERSION = 1
-"""The version of the state's form."""
+"""The version of the stored state."""
 
 
 class ChangeState(TypedDict):
-    """What is stored of a sensor.
+    """Stored state of the sensor.
 
     Attributes:
-        version: The version of this form.
-        value: What the query returned last.
+        version: The version of the state.
+        value: The last value of the query.
     """
 
     version: int
@@ -43,7 +43,7 @@ class ChangeState(TypedDict):
 
 
 class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
-    """Fires when a query returns another value than at the poll before.
+    """Sensor that fires when a query returns another value than at the previous poll.
 
     The query returns one row; all of its columns are the value. The asset function finds it in
     the payload: ``{"value": ..., "previous": ...}``. A value that comes back later is a change
@@ -58,7 +58,7 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
     def __init__(self, config: DatabaseChangeConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
         self._database = Database(config, self.context.clock.monotonic)
-        self._question = Question(self._database, config.query)
+        self._query = OneRowQuery(self._database, config.query)
         self._partition_of = config.partition_fn
         if config.partition is not None:
             self._partition_of = by_column(config.partition)
@@ -71,14 +71,14 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
         """See `Sensor.poll`.
 
         Raises:
-            DatabaseError: If the query fails, or returns what has no form here.
+            DatabaseError: If the query fails, or returns an unsupported type.
             PartitionError: If the new value has no partition.
-            SensorBroken: If the state is not one that this version can read.
+            SensorBroken: If the state has another version, or is damaged.
         """
-        previous: JsonValue = read_stored(state, VERSION, itemgetter("value"), "the value there is")
-        row = self._question.ask()
+        previous: JsonValue = decode_state(state, VERSION, itemgetter("value"), "the present value")
+        row = self._query.fetch()
         value = value_of(row)
-        if not differ(value, previous):
+        if not differs(value, previous):
             return NotTriggered(state)
         after = ChangeState(version=VERSION, value=value)
         today = self.context.clock.now().astimezone(UTC).date()
@@ -91,7 +91,7 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
         Raises:
             DatabaseError: If the database cannot be reached, or the query would fail.
         """
-        self._question.explain()
+        self._query.check()
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
@@ -105,20 +105,20 @@ def change_event(
     partition_of: RowFunction | None,
     today: date,
 ) -> Event | None:
-    """Return the event of a value that is not the one before; None if it fires nothing.
+    """Return the event of a changed value; None if the change fires nothing.
 
-    Without a key of its own, the event's key is made of its payload and of the count of good
+    The event has no explicit key, so its key is made of its payload and the count of successful
     ticks: a value that comes back is another event, and a replay is the same one.
 
     Args:
-        row: What the value was read from.
-        partition_of: From the row to its partition; None for the day.
+        row: The row of the value.
+        partition_of: Maps the row to its partition; None for the day.
         today: The day of the poll.
 
     Raises:
         PartitionError: If the value has no partition.
     """
-    if not (is_something(value) or is_something(previous)):
+    if not (has_value(value) or has_value(previous)):
         return None
     partition: Partition | None = today
     if partition_of is not None:
@@ -129,7 +129,8 @@ def change_event(
         except ValueError as error:
             raise PartitionError(
                 f"no partition for the new value: {error}",
-                hint="nothing is recorded until it has one, or partition_fn returns None for it",
+                hint="nothing is recorded until the value has a partition, or partition_fn returns "
+                "None for it",
             ) from error
     if partition is None:
         return None

@@ -1,4 +1,4 @@
-"""The settings of the sensors."""
+"""Settings of the database sensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, ConfigDict, Field, ImportString, SecretStr, model_validator
 
 from flowstone_core import Duration, SensorConfig
-from flowstone_db.url import Address, read_address
+from flowstone_db.url import DatabaseUrl, parse_database_url
 
 _COMMENTS = re.compile(r"--[^\n]*|/\*(?!!).*?\*/", re.DOTALL)
 _READS = re.compile(r"[\s(]*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
@@ -19,15 +19,15 @@ _READS = re.compile(r"[\s(]*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
 
 def _check_query(query: str) -> str:
     if not _READS.match(_COMMENTS.sub(" ", query)):
-        raise ValueError("a query begins with SELECT, or WITH: only reading is allowed")
+        raise ValueError("a query must begin with SELECT or WITH: only reading is allowed")
     return query.strip().rstrip("; \t\r\n")
 
 
 _CHANNEL_LIMIT = 63
-"""Bytes of a name in PostgreSQL; of a longer one it would take the beginning."""
+"""Most bytes of a name in PostgreSQL, which truncates longer ones."""
 
 Query: TypeAlias = Annotated[str, AfterValidator(_check_query)]
-"""One statement that reads. That it does nothing else is the connection's business."""
+"""One statement that reads; the connection enforces that it does nothing else."""
 
 RowFunction: TypeAlias = Callable[[Mapping[str, Any]], object]
 
@@ -36,7 +36,7 @@ Url: TypeAlias = Annotated[SecretStr, Field(min_length=1)]
 
 
 class DatabaseConfig(SensorConfig):
-    """Which database is asked, and for how long; what all sensors of this plugin have."""
+    """Settings of the database connection, common to all sensors of this plugin."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -46,27 +46,27 @@ class DatabaseConfig(SensorConfig):
     )
     password: Annotated[SecretStr, Field(min_length=1)] | None = Field(
         None,
-        description="the password as it is, if it does not stand in url, where @ is written %40",
+        description="the password, if not in url; written as it is, without %40 for @",
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(hours=1))] = Field(
         timedelta(seconds=30),
-        description="how long the database may work on one statement (SQLite: on one poll); "
-        "keep the sensor's deadline above it",
+        description="time limit of one statement (SQLite: of one poll); the sensor's deadline "
+        "must exceed it",
     )
 
     @model_validator(mode="after")
     def _check_address(self) -> DatabaseConfig:
-        self.address()
+        self.database_url()
         return self
 
-    def address(self) -> Address:
-        """Return where the database is."""
+    def database_url(self) -> DatabaseUrl:
+        """Return the parsed URL of the database."""
         password = None if self.password is None else self.password.get_secret_value()
-        return read_address(self.url.get_secret_value(), password)
+        return parse_database_url(self.url.get_secret_value(), password)
 
 
 class DatabaseChangeConfig(DatabaseConfig):
-    """Which value is watched, and which partition its changes are for."""
+    """Settings of `database_change`: the watched value, and the partition of its changes."""
 
     query: Query = Field(
         description="one SELECT that returns one row at most, of one or more columns"
@@ -95,7 +95,7 @@ def _check_zone(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"there is no time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
+            f"unknown time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
         ) from None
     return name
 
@@ -104,7 +104,7 @@ Name: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
 class DatabaseRowsConfig(DatabaseConfig):
-    """Which rows are watched, what tells that one is new, and which partition it belongs to."""
+    """Settings of `database_rows`: the watched rows, their key and their partitions."""
 
     table: Name | None = Field(
         None,
@@ -114,8 +114,8 @@ class DatabaseRowsConfig(DatabaseConfig):
         None, description="one SELECT instead of a table; it needs no ORDER BY"
     )
     mode: Literal["incrementing", "timestamp", "timestamp_incrementing"] = Field(
-        description="what tells that a row is new: a growing id_column, a timestamp_column that is "
-        "set when the row is changed, or both"
+        description="how new rows are recognized: by a growing id_column, by a timestamp_column "
+        "that is set when the row changes, or by both"
     )
     id_column: Name | None = Field(
         None,
@@ -124,34 +124,34 @@ class DatabaseRowsConfig(DatabaseConfig):
     )
     timestamp_column: Name | None = Field(
         None,
-        description="a column with the time when the row was made or changed; required in the "
+        description="a column with the time when the row was inserted or changed; required in the "
         "modes with timestamp",
     )
     timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
         "UTC",
-        description="the IANA name of the zone of timestamps that have none, and of the partitions",
+        description="the IANA time zone of timestamps without a zone, and of the partitions",
     )
     lag: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=7))] = Field(
         timedelta(seconds=5),
-        description="rows younger than this are left for later, as others may yet be committed "
-        "before them; longer than any transaction takes; has no meaning in mode "
+        description="rows younger than this are left for a later poll, because rows with earlier "
+        "timestamps may still be committed; must exceed the longest transaction; unused in mode "
         "incrementing",
     )
     horizon: Literal["clock", "snapshot"] | None = Field(
         None,
-        description="snapshot: no row is passed over that an open transaction of PostgreSQL may "
-        "yet commit (the default there in mode incrementing); clock: lag alone (otherwise)",
+        description="snapshot: wait for open transactions of PostgreSQL, so that no row they "
+        "commit is missed (the default there in mode incrementing); clock: lag alone (otherwise)",
     )
     row_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         10_000,
-        description="rows in one poll; more are found by the next. Rows with one key are never "
-        "parted, so there may be more",
+        description="most rows of one poll; the next poll reads the rest. Rows with the same key "
+        "are never split, so there may be more",
     )
     start: Literal["all", "new"] = Field(
-        "all", description="fire for the rows there are, or only for those that come after"
+        "all", description="fire for existing rows too (all), or only for later ones (new)"
     )
     if_max_falls: Literal["fail", "go_on"] = Field(
-        "fail", description="when the last row read, and all after it, are gone: fail, or go on"
+        "fail", description="if the last row read, and all after it, are gone: fail, or go on"
     )
     partition_column: Name | None = Field(
         None,
@@ -167,20 +167,20 @@ class DatabaseRowsConfig(DatabaseConfig):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The columns that rows are ordered by."""
+        """The columns of the key, which orders the rows."""
         return tuple(name for name in (self.timestamp_column, self.id_column) if name is not None)
 
     @property
     def by_snapshot(self) -> bool:
-        """Whether open transactions are waited for."""
+        """Whether the sensor waits for open transactions."""
         if self.horizon is None:
-            return self.address().backend == "postgresql" and self.mode == "incrementing"
+            return self.database_url().backend == "postgresql" and self.mode == "incrementing"
         return self.horizon == "snapshot"
 
     @model_validator(mode="after")
     def _check_together(self) -> DatabaseRowsConfig:
         wrong = [
-            f"{name} {'is needed' if needed else 'has no place'} in mode {self.mode}"
+            f"{name} {'is required' if needed else 'is not allowed'} in mode {self.mode}"
             for name, needed, given in (
                 ("id_column", self.mode != "timestamp", self.id_column),
                 ("timestamp_column", self.mode != "incrementing", self.timestamp_column),
@@ -188,13 +188,13 @@ class DatabaseRowsConfig(DatabaseConfig):
             if needed != (given is not None)
         ]
         if (self.table is None) == (self.query is None):
-            wrong.append("set table or query, one of the two")
+            wrong.append("set either table or query")
         if self.partition_column is not None and self.partition_fn is not None:
             wrong.append("partition_column and partition_fn exclude each other")
         elif self.mode == "incrementing" and not (self.partition_column or self.partition_fn):
-            wrong.append("partition_column or partition_fn is needed in mode incrementing")
-        if self.horizon == "snapshot" and self.address().backend != "postgresql":
-            wrong.append("horizon = snapshot is for PostgreSQL only")
+            wrong.append("partition_column or partition_fn is required in mode incrementing")
+        if self.horizon == "snapshot" and self.database_url().backend != "postgresql":
+            wrong.append("horizon = snapshot requires PostgreSQL")
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
@@ -202,14 +202,14 @@ class DatabaseRowsConfig(DatabaseConfig):
 
 def _check_channels(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
-        raise ValueError("name a channel")
+        raise ValueError("set at least one channel")
     for name in names:
         if not 0 < len(name.encode()) <= _CHANNEL_LIMIT or "\0" in name:
             raise ValueError(
-                f"the name of a channel has 1 to {_CHANNEL_LIMIT} bytes, and no NUL: {name!r:.80}"
+                f"invalid channel name {name!r:.80}: use 1 to {_CHANNEL_LIMIT} bytes without NUL"
             )
     if len(set(names)) < len(names):
-        raise ValueError("a channel is named twice")
+        raise ValueError("duplicate channel")
     return names
 
 
@@ -217,22 +217,22 @@ PayloadFunction: TypeAlias = Callable[[str], object]
 
 
 class PostgresNotifyConfig(DatabaseConfig):
-    """Which channels are listened to, which partition a notification is for, and the safety net."""
+    """Settings of `postgres_notify`: channels, partitions and the query as a safety net."""
 
     url: Url = Field(description="the database: postgresql://user@host:5432/database")
     channel: Annotated[tuple[str, ...], AfterValidator(_check_channels)] = Field(
-        description="the channels to listen to, with small and capital letters as in "
-        "pg_notify('...'): NOTIFY without quotes sends to a name in small letters",
+        description="the channels to listen to, in the case of pg_notify('...'): NOTIFY without "
+        "quotes sends to a lower-case name",
     )
     partition: Literal["date", "payload"] | None = Field(
         None,
-        description="date (as if unset): that of the poll, in UTC; payload: the payload itself, as "
-        "a date if it is written like one (2025-01-15), otherwise as text",
+        description="date (default): the date of the poll, in UTC; payload: the payload itself, a "
+        "date if written like 2025-01-15, otherwise a text",
     )
     partition_field: Name | None = Field(
         None,
-        description="where payloads are JSON objects: the field that is the partition, a text (a "
-        "date if it is written like one) or an integer",
+        description="for payloads that are JSON objects: the field that is the partition, a text "
+        "(a date if written like one) or an integer",
     )
     partition_fn: ImportString[PayloadFunction] | None = Field(
         None,
@@ -241,40 +241,40 @@ class PostgresNotifyConfig(DatabaseConfig):
     )
     query: Query | None = Field(
         None,
-        description="the safety net: one SELECT that returns one row, which is another one after "
-        "anything that notifications are sent for",
+        description="safety net: one SELECT that returns one row, which must change with "
+        "everything that notifications are sent for",
     )
     query_partition: Name | None = Field(
         None,
-        description="the column of query that is the partition of a change that no notification "
-        "told of; the date of the poll, in UTC, if unset; required if notifications have other "
-        "partitions than dates of polls",
+        description="the column of query that is the partition of a change without notification; "
+        "the date of the poll, in UTC, if unset; required if notifications have other partitions "
+        "than dates of polls",
     )
     recheck: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=7))] = Field(
         timedelta(minutes=5),
-        description="how long after the last time query is run again; it is also "
-        "run after every connect, and with notifications",
+        description="interval at which query is run; query is also run after every connect, and "
+        "with notifications",
     )
     wait: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(hours=1))] = Field(
         timedelta(0),
-        description="how long a poll may wait for a notification; it holds a thread "
-        "of the runner so long, and must be shorter than the sensor's deadline",
+        description="wait of a poll for a notification; the poll occupies a thread of the runner "
+        "meanwhile, and wait must be shorter than the sensor's deadline",
     )
 
     @model_validator(mode="after")
     def _check_together(self) -> PostgresNotifyConfig:
         wrong = []
-        if self.address().backend != "postgresql":
-            wrong.append("url must be of PostgreSQL: others cannot notify")
+        if self.database_url().backend != "postgresql":
+            wrong.append("url must be a PostgreSQL URL: other databases have no NOTIFY")
         ways = (self.partition, self.partition_field, self.partition_fn)
         if sum(way is not None for way in ways) > 1:
             wrong.append("partition, partition_field and partition_fn exclude each other")
         by_date = self.partition_field is None and self.partition_fn is None
         by_date = by_date and self.partition != "payload"
         if self.query_partition is not None and self.query is None:
-            wrong.append("query_partition is a column of query, which is not set")
+            wrong.append("query_partition requires query")
         elif self.query is not None and self.query_partition is None and not by_date:
-            wrong.append("query_partition is needed: partitions are no dates of polls")
+            wrong.append("query_partition is required: partitions are not dates of polls")
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

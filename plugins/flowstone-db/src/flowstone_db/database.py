@@ -1,4 +1,4 @@
-"""A database, read and never written to; the owner of the connection."""
+"""Read-only database: owns the connection, and lends it in transactions that only read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowstone_db.config import DatabaseConfig
-from flowstone_db.errors import FOREIGN, DatabaseError, explain
+from flowstone_db.errors import DRIVER_ERRORS, DatabaseError, translate_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 CONNECT_TIMEOUT = 10
-"""Seconds after which a server that does not answer is given up."""
+"""Seconds to wait for a connection to the server."""
 
-STEPS = 1_000
-"""Instructions of SQLite's machine between two looks at the clock."""
+PROGRESS_STEPS = 1_000
+"""Instructions of SQLite's virtual machine between two reads of the clock."""
 
 _EXTRA = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _NOW = {
@@ -35,42 +35,42 @@ _ALLOWED_ACTIONS = {
 
 
 class Database:
-    """Hands out a connection in a transaction that only reads, and is always rolled back.
+    """Read-only database that lends its connection in transactions that are always rolled back.
 
-    There is one connection at most. It is made when it is first needed, and again after an error
-    or a time-out: what failed is thrown away. A file of SQLite is opened each time.
+    There is at most one connection. It is opened at first use, and again after an error or a
+    time-out; a failed connection is discarded. An SQLite file is opened each time.
 
     Args:
-        config: Which database.
-        monotonic: Reads the clock, for SQLite, whose own process has to stop a query.
+        config: The settings of the connection.
+        monotonic: Reads the clock, for SQLite, whose queries are stopped by this process.
     """
 
     def __init__(self, config: DatabaseConfig, monotonic: Callable[[], float]) -> None:
-        self.address = config.address()
+        self.url = config.database_url()
         self._timeout = config.timeout
         self._monotonic = monotonic
         self._engine: Engine | None = None
 
     @contextmanager
-    def reading(self, most: int | None = None) -> Iterator[Connection]:
-        """Lend the connection.
+    def read_transaction(self, max_rows: int | None = None) -> Iterator[Connection]:
+        """Lend the connection in a read-only transaction.
 
         Args:
-            most: Of how many rows the borrower makes use; None for all of them.
+            max_rows: Most rows that the borrower reads; None for all.
 
         Raises:
-            DatabaseError: Whatever goes wrong with the database while it is lent.
+            DatabaseError: If any database operation fails meanwhile.
         """
-        with self.lending() as connection:
-            self._begin(connection, most)
+        with self.connection() as connection:
+            self._begin(connection, max_rows)
             yield connection
 
     @contextmanager
-    def lending(self) -> Iterator[Connection]:
-        """Lend the connection before a transaction has begun: what is done is the borrower's.
+    def connection(self) -> Iterator[Connection]:
+        """Lend the connection without a transaction.
 
         Raises:
-            DatabaseError: Whatever goes wrong with the database while it is lent.
+            DatabaseError: If any database operation fails meanwhile.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -80,22 +80,22 @@ class Database:
             with _lent(self._engine) as connection:
                 try:
                     yield connection
-                except (SQLAlchemyError, *FOREIGN):
-                    # A rollback could wait for the very server that has just not answered.
+                except (SQLAlchemyError, *DRIVER_ERRORS):
+                    # A rollback could wait for the server that has just failed to respond.
                     connection.invalidate()
                     raise
-        except (SQLAlchemyError, *FOREIGN) as error:
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             self.close()
-            raise explain(error, self.address) from error
+            raise translate_error(error, self.url) from error
 
     def now(self, connection: Connection, own: Callable[[], datetime]) -> datetime:
         """Return the time of the database's clock.
 
         Args:
-            connection: As it was lent.
-            own: Reads this machine's clock, which is SQLite's.
+            connection: The lent connection.
+            own: Reads this machine's clock, which SQLite uses.
         """
-        query = _NOW.get(self.address.backend)
+        query = _NOW.get(self.url.backend)
         if query is None:
             return own()
         moment: datetime = connection.exec_driver_sql(query).scalar_one()
@@ -110,10 +110,10 @@ class Database:
     def _connectable(self) -> Engine:
         from sqlalchemy import create_engine, event
 
-        backend = self.address.backend
+        backend = self.url.backend
         try:
             engine = create_engine(
-                self.address.connect_url(),
+                self.url.connect_url(),
                 hide_parameters=True,
                 **_options(backend, self._timeout),
             )
@@ -127,25 +127,27 @@ class Database:
             event.listen(engine, "connect", _confine)
         return engine
 
-    def _begin(self, connection: Connection, most: int | None) -> None:
-        if self.address.backend == "sqlite":
+    def _begin(self, connection: Connection, max_rows: int | None) -> None:
+        if self.url.backend == "sqlite":
             end = self._monotonic() + self._timeout.total_seconds()
             raw: Any = connection.connection.driver_connection
-            raw.set_progress_handler(lambda: self._monotonic() > end, STEPS)
+            raw.set_progress_handler(lambda: self._monotonic() > end, PROGRESS_STEPS)
         maria = getattr(connection.dialect, "is_mariadb", False)
-        backend = "mariadb" if maria else self.address.backend
-        for statement in opening(backend, self._timeout, most):
+        backend = "mariadb" if maria else self.url.backend
+        for statement in transaction_statements(backend, self._timeout, max_rows):
             connection.exec_driver_sql(statement)
 
 
-def opening(backend: str, timeout: timedelta, most: int | None = None) -> tuple[str, ...]:
-    """Return the statements that a transaction begins with.
+def transaction_statements(
+    backend: str, timeout: timedelta, max_rows: int | None = None
+) -> tuple[str, ...]:
+    """Return the statements that begin a transaction.
 
     Args:
-        backend: What the server is; MySQL and MariaDB limit a statement's time differently.
-        timeout: How long a statement may take.
-        most: See `Database.reading`; the driver of MySQL and MariaDB would fetch all others as
-            well when it closes a result.
+        backend: The database system; MySQL and MariaDB differ in the time limit.
+        timeout: The time limit of a statement.
+        max_rows: See `Database.read_transaction`; without a limit, the driver of MySQL and MariaDB
+            fetches all remaining rows when it closes a result.
     """
     milliseconds = max(1, round(timeout.total_seconds() * 1_000))
     if backend == "sqlite":
@@ -153,7 +155,7 @@ def opening(backend: str, timeout: timedelta, most: int | None = None) -> tuple[
     if backend == "postgresql":
         return (
             "SET TRANSACTION READ ONLY",
-            # For this transaction only: behind PgBouncer the session is somebody else's next.
+            # For this transaction only: behind PgBouncer the session goes to another client next.
             f"SET LOCAL statement_timeout = {milliseconds}",
             "SET LOCAL default_transaction_read_only = on",
         )
@@ -162,7 +164,7 @@ def opening(backend: str, timeout: timedelta, most: int | None = None) -> tuple[
         limit = f"max_statement_time = {milliseconds / 1_000}"
     return (
         f"SET SESSION {limit}",
-        f"SET SESSION sql_select_limit = {'DEFAULT' if most is None else most}",
+        f"SET SESSION sql_select_limit = {'DEFAULT' if max_rows is None else max_rows}",
         "SET SESSION time_zone = '+00:00'",
         "START TRANSACTION READ ONLY",
     )
@@ -174,7 +176,7 @@ def _lent(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection:
         yield connection
     if engine.pool is not pool:
-        # It was closed in the meantime, and what is given back to a pool then stays open.
+        # The engine was closed meanwhile; a connection returned to its old pool would stay open.
         pool.dispose()
 
 
@@ -182,14 +184,14 @@ def _options(backend: str, timeout: timedelta) -> dict[str, Any]:
     from sqlalchemy.pool import NullPool, QueuePool
 
     if backend == "sqlite":
-        # A file may be replaced by another, and a connection would go on reading the old one.
-        # How long it waits is for another process's lock.
+        # A file may be replaced, and an open connection would go on reading the old one.
+        # The timeout is the wait for another process's lock.
         return {"poolclass": NullPool, "connect_args": {"timeout": timeout.total_seconds()}}
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
     if backend == "postgresql":
-        # A peer that is gone without a word is noticed within a minute.
+        # Detect a peer that vanished without closing within a minute.
         arguments |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-        # A prepared statement would be another session's behind PgBouncer.
+        # Behind PgBouncer a prepared statement would belong to another session.
         arguments |= {"application_name": "flowstone", "prepare_threshold": None}
     else:
         arguments |= {"read_timeout": timeout.total_seconds() + CONNECT_TIMEOUT}
@@ -205,8 +207,8 @@ def _options(backend: str, timeout: timedelta) -> dict[str, Any]:
 
 
 def _confine(connection: sqlite3.Connection, _: object) -> None:
-    """Make a connection to SQLite one that only reads, whatever it is told."""
-    # Python's module would begin transactions when it sees fit.
+    """Restrict an SQLite connection to reading, for any statement."""
+    # By default Python's sqlite3 begins transactions by itself.
     connection.isolation_level = None
     connection.set_authorizer(_authorize)
 

@@ -1,8 +1,8 @@
-"""What can go wrong with a database, said so that a person knows what to do.
+"""Errors of the database plugin, and the tables that translate driver errors into them.
 
-`explain` turns the errors of SQLAlchemy and of the drivers into ours: what was wrong, where, what
-to do. Of the driver only its own text is quoted, cut and with the URL's secrets masked; neither
-the statement nor its parameters are.
+`translate_error` returns an error that names the failure, the URL and the remedy. Only the text of
+the driver is quoted, truncated and with the URL's secrets masked; neither the statement nor its
+parameters are.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ import sqlite3
 from dataclasses import dataclass
 
 from flowstone_core import FlowstoneError
-from flowstone_db.url import Address
+from flowstone_db.url import DatabaseUrl
 
 _QUOTED = 500
 
 
 class DatabaseError(FlowstoneError):
-    """A poll of the database failed; nothing of it was kept, and the next poll tries again."""
+    """A poll of the database failed; the state is unchanged, and the next poll tries again."""
 
 
 class DatabaseUnavailableError(DatabaseError):
-    """The database cannot be reached, is locked, or has no connection to spare at the moment."""
+    """The database is unreachable, locked, or out of connections at the moment."""
 
     retryable = True
 
 
 class AccessError(DatabaseError):
-    """The login is refused, or may not read what the query reads."""
+    """The login failed, or lacks the right to read."""
 
 
 class QueryTimeoutError(DatabaseError, TimeoutError):
-    """The database worked on a statement for longer than ``timeout``; it was cancelled."""
+    """A statement ran longer than ``timeout`` and was cancelled."""
 
     retryable = True
 
 
 class QueryError(DatabaseError):
-    """The query is wrong, does more than read, or returns what cannot be used."""
+    """The query is invalid, does more than read, or returns an unusable result."""
 
 
 class CursorError(DatabaseError):
-    """The columns that say which rows are new do not do so."""
+    """The columns of the key cannot tell which rows are new."""
 
 
 class PartitionError(FlowstoneError):
-    """No partition could be found for a row."""
+    """A row, value or notification has no partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +58,28 @@ class _Kind:
 _UNREACHABLE = _Kind(
     DatabaseUnavailableError, "the database cannot be reached", "check url and password"
 )
-_PASSING = _Kind(
-    DatabaseUnavailableError, "the database is not available at the moment", "polls go on"
-)
-_LOGIN = _Kind(AccessError, "the login is refused", "check the user and the password")
-_DENIED = _Kind(AccessError, "the user may not read this", "grant it the right to read, no other")
-_MISSING = _Kind(DatabaseError, "there is no such database", "check url")
+_PASSING = _Kind(DatabaseUnavailableError, "the database is temporarily unavailable", "polls go on")
+_LOGIN = _Kind(AccessError, "login failed", "check the user and the password")
+_DENIED = _Kind(AccessError, "permission denied", "grant the user the right to read, no other")
+_MISSING = _Kind(DatabaseError, "database not found", "check url")
 _TIMEOUT = _Kind(
     QueryTimeoutError,
     "the query took too long and was cancelled",
-    "add an index, ask for less, or raise timeout and the sensor's deadline",
+    "add an index, select less, or raise timeout and the sensor's deadline",
 )
 _WRITES = _Kind(QueryError, "the query does more than read", "only reading is allowed")
 _WRONG = _Kind(QueryError, "the query failed", "try it in the database's own shell")
 _NO_FILE = _Kind(
     DatabaseUnavailableError,
     "the file cannot be opened for reading",
-    "check that it is there and readable; a file in WAL mode needs a folder that is writable, "
-    "or its -wal and -shm files",
+    "check that the file exists and is readable; a file in WAL mode needs a writable folder, or "
+    "its -wal and -shm files",
 )
 _CORRUPT = _Kind(
-    DatabaseError, "the file is no SQLite database, or a damaged one", "restore a backup of it"
+    DatabaseError, "the file is not an SQLite database, or is damaged", "restore a backup"
 )
 
-# By SQLSTATE (appendix A of PostgreSQL's manual), the longest that fits.
+# By SQLSTATE (appendix A of PostgreSQL's manual); the longest match counts.
 _POSTGRESQL = {
     "08": _UNREACHABLE,
     "25006": _WRITES,
@@ -107,7 +105,7 @@ _SQLITE = {
     23: _WRITES,
     26: _CORRUPT,
 }
-# By number; MariaDB's are the same but for the time-out.
+# By number; MariaDB has the same numbers except for the time-out.
 _MYSQL = {
     1040: _PASSING,
     1044: _DENIED,
@@ -127,28 +125,28 @@ _MYSQL = {
 }
 
 
-def explain(error: Exception, address: Address) -> DatabaseError:
-    """Say what an error of SQLAlchemy, or of the driver below it, means.
+def translate_error(error: Exception, url: DatabaseUrl) -> DatabaseError:
+    """Return the error to raise instead of one of SQLAlchemy or its driver.
 
     Args:
-        error: As it was raised.
-        address: Where the database is.
+        error: The raised error.
+        url: The URL of the database.
     """
     cause = getattr(error, "orig", None) or error
-    kind = _kind(cause, address)
-    text = address.mask(" ".join(str(cause).split()))[:_QUOTED]
-    return kind.error(f"{kind.message}: {text}: {address}", hint=kind.hint)
+    kind = _kind(cause, url)
+    text = url.mask(" ".join(str(cause).split()))[:_QUOTED]
+    return kind.error(f"{kind.message}: {text}: {url}", hint=kind.hint)
 
 
-def _kind(cause: BaseException, address: Address) -> _Kind:
+def _kind(cause: BaseException, url: DatabaseUrl) -> _Kind:
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
     if isinstance(cause, PoolTimeoutError):
         return _PASSING
-    if address.backend == "sqlite":
+    if url.backend == "sqlite":
         code = getattr(cause, "sqlite_errorcode", None)
         return _SQLITE.get(code & 0xFF, _WRONG) if isinstance(code, int) else _WRONG
-    if address.backend == "postgresql":
+    if url.backend == "postgresql":
         return _postgresql_kind(cause)
     number = cause.args[0] if cause.args else None
     return _MYSQL.get(number, _WRONG) if isinstance(number, int) else _WRONG
@@ -158,11 +156,11 @@ def _postgresql_kind(cause: BaseException) -> _Kind:
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
         return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or _WRONG
-    # What fails before there is a connection, or ends it, has no SQLSTATE.
+    # An error before there is a connection, or that ends it, has no SQLSTATE.
     if type(cause).__name__ == "OperationalError":
         return _UNREACHABLE
     return _WRONG
 
 
-FOREIGN = (sqlite3.Warning,)
-"""What a driver raises beside its own errors: sqlite3 before Python 3.12, for two statements."""
+DRIVER_ERRORS = (sqlite3.Warning,)
+"""Exceptions of drivers outside SQLAlchemy's: sqlite3 before Python 3.12, for two statements."""

@@ -1,4 +1,4 @@
-"""Rows become events: one for each partition, with how many there are and from where to where."""
+"""Events of rows: one per partition, with the number of rows and the first and last key."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SHOWN = 3
 
 
 @dataclass(slots=True)
-class _Share:
+class _Group:
     partition: Partition
     first: tuple[Any, ...]
     last: tuple[Any, ...]
     rows: int = 0
 
 
-class Tally:
-    """Counts rows by partition, however many they are.
+class RowGroups:
+    """Rows grouped by partition; memory grows with the partitions, not with the rows.
 
     Args:
         names: The columns of the key.
-        partition_of: From a row to its partition, or None to leave it out; it raises ValueError
-            where it finds none.
+        partition_of: Maps a row to its partition, or to None to leave the row out; raises
+            ValueError for a row without a partition.
     """
 
     def __init__(
@@ -40,49 +40,49 @@ class Tally:
     ) -> None:
         self._names = names
         self._partition_of = partition_of
-        self._shares: dict[str, _Share] = {}
-        self._homeless: list[str] = []
+        self._groups: dict[str, _Group] = {}
+        self._unassigned: list[str] = []
         self._failed = 0
 
     def add(self, key: tuple[Any, ...], row: Mapping[str, Any]) -> None:
-        """Count a row; rows are added in the order of their keys."""
+        """Add a row; rows must be added in the order of their keys."""
         try:
             partition = self._partition_of(row)
         except ValueError as error:
             self._failed += 1
             if self._failed <= _SHOWN:
                 named = ", ".join(f"{n}={v}" for n, v in zip(self._names, key, strict=True))
-                self._homeless.append(f"{named:.200}: {error}")
+                self._unassigned.append(f"{named:.200}: {error}")
             return
         if partition is not None:
             text = encode_partition(partition)
-            share = self._shares.setdefault(text, _Share(partition, key, key))
-            share.rows += 1
-            share.last = key
+            group = self._groups.setdefault(text, _Group(partition, key, key))
+            group.rows += 1
+            group.last = key
 
     def events(self) -> list[Event]:
-        """Return the events, in the order in which their first rows came.
+        """Return the events, in the order of their first rows.
 
         Raises:
-            PartitionError: If any row has no partition; it names the first few.
+            PartitionError: If a row has no partition; the message names the first three.
         """
         if self._failed:
             more = f"; and {self._failed - _SHOWN} more" if self._failed > _SHOWN else ""
             raise PartitionError(
-                f"no partition for new rows: {'; '.join(self._homeless)}{more}",
-                hint="say by partition_column or partition_fn which partition they belong to, or "
-                "leave them out by a query; until then nothing is recorded",
+                f"no partition for new rows: {'; '.join(self._unassigned)}{more}",
+                hint="set partition_column or partition_fn to find their partition, or leave them "
+                "out with a query; until then no row is recorded",
             )
         return [
             Event(
-                share.partition,
+                group.partition,
                 payload={
-                    "rows": share.rows,
-                    "first": self._named(share.first),
-                    "last": self._named(share.last),
+                    "rows": group.rows,
+                    "first": self._named(group.first),
+                    "last": self._named(group.last),
                 },
             )
-            for share in self._shares.values()
+            for group in self._groups.values()
         ]
 
     def _named(self, key: tuple[Any, ...]) -> dict[str, JsonValue]:

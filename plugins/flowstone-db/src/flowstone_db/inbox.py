@@ -1,4 +1,4 @@
-"""Notifications that were received, kept until it is known that they were committed."""
+"""Inbox of received notifications, kept until their events are committed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """A notification.
 
     Attributes:
-        number: Counts those of one mailbox, from 1.
-        channel: What it was sent to.
-        payload: What was sent; it may be empty.
-        day: When it was received.
+        number: Its number within one inbox, from 1.
+        channel: The channel.
+        payload: The payload; it may be empty.
+        day: The day of receipt.
     """
 
     number: int
@@ -25,32 +25,34 @@ class Notice:
     day: date
 
 
-class Mailbox:
-    """Holds notifications, which the server sends once: what is handed out may yet be refused.
+class Inbox:
+    """Inbox of notifications, which the server sends only once, while a commit may still fail.
 
     Attributes:
-        name: No other mailbox has it, in this process or in another.
-        last: The number of the last notification that was received.
+        name: A unique name, across processes.
+        last: The number of the last received notification.
     """
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
         self.last = 0
-        self._held: list[Notice] = []
+        self._held: list[Notification] = []
 
     def put(self, channel: str, payload: str, day: date) -> None:
         """Keep a notification."""
         self.last += 1
-        self._held.append(Notice(self.last, channel, payload, day))
+        self._held.append(Notification(self.last, channel, payload, day))
 
-    def held(self) -> tuple[Notice, ...]:
-        """Return all that are kept, in the order in which they came."""
+    def held(self) -> tuple[Notification, ...]:
+        """Return all kept notifications, in the order of receipt."""
         return tuple(self._held)
 
     def forget(self, number: int) -> None:
-        """Keep those no longer that have this number or a lower one: they are committed."""
-        self._held = [notice for notice in self._held if notice.number > number]
+        """Drop committed notifications: those up to this number."""
+        self._held = [notification for notification in self._held if notification.number > number]
 
-    def set_aside(self, notices: Collection[Notice]) -> None:
-        """Keep these no longer, as nothing can be made of them."""
-        self._held = [notice for notice in self._held if notice not in notices]
+    def set_aside(self, notifications: Collection[Notification]) -> None:
+        """Drop unusable notifications."""
+        self._held = [
+            notification for notification in self._held if notification not in notifications
+        ]

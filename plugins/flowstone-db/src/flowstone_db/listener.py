@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that listens to channels; it is remade when it is lost."""
+"""Listener: a PostgreSQL connection that listens to channels, reopened when it is lost."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from flowstone_db.errors import DatabaseError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# One round trip: what was sent before it is there when it is answered.
+# One round trip: notifications sent before it have arrived when it returns.
 _CHANNELS = "SELECT pg_listening_channels()"
 _POOLER = (
-    "connect to PostgreSQL itself, or through a pooler that gives each client a connection of its "
-    "own (PgBouncer: pool_mode = session)"
+    "connect to PostgreSQL directly, or through a pooler that dedicates a connection to each "
+    "client (PgBouncer: pool_mode = session)"
 )
 
-PATIENCE = 5.0
+PROBE_SECONDS = 5.0
 """Seconds that a notification may take through a pooler."""
 
 
 class Listener:
-    """Listens, and delivers what it hears.
+    """Listener that delivers the notifications of its channels.
 
-    The connection is in no transaction, so that the server may send: none that only reads would
-    do, as LISTEN takes effect when its transaction is committed.
+    The connection is in autocommit mode: the server sends notifications only outside of a
+    transaction, and LISTEN takes effect when its transaction is committed.
 
     Args:
-        config: Which database.
-        channels: Their names as they are; in SQL they are quoted.
+        config: The settings of the connection.
+        channels: The names of the channels, unquoted.
         monotonic: See `Database`.
         deliver: Called with the channel and the payload of each notification, in order.
     """
@@ -51,34 +51,34 @@ class Listener:
         self._deliver = deliver
         self._raw: Any = None
 
-    def hear(self, patience: Callable[[], float]) -> bool:
-        """Deliver what was sent.
+    def receive(self, wait_seconds: Callable[[], float]) -> bool:
+        """Deliver the notifications that have arrived.
 
         Args:
-            patience: Asked when all that is there was delivered, and not on a new connection:
-                for how many seconds to wait for more. Whatever comes first ends it.
+            wait_seconds: Returns the seconds to wait for a further notification; called after all
+                notifications were delivered, and not on a new connection.
 
         Returns:
-            Whether a connection had to be made: what was sent before it is not heard.
+            True if a connection was opened: earlier notifications are then lost.
 
         Raises:
-            DatabaseError: If there is no connection that listens.
+            DatabaseError: If no connection can listen.
         """
-        with self._database.lending() as connection:
+        with self._database.connection() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT", no_parameters=True)
             raw: Any = connection.connection.driver_connection
             made = raw is not self._raw
             if made:
                 self._listen(connection, raw)
             self._check(connection)
-            seconds = 0.0 if made else patience()
+            seconds = 0.0 if made else wait_seconds()
             if seconds > 0:
                 _wait_until_readable(raw.fileno(), seconds)
                 self._check(connection)
         return made
 
     def close(self) -> None:
-        """Close the connection, and listen no more."""
+        """Close the connection, and stop listening."""
         self._database.close()
 
     def _listen(self, connection: Connection, raw: Any) -> None:
@@ -86,40 +86,42 @@ class Listener:
 
         if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar():
             raise DatabaseError(
-                f"the server is a replica, where nobody can listen: {self._database.address}",
+                f"cannot LISTEN on a replica: {self._database.url}",
                 hint="connect to the primary",
             )
         if connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() != raw.info.backend_pid:
             self._prove(connection, raw)
-        raw.add_notify_handler(lambda notice: self._deliver(notice.channel, notice.payload))
+        raw.add_notify_handler(
+            lambda notification: self._deliver(notification.channel, notification.payload)
+        )
         for channel in self._channels:
             connection.exec_driver_sql(f"LISTEN {Identifier(channel).as_string(raw)}")
         self._raw = raw
 
     def _prove(self, connection: Connection, raw: Any) -> None:
-        """Have another connection notify this one, which is at rest, through the pooler between.
+        """Notify this idle connection from another one, through the pooler between.
 
-        Most poolers take LISTEN, and drop in silence what is sent to a connection at rest.
+        Most poolers accept LISTEN, and silently drop notifications to an idle connection.
         """
         probe = f"flowstone_{uuid.uuid4().hex}"
-        heard: list[str] = []
+        received: list[str] = []
 
-        def hear(notice: Any) -> None:
-            heard.append(notice.channel)
+        def on_probe(notification: Any) -> None:
+            received.append(notification.channel)
 
-        raw.add_notify_handler(hear)
+        raw.add_notify_handler(on_probe)
         connection.exec_driver_sql(f"LISTEN {probe}")
-        with self._other.lending() as other:
+        with self._other.connection() as other:
             other.execution_options(isolation_level="AUTOCOMMIT")
             other.exec_driver_sql(f"NOTIFY {probe}")
         self._other.close()
-        _wait_until_readable(raw.fileno(), PATIENCE)
+        _wait_until_readable(raw.fileno(), PROBE_SECONDS)
         connection.exec_driver_sql(f"UNLISTEN {probe}")
-        raw.remove_notify_handler(hear)
-        if not heard:
+        raw.remove_notify_handler(on_probe)
+        if not received:
             connection.invalidate()
             raise DatabaseError(
-                f"a pooler stands between that drops notifications: {self._database.address}",
+                f"a connection pooler drops notifications: {self._database.url}",
                 hint=_POOLER,
             )
 
@@ -128,8 +130,8 @@ class Listener:
         if not set(self._channels) <= set(channels):
             connection.invalidate()
             raise DatabaseError(
-                "the connection does not listen any more, as behind a pooler that gives it to "
-                f"others between transactions: {self._database.address}",
+                "the connection no longer listens; a connection pooler may have given it to "
+                f"another client: {self._database.url}",
                 hint=_POOLER,
             )
 

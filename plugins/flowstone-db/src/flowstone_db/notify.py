@@ -1,4 +1,4 @@
-"""`postgres_notify`: fires for what is sent by NOTIFY; a query finds out if anything was missed."""
+"""Sensor `postgres_notify`: fires for NOTIFY; a query detects missed notifications."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from flowstone_db.change import change_event
 from flowstone_db.config import PostgresNotifyConfig
 from flowstone_db.database import Database
 from flowstone_db.errors import PartitionError
-from flowstone_db.inbox import Mailbox, Notice
+from flowstone_db.inbox import Inbox, Notification
 from flowstone_db.listener import Listener
 from flowstone_db.partitioning import by_column, by_field, checked, from_text
-from flowstone_db.query import NO_ROW, Question, differ, value_of
-from flowstone_db.state import read_stored
+from flowstone_db.query import NO_ROW, OneRowQuery, differs, value_of
+from flowstone_db.state import decode_state
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 VERSION = 1
-"""The version of the state's form."""
+"""The version of the stored state."""
 
 _SHOWN = 3
 
 
-class Taken(TypedDict):
-    """How far notifications have been committed.
+class InboxPosition(TypedDict):
+    """Position in an inbox. Its keys are persisted and must not change.
 
     Attributes:
-        mailbox: Whose they are; another process, or another instance, has another one.
-        number: That of the last.
+        mailbox: The name of the inbox, unique to a sensor instance.
+        number: The number of the last committed notification.
     """
 
     mailbox: str
@@ -39,26 +39,26 @@ class Taken(TypedDict):
 
 
 class NotifyState(TypedDict):
-    """What is stored of a sensor.
+    """Stored state of the sensor. Its keys are persisted and must not change.
 
     Attributes:
-        version: The version of this form.
-        value: What the query returned last.
-        taken: Up to which notification they are committed; None if there was none.
+        version: The version of the state.
+        value: The last value of the query.
+        taken: The position of the last committed notification; None before the first.
     """
 
     version: int
     value: JsonValue
-    taken: Taken | None
+    taken: InboxPosition | None
 
 
 class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
-    """Fires for each notification that PostgreSQL sends to one of the channels.
+    """Sensor that fires for each notification that PostgreSQL sends to one of the channels.
 
-    The asset function finds it in the payload: ``{"channel": ..., "payload": ...}``. PostgreSQL
-    keeps no notification for those who do not listen. So a query can be given whose value is
-    another one after whatever is notified of: if it has changed and no notification was received,
-    that fires, with the payload ``{"value": ..., "previous": ...}``.
+    The asset function finds the notification in the payload: ``{"channel": ..., "payload": ...}``.
+    PostgreSQL does not keep notifications without a listener. So a query can be set whose value
+    changes with everything that notifications are sent for: a change without a notification fires
+    as well, with the payload ``{"value": ..., "previous": ...}``.
 
     By default the partition is the date of the poll, in UTC.
     """
@@ -68,13 +68,13 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
     def __init__(self, config: PostgresNotifyConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
         clock = self.context.clock
-        self._mailbox = Mailbox()
+        self._inbox = Inbox()
         self._listener = Listener(config, config.channel, clock.monotonic, self._receive)
         self._database = Database(config, clock.monotonic)
-        self._question = None if config.query is None else Question(self._database, config.query)
+        self._query = None if config.query is None else OneRowQuery(self._database, config.query)
         self._partition_of = _partition_function(config)
         self._asked = 0.0
-        # What no notification explains: not to be forgotten before it has been committed.
+        # A change without notification; reset only after its event was committed.
         self._gap = False
         self._returned: NotifyState | None = None
 
@@ -86,36 +86,36 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
         """See `Sensor.poll`.
 
         Raises:
-            DatabaseError: If there is no connection that listens, or the query fails.
+            DatabaseError: If no connection can listen, or the query fails.
             PartitionError: If the new value of the query has no partition, or none of the
-                notifications has one; these are reported so, and set aside.
-            SensorBroken: If the state is not one that this version can read.
+                notifications has one; these are dropped.
+            SensorBroken: If the state has another version, or is damaged.
         """
-        previous, taken = read_stored(state, VERSION, _parts, "the value that the query returns")
-        if taken is not None and taken["mailbox"] == self._mailbox.name:
-            self._mailbox.forget(taken["number"])
+        previous, position = decode_state(state, VERSION, _parts, "the present value of the query")
+        if position is not None and position["mailbox"] == self._inbox.name:
+            self._inbox.forget(position["number"])
         if state == self._returned:
             self._gap = False
-        if self._listener.hear(self._patience):
+        if self._listener.receive(self._wait_seconds):
             self._gap = True
             self._warn()
         value, change = self._ask(previous)
-        held = self._mailbox.held()
+        held = self._inbox.held()
         events = self._events(held, [] if change is None else [change])
         if held:
-            taken = Taken(mailbox=self._mailbox.name, number=held[-1].number)
-        after = self._returned = NotifyState(version=VERSION, value=value, taken=taken)
+            position = InboxPosition(mailbox=self._inbox.name, number=held[-1].number)
+        after = self._returned = NotifyState(version=VERSION, value=value, taken=position)
         return Triggered(events, after) if events else NotTriggered(after)
 
     def connect(self) -> None:
-        """See `Sensor.connect`: listens, and has the query looked at, not run.
+        """See `Sensor.connect`: listens, and checks the query without running it.
 
         Raises:
-            DatabaseError: If nobody can listen there, or the query would fail.
+            DatabaseError: If no connection can listen, or the query would fail.
         """
-        self._listener.hear(lambda: 0.0)
-        if self._question is not None:
-            self._question.explain()
+        self._listener.receive(lambda: 0.0)
+        if self._query is not None:
+            self._query.check()
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
@@ -123,32 +123,31 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
         self._database.close()
 
     def _receive(self, channel: str, payload: str) -> None:
-        self._mailbox.put(channel, payload, self._today())
+        self._inbox.put(channel, payload, self._today())
 
-    def _patience(self) -> float:
-        return 0.0 if self._mailbox.held() else self.config.wait.total_seconds()
+    def _wait_seconds(self) -> float:
+        return 0.0 if self._inbox.held() else self.config.wait.total_seconds()
 
     def _today(self) -> date:
         return self.context.clock.now().astimezone(UTC).date()
 
     def _warn(self) -> None:
-        if self._question is None:
+        if self._query is None:
             self.context.logger.warning(
-                "listening from now on: what was notified before, while nobody listened, is lost; "
-                "set query to find out"
+                "listening started; notifications sent before are lost (set query to detect them)"
             )
 
     def _ask(self, previous: JsonValue) -> tuple[JsonValue, Event | None]:
-        """Return the value of the query, and the event of a change that nothing else explains."""
+        """Return the value of the query, and the event of a change without notification."""
         now = self.context.clock.monotonic()
         due = now - self._asked >= self.config.recheck.total_seconds()
-        told = bool(self._mailbox.held())
-        if self._question is None or not (due or told or self._gap):
+        told = bool(self._inbox.held())
+        if self._query is None or not (due or told or self._gap):
             return previous, None
-        row = self._question.ask()
+        row = self._query.fetch()
         self._asked = now
         value = value_of(row)
-        if not differ(value, previous):
+        if not differs(value, previous):
             return previous, None
         if told and not self._gap:
             return value, None
@@ -157,59 +156,61 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
         partition_of = None if column is None else by_column(column)
         return value, change_event(row, value, previous, partition_of, self._today())
 
-    def _events(self, notices: Sequence[Notice], others: Sequence[Event]) -> list[Event]:
-        """Add the events of notifications to others; those without a partition are set aside.
+    def _events(
+        self, notifications: Sequence[Notification], others: Sequence[Event]
+    ) -> list[Event]:
+        """Add the events of notifications to others; drop those without a partition.
 
         Raises:
-            PartitionError: If that is why there are no events at all.
+            PartitionError: If no event is left because of it.
         """
         events: list[Event] = []
-        homeless: dict[Notice, str] = {}
-        for notice in notices:
+        unassigned: dict[Notification, str] = {}
+        for notification in notifications:
             try:
-                partition = self._partition_of(notice)
+                partition = self._partition_of(notification)
             except ValueError as error:
-                homeless[notice] = str(error)
+                unassigned[notification] = str(error)
                 continue
             if partition is not None:
-                key = f"{self._mailbox.name}:{notice.number}"
-                payload = {"channel": notice.channel, "payload": notice.payload}
+                key = f"{self._inbox.name}:{notification.number}"
+                payload = {"channel": notification.channel, "payload": notification.payload}
                 events.append(Event(partition, key, payload=payload))
-        self._mailbox.set_aside(homeless.keys())
-        if homeless and not others and not events:
-            raise _no_partition(homeless)
-        if homeless:
-            self.context.logger.error("%s", _no_partition(homeless))
+        self._inbox.set_aside(unassigned.keys())
+        if unassigned and not others and not events:
+            raise _no_partition(unassigned)
+        if unassigned:
+            self.context.logger.error("%s", _no_partition(unassigned))
         return [*others, *events]
 
 
-def _parts(state: Mapping[str, Any]) -> tuple[JsonValue, Taken | None]:
-    taken = state["taken"]
-    if taken is not None:
-        taken = Taken(mailbox=taken["mailbox"], number=taken["number"])
-    return state["value"], taken
+def _parts(state: Mapping[str, Any]) -> tuple[JsonValue, InboxPosition | None]:
+    position = state["taken"]
+    if position is not None:
+        position = InboxPosition(mailbox=position["mailbox"], number=position["number"])
+    return state["value"], position
 
 
-def _partition_function(config: PostgresNotifyConfig) -> Callable[[Notice], Partition | None]:
+def _partition_function(config: PostgresNotifyConfig) -> Callable[[Notification], Partition | None]:
     function: Callable[[str], object] | None = config.partition_fn
     if config.partition == "payload":
         function = from_text
     if config.partition_field is not None:
         function = by_field(config.partition_field)
     if function is None:
-        return lambda notice: notice.day
+        return lambda notification: notification.day
     find = checked(function)
-    return lambda notice: find(notice.payload)
+    return lambda notification: find(notification.payload)
 
 
-def _no_partition(notices: Mapping[Notice, str]) -> PartitionError:
+def _no_partition(notifications: Mapping[Notification, str]) -> PartitionError:
     shown = [
-        f"channel {notice.channel!r}, payload {notice.payload!r:.80}: {reason:.200}"
-        for notice, reason in list(notices.items())[:_SHOWN]
+        f"channel {notification.channel!r}, payload {notification.payload!r:.80}: {reason:.200}"
+        for notification, reason in list(notifications.items())[:_SHOWN]
     ]
-    more = f"; and {len(notices) - _SHOWN} more" if len(notices) > _SHOWN else ""
+    more = f"; and {len(notifications) - _SHOWN} more" if len(notifications) > _SHOWN else ""
     return PartitionError(
-        f"no partition for {len(notices)} notifications: {'; '.join(shown)}{more}",
-        hint="they are left out for good; send payloads that have one, or say by partition, "
-        "partition_field or partition_fn which it is",
+        f"no partition for {len(notifications)} notifications: {'; '.join(shown)}{more}",
+        hint="they are dropped; send payloads with a partition, or set partition, "
+        "partition_field or partition_fn",
     )

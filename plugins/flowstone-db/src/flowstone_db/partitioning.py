@@ -1,4 +1,4 @@
-"""Which partition a row belongs to."""
+"""Partitions of rows and payloads: taken from a column, a field, a text or a function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def by_column(name: str) -> Callable[[Mapping[str, object]], Partition]:
     def partition_of(row: Mapping[str, object]) -> Partition:
         if name not in row:
             raise ValueError(
-                f"there is no column {name!r:.80}, but {', '.join(map(repr, row))}"[:300]
+                f"unknown column {name!r:.80}; there are {', '.join(map(repr, row))}"[:300]
             )
         return as_partition(row[name], name)
 
@@ -33,7 +33,7 @@ def as_partition(value: object, name: str) -> Partition:
     """Return the partition that a column's value names: integers and UUIDs are their text.
 
     Raises:
-        ValueError: If it is NULL, or of another type.
+        ValueError: If the value is NULL, or of another type.
     """
     if isinstance(value, str | date):
         return value
@@ -42,8 +42,8 @@ def as_partition(value: object, name: str) -> Partition:
     if value is None:
         raise ValueError(f"column {name!r:.80} is NULL")
     raise ValueError(
-        f"column {name!r:.80} is of type {type(value).__qualname__}; a partition is a date, a "
-        "timestamp, a text, an integer or a UUID"
+        f"column {name!r:.80} has unsupported type {type(value).__qualname__}; a partition must be "
+        "a date, a timestamp, a text, an integer or a UUID"
     )
 
 
@@ -51,10 +51,10 @@ def from_text(text: str) -> Partition:
     """Return the partition that a text names: a date, if it is written like one.
 
     Raises:
-        ValueError: If it is empty, or written like a date that there is not.
+        ValueError: If the text is empty, or an invalid date.
     """
     if not text:
-        raise ValueError("it is empty")
+        raise ValueError("empty text")
     if _DATE.fullmatch(text):
         return date.fromisoformat(text)
     return text
@@ -67,21 +67,21 @@ def by_field(name: str) -> Callable[[str], Partition]:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):
-            raise ValueError("it is no JSON") from None
+            raise ValueError("invalid JSON") from None
         if not isinstance(found, dict) or name not in found:
-            raise ValueError(f"it is no JSON object with a field {name!r:.80}")
+            raise ValueError(f"not a JSON object with a field {name!r:.80}")
         value: object = found[name]
         if isinstance(value, str):
             return from_text(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        raise ValueError(f"field {name!r:.80} is neither a text nor an integer")
+        raise ValueError(f"field {name!r:.80} must be a text or an integer")
 
     return partition_of
 
 
 def checked(partition_of: Callable[[T], object]) -> Callable[[T], Partition | None]:
-    """Make whatever goes wrong in finding a partition a ValueError that says what.
+    """Wrap a partition function so that every failure is a ValueError that names it.
 
     Raises:
         RetryLater: If ``partition_of`` raises it.

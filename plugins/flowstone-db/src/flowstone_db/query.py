@@ -1,4 +1,4 @@
-"""A query that returns one row: its value, as JSON."""
+"""One-row query: a query that returns at most one row, and its value as JSON."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 VALUE_LIMIT = 64 * 1024
-"""Most bytes of JSON of a value: it is stored, and its event has the one before it as well."""
+"""Most bytes of JSON of a value: it is stored, and an event holds it and its predecessor."""
 
 NO_ROW: dict[str, JsonValue] = {"no_row": True}
-"""What stands for the value when the query returns no row."""
+"""The value of a query that returns no row."""
 
 
-class Question:
-    """Asks a database for one value.
+class OneRowQuery:
+    """Query that returns at most one row.
 
     Args:
-        database: Who is asked.
-        query: One statement that returns one row at most.
+        database: The database.
+        query: One statement.
     """
 
     def __init__(self, database: Database, query: str) -> None:
         self._database = database
         self._query = query
 
-    def ask(self) -> Mapping[str, object] | None:
-        """Return the row, by the names of its columns; None if there is none.
+    def fetch(self) -> Mapping[str, object] | None:
+        """Return the row, by the names of its columns; None without a row.
 
         Raises:
-            DatabaseError: If the query fails, or returns more than a row.
+            DatabaseError: If the query fails, or returns more than one row.
         """
-        with self._database.reading(most=2) as connection:
+        with self._database.read_transaction(max_rows=2) as connection:
             result = connection.execution_options(
                 stream_results=True, no_parameters=True
             ).exec_driver_sql(self._query)
@@ -49,7 +49,7 @@ class Question:
         if count > 1:
             raise QueryError(
                 f"the query returns {count} columns named {name!r:.80}",
-                hint="give each a name of its own by AS",
+                hint="give each a different name with AS",
             )
         if len(rows) > 1:
             raise QueryError(
@@ -58,46 +58,46 @@ class Question:
             )
         return dict(zip(names, rows[0], strict=True)) if rows else None
 
-    def explain(self) -> None:
-        """Have the database look at the query, and at the right to read, without running it.
+    def check(self) -> None:
+        """Check the query, and the right to read, with EXPLAIN, without running the query.
 
         Raises:
             DatabaseError: If the query would fail.
         """
-        with self._database.reading() as connection:
+        with self._database.read_transaction() as connection:
             connection.execution_options(no_parameters=True).exec_driver_sql(
                 f"EXPLAIN {self._query}"
             )
 
 
 def value_of(row: Mapping[str, object] | None) -> JsonValue:
-    """Return the value that a row is.
+    """Return a row as a value.
 
     Raises:
-        QueryError: If it has no form, or is too large.
+        QueryError: If a column has an unsupported type, or the value is too large.
     """
     if row is None:
         return NO_ROW
     try:
         value = encode_row(row)
     except ValueError as error:
-        raise QueryError(f"the query returns what has no form here: {error}") from None
+        raise QueryError(f"the query returns an unsupported value: {error}") from None
     size = len(canonical(value).encode())
     if size > VALUE_LIMIT:
         raise QueryError(
-            f"the value has {size:,} bytes; at most {VALUE_LIMIT:,} are allowed",
-            hint="select what tells that it has changed: a count, a time, md5(...)",
+            f"value too large: {size:,} bytes, at most {VALUE_LIMIT:,} are allowed",
+            hint="select a smaller value that changes with it: a count, a time, md5(...)",
         )
     return value
 
 
-def differ(value: JsonValue, previous: JsonValue) -> bool:
-    """Say whether two values are not the same; those of different types never are."""
+def differs(value: JsonValue, previous: JsonValue) -> bool:
+    """Return True if two values differ; values of different types always do."""
     return canonical(value) != canonical(previous)
 
 
-def is_something(value: JsonValue) -> bool:
-    """Say whether a value is more than NULL, or no row."""
+def has_value(value: JsonValue) -> bool:
+    """Return True if a value is neither NULL nor `NO_ROW`."""
     if isinstance(value, dict):
         return value != NO_ROW and any(part is not None for part in value.values())
     return value is not None

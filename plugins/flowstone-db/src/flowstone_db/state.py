@@ -1,4 +1,4 @@
-"""Stored states, of whatever sensor: those that this version cannot read break the sensor."""
+"""Decoder for the stored state of any sensor; an unreadable state breaks the sensor."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from flowstone_core import SensorBroken
 T = TypeVar("T")
 
 
-def read_stored(
+def decode_state(
     state: Mapping[str, Any], version: int, parse: Callable[[Mapping[str, Any]], T], fires: str
 ) -> T:
-    """Read what was stored.
+    """Decode a stored state.
 
     Args:
-        version: The one that this code writes, and the only one it reads.
-        parse: Reads a state of this version.
-        fires: What the sensor fires for after it has been reset.
+        version: The only supported version.
+        parse: Decodes a state of this version.
+        fires: The things that the sensor fires for after a reset, for the message.
 
     Raises:
-        SensorBroken: If it is of another version, or ``parse`` cannot read it.
+        SensorBroken: If the state has another version, or ``parse`` cannot decode it.
     """
-    reset = f"reset the sensor by 'flowstone sensors reset'; it then fires for {fires}"
+    reset = f"reset the sensor with 'flowstone sensors reset'; it then fires for {fires}"
     try:
         found: object = state["version"]
         if found == version:
             return parse(state)
     except (KeyError, TypeError, ValueError) as error:
         raise SensorBroken(
-            f"the stored state cannot be read ({type(error).__name__}): {reset}"
+            f"cannot read the stored state ({type(error).__name__}): {reset}"
         ) from None
     raise SensorBroken(
-        f"the stored state has version {found!r:.40}, and this flowstone-db reads version "
-        f"{version}: install the flowstone-db that wrote it, or {reset}"
+        f"unsupported state version {found!r:.40} (this flowstone-db reads version {version}): "
+        f"install the flowstone-db that wrote it, or {reset}"
     )

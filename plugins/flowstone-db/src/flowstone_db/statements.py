@@ -1,4 +1,4 @@
-"""The statements that rows are found by; values in them are always bound parameters."""
+"""SQL statements of `database_rows`; values in them are always bound parameters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 
 LABEL = "flowstone_key_"
-"""What the key's columns are called, with their number, beside those of the row."""
+"""Prefix of the labels of the key's columns; their number follows."""
 
 
-class Source:
-    """A table, or a query in its place, ordered by its key.
+class RowStatements:
+    """Statements over a table, or a query in its place, ordered by its key.
 
     Args:
-        config: Which one, and which columns.
+        config: The settings of the table or query, and of its columns.
     """
 
     def __init__(self, config: DatabaseRowsConfig) -> None:
@@ -30,7 +30,8 @@ class Source:
             schema, _, bare = str(config.table).rpartition(".")
             self._from: Any = table(bare, schema=schema or None)
         else:
-            # On lines of its own, so that a comment at its end ends there; a colon is no parameter.
+            # On separate lines, so that a comment at its end ends there; escaped, so that a colon
+            # does not begin a parameter.
             escaped = config.query.replace(":", "\\:")
             self._from = text(f"(\n{escaped}\n) AS flowstone_rows")
         self._keys: Sequence[ColumnElement[Any]] = [column(name) for name in config.keys]
@@ -41,7 +42,7 @@ class Source:
         self._columns = [whole] if config.partition_fn is not None else self._columns
 
     def nothing(self) -> Select[Any]:
-        """Select no row, with all columns that are read of others."""
+        """Select no row, with all columns of `rows`."""
         from sqlalchemy import select
 
         columns = [*self._columns, *self._labelled()]
@@ -70,14 +71,14 @@ class Source:
         return select(func.count()).select_from(self._from).where(same)
 
     def reaching(self, value: object) -> Select[Any]:
-        """Select whether any row has a value, or a greater one, in the key's first column."""
+        """Select one row with at least a value in the key's first column."""
         from sqlalchemy import literal, literal_column, select
 
         query: Select[Any] = select(literal_column("1")).select_from(self._from)
         return query.where(self._keys[0] >= literal(value)).limit(1)
 
     def nth(self, number: int, after: Key | None, bound: object) -> Select[Any]:
-        """Select the key of the n-th row there is to read, counted from 1."""
+        """Select the key of the n-th row to read, counted from 1."""
         return self._window(self._labelled(), after, bound).offset(number - 1).limit(1)
 
     def last(self, bound: object) -> Select[Any]:
@@ -88,7 +89,7 @@ class Source:
         return query.order_by(*(key.desc() for key in self._keys)).limit(1)
 
     def rows(self, after: Key | None, bound: object, up_to: Key | None) -> Select[Any]:
-        """Select the rows to read, in order; to a given key, all rows with that key as well."""
+        """Select the rows to read, in order, up to and including all rows with a given key."""
         query = self._window([*self._columns, *self._labelled()], after, bound)
         return query if up_to is None else query.where(self._compared(up_to, until=True))
 
@@ -117,7 +118,7 @@ class Source:
         beyond = last <= values[-1] if until else last > values[-1]
         if len(self._keys) == 1:
             return beyond
-        # The first condition says nothing new, but an index can be used for it.
+        # The first condition is redundant, but lets the database use an index.
         if until:
             return and_(first <= values[0], or_(first < values[0], beyond))
         return and_(first >= values[0], or_(first > values[0], beyond))

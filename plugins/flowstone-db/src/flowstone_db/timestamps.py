@@ -1,4 +1,4 @@
-"""Timestamps as databases hold them: typed ones, ISO 8601 texts, seconds since 1970."""
+"""Timestamp formats of databases: typed values, ISO 8601 texts, seconds since 1970."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _UNITS = ((10**11, 1), (10**14, 10**3), (10**17, 10**6))
 
 
 @dataclass(frozen=True, slots=True)
-class StampForm:
-    """How a column writes timestamps; within one form their order is that of the database.
+class TimestampFormat:
+    """Format of a timestamp column; within one format, values sort as in the database.
 
     Attributes:
         kind: ``aware``, ``naive``, ``text`` or ``number``.
         separator: Between date and time of a text.
         offset: Of a text, such as ``Z``; empty if it has none.
-        unit: How many of a number are one second.
+        unit: Units per second of a number.
     """
 
     kind: str
@@ -33,10 +33,10 @@ class StampForm:
     unit: int = 1
 
     def write(self, moment: datetime, zone: tzinfo) -> object:
-        """Write an aware moment in this form.
+        """Return an aware time in this format.
 
         Args:
-            zone: Of timestamps that have none.
+            zone: The time zone of timestamps without a zone.
         """
         if self.kind == "aware":
             return moment
@@ -50,37 +50,37 @@ class StampForm:
         return plain.isoformat(self.separator, "microseconds") + self.offset
 
 
-def form_of(value: object) -> StampForm:
-    """Return the form of a timestamp.
+def timestamp_format(value: object) -> TimestampFormat:
+    """Return the format of a timestamp.
 
     Raises:
-        ValueError: If it is none: NULL, NaN, a date without a time, another text.
+        ValueError: If the value is not a timestamp: NULL, NaN, a date without a time, another text.
     """
     if isinstance(value, datetime):
-        return StampForm("naive" if value.tzinfo is None else "aware")
+        return TimestampFormat("naive" if value.tzinfo is None else "aware")
     if isinstance(value, str):
         match = _TEXT.fullmatch(value)
         if match is not None:
-            return StampForm("text", match["separator"], match["offset"] or "")
+            return TimestampFormat("text", match["separator"], match["offset"] or "")
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         for end, unit in _UNITS:
             if math.isfinite(value) and 0 <= value < end:
-                return StampForm("number", unit=unit)
+                return TimestampFormat("number", unit=unit)
     if isinstance(value, date):
-        raise ValueError("it is a date: rows that come later on that day would not be found")
+        raise ValueError("a date has no time: rows of later that day would not be found")
     raise ValueError(
-        f"{value!r:.80} is no timestamp: use a column of that type, ISO 8601 texts with a time, "
+        f"invalid timestamp {value!r:.80}: use a timestamp column, ISO 8601 texts with a time, "
         "or seconds, milliseconds or microseconds since 1970"
     )
 
 
 def date_of(value: object, zone: tzinfo) -> date:
-    """Return the date of a timestamp in a zone; one that has no zone is in it already.
+    """Return the date of a timestamp in a zone; a timestamp without a zone is already in it.
 
     Raises:
-        ValueError: If it is no timestamp.
+        ValueError: If the value is not a timestamp.
     """
-    form = form_of(value)
+    form = timestamp_format(value)
     if form.kind == "number":
         return datetime.fromtimestamp(float(str(value)) / form.unit, zone).date()
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))

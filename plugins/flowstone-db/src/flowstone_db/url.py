@@ -1,4 +1,4 @@
-"""Where a database is: its URL, made ready for SQLAlchemy, and how it is named in texts."""
+"""Database URL: parsed for SQLAlchemy, and shown and masked in messages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A database that can be read without being changed.
+class DatabaseUrl:
+    """URL of a database that can be read without being changed.
 
     Attributes:
-        url: For SQLAlchemy; with the password in it.
+        url: The URL for SQLAlchemy, with the password.
         backend: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``.
     """
 
@@ -42,7 +42,7 @@ class Address:
         return shown.render_as_string()
 
     def mask(self, text: str) -> str:
-        """Return a text of the driver with every secret of the URL in it replaced."""
+        """Return a text of the driver with every secret of the URL masked."""
         values = [self.url.password, *map(str, self.url.query.values())]
         for secret in values:
             if secret is not None and len(secret) >= _SHORTEST_SECRET:
@@ -51,23 +51,23 @@ class Address:
         return text
 
     def connect_url(self) -> URL:
-        """Return the URL that is connected to: an SQLite file is opened by a URI, read-only."""
+        """Return the URL to connect to; an SQLite file is opened read-only by a URI."""
         if self.backend != "sqlite":
             return self.url
         path = Path(str(self.url.database)).absolute()
         return self.url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true"})
 
 
-def read_address(text: str, password: str | None = None) -> Address:
-    """Read a database's URL.
+def parse_database_url(text: str, password: str | None = None) -> DatabaseUrl:
+    """Parse a database URL.
 
     Args:
-        text: SQLAlchemy's form of it.
-        password: Set into it.
+        text: The URL in SQLAlchemy's form.
+        password: The password, if not in the URL.
 
     Raises:
-        ValueError: If it is none, or of a database or driver that cannot be read here in a
-            transaction that is sure to change nothing. No part of the text is quoted.
+        ValueError: If the URL is invalid, or names a database or driver without read-only
+            transactions. No part of the text is quoted.
     """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -76,23 +76,21 @@ def read_address(text: str, password: str | None = None) -> Address:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ValueError(
-            f"it is no URL: {_ALLOWED}; in a user or password, write @ : / % as %40 %3A %2F %25"
+            f"invalid URL: {_ALLOWED}; in a user or password, write @ : / % as %40 %3A %2F %25"
         ) from None
     driver = _KNOWN.get(url.drivername)
     if driver is None:
-        raise ValueError(
-            f"a database or driver {url.drivername!r:.40} is not supported: {_ALLOWED}"
-        )
+        raise ValueError(f"unsupported database or driver {url.drivername!r:.40}: {_ALLOWED}")
     if password is not None and url.password is not None:
-        raise ValueError("the password is set twice: in url, and by password")
+        raise ValueError("duplicate password: set it either in url or in password")
     backend = driver.partition("+")[0]
     if backend == "sqlite":
         _check_file(url, password)
-    return Address(url.set(drivername=driver, password=password or url.password), backend)
+    return DatabaseUrl(url.set(drivername=driver, password=password or url.password), backend)
 
 
 def _check_file(url: URL, password: str | None) -> None:
     if not url.database or url.database == ":memory:":
-        raise ValueError("a database in memory is new for whoever opens it: name a file")
+        raise ValueError("an in-memory database is empty at each connect: name a file")
     if url.host or url.query or url.database.startswith("file:") or password is not None:
-        raise ValueError("a URL of SQLite is sqlite:/// and a path, and has no password")
+        raise ValueError("an SQLite URL must be sqlite:/// and a path, without a password")

@@ -1,4 +1,4 @@
-"""Values of a database as JSON: typed, and one text for one value."""
+"""JSON encoding of database values: typed, and canonical."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _INTEGERS = range(-(2**63), 2**63)
 
 
 def encode_value(value: object) -> JsonValue:
-    """Write a value as JSON.
+    """Encode a value as JSON.
 
-    None, booleans, integers of 64 bits, finite floats and strings are themselves, an array is a
-    list. Anything else is an object with one key, which names its type, such as
-    ``{"date": "2025-01-15"}``. Equal values of a type are written alike: 1.50 as 1.5, and an
+    None, booleans, integers of 64 bits, finite floats and strings are encoded as they are, an
+    array as a list. Any other value is an object with one key, which names its type, such as
+    ``{"date": "2025-01-15"}``. Equal values of a type are encoded alike: 1.50 as 1.5, and an
     instant in UTC.
 
     Raises:
-        ValueError: If there is no such form for its type.
+        ValueError: If the type is not supported.
 
     Example:
         >>> encode_value(Decimal("1.50"))
@@ -49,16 +49,15 @@ def encode_value(value: object) -> JsonValue:
         if isinstance(value, kind):
             return {tag: write(value)}
     raise ValueError(
-        f"a value of type {type(value).__qualname__} cannot be compared; cast it in the query, "
-        "for example to text"
+        f"unsupported type {type(value).__qualname__}: cast it in the query, for example to text"
     )
 
 
 def decode_value(form: JsonValue) -> object:
-    """Read a single value, no list and no JSON, from what `encode_value` wrote.
+    """Decode a single value, not a list or JSON, from the form of `encode_value`.
 
     Raises:
-        ValueError: If it did not write that.
+        ValueError: If the form is invalid.
     """
     if form is None or isinstance(form, bool | int | float | str):
         return form
@@ -66,11 +65,11 @@ def decode_value(form: JsonValue) -> object:
         ((tag, text),) = form.items()
         if tag in _READERS and isinstance(text, str):
             return _READERS[tag](text)
-    raise ValueError(f"{json.dumps(form)!r:.80} is no stored value")
+    raise ValueError(f"invalid stored value {json.dumps(form)!r:.80}")
 
 
 def canonical(form: JsonValue) -> str:
-    """Return the one text of a form; two that differ in type differ in it: 1, 1.0, true."""
+    """Return the canonical text of a form; it differs for 1, 1.0 and true."""
     return json.dumps(form, sort_keys=True, ensure_ascii=False)
 
 
@@ -79,7 +78,7 @@ def _decimal(value: Decimal) -> str:
         return "NaN"
     if not value:
         return "0"
-    # The default context would round to 28 digits.
+    # The default context rounds to 28 digits.
     digits = len(value.as_tuple().digits)
     context = decimal.Context(prec=digits, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
     return str(value.normalize(context))
@@ -93,7 +92,7 @@ def _bytes(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
-# A datetime is a date as well, so it stands first.
+# A datetime is a date as well, so it comes first.
 _WRITERS: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] = (
     (Decimal, "decimal", _decimal),
     (datetime, "datetime", _datetime),
@@ -117,10 +116,10 @@ _READERS: dict[str, Callable[[str], object]] = {
 
 
 def encode_row(row: Mapping[str, object]) -> JsonValue:
-    """Write a row: one column is its value, several are an object by their names.
+    """Encode a row: a single column as its value, several as an object by their names.
 
     Raises:
-        ValueError: If a column cannot be written; it is named.
+        ValueError: If a column has an unsupported type; the message names it.
     """
     columns = {}
     for name, value in row.items():

@@ -1,14 +1,14 @@
-"""Up to where rows may be read: no transaction that is still open can put one before it.
+"""Watermark: a bound below which no open transaction can still commit a row.
 
-A row's id or timestamp is chosen when it is written, and others see it when it is committed, which
-may be in another order. So a bound that was seen is relied on only once every transaction that was
-open when it was seen has ended.
+A row's id or timestamp is chosen when it is written, but the row becomes visible when it is
+committed, possibly in another order. So a bound is used only after every transaction that was open
+when the bound was read has ended.
 
-Which these are, PostgreSQL's locks tell: every transaction, also one that has only begun, holds one
-on its virtual id. (A snapshot, or a row's ``xmin``, tells only of those that have written already,
-and is in the order in which transactions began to write, which is yet another one.) No transaction
-ids are compared, so none can wrap around. What is prepared for a commit in two phases has no
-virtual id any more; it is told by its name.
+PostgreSQL's locks list the open transactions: each, from its begin, holds a lock on its virtual id.
+(A snapshot, or a row's ``xmin``, covers only transactions that have already written, in the order
+of their first write, which is yet another one.) Transaction ids are not compared, so wraparound
+does not matter. A transaction prepared for two-phase commit no longer has a virtual id; it is
+identified by its name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-# Of this database, as others cannot write to it; autovacuum and the like have no user.
+# Of this database only, since others cannot write to it; autovacuum and the like have no user.
 RUNNING = """
 SELECT held.virtualtransaction::text
 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
@@ -28,22 +28,23 @@ WHERE held.locktype = 'virtualxid' AND held.mode = 'ExclusiveLock'
   AND session.datname = current_database() AND session.usesysid IS NOT NULL
   AND held.pid <> pg_backend_pid()
 """
-"""Asked for after the bound was read: what could put a row before it is either among these, or
-has ended, and what is read next sees its rows."""
+"""Query for running transactions, after the bound was read: a transaction that can commit a row
+below the bound is either among these, or has ended, and the next read sees its rows."""
 
 PREPARED = """
 SELECT gid || ' ' || prepared FROM pg_prepared_xacts WHERE database = current_database()
 """
-"""Asked for after the running ones: what is prepared in between is among one of the two."""
+"""Query for prepared transactions, after the running ones: a transaction that is prepared in
+between is among one of the two."""
 
 
-class Fence(TypedDict):
+class Watermark(TypedDict):
     """A bound that waits for transactions to end.
 
     Attributes:
-        bound: As it is stored.
-        running: The virtual ids of transactions that must have ended.
-        prepared: Those that are prepared, and must have ended too.
+        bound: The encoded bound.
+        running: The virtual ids of running transactions that must end first.
+        prepared: The names of prepared transactions that must end first.
     """
 
     bound: JsonValue
@@ -53,38 +54,38 @@ class Fence(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class OpenTransactions:
-    """What is open now: what `RUNNING` and `PREPARED` return."""
+    """The open transactions: the results of `RUNNING` and `PREPARED`."""
 
     running: frozenset[str]
     prepared: frozenset[str]
 
     def settle(
-        self, bound: JsonValue, fence: Fence | None
-    ) -> tuple[JsonValue | None, Fence | None]:
-        """Decide how far may be read.
+        self, bound: JsonValue, watermark: Watermark | None
+    ) -> tuple[JsonValue | None, Watermark | None]:
+        """Return the bound that may be used, and the next watermark.
 
         Args:
-            bound: What was seen before this was.
-            fence: The bound that was waiting.
+            bound: The bound, read before the open transactions.
+            watermark: The bound that was waiting.
 
         Returns:
-            The bound that can be relied on, or None for none that is new; and what waits next.
+            The bound that may be used, or None without a new one; and the next watermark.
         """
         if not self.running and not self.prepared:
             return bound, None
-        new = _fence(bound, self.running, self.prepared)
-        if fence is None:
+        new = _watermark(bound, self.running, self.prepared)
+        if watermark is None:
             return None, new
-        running = self.running.intersection(fence["running"])
-        prepared = self.prepared.intersection(fence["prepared"])
-        if len(running) < len(fence["running"]):
-            # One that runs no more may be among these now.
+        running = self.running.intersection(watermark["running"])
+        prepared = self.prepared.intersection(watermark["prepared"])
+        if len(running) < len(watermark["running"]):
+            # A transaction that is no longer running may be prepared now.
             prepared = self.prepared
         if not running and not prepared:
-            return fence["bound"], new
-        # The bound stays, or under a steady load none would ever be relied on.
-        return None, _fence(fence["bound"], running, prepared)
+            return watermark["bound"], new
+        # Keep the bound: under a steady load a newer one would never become usable.
+        return None, _watermark(watermark["bound"], running, prepared)
 
 
-def _fence(bound: JsonValue, running: Iterable[str], prepared: Iterable[str]) -> Fence:
-    return Fence(bound=bound, running=sorted(running), prepared=sorted(prepared))
+def _watermark(bound: JsonValue, running: Iterable[str], prepared: Iterable[str]) -> Watermark:
+    return Watermark(bound=bound, running=sorted(running), prepared=sorted(prepared))

@@ -1,4 +1,4 @@
-"""A FlowStone sensor for URLs: is it ready, has it changed."""
+"""FlowStone sensor for URLs: fires when a URL is ready, or has changed."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ FLOWSTONE_API = 1
 
 @hookimpl
 def flowstone_sensors() -> dict[str, type[Webhook]]:
-    """Offer the sensors of this plugin; see the hook's contract in FlowStone."""
+    """Return the sensors of this plugin; see the hook's contract in FlowStone."""
     return {"webhook": Webhook}

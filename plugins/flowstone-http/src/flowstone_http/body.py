@@ -1,4 +1,4 @@
-"""A body, read and decompressed in small pieces, up to a limit."""
+"""Body reader: reads and decompresses a body in small pieces, up to a limit."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _PIECE = 16 * 1024
 
 
 def read_body(chunks: Iterable[bytes], encoding: str, limit: int) -> bytes:
-    """Read a body whole.
+    """Read a whole body.
 
-    No more than ``limit`` bytes, and one piece, are ever held, whatever they were compressed to.
+    At most ``limit`` bytes and one piece are held in memory, at any compression ratio.
 
     Args:
-        chunks: As they came.
+        chunks: The chunks as received.
         encoding: The header ``Content-Encoding``.
-        limit: Most bytes, both as they came and decompressed.
+        limit: Most bytes, both as received and decompressed.
 
     Raises:
-        RefusedError: If there are more.
-        ContentError: If they cannot be decompressed, or not by gzip.
+        RefusedError: If the body is larger.
+        ContentError: If the body cannot be decompressed, or is not gzip.
     """
     chunks = _limited(chunks, limit)
     match encoding.strip().lower():
@@ -31,8 +31,8 @@ def read_body(chunks: Iterable[bytes], encoding: str, limit: int) -> bytes:
         case "gzip" | "x-gzip":
             return b"".join(_limited(_unzipped(chunks), limit))
     raise ContentError(
-        "the answer is compressed in a way that was not asked for",
-        hint="only gzip is; a proxy may have changed it",
+        "unsupported Content-Encoding of the response",
+        hint="only gzip is requested; a proxy may have changed it",
     )
 
 
@@ -42,8 +42,8 @@ def _limited(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
         size += len(chunk)
         if size > limit:
             raise RefusedError(
-                f"the answer has more than {limit:,} bytes",
-                hint="raise max_bytes, or ask for less",
+                f"response too large: more than {limit:,} bytes",
+                hint="raise max_bytes, or request less",
             )
         yield chunk
 
@@ -55,7 +55,7 @@ def _unzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
             rest = chunk
             while rest:
                 if member.eof:
-                    # As gzip itself has it: zeros after a member are padding (RFC 1952 has none).
+                    # As in gzip itself, zeros after a member are padding (RFC 1952 has none).
                     rest = rest.lstrip(b"\0")
                     if not rest:
                         break
@@ -63,6 +63,6 @@ def _unzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 yield member.decompress(rest, _PIECE)
                 rest = member.unconsumed_tail or member.unused_data
     except zlib.error:
-        raise ContentError("the answer says that it is gzip, and is not", hint=None) from None
+        raise ContentError("Content-Encoding is gzip, but the body is not", hint=None) from None
     if not member.eof:
-        raise ContentError("the answer's gzip breaks off", hint="polls go on")
+        raise ContentError("truncated gzip body", hint="polls go on")

@@ -1,4 +1,4 @@
-"""The settings of `webhook`."""
+"""Settings of `webhook`."""
 
 from __future__ import annotations
 
@@ -13,97 +13,95 @@ from pydantic import ConfigDict, Field, ImportString, SecretStr, field_validator
 
 from flowstone_core import Duration, SensorConfig
 from flowstone_http.expression import Expression
-from flowstone_http.request import REDIRECTS, Request, usual_headers
-from flowstone_http.url import Target, read_target
+from flowstone_http.request import REDIRECTS, Request, request_headers
+from flowstone_http.url import ParsedUrl, parse_url
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OURS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {
         "accept-encoding", "connection", "content-length", "expect", "host", "if-modified-since",
         "if-none-match", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-_HEADERS_OF_ANSWERS = frozenset({"etag", "last_modified"})
+_VALIDATOR_HEADERS = frozenset({"etag", "last_modified"})
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
-AnswerFunction = Callable[..., object]
+ResponseFunction = Callable[..., object]
 
 
 class WebhookConfig(SensorConfig):
-    """Which URL is asked and how, what says that it is ready, and for which partition."""
+    """Settings of `webhook`: the request, the readiness check and the partitions."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    url: Secret = Field(description="what is asked, http:// or https://; a query may hold secrets")
+    url: Secret = Field(description="the URL, http:// or https://; a query may hold secrets")
     method: Literal["GET", "HEAD", "POST"] = Field("GET", description="GET, HEAD or POST")
     headers: tuple[SecretStr, ...] = Field((), description="one 'Name: value' a line")
     body: Secret | None = Field(
-        None, description="what POST sends, as application/json unless headers say otherwise"
+        None, description="body of POST, sent as application/json unless headers differ"
     )
     username: Secret | None = Field(None, description="goes with password")
     password: SecretStr | None = Field(None, description="goes with username")
     bearer_token: Secret | None = Field(None, description="sent as Authorization: Bearer ...")
     check: str | None = Field(
-        None, description="JMESPath over the JSON of the answer; it is ready if that is true"
+        None, description="JMESPath over the JSON of the response; ready if its value is true"
     )
-    check_fn: ImportString[AnswerFunction] | None = Field(
+    check_fn: ImportString[ResponseFunction] | None = Field(
         None,
-        description="module:name of a function that takes the JSON and the facts of the answer, "
-        "and returns whether it is ready",
+        description="module:name of a function that takes the JSON and the facts of the response, "
+        "and returns True if it is ready",
     )
     on_change: str | None = Field(
         None,
         min_length=1,
-        description="etag, last_modified, body, or JMESPath over the JSON: fire when that changes, "
-        "not when it becomes ready",
+        description="etag, last_modified, body, or JMESPath over the JSON: fire when this changes, "
+        "not when the URL becomes ready",
     )
     repeat: bool = Field(default=False, description="fire at each poll while it is ready")
     not_ready_status: tuple[Annotated[int, Field(ge=200, le=599)], ...] = Field(
-        (), description="statuses that mean not ready yet, such as 404, and no redirect; one a line"
+        (), description="statuses that mean not ready yet, such as 404; no redirects; one a line"
     )
     partition: str | None = Field(
         None,
-        description="JMESPath that gives the partition: a date or another text, or a list of them",
+        description="JMESPath of the partition: a date or another text, or a list of them",
     )
-    partition_fn: ImportString[AnswerFunction] | None = Field(
+    partition_fn: ImportString[ResponseFunction] | None = Field(
         None,
-        description="module:name of a function that takes the JSON and the facts of the answer, "
+        description="module:name of a function that takes the JSON and the facts of the response, "
         "and returns the partition, a list of them, or None to fire nothing",
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=10))] = Field(
         timedelta(seconds=30),
-        description="how long the whole exchange may take, redirects and body included",
+        description="time limit of the whole exchange, including redirects and body",
     )
     max_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = Field(
-        1024 * 1024, description="most bytes of an answer, decompressed"
+        1024 * 1024, description="most bytes of a response, decompressed"
     )
     max_redirects: Annotated[int, Field(ge=0, le=20)] = Field(
         5, description="most redirects in a row; 0 refuses them"
     )
-    allow_downgrade: bool = Field(
-        default=False, description="whether a redirect may lead from https to http"
-    )
+    allow_downgrade: bool = Field(default=False, description="allow redirects from https to http")
     allow_private: bool = Field(
         default=True,
-        description="whether addresses that are not of the internet may be connected to",
+        description="allow connections to private addresses, such as loopback or a local network",
     )
     trust_env: bool = Field(
         default=False,
-        description="whether the proxies of the environment (HTTPS_PROXY, ...) are used",
+        description="use the proxies of the environment (HTTPS_PROXY, ...)",
     )
     verify: bool = Field(
         default=True,
-        description="whether certificates must be trusted; false lets anybody on the way read and "
-        "change everything, and is warned of at each start",
+        description="require trusted certificates; false lets an attacker read and change "
+        "everything, and logs a warning at each start",
     )
     ca_file: Path | None = Field(
-        None, description="a file of certificates (PEM) that are trusted instead of the usual ones"
+        None, description="a PEM file of certificates to trust instead of the system's"
     )
 
     @field_validator("check", "on_change", "partition")
     @classmethod
     def _check_expression(cls, text: str | None) -> str | None:
-        if text is not None and text not in _HEADERS_OF_ANSWERS | {"body"}:
+        if text is not None and text not in _VALIDATOR_HEADERS | {"body"}:
             Expression(text)
         return text
 
@@ -111,13 +109,13 @@ class WebhookConfig(SensorConfig):
     @classmethod
     def _check_file(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
-            raise ValueError("there is no such file")
+            raise ValueError("file not found")
         return path
 
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: SecretStr) -> SecretStr:
-        read_target(url.get_secret_value())
+        parse_url(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
@@ -132,11 +130,11 @@ class WebhookConfig(SensorConfig):
             if getattr(self, one) and getattr(self, other)
         ]  # fmt: skip
         if self.partition is None and self.partition_fn is None:
-            wrong.append("partition or partition_fn is needed; partition = 'all' is a fixed one")
+            wrong.append("partition or partition_fn is required; partition = 'all' is a fixed one")
         if (self.username is None) != (self.password is None):
             wrong.append("username and password go together: set both, or neither")
         if self.username is not None and ":" in self.username.get_secret_value():
-            wrong.append("a username holds no ':'")
+            wrong.append("username must not contain ':'")
         if "authorization" in own and (self.username or self.bearer_token):
             wrong.append("Authorization in headers excludes username and bearer_token")
         wrong += self._wrong_ways()
@@ -146,20 +144,20 @@ class WebhookConfig(SensorConfig):
 
     def _wrong_ways(self) -> list[str]:
         wrong = [
-            f"not_ready_status = {status} has no meaning: redirects are followed"
+            f"invalid not_ready_status = {status}: redirects are followed"
             for status in sorted(REDIRECTS.intersection(self.not_ready_status))
         ]
         if self.body is not None and self.method != "POST":
-            wrong.append("body goes with method = POST")
+            wrong.append("body requires method = POST")
         if self.method == "HEAD" and (self.check or self.check_fn):
-            wrong.append("check and check_fn need a body, which method = HEAD does not get")
+            wrong.append("check and check_fn require a body; method = HEAD has none")
         if self.method == "HEAD" and self.partition and not Expression(self.partition).is_fixed:
-            wrong.append("partition is a fixed text, such as 'all', with method = HEAD")
-        if self.method == "HEAD" and self.on_change not in {None, *_HEADERS_OF_ANSWERS}:
-            wrong.append("on_change is etag or last_modified with method = HEAD")
+            wrong.append("partition must be a fixed text, such as 'all', with method = HEAD")
+        if self.method == "HEAD" and self.on_change not in {None, *_VALIDATOR_HEADERS}:
+            wrong.append("on_change must be etag or last_modified with method = HEAD")
         if self.trust_env and not self.allow_private:
             wrong.append(
-                "allow_private = false excludes trust_env: a proxy connects where it likes"
+                "allow_private = false excludes trust_env: a proxy may connect to any address"
             )
         if not self.verify and self.ca_file is not None:
             wrong.append("ca_file and verify = false exclude each other")
@@ -172,18 +170,18 @@ class WebhookConfig(SensorConfig):
             name, value = name.strip().lower(), value.strip()
             printable = value.isprintable() or value.replace("\t", "").isprintable()
             if not separator or not _NAME.fullmatch(name) or not printable:
-                raise ValueError(f"line {number} of headers is no 'Name: value'")
+                raise ValueError(f"invalid header in line {number} of headers: use 'Name: value'")
             if not _is_latin(value):
-                raise ValueError(f"line {number} of headers has characters that no header can")
-            if name in _OURS:
-                raise ValueError(f"line {number} of headers sets {name}, which cannot be set")
+                raise ValueError(f"invalid character in line {number} of headers: use Latin-1")
+            if name in _RESERVED_HEADERS:
+                raise ValueError(f"line {number} of headers cannot set {name}")
             if name in found:
-                raise ValueError(f"line {number} of headers sets {name} again")
+                raise ValueError(f"duplicate header {name} in line {number} of headers")
             found[name] = value
         return found
 
     def request(self) -> Request:
-        """Return what is sent at each poll."""
+        """Return the request of each poll."""
         own = self._own_headers()
         body = None if self.body is None else self.body.get_secret_value().encode()
         if body is not None:
@@ -193,11 +191,11 @@ class WebhookConfig(SensorConfig):
         if self.username is not None and self.password is not None:
             pair = f"{self.username.get_secret_value()}:{self.password.get_secret_value()}"
             own["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return Request(self.method, self.target(), usual_headers(own), body)
+        return Request(self.method, self.parsed_url(), request_headers(own), body)
 
-    def target(self) -> Target:
-        """Return what is asked."""
-        return read_target(self.url.get_secret_value())
+    def parsed_url(self) -> ParsedUrl:
+        """Return the parsed URL."""
+        return parse_url(self.url.get_secret_value())
 
 
 def _is_latin(text: str) -> bool:

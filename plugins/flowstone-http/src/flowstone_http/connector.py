@@ -1,4 +1,4 @@
-"""Connections are made here, to addresses that were looked at: not to names."""
+"""Connector: opens connections to checked addresses, not to names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstone_http.errors import HttpError, HttpTimeoutError, HttpUnavailableEr
 
 SocketAddress: TypeAlias = tuple[str | int | bytes, ...]
 Resolve: TypeAlias = Callable[[str, int], Sequence[tuple[int, SocketAddress]]]
-"""From a host and a port to the families and addresses of sockets, the preferred first."""
+"""Maps a host and a port to socket families and addresses, the preferred first."""
 
 _IPV4_IN_IPV6 = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # mapped
@@ -26,8 +26,8 @@ _NOT_PUBLIC = tuple(
     map(
         ipaddress.ip_network,
         (
-            "168.63.129.16/32",  # a cloud's own service; the known rest of them is link-local
-            # What the registries of IANA say, and the ipaddress of each Python in its own way.
+            "168.63.129.16/32",  # Azure's metadata service; those of other clouds are link-local
+            # From the IANA registries; the ipaddress modules of Python versions differ in these.
             "192.0.0.0/24",
             "3fff::/20",
             "5f00::/16",
@@ -35,14 +35,14 @@ _NOT_PUBLIC = tuple(
     )
 )
 _ISATAP = {0x00005EFE, 0x02005EFE}
-"""The first half of the interface identifier of an address that holds one of IPv4 (RFC 5214)."""
+"""First half of the interface identifier of an address that embeds IPv4 (RFC 5214)."""
 
 
 def is_public(text: str) -> bool:
-    """Say whether an address is one of the internet.
+    """Return True if an address is on the public internet.
 
-    Loopback, private, link-local, shared, multicast and reserved ones are not, nor is any form of
-    IPv6 that leads to such an IPv4 address.
+    Loopback, private, link-local, shared, multicast and reserved addresses are not, nor is any
+    form of IPv6 that embeds such an IPv4 address.
 
     Example:
         >>> is_public("9.9.9.9"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
@@ -62,25 +62,25 @@ def is_public(text: str) -> bool:
 
 
 def resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:
-    """Ask the system for the addresses of a host.
+    """Return the addresses of a host from the system's resolver.
 
     Raises:
-        OSError: If there are none.
+        OSError: If the host is unknown.
     """
     found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
 
 
-class Dialer:
-    """Connects to hosts, within a deadline.
+class Connector:
+    """Connector for hosts, within a deadline.
 
-    A name is looked up once for each connection, and what was looked at is what is connected to:
-    a name whose answer changes in between gains nothing.
+    A name is resolved once for each connection, and the checked address is the one connected to,
+    which defeats DNS rebinding.
 
     Args:
-        deadline: Of the exchange.
-        allowed: Whether an address may be connected to.
-        resolve: How names are looked up.
+        deadline: The deadline of the exchange.
+        allowed: Returns True if an address may be connected to.
+        resolve: The resolver.
     """
 
     def __init__(
@@ -91,22 +91,23 @@ class Dialer:
         self._resolve = resolve
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """Connect to a host: to the first of its addresses that answers.
+        """Connect to the first address of a host that accepts.
 
         Raises:
-            HttpError: If there is no such host, or none of its addresses answers or is allowed.
+            HttpError: If the host is unknown, or no address accepts or is allowed.
         """
         failure: HttpError | None = None
         found = self._look_up(host, port)
         for number, (family, address) in enumerate(found):
-            # One that is not allowed is no reason to try the next: who gives both is up to no good.
+            # After a refused address the next is not tried: a host with both is suspicious.
             if not self._allowed(str(address[0])):
                 raise RefusedError(
-                    f"{host} is at a private address, and allow_private = false",
-                    hint="such as loopback, link-local or a network of one's own",
+                    f"{host} has a private address, and allow_private = false",
+                    hint="loopback, link-local and local networks are private; set allow_private "
+                    "= true to allow them",
                 )
             try:
-                # One that never answers leaves time for those after it.
+                # An address that never accepts must leave time for the next ones.
                 return self._open(family, address, len(found) - number)
             except OSError as error:
                 failure = _unreachable(error, host, port)
@@ -117,7 +118,7 @@ class Dialer:
             found = self._resolve(host.strip("[]"), port)
         except (OSError, UnicodeError):
             found = ()
-        # The system's resolver has time-outs of its own, and cannot be hurried.
+        # The system's resolver has separate time-outs, and cannot be interrupted.
         self.deadline.remaining()
         return found
 
@@ -137,7 +138,7 @@ class Dialer:
 def _unreachable(error: OSError, host: str, port: int) -> HttpError:
     kind, what = HttpUnavailableError, "cannot be reached"
     if isinstance(error, TimeoutError):
-        kind, what = HttpTimeoutError, "accepts no connection in time"
+        kind, what = HttpTimeoutError, "did not accept a connection in time"
     elif isinstance(error, ConnectionRefusedError):
         what = "refuses connections"
     return kind(
@@ -148,6 +149,6 @@ def _unreachable(error: OSError, host: str, port: int) -> HttpError:
 
 def _no_such_host(host: str) -> HttpError:
     return HttpUnavailableError(
-        f"the name {host!r} is not known to the DNS here",
-        hint="check the host of url, and the resolver of this machine",
+        f"cannot resolve host {host!r}",
+        hint="check the host of url, and the DNS resolver of this machine",
     )

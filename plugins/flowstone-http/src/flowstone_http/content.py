@@ -1,4 +1,4 @@
-"""A body as JSON, strictly: what two readers would read differently is refused."""
+"""Strict JSON parser for bodies: refuses JSON that parsers read differently."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from flowstone_http.errors import ContentError
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.response import Answer
+    from flowstone_http.response import Response
 
 DEPTH_LIMIT = 64
-"""Most levels of lists and objects in each other."""
+"""Most levels of nested lists and objects."""
 
 _SHOWN = 24
 _DIGITS = 400
@@ -24,40 +24,40 @@ _MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,60}")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE)
 
 
-def read_json(answer: Answer) -> JsonValue:
-    """Read the body of an answer.
+def read_json(response: Response) -> JsonValue:
+    """Parse the body of a response.
 
     Raises:
-        ContentError: If it is no JSON in UTF-8, is nested too deep, or holds what JSON has no
-            value for: a key twice, NaN, an infinite number.
+        ContentError: If the body is not JSON in UTF-8, is nested too deep, or holds a duplicate
+            key, NaN or an infinite number.
     """
     try:
-        return _read(answer)
+        return _read(response)
     except (ValueError, RecursionError) as error:
-        # Texts of json and of codecs quote what they read.
-        reason = str(error) if type(error) is ValueError else "it breaks the rules of JSON"
+        # The texts of json and of codecs quote their input.
+        reason = str(error) if type(error) is ValueError else "syntax error"
         if isinstance(error, UnicodeDecodeError):
-            reason = "it is not in UTF-8"
+            reason = "not in UTF-8"
     raise ContentError(
-        f"the answer is no JSON that can be used: {reason}; {describe_answer(answer)}",
-        hint="check url and headers; a proxy or a page for signing in may be answering",
+        f"invalid JSON in the response: {reason}; {describe_response(response)}",
+        hint="check url and headers; a proxy or a sign-in page may be responding",
     )
 
 
-def describe_answer(answer: Answer) -> str:
-    """Say what an answer is, and how it begins, with every letter and digit masked."""
-    start = answer.body[:_SHOWN]
+def describe_response(response: Response) -> str:
+    """Describe a response and its beginning, with every letter and digit masked."""
+    start = response.body[:_SHOWN]
     masked = "".join(_masked(character) for character in start.decode("latin-1"))
-    more = "..." if len(answer.body) > _SHOWN else ""
+    more = "..." if len(response.body) > _SHOWN else ""
     return (
-        f"status {answer.status}, content type {media_type(answer) or 'not said'}, "
-        f"{len(answer.body):,} bytes that begin {masked!r}{more}"
+        f"status {response.status}, content type {media_type(response) or 'missing'}, "
+        f"{len(response.body):,} bytes that begin {masked!r}{more}"
     )
 
 
-def media_type(answer: Answer) -> str:
-    """Return the content type of an answer, such as ``text/html``; nothing if there is none."""
-    text = answer.header("content-type").partition(";")[0].strip().lower()
+def media_type(response: Response) -> str:
+    """Return the content type of a response, such as ``text/html``; empty if missing."""
+    text = response.header("content-type").partition(";")[0].strip().lower()
     return text if _MEDIA_TYPE.fullmatch(text) else ""
 
 
@@ -67,18 +67,18 @@ def _masked(character: str) -> str:
     return character if character.isascii() and not character.isalpha() else "x"
 
 
-def _read(answer: Answer) -> JsonValue:
-    body = answer.body
+def _read(response: Response) -> JsonValue:
+    body = response.body
     if not body.strip():
-        raise ValueError("it is empty")
+        raise ValueError("empty body")
     if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("it begins with a byte order mark")
+        raise ValueError("byte order mark")
     if body.lstrip()[:1] == b"<":
-        raise ValueError("it is HTML or XML")
-    claimed = _CHARSET.search(answer.header("content-type"))
+        raise ValueError("HTML or XML")
+    claimed = _CHARSET.search(response.header("content-type"))
     charset = claimed[1].lower() if claimed else "utf-8"
     if charset not in {"utf-8", "utf8", "us-ascii"} and not body.isascii():
-        raise ValueError("it says that it is not in UTF-8")
+        raise ValueError("declared charset is not UTF-8")
     text = body.decode()
     _check_depth(body)
     value: JsonValue = json.loads(
@@ -97,7 +97,7 @@ def _check_depth(body: bytes) -> None:
         if match[0] in b"[{":
             depth += 1
             if depth > DEPTH_LIMIT:
-                raise ValueError(f"it is nested more than {DEPTH_LIMIT} deep")
+                raise ValueError(f"nested more than {DEPTH_LIMIT} deep")
         elif match[0] in b"]}":
             depth -= 1
 
@@ -105,22 +105,22 @@ def _check_depth(body: bytes) -> None:
 def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("an object in it has a key twice")
+        raise ValueError("duplicate key in an object")
     return found
 
 
 def _constant(name: str) -> float:
-    raise ValueError(f"it holds {name}")
+    raise ValueError(f"unsupported number {name}")
 
 
 def _number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("it holds a number that is too large")
+        raise ValueError("number too large")
     return number
 
 
 def _integer(text: str) -> int:
     if len(text) > _DIGITS:
-        raise ValueError("it holds a number that is too large")
+        raise ValueError("number too large")
     return int(text)

@@ -1,7 +1,7 @@
-"""One deadline over a whole exchange, whatever it waits for.
+"""Deadline of a whole exchange, enforced on every socket operation.
 
-A socket's own time-out is for each read, so a server that sends a byte now and then is never too
-late. Here every read and write gets what is left of the one deadline, no more.
+A socket's time-out applies to each read, so a server that sends a byte now and then never exceeds
+it. Here every read and write gets the remaining time of one deadline.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from flowstone_http.errors import HttpTimeoutError
 
 
 class Deadline:
-    """What is left of the time for one exchange.
+    """Deadline of one exchange.
 
     Args:
-        monotonic: Reads seconds that never go back.
-        seconds: How long it may take from now.
+        monotonic: A monotonic clock, in seconds.
+        seconds: The time from now.
     """
 
     def __init__(self, monotonic: Callable[[], float], seconds: float) -> None:
@@ -28,10 +28,10 @@ class Deadline:
         self._end = monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds that are left, always more than none.
+        """Return the remaining seconds, always positive.
 
         Raises:
-            HttpTimeoutError: If none are.
+            HttpTimeoutError: If the deadline has passed.
         """
         left = self._end - self._monotonic()
         if left <= 0:
@@ -39,19 +39,19 @@ class Deadline:
         return left
 
     def passed(self) -> HttpTimeoutError:
-        """Return the error that says so."""
+        """Return the error of a passed deadline."""
         return HttpTimeoutError(
-            f"the whole answer was not there after {self._seconds:g} s",
+            f"response incomplete after {self._seconds:g} s",
             hint="polls go on; raise timeout, and the sensor's deadline, if the server is slow",
         )
 
 
 class TimedSocket:
-    """A connected socket, or TLS over one, whose every wait ends with the deadline.
+    """Connected socket, or TLS over one, whose every wait ends at the deadline.
 
     Args:
-        sock: The socket, as urllib3 made it.
-        deadline: Of the exchange.
+        sock: The socket of urllib3.
+        deadline: The deadline of the exchange.
     """
 
     def __init__(self, sock: Any, deadline: Deadline) -> None:
@@ -62,10 +62,10 @@ class TimedSocket:
         return getattr(self._sock, name)
 
     def settimeout(self, _seconds: float | None) -> None:
-        """Do nothing: the time-out is what the deadline leaves."""
+        """Do nothing: the deadline sets the time-out."""
 
     def sendall(self, data: Any) -> None:
-        """Send it all, in the time that is left."""
+        """Send all data within the remaining time."""
         self._sock.settimeout(self._deadline.remaining())
         try:
             self._sock.sendall(data)
@@ -73,7 +73,7 @@ class TimedSocket:
             raise self._deadline.passed() from None
 
     def makefile(self, *_: object, **__: object) -> io.BufferedReader:
-        """Return a file to read from, as `http.client` asks for one."""
+        """Return a file to read from, for `http.client`."""
         return io.BufferedReader(_TimedFile(self._sock, self._deadline))
 
 
@@ -81,7 +81,7 @@ class _TimedFile(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
-        # Its own count of who still reads keeps the socket open until the last has closed.
+        # The socket counts its files, and stays open until the last one is closed.
         self._file = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:

@@ -1,8 +1,8 @@
-"""What can go wrong with an exchange, said so that a person knows what to do.
+"""Errors of the HTTP plugin, and the tables that translate foreign exceptions into them.
 
-The texts of requests and urllib3 hold whole URLs, those of servers anything at all. None of them
-is quoted: every error here is made of our own words, the host's name, numbers, and what `Place`
-shows. So no text holds a secret of a URL, a header or a body.
+The texts of requests and urllib3 hold whole URLs, and those of servers anything. None of them is
+quoted: every message here consists of fixed words, numbers, and the host and port of the URL. So
+no message holds a secret of a URL, a header or a body.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from flowstone_core import FlowstoneError
 
 
 class HttpError(FlowstoneError):
-    """A poll failed; the state stays as it was, and the next poll tries again."""
+    """A poll failed; the state is unchanged, and the next poll tries again."""
 
 
 class HttpUnavailableError(HttpError):
-    """The server cannot be reached, breaks off, or is overloaded at the moment."""
+    """The server is unreachable, closes the connection, or is overloaded at the moment."""
 
     retryable = True
 
@@ -30,23 +30,23 @@ class HttpTimeoutError(HttpUnavailableError):
 
 
 class TlsError(HttpError):
-    """No trusted connection could be made."""
+    """The TLS handshake failed, or the certificate is not trusted."""
 
 
 class RefusedError(HttpError):
-    """Something was asked for that the settings do not allow: a redirect, an address, a size."""
+    """The settings do not allow a redirect, an address or a size."""
 
 
 class StatusError(HttpError):
-    """The server answered with a status that is no success."""
+    """The status of the response is not a success."""
 
 
 class ContentError(HttpError):
-    """The answer is not what it should be: no JSON, no ETag, not what the settings look for."""
+    """The content of the response is invalid: not JSON, no ETag, or not as the settings expect."""
 
 
 class PartitionError(HttpError):
-    """The answer says that it is ready, but not for which partition."""
+    """The response is ready, but names no valid partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +61,22 @@ _RESET = _Kind(
 )
 _UNKNOWN_TLS = _Kind(
     TlsError,
-    "no TLS connection could be agreed on",
+    "TLS handshake failed",
     "the server may speak plain HTTP on this port, or only an old version of TLS",
 )
 _UNTRUSTED = _Kind(
     TlsError,
-    "the certificate is not trusted here",
-    "name the certificate of who signed it in ca_file",
+    "the certificate is not trusted",
+    "set ca_file to the certificate of its issuer",
 )
 _NOT_HTTP = _Kind(
-    HttpError, "what answers does not speak HTTP as it should", "check the host and port of url"
+    HttpError, "the server does not speak valid HTTP", "check the host and port of url"
 )
 _TOO_LATE = _Kind(
-    HttpTimeoutError, "there was no answer in time", "polls go on; raise timeout if it is slow"
+    HttpTimeoutError, "no response in time", "polls go on; raise timeout if the server is slow"
 )
 
-# By OpenSSL's number of what is wrong with a certificate (X509_V_ERR_...).
+# By OpenSSL's verification error (X509_V_ERR_...).
 _CERTIFICATES = {
     9: _Kind(TlsError, "the certificate is not valid yet", "check the clock of this machine"),
     10: _Kind(TlsError, "the certificate has expired", "its owner must renew it"),
@@ -84,7 +84,7 @@ _CERTIFICATES = {
     64: _Kind(TlsError, "the certificate is for another host", "check the host of url"),
 }
 
-# The most special first.
+# The most specific first.
 _BY_CLASS: tuple[tuple[type[BaseException], _Kind], ...] = (
     (ssl.SSLError, _UNKNOWN_TLS),
     (TimeoutError, _TOO_LATE),
@@ -95,18 +95,15 @@ _BY_CLASS: tuple[tuple[type[BaseException], _Kind], ...] = (
 )
 
 
-def explain(error: BaseException, place: str) -> HttpError:
-    """Say what an exception of requests, urllib3 or below means.
+def translate_error(error: BaseException, authority: str) -> HttpError:
+    """Return the error to raise instead of one of requests, urllib3 or below.
 
     Args:
-        error: As it was raised; its text is not used.
-        place: Where it happened, as it may be shown.
-
-    Returns:
-        The error to raise instead.
+        error: The raised error; its text is not used.
+        authority: The host and port, safe to show.
     """
     kind = _kind(error)
-    return kind.error(f"{kind.message}: {place}", hint=kind.hint)
+    return kind.error(f"{kind.message}: {authority}", hint=kind.hint)
 
 
 def _kind(error: BaseException) -> _Kind:
@@ -115,7 +112,7 @@ def _kind(error: BaseException) -> _Kind:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _CERTIFICATES.get(cause.verify_code, _UNTRUSTED)
     for ancestor, kind in _BY_CLASS:
-        # What is foreign to us wraps the error that it comes from; its own class says less.
+        # Library exceptions wrap their cause, and their class says less than the cause's.
         if any(isinstance(cause, ancestor) for cause in causes if _is_telling(cause)):
             return kind
     return _NOT_HTTP
@@ -123,12 +120,12 @@ def _kind(error: BaseException) -> _Kind:
 
 def _is_telling(cause: BaseException) -> bool:
     pythons = type(cause).__module__ in {"builtins", "socket", "ssl", "http.client"}
-    # urllib3 counts the bytes of a body by itself, and has a class of its own for too few.
+    # urllib3 counts the bytes of a body itself, and has a separate class for too few.
     return pythons or isinstance(cause, http.client.IncompleteRead)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Go through an exception and all that it was made of."""
+    """Yield an exception and all its causes."""
     waiting, seen = [error], set[int]()
     while waiting:
         cause = waiting.pop()

@@ -1,4 +1,4 @@
-"""JMESPath, whose errors quote no value."""
+"""JMESPath expressions, with errors that quote no value."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Expression:
-    """An expression of JMESPath.
+    """JMESPath expression.
 
     Args:
-        text: As https://jmespath.org writes it.
+        text: The expression, in the syntax of https://jmespath.org.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the expression is invalid.
     """
 
     def __init__(self, text: str) -> None:
@@ -27,19 +27,19 @@ class Expression:
         try:
             self._compiled = jmespath.compile(text)
         except JMESPathError as error:
-            raise ValueError(f"it is no JMESPath: {' '.join(str(error).split())}") from None
+            raise ValueError(f"invalid JMESPath: {' '.join(str(error).split())}") from None
         self._text = text
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it is a literal, which needs no body."""
+        """Whether the expression is a literal, which needs no body."""
         return bool(self._compiled.parsed["type"] == "literal")
 
     def search(self, body: JsonValue) -> JsonValue:
-        """Return what it finds in a body; None for nothing.
+        """Return the value in a body; None if missing.
 
         Raises:
-            ContentError: If the body is not such that it can be applied.
+            ContentError: If the expression cannot be applied to the body.
         """
         from jmespath.exceptions import JMESPathError
 
@@ -48,20 +48,20 @@ class Expression:
         except (JMESPathError, ArithmeticError, TypeError, ValueError) as error:
             kind = type(error).__name__
         raise ContentError(
-            f"{self._text!r:.200} cannot be applied to the answer: {kind}",
-            hint="the answer is of another form than the expression expects",
+            f"{self._text!r:.200} cannot be applied to the response: {kind}",
+            hint="compare the expression with the JSON of the response",
         )
 
 
 def is_true(value: JsonValue) -> bool:
-    """Say whether what a ``check`` gave means ready.
+    """Return True if the value of a ``check`` means ready.
 
     Raises:
-        ContentError: If it is a text: ``"false"`` and ``"pending"`` would be true.
+        ContentError: If the value is a text: ``"false"`` and ``"pending"`` would be true.
     """
     if isinstance(value, str):
         raise ContentError(
-            "check gives a text, which is neither true nor false",
-            hint="compare it, such as check = status == 'done'",
+            "check returned a text, which is neither true nor false",
+            hint="compare the text, such as check = status == 'done'",
         )
     return bool(value)

@@ -1,4 +1,4 @@
-"""Which partitions an answer is about."""
+"""Partitions of a response: taken from the value of an expression or a function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowstone_core import FlowstoneError, Partition, encode_partition
 from flowstone_http.errors import PartitionError
 
 PARTITION_LIMIT = 10_000
-"""Most partitions of one answer."""
+"""Most partitions of one response."""
 
 _SINGLE = (str, tuple, dict)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -22,17 +22,17 @@ _INSTANT = re.compile(
 def partitions_of(
     value: object, what: str, read: Callable[[object], object]
 ) -> dict[str, Partition]:
-    """Return the partitions that a value names, by their texts, each once and in order.
+    """Return the partitions of a value, by their texts, each once and in order.
 
-    A list has several; a list in a list, or a tuple, is one of several parts.
+    A list is several partitions; a list in a list, or a tuple, is one partition of several parts.
 
     Args:
-        value: What an expression or a function gave; None names none.
-        what: Which of them, for errors.
-        read: Makes a partition of each, or of each of its parts.
+        value: The value of an expression or a function; None is no partition.
+        what: The name of the expression or function, for errors.
+        read: Converts each partition, or each of its parts.
 
     Raises:
-        PartitionError: If it names none; no value is quoted.
+        PartitionError: If the value is not a partition; no value is quoted.
     """
     if value is None:
         return {}
@@ -45,25 +45,25 @@ def partitions_of(
             if len(found) > PARTITION_LIMIT:
                 raise ValueError(f"more than {PARTITION_LIMIT:,} of them")
     except FlowstoneError:
-        reason = "a text or a tuple that cannot be one"
+        reason = "invalid text or tuple"
     except ValueError as error:
         reason = str(error)
     else:
         return found
     raise PartitionError(
-        f"{what} gives no partition: {reason}",
-        hint="it gives a date, another text, or a list of them",
+        f"{what} returned no valid partition: {reason}",
+        hint="return a date, another text, or a list of them",
     )
 
 
 def from_json(item: object) -> object:
-    """Read a part of a partition from JSON.
+    """Convert a part of a partition from JSON.
 
-    A text in the form of a date is a date, one of an instant with a zone is a datetime, and an
-    integer is its text.
+    A text in the form of a date becomes a date, a text in the form of a time with a zone becomes a
+    datetime, and an integer becomes its text.
 
     Raises:
-        ValueError: If it is in the form of a date, and is none.
+        ValueError: If a text has the form of a date, but is not valid.
     """
     if isinstance(item, int) and not isinstance(item, bool):
         return str(item)
@@ -74,12 +74,12 @@ def from_json(item: object) -> object:
             if _INSTANT.fullmatch(item):
                 return datetime.fromisoformat(item.upper())
         except ValueError:
-            raise ValueError("a text in the form of a date that is none") from None
+            raise ValueError("invalid date") from None
     return item
 
 
 def as_it_is(item: object) -> object:
-    """Take what a function gave."""
+    """Return the value of a function unchanged."""
     return item
 
 

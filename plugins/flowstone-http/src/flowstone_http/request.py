@@ -1,4 +1,4 @@
-"""One request, and the one that follows when it is redirected."""
+"""HTTP request, and the request that follows a redirect."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstone_http.errors import RefusedError
-from flowstone_http.url import Target
+from flowstone_http.url import ParsedUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-"""The statuses that say where to go instead."""
+"""The statuses of redirects that are followed."""
 
-_HARMLESS = {
+_DEFAULT_HEADERS = {
     "accept": "application/json, */*;q=0.5",
     "accept-encoding": "gzip",
     "user-agent": "flowstone-http",
@@ -20,62 +20,62 @@ _HARMLESS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server.
+    """HTTP request.
 
     Attributes:
-        method: Such as ``GET``.
-        target: What is asked for.
-        headers: All of them, by their names in lower case.
-        body: What is sent along.
+        method: The method, such as ``GET``.
+        url: The URL.
+        headers: All headers, by their names in lower case.
+        body: The body; None without one.
     """
 
     method: str
-    target: Target
+    url: ParsedUrl
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
 
     def redirected(self, status: int, location: str, *, allow_downgrade: bool) -> Request:
-        """Return the request to send instead.
+        """Return the request that follows a redirect.
 
-        To another server goes nothing of ours: neither the body nor any header that was set.
+        Another server receives neither the body nor any configured header.
 
         Args:
-            status: Of the answer that redirects.
-            location: Where to.
-            allow_downgrade: Whether it may lead from https to http.
+            status: The status of the redirect.
+            location: The header ``Location``.
+            allow_downgrade: Whether the redirect may lead from https to http.
 
         Raises:
-            RefusedError: If it may not, or leads nowhere.
+            RefusedError: If the redirect is not allowed, or has no valid location.
         """
-        here = self.target.place
+        here = self.url.authority
         try:
-            target = self.target.join(location)
+            url = self.url.join(location)
         except ValueError:
-            target = None
-        if not location or target is None:
+            url = None
+        if not location or url is None:
             raise RefusedError(
-                f"{here} redirects to what is no URL of http or https", hint="check url"
+                f"{here} redirects to an invalid http or https URL", hint="check url"
             )
-        if (self.target.scheme, target.scheme) == ("https", "http") and not allow_downgrade:
+        if (self.url.scheme, url.scheme) == ("https", "http") and not allow_downgrade:
             raise RefusedError(
-                f"{here} redirects from https to http on {target.place}",
-                hint="name the right URL in url, or set allow_downgrade = true",
+                f"{here} redirects from https to http on {url.authority}",
+                hint="set url to the final URL, or set allow_downgrade = true",
             )
-        follower = replace(self, target=target)
+        follower = replace(self, url=url)
         if status == 303 or (status < 303 and self.method == "POST"):
             plain = {name: text for name, text in self.headers.items() if name != "content-type"}
             method = "HEAD" if self.method == "HEAD" else "GET"
             follower = replace(follower, method=method, headers=plain, body=None)
-        if self.target.keeps_headers(target):
+        if self.url.keeps_headers(url):
             return follower
         if follower.body is not None:
             raise RefusedError(
-                f"{here} redirects a request with a body to {target.place}",
-                hint="name that URL in url if the body may go there",
+                f"{here} redirects a request with a body to {url.authority}",
+                hint="set url to that URL if the body may be sent there",
             )
-        return replace(follower, headers=_HARMLESS)
+        return replace(follower, headers=_DEFAULT_HEADERS)
 
 
-def usual_headers(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request: the usual ones, and what the settings ask for."""
-    return {**_HARMLESS, **{name.lower(): text for name, text in own.items()}}
+def request_headers(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a request: the defaults, overridden by the configured ones."""
+    return {**_DEFAULT_HEADERS, **{name.lower(): text for name, text in own.items()}}

@@ -1,4 +1,4 @@
-"""What a server answered."""
+"""HTTP response, and its facts for functions of the settings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a ``check_fn`` and a ``partition_fn`` get beside the body.
+    """Facts of a response, passed to ``check_fn`` and ``partition_fn`` beside the body.
 
     Attributes:
-        status: Such as 200.
-        headers: By their names in lower case; what came twice is joined by a comma.
+        status: The status, such as 200.
+        headers: The headers, by their names in lower case; repeated ones are joined by a comma.
     """
 
     status: int
@@ -20,13 +20,13 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The last answer of an exchange, redirects followed.
+class Response:
+    """Last response of an exchange, after redirects.
 
     Attributes:
         facts: Its status and headers.
-        body: Whole, decompressed; nothing where it was not asked for.
-        source: The digest of the URL that it came from.
+        body: The whole body, decompressed; empty if it was not read.
+        source: The digest of its URL.
     """
 
     facts: Facts
@@ -35,9 +35,9 @@ class Answer:
 
     @property
     def status(self) -> int:
-        """Such as 200."""
+        """The status, such as 200."""
         return self.facts.status
 
     def header(self, name: str) -> str:
-        """Return a header by its name in lower case; nothing if it is not there."""
+        """Return a header by its name in lower case; empty if missing."""
         return self.facts.headers.get(name, "")

@@ -1,4 +1,4 @@
-"""What an answer says: which partitions are ready, what is watched, what is handed on."""
+"""Response reader: extracts partitions, validator and value from a response."""
 
 from __future__ import annotations
 
@@ -13,31 +13,36 @@ from flowstone_http.content import read_json
 from flowstone_http.errors import ContentError, PartitionError
 from flowstone_http.expression import Expression, is_true
 from flowstone_http.partitioning import as_it_is, from_json, partitions_of
-from flowstone_http.validators import Mark, etag_mark, last_modified_mark, value_mark
+from flowstone_http.validators import (
+    Validator,
+    digest_validator,
+    etag_validator,
+    last_modified_validator,
+)
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.response import Answer
+    from flowstone_http.response import Response
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What an answer says.
+class ParsedResponse:
+    """The content of a response.
 
     Attributes:
-        partitions: Those that are ready, by their texts; none if it is not ready.
-        mark: What is watched for change; None where nothing is.
-        value: What an expression took out of the body.
+        partitions: The ready partitions, by their texts; empty if not ready.
+        validator: The validator, compared to detect a change; None without ``on_change``.
+        value: The value of the expression.
     """
 
     partitions: dict[str, Partition] = field(default_factory=dict)
-    mark: Mark | None = None
+    validator: Validator | None = None
     value: JsonValue = None
 
 
-class Reader:
-    """Reads answers as the settings say.
+class ResponseReader:
+    """Reader of responses, by the settings.
 
     Args:
         config: The settings.
@@ -55,51 +60,53 @@ class Reader:
             or (self._partition is not None and not self._partition.is_fixed)
         )
 
-    def read(self, answer: Answer) -> Reading:
-        """Read an answer whose status is a success.
+    def read(self, response: Response) -> ParsedResponse:
+        """Read a response with a success status.
 
         Raises:
-            HttpError: If it is not what the settings expect.
+            HttpError: If the response is not as the settings expect.
             RetryLater: If a function of the settings raises it.
             SensorBroken: If a function of the settings raises it.
         """
-        body = read_json(answer) if self._needs_json else None
+        body = read_json(response) if self._needs_json else None
         value = None
         if self._check is not None:
             value = self._check.search(body)
             if not is_true(value):
-                return Reading()
+                return ParsedResponse()
         check_fn = self._config.check_fn
-        if check_fn is not None and not _is_ready(_call("check_fn", check_fn, body, answer)):
-            return Reading()
+        if check_fn is not None and not _is_ready(_call("check_fn", check_fn, body, response)):
+            return ParsedResponse()
         if self._watched is not None:
             value = self._watched.search(body)
             if value is None:
-                return Reading()
-        return Reading(self._partitions(body, answer), self._mark(value, answer), value)
+                return ParsedResponse()
+        return ParsedResponse(
+            self._partitions(body, response), self._validator(value, response), value
+        )
 
-    def _mark(self, value: JsonValue, answer: Answer) -> Mark | None:
+    def _validator(self, value: JsonValue, response: Response) -> Validator | None:
         match self._config.on_change:
             case None:
                 return None
             case "etag":
-                return etag_mark(answer)
+                return etag_validator(response)
             case "last_modified":
-                return last_modified_mark(answer)
+                return last_modified_validator(response)
             case "body":
-                return value_mark(answer.body, answer)
-        return value_mark(value, answer)
+                return digest_validator(response.body, response)
+        return digest_validator(value, response)
 
-    def _partitions(self, body: JsonValue, answer: Answer) -> dict[str, Partition]:
+    def _partitions(self, body: JsonValue, response: Response) -> dict[str, Partition]:
         function = self._config.partition_fn
         if function is not None:
-            found = _call("partition_fn", function, body, answer)
+            found = _call("partition_fn", function, body, response)
             return partitions_of(found, "partition_fn", as_it_is)
         given = None if self._partition is None else self._partition.search(body)
         if given is None and (self._check or self._config.check_fn):
             raise PartitionError(
-                "the answer says that it is ready, and partition finds nothing in it",
-                hint="check partition against what the URL answers",
+                "the response is ready, but partition finds nothing in it",
+                hint="compare partition with the JSON of the response",
             )
         return partitions_of(given, "partition", from_json)
 
@@ -108,7 +115,7 @@ def _is_ready(found: object) -> bool:
     if found is None or isinstance(found, bool):
         return bool(found)
     raise ContentError(
-        f"check_fn returns True or False, not a value of type {type(found).__qualname__}"
+        f"check_fn must return True or False, not a value of type {type(found).__qualname__}"
     )
 
 
@@ -116,16 +123,18 @@ def _expression(text: str | None) -> Expression | None:
     return None if text is None else Expression(text)
 
 
-def _call(what: str, function: Callable[..., object], body: JsonValue, answer: Answer) -> object:
+def _call(
+    what: str, function: Callable[..., object], body: JsonValue, response: Response
+) -> object:
     try:
-        return function(body, answer.facts)
+        return function(body, response.facts)
     except (RetryLater, SensorBroken):
         raise
     except Exception as error:  # noqa: BLE001 - a function of the settings may raise anything
         frame = traceback.extract_tb(error.__traceback__)[-1]
         kind = type(error).__name__
-    # Its text may quote the body, so it stays out, and the error with it.
+    # The text of the error may quote the body, so neither is included.
     raise ContentError(
         f"{what} raised {kind} at {frame.filename}:{frame.lineno}",
-        hint="its text is not shown, as it may quote the answer",
+        hint="its text is not shown, because it may quote the response",
     )

@@ -1,4 +1,4 @@
-"""The sensor itself: what one poll of a URL amounts to."""
+"""Sensor `webhook`: fires when a URL becomes ready, or changes."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from flowstone_core import (
     SensorBroken,
     Triggered,
 )
-from flowstone_http.client import Exchange
+from flowstone_http.client import HttpClient
 from flowstone_http.config import WebhookConfig
-from flowstone_http.connector import Dialer, Resolve, is_public, resolve
+from flowstone_http.connector import Connector, Resolve, is_public, resolve
 from flowstone_http.content import media_type
 from flowstone_http.deadline import Deadline
 from flowstone_http.errors import StatusError
-from flowstone_http.response_reader import Reader
-from flowstone_http.retry_after import read_pause
-from flowstone_http.validators import Mark, condition_of, digest, has_changed
-from flowstone_http.value import storable
+from flowstone_http.response_reader import ResponseReader
+from flowstone_http.retry_after import parse_retry_after
+from flowstone_http.validators import Validator, condition_for, digest, has_changed
+from flowstone_http.value import payload_value
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.response import Answer
-    from flowstone_http.response_reader import Reading
+    from flowstone_http.response import Response
+    from flowstone_http.response_reader import ParsedResponse
 
 VERSION = 1
-"""The version of the state's form."""
+"""The version of the stored state."""
 
 
 class WebhookState(TypedDict):
-    """What is stored of a sensor.
+    """Stored state of the sensor. Its keys are persisted and must not change.
 
     Attributes:
-        version: The version of this form.
+        version: The version of the state.
         ready: Digests of the partitions that were ready at the last poll.
-        mark: What was watched for change when the sensor last fired.
+        mark: The validator of the response that the sensor last fired for.
     """
 
     version: int
     ready: list[str]
-    mark: Mark | None
+    mark: Validator | None
 
 
 class Webhook(Sensor[WebhookConfig, WebhookState]):
-    """Fires when a URL says that something is ready, or that it has changed.
+    """Sensor that fires when the response of a URL is ready, or has changed.
 
-    It fires once for each partition that becomes ready, and again when it was not ready in
-    between; with ``on_change`` when it is ready and another than the one it last fired for. The
-    asset function finds what was answered in the payload:
+    The sensor fires once for each partition that becomes ready, and again if the partition was not
+    ready in between; with ``on_change`` when the response is ready and its validator has changed
+    since the sensor last fired. The asset function finds the response in the payload:
     ``{"server": ..., "status": ..., "etag": ..., "value": ...}``.
 
-    A poll that fails changes nothing.
+    A failed poll changes nothing.
     """
 
     Config = WebhookConfig
@@ -72,7 +72,7 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         look_up: Resolve = resolve,
     ) -> None:
         super().__init__(config, context)
-        self._reader = Reader(config)
+        self._reader = ResponseReader(config)
         self._request = config.request()
         self._look_up = look_up
         self._warned = config.verify
@@ -85,72 +85,73 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         """See `Sensor.poll`.
 
         Raises:
-            HttpError: If there is no answer that can be used.
-            RetryLater: If the server asks to be left alone for a while.
-            SensorBroken: If the state is not one that this version can read.
+            HttpError: If there is no usable response.
+            RetryLater: If the server sends ``Retry-After``.
+            SensorBroken: If the state has another version.
         """
-        mark = _read_state(state)["mark"]
-        condition = condition_of(mark, self.config.on_change)
-        answer = self._exchange().run(self._request, condition)
-        if answer.status in self.config.not_ready_status:
-            return NotTriggered(WebhookState(version=VERSION, ready=[], mark=mark))
-        if answer.status == 304 and condition is not None and condition.source == answer.source:
+        validator = _read_state(state)["mark"]
+        condition = condition_for(validator, self.config.on_change)
+        response = self._client().fetch(self._request, condition)
+        if response.status in self.config.not_ready_status:
+            return NotTriggered(WebhookState(version=VERSION, ready=[], mark=validator))
+        if response.status == 304 and condition is not None and condition.source == response.source:
             return NotTriggered(state)
-        if not 200 <= answer.status < 300:
-            self._refuse(answer)
-        return self._outcome(state, answer, self._reader.read(answer))
+        if not 200 <= response.status < 300:
+            self._refuse(response)
+        return self._outcome(state, response, self._reader.read(response))
 
     def connect(self) -> None:
-        """Make one request, and see whether what answers can be used; see `Sensor.connect`."""
-        answer = self._exchange().run(self._request)
-        if answer.status in self.config.not_ready_status:
+        """Send one request, and check that its response is usable; see `Sensor.connect`."""
+        response = self._client().fetch(self._request)
+        if response.status in self.config.not_ready_status:
             return
-        if not 200 <= answer.status < 300:
-            self._refuse(answer)
-        self._reader.read(answer)
+        if not 200 <= response.status < 300:
+            self._refuse(response)
+        self._reader.read(response)
 
     def _outcome(
-        self, state: WebhookState, answer: Answer, reading: Reading
+        self, state: WebhookState, response: Response, parsed: ParsedResponse
     ) -> Outcome[WebhookState]:
-        ready = {digest(text): partition for text, partition in reading.partitions.items()}
-        mark = state["mark"]
-        if reading.mark is None:
+        ready = {digest(text): partition for text, partition in parsed.partitions.items()}
+        validator = state["mark"]
+        if parsed.validator is None:
             known = () if self.config.repeat else state["ready"]
             fresh = [item for key, item in ready.items() if key not in known]
-        elif ready and has_changed(reading.mark, mark):
-            fresh, mark = list(ready.values()), reading.mark
+        elif ready and has_changed(parsed.validator, validator):
+            fresh, validator = list(ready.values()), parsed.validator
         else:
             fresh = []
-        after = WebhookState(version=VERSION, ready=sorted(ready), mark=mark)
+        after = WebhookState(version=VERSION, ready=sorted(ready), mark=validator)
         if not fresh:
             return NotTriggered(after)
-        return Triggered([self._event(item, answer, reading.value) for item in fresh], after)
+        return Triggered([self._event(item, response, parsed.value) for item in fresh], after)
 
-    def _event(self, partition: Partition, answer: Answer, value: JsonValue) -> Event:
-        # No key: FlowStone makes one of the tick and the content, so a replay is the same event.
+    def _event(self, partition: Partition, response: Response, value: JsonValue) -> Event:
+        # Without a key: FlowStone derives it from the tick and the content, so a replay is the
+        # same event.
         return Event(
             partition,
             payload={
-                "server": self._request.target.place,
-                "status": answer.status,
-                "etag": answer.header("etag")[:1000] or None,
-                **storable(value),
+                "server": self._request.url.authority,
+                "status": response.status,
+                "etag": response.header("etag")[:1000] or None,
+                **payload_value(value),
             },
         )
 
-    def _exchange(self) -> Exchange:
+    def _client(self) -> HttpClient:
         config, clock = self.config, self.context.clock
         if not self._warned:
             self._warned = True
             self.context.logger.warning(
-                "verify = false: whoever is on the way to %s can read and change everything; "
-                "name a certificate in ca_file instead",
-                self._request.target.place,
+                "certificate verification disabled for %s: an attacker can read and change "
+                "everything (set ca_file instead of verify = false)",
+                self._request.url.authority,
             )
         deadline = Deadline(clock.monotonic, config.timeout.total_seconds())
         allowed = (lambda _: True) if config.allow_private else is_public
-        return Exchange(
-            Dialer(deadline, allowed, self._look_up),
+        return HttpClient(
+            Connector(deadline, allowed, self._look_up),
             config.max_bytes,
             config.max_redirects,
             allow_downgrade=config.allow_downgrade,
@@ -158,16 +159,18 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
             trust_env=config.trust_env,
         )
 
-    def _refuse(self, answer: Answer) -> None:
-        place, status = self._request.target.place, answer.status
+    def _refuse(self, response: Response) -> None:
+        authority, status = self._request.url.authority, response.status
         if status in {429, 503}:
             now = self.context.clock.now().astimezone(UTC)
-            pause = read_pause(answer.header("retry-after"), now)
-            if pause is not None:
-                raise RetryLater(pause, f"{place} answered {status} and asks to be left alone")
-        kind = media_type(answer)
+            delay = parse_retry_after(response.header("retry-after"), now)
+            if delay is not None:
+                raise RetryLater(
+                    delay, f"{authority} responded with status {status} and Retry-After"
+                )
+        kind = media_type(response)
         raise StatusError(
-            f"{place} answered with status {status}" + (f" ({kind})" if kind else ""),
+            f"{authority} responded with status {status}" + (f" ({kind})" if kind else ""),
             hint=_status_hint(status),
             status=status,
         )
@@ -177,11 +180,11 @@ def _status_hint(status: int) -> str:
     if status in {401, 403, 407}:
         return "check username and password, bearer_token, or headers"
     if status in {404, 410}:
-        return "check url; if it means not ready yet, set not_ready_status"
+        return "check url; if the status means not ready yet, set not_ready_status"
     if status == 304:
-        return "no condition was sent; a cache on the way is broken"
+        return "the request was unconditional; a cache in between is broken"
     if status == 429 or status >= 500:
-        return "polls go on with longer pauses; if it stays, poll less often"
+        return "polls go on with longer pauses; if this persists, poll less often"
     return "check url, method, headers and body"
 
 
@@ -189,8 +192,8 @@ def _read_state(state: WebhookState) -> WebhookState:
     version: object = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
         raise SensorBroken(
-            f"the stored state has version {version!r:.40}, and this flowstone-http reads version "
-            f"{VERSION}: install the flowstone-http that wrote it, or reset the sensor by "
-            "'flowstone sensors reset'; it then fires again for what is ready"
+            f"unsupported state version {version!r:.40} (this flowstone-http reads version "
+            f"{VERSION}): install the flowstone-http that wrote it, or reset the sensor with "
+            "'flowstone sensors reset'; it then fires again for all ready partitions"
         )
     return state

@@ -1,7 +1,7 @@
-"""One request over requests and urllib3, with our own connections below; the only owner of both.
+"""Transport: sends one request over requests and urllib3, with connections of `Connector`.
 
 Only `requests.adapters.HTTPAdapter` is used. A `requests.Session` would read the bodies of
-redirects without a limit, send what is in ``~/.netrc``, and keep cookies.
+redirects without a limit, send credentials of ``~/.netrc``, and keep cookies.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError as Urllib3Error
 
-from flowstone_http.connector import Dialer
+from flowstone_http.connector import Connector
 from flowstone_http.deadline import TimedSocket
-from flowstone_http.errors import RefusedError, explain
+from flowstone_http.errors import RefusedError, translate_error
 from flowstone_http.request import Request
 
 T = TypeVar("T")
@@ -36,35 +36,36 @@ def _is_to_be_logged(_record: logging.LogRecord) -> bool:
     return not _silent.get()
 
 
-# They log whole URLs, and headers that they cannot read. Others in this process may want theirs.
+# urllib3 logs whole URLs, and malformed headers. The filter silences only the requests of this
+# plugin; other users of urllib3 in this process keep their log.
 for _name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
     logging.getLogger(f"urllib3.{_name}").addFilter(_is_to_be_logged)
 
 
-class _Dialled:
-    """What our connections have in common: who connects them, and that they are never late."""
+class _VettedConnection:
+    """Mixin for connections opened by a `Connector`, with the deadline on every read and write."""
 
-    dialer: Dialer
+    connector: Connector
     sock: Any  # a socket, and once it is connected a `TimedSocket`
 
     def _new_conn(self: Any) -> Any:
-        return self.dialer.connect(self._dns_host, self.port)
+        return self.connector.connect(self._dns_host, self.port)
 
     def _tunnel(self: Any) -> None:
-        bare, self.sock = self.sock, TimedSocket(self.sock, self.dialer.deadline)
+        bare, self.sock = self.sock, TimedSocket(self.sock, self.connector.deadline)
         super()._tunnel()  # type: ignore[misc]  # of the class that it is mixed into
         self.sock = bare
 
     def connect(self: Any) -> None:
         super().connect()  # type: ignore[misc]  # of the class that it is mixed into
-        self.sock = TimedSocket(self.sock, self.dialer.deadline)
+        self.sock = TimedSocket(self.sock, self.connector.deadline)
 
 
-class _Connection(_Dialled, HTTPConnection):
+class _Connection(_VettedConnection, HTTPConnection):
     pass
 
 
-class _TlsConnection(_Dialled, HTTPSConnection):
+class _TlsConnection(_VettedConnection, HTTPSConnection):
     pass
 
 
@@ -76,19 +77,19 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
     def _validate_conn(self, conn: Any) -> None:
-        # Not the original: it would warn of each request that is not verified. The sensor does.
+        # The original warns at each unverified request; the sensor warns once.
         if conn.is_closed:
             conn.connect()
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
         self._pools: list[Any] = []
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def close(self) -> None:
-        # urllib3 would leave the connections of a pool to the garbage collector.
+        # urllib3 leaves the connections of a pool to the garbage collector.
         for pool in self._pools:
             pool.close()
         super().close()
@@ -100,18 +101,18 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy.lower().startswith("socks"):
             raise RefusedError(
-                "the environment names a SOCKS proxy, which is not supported",
-                hint="set trust_env = false, or a proxy of HTTP",
+                "unsupported SOCKS proxy in the environment",
+                hint="set trust_env = false, or use an HTTP proxy",
             )
         return self._equip(super().proxy_manager_for(proxy, **kwargs))
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool = super().get_connection_with_tls_context(*args, **kwargs)
-        make = pool._new_conn  # noqa: SLF001 - the pool has no other place to equip what it makes
+        make = pool._new_conn  # noqa: SLF001 - the pool has no public factory of connections
 
         def equipped() -> Any:
             connection = make()
-            connection.dialer = self._dialer  # type: ignore[attr-defined]
+            connection.connector = self._connector  # type: ignore[attr-defined]
             return connection
 
         self._pools.append(pool)
@@ -124,69 +125,70 @@ class _Adapter(HTTPAdapter):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer whose body has not been read."""
+class RawResponse:
+    """Response whose body has not been read."""
 
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
 
 
-def ask(
-    dialer: Dialer,
+def send_request(
+    connector: Connector,
     request: Request,
-    read: Callable[[Reply], T],
+    read: Callable[[RawResponse], T],
     *,
     verify: bool | str,
     trust_env: bool,
 ) -> T:
-    """Send one request; the connection is closed at the end, whatever was read.
+    """Send one request, return the result of ``read``, and close the connection.
 
     Args:
-        dialer: Who connects, and until when.
-        request: What is asked.
-        read: Makes of the answer what is wanted of it.
-        verify: Whether certificates must be trusted; or a file of those that are.
+        connector: Opens connections, within a deadline.
+        request: The request.
+        read: Converts the response.
+        verify: Whether certificates must be trusted; or a file of trusted ones.
         trust_env: Whether proxies are taken from the environment.
 
     Raises:
-        HttpError: If anything goes wrong, here or in reading the body.
+        HttpError: If sending the request or reading the response fails.
     """
     token = _silent.set(True)
     try:
-        return _ask(dialer, request, read, verify=verify, trust_env=trust_env)
+        return _send_request(connector, request, read, verify=verify, trust_env=trust_env)
     except (requests.RequestException, Urllib3Error, HTTPException, OSError, ValueError) as error:
-        failure = explain(error, request.target.place)
+        failure = translate_error(error, request.url.authority)
     finally:
         _silent.reset(token)
-    # Raised out here, it does not hold the foreign error, whose text has the whole URL.
+    # Raised outside of the handler, so that it does not hold the original error, whose text has
+    # the whole URL.
     raise failure
 
 
-def _ask(
-    dialer: Dialer,
+def _send_request(
+    connector: Connector,
     request: Request,
-    read: Callable[[Reply], T],
+    read: Callable[[RawResponse], T],
     *,
     verify: bool | str,
     trust_env: bool,
 ) -> T:
-    url = request.target.url
+    url = request.url.text
     prepared = requests.Request(
         request.method, url, dict(request.headers), data=request.body
     ).prepare()
-    adapter = _Adapter(dialer)
+    adapter = _Adapter(connector)
     try:
         response = adapter.send(
             prepared,
             stream=True,
-            timeout=dialer.deadline.remaining(),
+            timeout=connector.deadline.remaining(),
             verify=verify,
             proxies=get_environ_proxies(url) if trust_env else {},
         )
         try:
             names = {name.lower(): value for name, value in response.headers.items()}
-            return read(Reply(response.status_code, names, _chunks(response.raw)))
+            return read(RawResponse(response.status_code, names, _chunks(response.raw)))
         finally:
             response.close()
     finally:

@@ -1,4 +1,4 @@
-"""A URL to ask, and as much of it as may be shown."""
+"""Parsed URL, and its part that is safe to show."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ _LIMIT = 8_000
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """An address on the web: its parts have been looked at, and it holds no credentials.
+class ParsedUrl:
+    """Validated http or https URL without credentials.
 
     Attributes:
-        url: Whole, without a fragment; it may hold secrets.
+        text: The whole URL without its fragment; it may hold secrets.
         scheme: ``http`` or ``https``.
-        host: In lower case.
-        port: Of the scheme if the URL has none.
+        host: The host, in lower case.
+        port: The port; the default of the scheme if the URL has none.
     """
 
-    url: str
+    text: str
     scheme: str
     host: str
     port: int
 
     def __repr__(self) -> str:
-        return f"<Target {self.place}>"
+        return f"<ParsedUrl {self.authority}>"
 
     @property
-    def place(self) -> str:
-        """The host, and the port where it is not the usual one; safe to show."""
+    def authority(self) -> str:
+        """The host, and the port unless it is the default; safe to show."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def digest(self) -> str:
-        """What tells this URL from another, and nothing of it."""
-        return hashlib.sha256(self.url.encode()).hexdigest()[:32]
+        """Digest of the URL, which reveals nothing of it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
 
-    def join(self, location: str) -> Target:
-        """Return where a redirect leads to; credentials in it are dropped.
+    def join(self, location: str) -> ParsedUrl:
+        """Return the URL of a redirect; credentials in it are dropped.
 
         Raises:
-            ValueError: If it is no URL of http or https.
+            ValueError: If the location is not a valid http or https URL.
         """
-        parts = urlsplit(urljoin(self.url, location))
-        return _target(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        parts = urlsplit(urljoin(self.text, location))
+        return _parsed(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
-    def keeps_headers(self, other: Target) -> bool:
-        """Say whether what was sent here may be sent there too: the same server, or its TLS."""
+    def keeps_headers(self, other: ParsedUrl) -> bool:
+        """Return True if headers may be sent there too: the same server, or its TLS port."""
         if self.host != other.host:
             return False
         upgrade = ("http", 80, "https", 443)
@@ -58,21 +58,21 @@ class Target:
         return same or (self.scheme, self.port, other.scheme, other.port) == upgrade
 
 
-def read_target(url: str) -> Target:
-    """Read a URL from the settings.
+def parse_url(url: str) -> ParsedUrl:
+    """Parse a URL of the settings.
 
     Raises:
-        ValueError: If it is none of http or https, or holds credentials. The text does not
-            quote it.
+        ValueError: If the URL is not a valid http or https URL, or holds credentials. The message
+            does not quote it.
     """
     parts = urlsplit(url.strip())
     if "@" in parts.netloc:
         raise ValueError("credentials do not belong in a URL; use username and password")
-    return _target(parts)
+    return _parsed(parts)
 
 
-def _target(parts: SplitResult) -> Target:
-    wrong = "it is no URL; write http://HOST/PATH or https://HOST:PORT/PATH"
+def _parsed(parts: SplitResult) -> ParsedUrl:
+    wrong = "invalid URL; write http://HOST/PATH or https://HOST:PORT/PATH"
     try:
         port = parts.port
     except ValueError:
@@ -82,4 +82,4 @@ def _target(parts: SplitResult) -> Target:
     if parts.scheme.lower() not in _PORTS or not parts.hostname or odd or port == 0:
         raise ValueError(wrong)
     scheme = parts.scheme.lower()
-    return Target(url, scheme, parts.hostname, _PORTS[scheme] if port is None else port)
+    return ParsedUrl(url, scheme, parts.hostname, _PORTS[scheme] if port is None else port)

@@ -1,4 +1,4 @@
-"""What of an answer is watched for change, and what is asked of the server to that end."""
+"""Validators (ETag, Last-Modified, digest): detect changes, and build conditional requests."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, TypedDict
 
 from flowstone_http.client import Condition
 from flowstone_http.errors import ContentError
-from flowstone_http.retry_after import read_date
+from flowstone_http.retry_after import parse_http_date
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from flowstone_http.response import Answer
+    from flowstone_http.response import Response
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]{0,1000}"')
 
 
-class Mark(TypedDict):
-    """What was watched, as it was when the sensor last fired.
+class Validator(TypedDict):
+    """Validator of a response. Its keys are persisted and must not change.
 
     Attributes:
-        by: The kind of what is watched: ``etag``, ``last_modified``, or ``value`` (a digest).
-        value: What tells it from another.
-        sent: The header as it came, to be sent back; None where it is not.
-        source: The digest of the URL that it came from.
+        by: Its kind: ``etag``, ``last_modified``, or ``value`` (a digest).
+        value: The compared value.
+        sent: The header to send back; None if it cannot be sent.
+        source: The digest of the URL of the response.
     """
 
     by: str
@@ -36,63 +36,67 @@ class Mark(TypedDict):
     source: str
 
 
-def etag_mark(answer: Answer) -> Mark:
-    """Return the ETag of an answer; a weak one is the same as the strong one with its text.
+def etag_validator(response: Response) -> Validator:
+    """Return the ETag of a response; a weak ETag equals the strong one with its text.
 
     Raises:
-        ContentError: If there is none.
+        ContentError: If the response has no ETag.
     """
-    text = answer.header("etag").strip()
+    text = response.header("etag").strip()
     if not text:
         raise _missing("etag", "ETag")
     sent = text if _ETAG.fullmatch(text) else None
-    # Long or odd ones are compared all the same.
+    # Long or malformed ETags are compared, but not sent.
     value = text.removeprefix("W/")
-    return Mark(by="etag", value=value if sent else digest(value), sent=sent, source=answer.source)
+    return Validator(
+        by="etag", value=value if sent else digest(value), sent=sent, source=response.source
+    )
 
 
-def last_modified_mark(answer: Answer) -> Mark:
-    """Return the time of modification of an answer.
+def last_modified_validator(response: Response) -> Validator:
+    """Return the time of modification of a response.
 
     Raises:
-        ContentError: If there is none that can be read.
+        ContentError: If the response has no valid ``Last-Modified``.
     """
-    text = answer.header("last-modified").strip()
-    moment = read_date(text)
+    text = response.header("last-modified").strip()
+    moment = parse_http_date(text)
     if moment is None:
         raise _missing("last_modified", "Last-Modified")
-    return Mark(by="last_modified", value=moment.isoformat(), sent=text[:100], source=answer.source)
+    return Validator(
+        by="last_modified", value=moment.isoformat(), sent=text[:100], source=response.source
+    )
 
 
-def value_mark(value: JsonValue | bytes, answer: Answer) -> Mark:
+def digest_validator(value: JsonValue | bytes, response: Response) -> Validator:
     """Return the digest of a value."""
-    return Mark(by="value", value=digest(value), sent=None, source=answer.source)
+    return Validator(by="value", value=digest(value), sent=None, source=response.source)
 
 
-def has_changed(mark: Mark, before: Mark | None) -> bool:
-    """Say whether something else is there now.
+def has_changed(validator: Validator, before: Validator | None) -> bool:
+    """Return True if the validator has changed.
 
-    An earlier ``Last-Modified`` than before is no change: servers behind one name differ, and
-    one that lags must not make it fire again and again.
+    An earlier ``Last-Modified`` than before is not a change: servers behind one name differ, and
+    a lagging one must not fire again and again.
     """
-    if before is None or before["by"] != mark["by"]:
+    if before is None or before["by"] != validator["by"]:
         return True
-    if mark["by"] == "last_modified":
-        now, then = (datetime.fromisoformat(each["value"]) for each in (mark, before))
+    if validator["by"] == "last_modified":
+        now, then = (datetime.fromisoformat(each["value"]) for each in (validator, before))
         return now > then
-    return mark["value"] != before["value"]
+    return validator["value"] != before["value"]
 
 
-def condition_of(mark: Mark | None, on_change: str | None) -> Condition | None:
-    """Return what a request says so that the server need not send what is known."""
-    if mark is None or mark["sent"] is None or mark["by"] != on_change:
+def condition_for(validator: Validator | None, on_change: str | None) -> Condition | None:
+    """Return the condition under which the server need not send the body again."""
+    if validator is None or validator["sent"] is None or validator["by"] != on_change:
         return None
     name = "if-none-match" if on_change == "etag" else "if-modified-since"
-    return Condition(mark["source"], {name: mark["sent"]})
+    return Condition(validator["source"], {name: validator["sent"]})
 
 
 def digest(value: JsonValue | bytes) -> str:
-    """Return what tells a value from another, and nothing of it."""
+    """Return the digest of a value, which reveals nothing of it."""
     if not isinstance(value, bytes):
         value = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(value).hexdigest()[:32]
@@ -100,6 +104,6 @@ def digest(value: JsonValue | bytes) -> str:
 
 def _missing(setting: str, header: str) -> ContentError:
     return ContentError(
-        f"the answer has no {header} that can be read, and on_change = {setting}",
-        hint="use on_change = body, or JMESPath over what is in it",
+        f"missing or invalid {header} in the response, and on_change = {setting}",
+        hint="use on_change = body, or a JMESPath over the body",
     )

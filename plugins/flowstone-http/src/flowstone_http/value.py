@@ -1,4 +1,4 @@
-"""What of an answer goes into a payload: what an expression found, if it can be stored."""
+"""Payload value: the value of an expression, if it can be stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 VALUE_LIMIT = 32 * 1024
-"""Most bytes of JSON of a value in a payload; FlowStone stores payloads of eight times that."""
+"""Most bytes of JSON of a value in a payload; FlowStone stores payloads of eight times this."""
 
 
-def storable(value: JsonValue) -> dict[str, JsonValue]:
-    """Return a value for a payload; what cannot be stored is left out, with the reason."""
+def payload_value(value: JsonValue) -> dict[str, JsonValue]:
+    """Return a value for a payload; a value that cannot be stored is left out, with the reason."""
     try:
         size = len(json.dumps(value, ensure_ascii=False).encode())
     except UnicodeEncodeError:

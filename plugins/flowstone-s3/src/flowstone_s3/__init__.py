@@ -1,4 +1,4 @@
-"""FlowStone sensors for Amazon S3 and whatever speaks its protocol."""
+"""FlowStone sensors for Amazon S3 and compatible object stores."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ FLOWSTONE_API = 1
 
 @hookimpl
 def flowstone_sensors() -> dict[str, type[S3EventQueue | S3FileArrival]]:
-    """Offer the sensors of this plugin; see the hook's contract in FlowStone."""
+    """Return the sensors of this plugin; see the hook's contract in FlowStone."""
     return {"s3_event_queue": S3EventQueue, "s3_file_arrival": S3FileArrival}

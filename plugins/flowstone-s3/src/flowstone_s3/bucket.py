@@ -1,4 +1,4 @@
-"""A bucket, listed whole, over HTTP: signed, sent and retried by botocore, read by `listing`."""
+"""Client that lists a bucket over HTTP: botocore signs, sends and retries, `listing` parses."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any, cast
 from flowstone_core import PollContext
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.connection import aws_session
-from flowstone_s3.errors import Place, S3Error, S3UnavailableError, explain, not_s3
+from flowstone_s3.errors import BucketLocation, S3Error, S3UnavailableError, not_s3, translate_error
 from flowstone_s3.listing import ForeignListingError, Page, S3Object, parse_page
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ATTEMPTS = 5
-"""How often one request is made at most, within one poll."""
+"""Most attempts of one request, within one poll."""
 
 PAGE_SIZE = 1_000
-"""Keys in one answer; S3 gives no more."""
+"""Keys in one response; S3 returns at most 1,000."""
 
 _READ = "FlowstonePage"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one request gave.
+class ListedPage:
+    """A page of a listing, folder markers left out.
 
     Attributes:
         objects: The objects, folder markers left out.
-        at: The server's time when it answered, if it told.
+        at: The server's time when it server_time, if it told.
     """
 
     objects: list[S3Object]
@@ -40,16 +40,16 @@ class Answer:
 
 
 class Bucket:
-    """Lists the objects of one bucket.
+    """Bucket client: lists the objects of one bucket.
 
-    The client is made at the first listing, and again after one that failed: renewed credentials
-    and changed AWS configuration count without a restart.
+    The botocore client is created at the first listing, and again after a failed one: renewed
+    credentials and changed AWS configuration take effect without a restart.
 
     Args:
-        config: Where the bucket is and how it is reached.
-        context: Its clock tells when a listing has taken too long.
-        page_size: Keys in one answer.
-        attempts: How often one request is made at most.
+        config: The location of the bucket and the connection settings.
+        context: The context whose clock enforces ``poll_timeout``.
+        page_size: Keys in one response.
+        attempts: Most attempts of one request.
     """
 
     def __init__(
@@ -66,23 +66,23 @@ class Bucket:
         self._client: S3Client | None = None
         self._until = 0.0
 
-    def answers(self, prefixes: Iterable[str]) -> Iterator[Answer]:
+    def list_pages(self, prefixes: Iterable[str]) -> Iterator[ListedPage]:
         """List every object below the prefixes, page by page.
 
         Raises:
-            S3Error: If any page cannot be had; what was given before is then not the whole.
+            S3Error: If a page cannot be read; the pages yielded before are then incomplete.
         """
         self._until = self._clock.monotonic() + self._config.poll_timeout.total_seconds()
         for prefix in prefixes:
             for page, at in self._pages(prefix, self._page_size):
                 kept = [item for item in page.objects if item.size or not item.key.endswith("/")]
-                yield Answer(kept, at)
+                yield ListedPage(kept, at)
 
-    def reach(self, prefix: str) -> None:
-        """Ask for one key below a prefix.
+    def check_access(self, prefix: str) -> None:
+        """Request one key below a prefix.
 
         Raises:
-            S3Error: If it cannot be had.
+            S3Error: If the bucket cannot be listed.
         """
         self._until = self._clock.monotonic() + self._config.poll_timeout.total_seconds()
         next(self._pages(prefix, 1))
@@ -111,7 +111,7 @@ class Bucket:
                 yield page, _date(answer["ResponseMetadata"].get("HTTPHeaders", {}))
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             self.close()
-            raise explain(error, self._place()) from error
+            raise translate_error(error, self._location()) from error
         except S3Error:
             self.close()
             raise
@@ -130,15 +130,15 @@ class Bucket:
             ),
         )
         events = client.meta.events
-        # To an answer that redirects and names no region, botocore looks the region up with a
-        # HEAD; where that is answered the same way, it would do so without end.
+        # For a redirect without a region, botocore looks the region up with a HEAD request; if
+        # that is redirected as well, botocore would repeat it without end.
         events.register("before-call.s3.HeadBucket", self._refuse_redirect)
         events.register("before-send.s3.ListObjectsV2", self._refuse_late)
-        # Its events are botocore's public way in, and this one comes after the request was signed
-        # and sent and before the answer is parsed, retried, redirected or raised: all of these go
-        # on as they do, and errors, which are left to botocore's own parser, keep their meaning.
-        # By asterisks, because so it comes before those of botocore's own: one of them parses the
-        # whole page to look for an error in it. In another order it would be as right, and dearer.
+        # Events are the public extension point of botocore. This one is emitted after the request
+        # was signed and sent and before the response is parsed, retried, redirected or raised:
+        # all of these stay as they are, and botocore's own parser still reads errors.
+        # With asterisks this handler runs before those of botocore, one of which parses the whole
+        # page to look for an error in it; in another order the result is the same, but slower.
         events.register_first("before-parse.*.*", self._read)
         return client
 
@@ -147,7 +147,7 @@ class Bucket:
     ) -> None:
         body = response_dict["body"]
         if response_dict["status_code"] != 200:
-            # A web page is no answer of S3's, and what it declares is not for an XML parser.
+            # A web page is not a response of S3; keep its document type from the XML parser.
             if b"<!doctype" in body[:1_000].lower():
                 response_dict["body"] = b""
             return
@@ -155,8 +155,8 @@ class Bucket:
             page = parse_page(body)
         except ForeignListingError as error:
             raise S3Error(
-                f"the listing {error}: {self._place()}",
-                hint="what answers does not speak the S3 protocol as Amazon does; update it, or "
+                f"the listing {error}: {self._location()}",
+                hint="the server does not speak the S3 protocol as Amazon does; update it, or "
                 "check endpoint_url",
             ) from None
         if page is not None:
@@ -168,7 +168,7 @@ class Bucket:
     def _refuse_late(self, **_: object) -> None:
         if self._clock.monotonic() > self._until:
             raise S3UnavailableError(
-                f"the listing was not complete after poll_timeout: {self._place()}",
+                f"listing incomplete after poll_timeout: {self._location()}",
                 hint="watch a narrower prefix, one with ${year} for example, or raise "
                 "poll_timeout, and the sensor's deadline above it; if the server is overloaded, "
                 "poll less often",
@@ -176,24 +176,26 @@ class Bucket:
 
     def _refuse_redirect(self, **_: object) -> None:
         raise S3Error(
-            f"the endpoint redirects elsewhere and does not say where: {self._place()}",
+            f"the endpoint redirects without a target: {self._location()}",
             hint="check endpoint_url, such as https instead of http, and region",
         )
 
     def _checked(self, page: Page | None) -> Page:
-        # botocore would take such an answer for the last page, and the rest would never be seen.
+        # botocore would take such a response for the last page, and the rest would never be seen.
         if page is None or page.truncated is None:
-            raise not_s3(self._place())
+            raise not_s3(self._location())
         if page.truncated and page.token is None:
             raise S3Error(
-                f"the answer is cut off and does not say how to go on: {self._place()}",
+                f"the listing is truncated without a continuation token: {self._location()}",
                 hint="the server does not speak version 2 of the listing protocol; update it",
             )
         return page
 
-    def _place(self) -> Place:
+    def _location(self) -> BucketLocation:
         config = self._config
-        return Place(config.bucket, config.endpoint_url, config.region, config.expected_owner)
+        return BucketLocation(
+            config.bucket, config.endpoint_url, config.region, config.expected_owner
+        )
 
 
 def _date(headers: dict[str, str]) -> datetime | None:

@@ -22,61 +22,62 @@ def _check_zone(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"there is no time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
+            f"unknown time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
         ) from None
     return name
 
 
 class ObjectsConfig(SensorConfig):
-    """Which objects are watched, and what of them fires."""
+    """Settings of the watched objects, and of the changes that fire."""
 
     bucket: str = Field(description="the bucket's name, without s3://; or an access point's ARN")
     prefix: str = Field(
         "",
-        description="only keys that begin with it are listed; ${year}, ${month}, ${day} and "
-        "${hour} in it are those of the latest time, see lookback",
+        description="only keys that begin with this prefix are listed; ${year}, ${month}, ${day} "
+        "and ${hour} stand for the times since lookback",
     )
     lookback: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=3_660))] = Field(
         timedelta(days=2),
-        description="of a prefix with ${year}: from how long ago on the prefixes are listed, "
-        "beside that of now; what arrives in one later is not seen",
+        description="age of the oldest prefix that is still listed, for a prefix with ${year}; "
+        "objects that arrive in an older prefix are not seen",
     )
     timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
-        "UTC", description="of a prefix with ${year}: the IANA name of the zone of its dates"
+        "UTC", description="the IANA time zone of the dates in a prefix with ${year}"
     )
     suffix: str = Field("", description="only keys that end with it count, such as .csv")
     glob: str | None = Field(
         None,
         min_length=1,
-        description="only keys that match it as a whole count; * and ? match slashes as well, "
-        "letters must match in case",
+        description="only keys that match this pattern as a whole count; * and ? match slashes as "
+        "well, case matters",
     )
     on: Literal["created", "changed", "both"] = Field(
         "both",
-        description="created: a key that was not there at the poll before; changed: another ETag "
-        "of a key that was",
+        description="created: a key that was missing at the previous poll; changed: another ETag "
+        "of a known key",
     )
     settle: Annotated[Duration, Field(le=timedelta(days=30))] = Field(
         timedelta(0),
-        description="an object fires only when polls have shown its ETag, size and time "
-        "unchanged for so long",
+        description="an object fires only after polls have shown its ETag, size and time "
+        "unchanged for this duration",
     )
     window: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=3_660))] | None = Field(
         None,
-        description="objects modified longer ago than this before the latest one count as seen, "
-        "only younger ones are remembered; all are if not set. Longer than the longest upload",
+        description="objects older than the latest one by more than this count as seen, and only "
+        "younger ones are remembered; all are remembered if not set. Must exceed the longest "
+        "upload",
     )
     expected_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = Field(
         None,
-        description="the number of the AWS account, 12 digits, that the bucket must belong to",
+        description="the 12-digit number of the AWS account that must own the bucket",
     )
     requester_pays: bool = Field(
-        default=False, description="whether to pay for listing a bucket that makes requesters pay"
+        default=False, description="pay for listing a bucket whose requesters pay"
     )
     poll_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=1))] = Field(
         timedelta(seconds=40),
-        description="how long after its start a poll makes no further request, new or repeated, "
-        "and fails; keep the sensor's deadline above it by twice timeout",
+        description="a poll that runs longer than this sends no further request, and fails; "
+        "the sensor's deadline must exceed it by twice timeout",
     )
 
     @field_validator("bucket")
@@ -85,10 +86,10 @@ class ObjectsConfig(SensorConfig):
         if bucket.startswith("s3://"):
             name, _, prefix = bucket.removeprefix("s3://").partition("/")
             meant = f"bucket = {name}" + (f" and prefix = {prefix}" if prefix else "")
-            raise ValueError(f"a bucket is named without s3://; write {meant}")
+            raise ValueError(f"bucket must not begin with s3://; write {meant}")
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(
-                f"{bucket!r:.80} is no bucket's name: use letters, digits, '.', '_' and '-', "
+                f"invalid bucket name {bucket!r:.80}: use letters, digits, '.', '_' and '-', "
                 "or the ARN of an access point"
             )
         return bucket
@@ -102,14 +103,14 @@ class ObjectsConfig(SensorConfig):
     @model_validator(mode="after")
     def _check_objects(self) -> ObjectsConfig:
         wrong = [
-            f"{name} has no meaning: prefix has no ${{year}}"
+            f"{name} requires ${{year}} in prefix"
             for name in ("lookback", "timezone")
             if name in self.model_fields_set and not Prefixes(self.prefix).dated
         ]
         if self.window is not None and self.on != "both":
             wrong.append(
-                f"window and on = {self.on} exclude each other: of a key older than the window it "
-                "is not known that it was there"
+                f"window and on = {self.on} exclude each other: keys older than the window are "
+                "not remembered"
             )
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -122,4 +123,4 @@ class ObjectsConfig(SensorConfig):
 
 
 class S3FileArrivalConfig(PartitionConfig, ConnectionConfig, ObjectsConfig):
-    """Which objects are watched, how they are reached, and which partition each belongs to."""
+    """Settings of `s3_file_arrival`: objects, connection and partitions."""

@@ -1,4 +1,4 @@
-"""How S3, or another service that speaks like AWS, is reached: the settings, and the client."""
+"""Connection settings of an AWS service, and the boto3 session they configure."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class ConnectionConfig(SensorConfig):
-    """Where the service is, who asks it, and how long an answer may take."""
+    """Settings of the endpoint, the credentials and the request timeout."""
 
     endpoint_url: str | None = Field(
         None,
-        description="where the service is, such as http://127.0.0.1:9000; Amazon's own if not set",
+        description="URL of the service, such as http://127.0.0.1:9000; Amazon's own if not set",
     )
     region: str | None = Field(
         None,
         min_length=1,
-        description="the AWS region, such as eu-west-1; the profile's or the environment's if "
+        description="the AWS region, such as eu-west-1; that of the profile or environment if "
         "not set",
     )
     profile: str | None = Field(
         None, min_length=1, description="a profile of the AWS configuration; excludes access_key"
     )
     access_key: Secret | None = Field(
-        None, description="goes with secret_key; without both, the usual AWS places are asked"
+        None, description="goes with secret_key; without both, the default AWS credential chain"
     )
     secret_key: Secret | None = Field(None, description="goes with access_key")
     session_token: Secret | None = Field(
         None, description="of temporary credentials, beside access_key and secret_key"
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=10))] = Field(
-        timedelta(seconds=10), description="how long one request may take to connect, or to answer"
+        timedelta(seconds=10), description="limit of one request, to connect and to respond"
     )
 
     @field_validator("endpoint_url")
@@ -52,7 +52,9 @@ class ConnectionConfig(SensorConfig):
         if parts.username is not None:
             raise ValueError("credentials do not belong in a URL; use access_key and secret_key")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r:.80} is no endpoint; write http://HOST:PORT or https://HOST")
+            raise ValueError(
+                f"invalid endpoint_url {url!r:.80}; write http://HOST:PORT or https://HOST"
+            )
         return url
 
     @model_validator(mode="after")
@@ -70,17 +72,17 @@ class ConnectionConfig(SensorConfig):
 
 
 def aws_session(config: ConnectionConfig) -> Session:
-    """Make the session of boto3 that signs as the settings say.
+    """Return a boto3 session with the configured credentials.
 
     Args:
-        config: Who asks; where neither keys nor a profile are set, boto3 looks where it always
-            does: environment, ``~/.aws``, the machine's role.
+        config: The settings; without keys and profile, boto3 uses its default credential chain:
+            environment, ``~/.aws``, the machine's role.
 
     Returns:
-        A session of its own. Make another one to have renewed credentials read.
+        A new session; only a new session reads renewed credentials.
 
     Raises:
-        botocore.exceptions.BotoCoreError: If the profile is not there.
+        botocore.exceptions.BotoCoreError: If the profile does not exist.
     """
     import boto3
 

@@ -1,4 +1,4 @@
-"""Entries of a fixed size, joined and written as one text."""
+"""Digests of a fixed size, and their encoding: sorted, joined, in base64."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def stamp(at: datetime, size: int) -> bytes:
 
 
 def read_entries(text: str, size: int) -> Iterator[bytes]:
-    """Read entries of so many bytes.
+    """Decode entries of ``size`` bytes.
 
     Raises:
-        ValueError: If the text is not what `write_entries` makes.
+        ValueError: If the text was not written by `write_entries`.
     """
     raw = base64.b64decode(text, validate=True)
     if len(raw) % size:
-        raise binascii.Error("an entry is cut off")
+        raise binascii.Error("truncated entry")
     return (raw[start : start + size] for start in range(0, len(raw), size))
 
 
 def write_entries(entries: Iterable[bytes]) -> str:
-    """Write entries in a text that is the same for whatever order they come in."""
+    """Encode entries; the text does not depend on their order."""
     return base64.b64encode(b"".join(sorted(entries))).decode("ascii")

@@ -1,4 +1,4 @@
-"""New objects become events: grouped by partition, and small enough to be stored."""
+"""Events of new objects: grouped by partition, and small enough for the store."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class _Group:
     objects: list[S3Object] = field(default_factory=list)
 
 
-def arrival_events(
+def object_events(
     bucket: str, objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
 ) -> Iterator[Event]:
-    """Make the events of one poll.
+    """Yield the events of one poll.
 
-    The same objects, in whatever order, give the same events in the same order.
+    The same objects, in any order, give the same events in the same order.
 
     Args:
         bucket: The bucket's name, for the payloads.
         objects: The new objects.
-        partition_of: From a key to its partition, or None to leave the object out; it raises
-            ValueError, or anything, where it finds none.
+        partition_of: Maps a key to its partition, or to None to leave the object out; raises
+            ValueError, or any other exception, for a key without a partition.
 
     Raises:
-        PartitionError: If any object has no partition; it names the first few.
+        PartitionError: If an object has no partition; the message names the first three.
         RetryLater: If ``partition_of`` raises it.
         SensorBroken: If ``partition_of`` raises it.
     """
@@ -57,7 +57,7 @@ def _grouped(
     objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
 ) -> Iterable[_Group]:
     groups: dict[str, _Group] = {}
-    homeless: list[str] = []
+    unassigned: list[str] = []
     for item in sorted(objects, key=lambda item: item.key):
         try:
             partition = partition_of(item.key)
@@ -66,15 +66,15 @@ def _grouped(
                 groups.setdefault(text, _Group(partition)).objects.append(item)
         except (RetryLater, SensorBroken):
             raise
-        except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything; all are told
+        except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything; all are reported
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            homeless.append(f"{item.key!r:.300}: {kind}{error}")
-    if homeless:
-        more = f"; and {len(homeless) - _SHOWN} more" if len(homeless) > _SHOWN else ""
+            unassigned.append(f"{item.key!r:.300}: {kind}{error}")
+    if unassigned:
+        more = f"; and {len(unassigned) - _SHOWN} more" if len(unassigned) > _SHOWN else ""
         raise PartitionError(
-            f"no partition for new objects: {'; '.join(homeless[:_SHOWN])}{more}",
-            hint="say by partition_pattern or partition_fn which partition they belong to, or "
-            "leave them out by prefix, suffix or glob; until then nothing is recorded",
+            f"no partition for new objects: {'; '.join(unassigned[:_SHOWN])}{more}",
+            hint="set partition_pattern or partition_fn to find their partition, or leave them "
+            "out with prefix, suffix or glob; until then no object is recorded",
         )
     return groups.values()
 

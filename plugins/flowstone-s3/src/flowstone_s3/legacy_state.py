@@ -1,8 +1,8 @@
-"""What the first form of the state remembered, for as long as it matters.
+"""Objects remembered by version 1 of the stored state.
 
-It held one digest of a key together with its ETag, from which the key cannot be told. So what it
-knew is compared as it was then; each object that is listed is written down in the present form,
-and the rest is kept for a day, as what a listing left out may yet come back.
+Version 1 stored one digest of key and ETag together, from which the key cannot be recovered. So
+its entries are compared as they are; each object that is listed moves to the present version, and
+the rest is kept for a day, because an object that a listing left out may come back.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _STAMP = 4
 _SIZE = _IDENTITY + _STAMP
 
 
-class FormerMemory:
+class LegacySeenObjects:
     """Objects known by one digest of key and ETag.
 
     Args:
-        seen: The entries of those that were listed last.
-        gone: The entries of those that were missed, by the hour.
+        seen: The entries of the last listing.
+        gone: The entries that went missing, by the hour.
 
     Raises:
-        ValueError: If a text is not what was written.
+        ValueError: If a text cannot be decoded.
     """
 
     def __init__(self, seen: str, gone: Mapping[datetime, str]) -> None:
@@ -39,7 +39,7 @@ class FormerMemory:
         return len(self._seen) + len(self._away)
 
     def knows(self, item: S3Object) -> bool:
-        """Say whether it was seen, and forget it: it is written down in the present form."""
+        """Return True if the object was seen; its entry then moves to the present version."""
         if not self._seen and not self._away:
             return False
         text = f"{item.key}\0{item.etag}".encode()
@@ -49,7 +49,7 @@ class FormerMemory:
         return (identity, stamp(item.last_modified, _STAMP)) in self._away
 
     def groups(self, hour: datetime) -> dict[str, str]:
-        """Return what to store: that which was missed, by the hour, this one for the latest."""
+        """Return the missing entries to store, by the hour; the latest under the given hour."""
         groups = dict(self._gone)
         groups[hour] = groups.get(hour, {}) | self._seen
         return {

@@ -1,8 +1,7 @@
-"""What S3 tells of objects that arrived, read out of the messages that carry it.
+"""Parser for S3 event notifications.
 
-Three envelopes are known: S3's own, which Amazon describes in "Event message structure" of the S3
-User Guide; the same within one of SNS; and that of EventBridge, in "EventBridge event message
-structure" there.
+Three envelopes are supported: S3's own ("Event message structure" in the S3 User Guide), the same
+within an SNS notification, and EventBridge ("EventBridge event message structure" there).
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ from urllib.parse import unquote_plus
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-LONGEST = 4_096
+TEXT_LIMIT = 4_096
 """Most characters of a text in a message; a key of S3 has 1,024 bytes, thrice that when encoded."""
 
 _SHOWN = 80
 
 
-class NoticeError(ValueError):
-    """A message is not what S3 sends; its text quotes nothing of it."""
+class NotificationError(ValueError):
+    """The message is not a valid S3 notification; the error quotes nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """An object that arrived, as S3 tells of it.
+class ObjectNotification:
+    """Notification of a created object.
 
     Attributes:
-        key: Exactly what it was uploaded as.
-        at: When, as S3 wrote it (ISO 8601); empty if it did not say.
-        version: Its version; empty in a bucket without them.
-        sequencer: What tells one upload of a key from another, by S3's own order; empty if it is
-            not S3 that tells.
+        key: Exactly the uploaded key.
+        at: The time of the event as S3 wrote it (ISO 8601); empty if missing.
+        version: The version id; empty in a bucket without versioning.
+        sequencer: S3's sequencer, which tells one upload of a key from another; empty if the
+            sender is not S3.
     """
 
     bucket: str
@@ -49,7 +48,7 @@ class Notice:
 
     @property
     def event_key(self) -> str:
-        """What one upload is known by, however often, and in whatever envelope, it is told of."""
+        """Key of the upload, the same for each delivery and each envelope."""
         which = self.sequencer or f"{self.etag} {self.at}"
         whole = json.dumps([self.bucket, self.key, self.version, which])
         digest = hashlib.sha256(whole.encode()).hexdigest()[:32]
@@ -68,19 +67,18 @@ class Notice:
         return found | {"version_id": self.version} if self.version else found
 
 
-def read_notices(body: str) -> Iterator[Notice]:
-    """Read a message.
+def parse_notifications(body: str) -> Iterator[ObjectNotification]:
+    """Parse a message.
 
     Args:
-        body: As it came from the queue.
+        body: The body of the message.
 
     Yields:
-        What arrived. It may be nothing: the message that S3 sends to try a queue, an object that
-        was removed, and other things that S3 tells of.
+        The created objects; none for S3's test event, a removed object and other event types.
 
     Raises:
-        NoticeError: If it is not from S3, or something in it not in a form that is known here;
-            at the end, when all the rest of it was yielded.
+        NotificationError: If the message is not from S3, or a record is invalid; raised at the
+            end, after all valid records were yielded.
     """
     message = _object(_json(body), "the message")
     if message.get("Type") == "Notification" and isinstance(message.get("Message"), str):
@@ -92,35 +90,35 @@ def read_notices(body: str) -> Iterator[Notice]:
     elif message.get("source") == "aws.s3":
         yield from _event_bridge(message)
     else:
-        raise NoticeError(
-            "it is no notification of S3: neither Records nor source = aws.s3 is in it"
+        raise NotificationError(
+            "not an S3 notification: neither Records nor source = aws.s3 is in it"
         )
 
 
-def _plain(records: JsonValue) -> Iterator[Notice]:
+def _plain(records: JsonValue) -> Iterator[ObjectNotification]:
     if not isinstance(records, list):
-        raise NoticeError("its Records are no list")
+        raise NotificationError("Records is not a list")
     wrong = None
     for number, item in enumerate(records, 1):
         try:
             yield from _record(item, f"record {number}")
-        except NoticeError as error:
+        except NotificationError as error:
             wrong = wrong or error
     if wrong is not None:
         raise wrong
 
 
-def _record(item: JsonValue, where: str) -> Iterator[Notice]:
+def _record(item: JsonValue, where: str) -> Iterator[ObjectNotification]:
     record = _object(item, where)
     name = _text(record, "eventName", where).removeprefix("s3:")
-    # Other services of Amazon write records too, of which nobody should think they were read.
+    # Other services of Amazon write records too; they must not pass for S3's.
     about = _object(record.get("s3"), f"s3 of {where}")
     if not name.startswith("ObjectCreated:"):
         return
     found = _object(about.get("object"), f"the object of {where}")
     yield _notice(
         _object(about.get("bucket"), f"the bucket of {where}"),
-        # Only here: a key in an event of EventBridge is as it is.
+        # Only here: a key in an event of EventBridge is not URL-encoded.
         found | {"key": _decoded(_text(found, "key", where), where)},
         at=_optional(record, "eventTime", where),
         etag=_optional(found, "eTag", where),
@@ -128,10 +126,10 @@ def _record(item: JsonValue, where: str) -> Iterator[Notice]:
     )
 
 
-def _event_bridge(message: Mapping[str, JsonValue]) -> Iterator[Notice]:
+def _event_bridge(message: Mapping[str, JsonValue]) -> Iterator[ObjectNotification]:
     kind = _text(message, "detail-type", "the message")
     if not kind.startswith("Object "):
-        raise NoticeError("it is of EventBridge, but not what S3 itself tells of an object")
+        raise NotificationError("the EventBridge event is not an object event of S3")
     if kind != "Object Created":
         return
     detail = _object(message.get("detail"), "its detail")
@@ -152,40 +150,40 @@ def _notice(
     at: str,
     etag: str,
     version: str,
-) -> Notice:
+) -> ObjectNotification:
     size = item.get("size", 0)
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
-        raise NoticeError("the size of its object is no number")
+        raise NotificationError("the size of its object is not a valid number")
     key = _text(item, "key", "its object")
     name = _text(bucket, "name", "its bucket")
     sequencer = _optional(item, "sequencer", "its object")
-    return Notice(name, key, etag, size, at, version, sequencer)
+    return ObjectNotification(name, key, etag, size, at, version, sequencer)
 
 
 def _json(text: str) -> JsonValue:
     try:
         value: JsonValue = json.loads(text)
     except (ValueError, RecursionError):
-        raise NoticeError("it is no JSON") from None
+        raise NotificationError("invalid JSON") from None
     return value
 
 
 def _object(value: JsonValue, what: str) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
-        raise NoticeError(f"{what} is no JSON object")
+        raise NotificationError(f"{what} is not a JSON object")
     return value
 
 
 def _text(value: Mapping[str, JsonValue], name: str, where: str) -> str:
     found = value.get(name)
     if not isinstance(found, str) or not found:
-        raise NoticeError(f"{where} has no {name}")
-    if len(found) > LONGEST:
-        raise NoticeError(f"the {name} of {where} is too long")
+        raise NotificationError(f"{where} has no {name}")
+    if len(found) > TEXT_LIMIT:
+        raise NotificationError(f"the {name} of {where} is too long")
     try:
         found.encode()
     except UnicodeEncodeError:
-        raise NoticeError(f"the {name} of {where} cannot be written in UTF-8") from None
+        raise NotificationError(f"the {name} of {where} cannot be written in UTF-8") from None
     return found
 
 
@@ -193,7 +191,7 @@ def _decoded(text: str, where: str) -> str:
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise NoticeError(f"the key of {where} is not in UTF-8") from None
+        raise NotificationError(f"the key of {where} is not in UTF-8") from None
 
 
 def _optional(value: Mapping[str, JsonValue], name: str, where: str) -> str:

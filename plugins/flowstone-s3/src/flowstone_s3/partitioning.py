@@ -1,4 +1,4 @@
-"""Which partition an object belongs to, by its key."""
+"""Partitions of objects: taken from the key by date, pattern or function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field, ImportString, field_validator, model_validator
 from flowstone_core import Partition, SensorConfig
 
 _DATES = re.compile(
-    # Digests and UUIDs hold eight digits in a row often enough to be taken for a date.
+    # Digests and UUIDs often hold eight digits in a row, which would be taken for a date.
     r"(?P<opaque>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{16,})"
     r"|(?<![A-Za-z0-9_])year=(\d{4})/month=(\d\d?)/day=(\d\d?)(?![^/])"
     r"|(?<!\d)((?:19|20|21)\d\d)(?P<separator>[-/]?)(\d\d)(?P=separator)(\d\d)(?!\d)",
@@ -22,11 +22,11 @@ _DATE_GROUPS = ("year", "month", "day", "hour")
 
 
 def date_in_key(key: str) -> date | None:
-    """Find the date in a key: the last valid one there is.
+    """Return the last valid date in a key; None without one.
 
     These are dates: ``2025-01-15``, ``20250115``, ``2025/01/15``, and
-    ``year=2025/month=1/day=15``, of the years 1900 to 2199, not touching other digits. What
-    stands in a UUID or a digest (16 or more hexadecimal digits) is none.
+    ``year=2025/month=1/day=15``, of the years 1900 to 2199, not touching other digits. Digits in
+    a UUID or a digest (16 or more hexadecimal digits) do not count.
 
     Example:
         >>> date_in_key("orders/2025-01-15/part-1.csv")
@@ -42,7 +42,7 @@ def date_in_key(key: str) -> date | None:
 
 
 class KeyPattern:
-    """A regular expression whose named groups make a partition of a key.
+    """A regular expression whose named groups form the partition of a key.
 
     ``year``, ``month`` and ``day`` together make a date, with ``hour`` a datetime in UTC. Each
     other named group makes a string. Several parts make a tuple, in the order of the groups, the
@@ -52,7 +52,7 @@ class KeyPattern:
         pattern: Python's regular expression; it is searched in the key, not matched to its start.
 
     Raises:
-        ValueError: If it is no regular expression, names no group, or names only some of
+        ValueError: If the regular expression is invalid, names no group, or names only some of
             ``year``, ``month`` and ``day``.
 
     Example:
@@ -66,7 +66,7 @@ class KeyPattern:
         try:
             self._pattern = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"it is no regular expression: {error}") from None
+            raise ValueError(f"invalid regular expression: {error}") from None
         self._groups = tuple(self._pattern.groupindex)
         dates = [name for name in _DATE_GROUPS if name in self._groups]
         if not self._groups:
@@ -84,7 +84,7 @@ class KeyPattern:
         """Return the partition of a key.
 
         Raises:
-            ValueError: If the key does not match, or its date is none.
+            ValueError: If the key does not match, or its date is invalid.
         """
         match = self._pattern.search(key)
         if match is None:
@@ -105,7 +105,7 @@ class KeyPattern:
 
 
 class PartitionConfig(SensorConfig):
-    """Which partition the key of an object names; by default, the last date in it."""
+    """Settings of the partition of an object; by default, the last date in its key."""
 
     partition_pattern: str | None = Field(
         None,
@@ -133,17 +133,17 @@ class PartitionConfig(SensorConfig):
 
 
 def partition_function(config: PartitionConfig) -> Callable[[str], Partition | None]:
-    """Return what makes a partition of a key, by the settings.
+    """Return the function that maps a key to its partition.
 
     Args:
         config: The settings.
 
     Returns:
         A function that takes a key and returns its partition, or None to leave the object out.
-        It raises ValueError, and a ``partition_fn`` whatever it likes, where it finds none.
+        It raises ValueError, or any exception of ``partition_fn``, for a key without one.
     """
     if config.partition_fn is not None:
-        # What it really returns is checked, object by object, when the events are made.
+        # Its return value is checked, object by object, when the events are created.
         return cast("Callable[[str], Partition | None]", config.partition_fn)
     if config.partition_pattern is not None:
         return KeyPattern(config.partition_pattern).partition
@@ -153,7 +153,7 @@ def partition_function(config: PartitionConfig) -> Callable[[str], Partition | N
 def _date_partition(key: str) -> date:
     found = date_in_key(key)
     if found is None:
-        raise ValueError("there is no date in it")
+        raise ValueError("no date found in the key")
     return found
 
 
@@ -166,7 +166,7 @@ def _instant(texts: dict[str, str]) -> date | datetime:
             return found if hour is None else datetime.combine(found, time(hour), UTC)
         except (ValueError, OverflowError):
             pass
-    raise ValueError(f"{'-'.join(numbers)!r:.60} is no date, though partition_pattern matches")
+    raise ValueError(f"invalid date {'-'.join(numbers)!r:.60}, though partition_pattern matches")
 
 
 def _valid_date(year: str | None, month: str | None, day: str | None) -> date | None:

@@ -1,4 +1,4 @@
-"""Which prefixes are listed: one, or one for each hour, day, month or year of the latest time."""
+"""Prefixes of a listing: a fixed one, or one per hour, day, month or year since a lookback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 PREFIX_LIMIT = 400
-"""Most prefixes that one poll lists: each is a request of its own, whatever is in it."""
+"""Most prefixes of one poll: each needs at least one request."""
 
 _TOKENS: Mapping[str, Callable[[datetime], str]] = {
     "year": lambda at: f"{at.year:04}",
@@ -27,8 +27,8 @@ class Prefixes:
         text: The prefix, or the template.
 
     Raises:
-        ValueError: If it has an unknown token, a stray ``$``, or a token without those that it
-            needs: a day needs its month and year, or the same prefix would come again.
+        ValueError: If the text has an unknown token, a stray ``$``, or a token without the coarser
+            ones: a day needs its month and year, or the same prefix would recur.
 
     Example:
         >>> from datetime import datetime, timedelta
@@ -51,11 +51,11 @@ class Prefixes:
 
         Args:
             now: The time, aware.
-            lookback: From how long ago on.
-            zone: Whose years, months, days and hours are meant.
+            lookback: The age of the earliest prefix.
+            zone: The time zone of the years, months, days and hours.
 
         Raises:
-            ValueError: If they are more than `PREFIX_LIMIT`.
+            ValueError: If there are more than `PREFIX_LIMIT`.
         """
         if not self.dated:
             return [self._text]
@@ -68,8 +68,8 @@ class Prefixes:
             found[self._of(instant.astimezone(zone))] = None
             if len(found) > PREFIX_LIMIT:
                 raise ValueError(
-                    f"lookback makes more than {PREFIX_LIMIT} prefixes, each a request at every "
-                    "poll; make it shorter, or leave the last token out of prefix"
+                    f"lookback covers more than {PREFIX_LIMIT} prefixes, each a request at every "
+                    "poll; shorten lookback, or remove the last token from prefix"
                 )
             instant += step
         found[self._of(now.astimezone(zone))] = None
@@ -81,10 +81,10 @@ class Prefixes:
     def _check(self) -> None:
         allowed = ", ".join(f"${{{name}}}" for name in _TOKENS)
         if not self._template.is_valid():
-            raise ValueError(f"a '$' begins no token; use {allowed}, or '$$' for a '$'")
+            raise ValueError(f"invalid '$' in prefix; use {allowed}, or '$$' for a '$'")
         for name in self._tokens:
             if name not in _TOKENS:
-                raise ValueError(f"there is no token ${{{name:.40}}}; use {allowed}")
+                raise ValueError(f"unknown token ${{{name:.40}}}; use {allowed}")
         missing: list[str] = []
         for name in _TOKENS:
             if name not in self._tokens:
@@ -92,6 +92,6 @@ class Prefixes:
             elif missing:
                 raise ValueError(
                     f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed "
-                    f"beside ${{{name}}}: the same prefix would come again, and its objects be "
-                    "fired once more"
+                    f"beside ${{{name}}}: the same prefix would recur, and its objects would fire "
+                    "again"
                 )

@@ -1,4 +1,4 @@
-"""A queue of SQS, over HTTP: messages are received, deleted, hidden and sent."""
+"""Client of an SQS queue: receives, deletes, hides and sends messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flowstone_s3.connection import aws_session
 from flowstone_s3.queue_config import S3EventQueueConfig
-from flowstone_s3.queue_errors import QueuePlace, explain_queue, not_sqs
+from flowstone_s3.queue_errors import QueueLocation, not_sqs, translate_queue_error
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 3
-"""How often one request is made at most."""
+"""Most attempts of one request."""
 
 BATCH = 10
 """Messages in one request; SQS takes no more."""
 
-LONGEST_HIDDEN = 12 * 60 * 60 - 60
-"""Seconds: SQS hides a message for 12 hours from when it was received, and no longer."""
+VISIBILITY_LIMIT = 12 * 60 * 60 - 60
+"""Seconds: SQS hides a message for at most 12 hours after it was received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that was received, and is hidden from other readers for a while.
+    """A received message, hidden from other consumers for its visibility timeout.
 
     Attributes:
-        handle: By which it is deleted or hidden longer.
+        handle: The receipt handle, which deletes the message or hides it longer.
     """
 
     id: str
@@ -41,13 +41,13 @@ class Message:
 
 
 class Queue:
-    """One queue, and the one that its rejects are moved to.
+    """Queue client: one queue, and the queue that its rejects are moved to.
 
-    The client is made at the first request, and again after one that failed: renewed credentials
-    and changed AWS configuration count without a restart.
+    The botocore client is created at the first request, and again after a failed one: renewed
+    credentials and changed AWS configuration take effect without a restart.
 
     Args:
-        config: Where the queue is and how it is reached.
+        config: The URL of the queue and the connection settings.
     """
 
     def __init__(self, config: S3EventQueueConfig) -> None:
@@ -55,12 +55,12 @@ class Queue:
         self._client: SQSClient | None = None
 
     def receive(self) -> Iterator[Message]:
-        """Receive messages, as many as the settings allow, until there are none.
+        """Receive messages until ``max_messages`` is reached or the queue is empty.
 
-        Only the first request waits where there is no message.
+        Only the first request waits for a message.
 
         Raises:
-            S3Error: If the queue cannot be read. What was received before becomes visible again.
+            S3Error: If the queue cannot be read; messages received before become visible again.
         """
         wait = int(self._config.wait.total_seconds())
         left = self._config.max_messages
@@ -75,11 +75,11 @@ class Queue:
         """Delete messages by their handles.
 
         Returns:
-            How many could not be deleted: a handle that is no longer valid is one of a message
-            that has become visible again, and comes once more.
+            The number of messages that could not be deleted: the handle has expired because the
+            message has become visible again, and will be received once more.
 
         Raises:
-            S3Error: If none could be, because the queue cannot be used.
+            S3Error: If the queue cannot be used.
         """
         failed = 0
         for batch in _batches(handles):
@@ -93,14 +93,14 @@ class Queue:
         return failed
 
     def hide(self, messages: Sequence[Message]) -> None:
-        """Hide messages for as long as SQS can.
+        """Hide messages for `VISIBILITY_LIMIT` seconds.
 
         Raises:
             S3Error: If the queue cannot be used.
         """
         for batch in _batches(messages):
             entries = [
-                {"Id": str(n), "ReceiptHandle": each.handle, "VisibilityTimeout": LONGEST_HIDDEN}
+                {"Id": str(n), "ReceiptHandle": each.handle, "VisibilityTimeout": VISIBILITY_LIMIT}
                 for n, each in enumerate(batch)
             ]
             with self._errors(self._config.queue_url) as client:
@@ -113,7 +113,7 @@ class Queue:
         """Send a copy of a message to another queue, with the reason as an attribute.
 
         Raises:
-            S3Error: If that queue cannot be used.
+            S3Error: If the other queue cannot be used.
         """
         attributes = {
             "flowstone_reason": {"DataType": "String", "StringValue": reason},
@@ -126,8 +126,8 @@ class Queue:
                 MessageAttributes=attributes,  # type: ignore[arg-type]  # as above
             )
 
-    def reach(self) -> None:
-        """Ask for the queue's name, which changes nothing.
+    def check_access(self) -> None:
+        """Request the queue's ARN, which changes nothing.
 
         Raises:
             S3Error: If the queue cannot be used.
@@ -166,10 +166,10 @@ class Queue:
             yield self._client
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             self.close()
-            raise explain_queue(error, self._place(url)) from error
+            raise translate_queue_error(error, self._location(url)) from error
 
-    def _place(self, url: str) -> QueuePlace:
-        return QueuePlace(url, self._config.endpoint_url, self._config.queue_region)
+    def _location(self, url: str) -> QueueLocation:
+        return QueueLocation(url, self._config.endpoint_url, self._config.queue_region)
 
     def _connect(self) -> SQSClient:
         from botocore.config import Config
@@ -189,10 +189,10 @@ class Queue:
         return client
 
     def _check(self, http_response: AWSResponse, **_: object) -> None:
-        # To botocore an answer that is no JSON, such as a web page, is one with nothing in it: a
+        # botocore takes a response that is not JSON, such as a web page, for an empty one: a
         # queue without messages, or a message that was moved.
         if http_response.status_code < 300 and not http_response.content.lstrip().startswith(b"{"):
-            raise not_sqs(self._place(self._config.queue_url))
+            raise not_sqs(self._location(self._config.queue_url))
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -17,43 +17,43 @@ _AMAZON = re.compile(r"(?:.*\.)?sqs(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\..*\b
 
 
 class MessagesConfig(SensorConfig):
-    """Which messages are read, and what of them fires."""
+    """Settings of the queue, and of the messages that fire."""
 
     queue_url: str = Field(
         description="the queue's URL, such as "
-        "https://sqs.eu-west-1.amazonaws.com/123456789012/name; the region in it counts where "
-        "region is not set"
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/name; its region is used if region is "
+        "not set"
     )
     bucket: str | None = Field(
         None, min_length=1, description="only messages about this bucket count; all do if not set"
     )
-    prefix: str = Field("", description="only keys that begin with it count")
+    prefix: str = Field("", description="only keys that begin with this prefix count")
     suffix: str = Field("", description="only keys that end with it count, such as .csv")
     glob: str | None = Field(
         None,
         min_length=1,
-        description="only keys that match it as a whole count; * and ? match slashes as well, "
-        "letters must match in case",
+        description="only keys that match this pattern as a whole count; * and ? match slashes as "
+        "well, case matters",
     )
     wait: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(seconds=20))] = Field(
         timedelta(0),
-        description="how long a poll waits for a message where there is none, in whole seconds, "
-        "20 s at most; it holds one of poll_threads meanwhile",
+        description="wait of a poll for a message in an empty queue, in whole seconds, at most "
+        "20 s; the poll occupies one of poll_threads meanwhile",
     )
     visibility: Annotated[Duration, Field(ge=timedelta(seconds=10), le=timedelta(hours=12))] = (
         Field(
             timedelta(minutes=5),
-            description="how long a message that was read is hidden from other readers; longer "
-            "than every and deadline together, because it is deleted by the poll after",
+            description="visibility timeout of a received message; must exceed every and deadline "
+            "together, because the next poll deletes the message",
         )
     )
     max_messages: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        200, description="most messages of one poll; more are read by the next"
+        200, description="most messages of one poll; the next poll reads the rest"
     )
     rejects_queue_url: str | None = Field(
         None,
-        description="a queue that messages which cannot be used are moved to; without it they "
-        "stay where they are, hidden for 12 hours at a time",
+        description="a queue for unusable messages; without it they stay in the queue, hidden for "
+        "12 hours at a time",
     )
 
     @field_validator("queue_url", "rejects_queue_url")
@@ -65,8 +65,8 @@ class MessagesConfig(SensorConfig):
         named = parts.scheme in {"http", "https"} and parts.hostname and parts.path.strip("/")
         if not named or parts.username is not None:
             raise ValueError(
-                f"{url!r:.120} is no queue's URL: write https://HOST/ACCOUNT/NAME, as the console "
-                "of SQS shows it"
+                f"invalid queue URL {url!r:.120}: write https://HOST/ACCOUNT/NAME, as the SQS "
+                "console shows it"
             )
         return url
 
@@ -74,7 +74,7 @@ class MessagesConfig(SensorConfig):
     @classmethod
     def _check_seconds(cls, duration: timedelta) -> timedelta:
         if duration % timedelta(seconds=1):
-            raise ValueError("SQS takes whole seconds")
+            raise ValueError("the duration must be in whole seconds")
         return duration
 
     @model_validator(mode="after")
@@ -85,24 +85,24 @@ class MessagesConfig(SensorConfig):
 
 
 class S3EventQueueConfig(PartitionConfig, ConnectionConfig, MessagesConfig):
-    """Which queue is read, how it is reached, and which partition each object belongs to."""
+    """Settings of `s3_event_queue`: queue, connection and partitions."""
 
     @property
     def queue_region(self) -> str | None:
-        """The region that is set, else the one in the queue's URL, if it is Amazon's."""
+        """The configured region, or else the region in an Amazon queue URL."""
         return self.region or _region_in(self.queue_url)
 
     @model_validator(mode="after")
     def _check_region(self) -> S3EventQueueConfig:
         named = _region_in(self.queue_url)
         if self.endpoint_url is None and named is not None and self.region not in {None, named}:
-            raise ValueError(f"queue_url is in {named}, and region says {self.region}")
+            raise ValueError(f"queue_url is in {named}, but region is {self.region}")
         return self
 
     @model_validator(mode="after")
     def _check_timeout(self) -> S3EventQueueConfig:
         if self.timeout <= self.wait:
-            raise ValueError("timeout must be longer than wait: an answer takes as long")
+            raise ValueError("timeout must be longer than wait: a response may take that long")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The sensor of a queue: what one poll of it amounts to."""
+"""Sensor `s3_event_queue`: fires for S3 notifications in an SQS queue."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from flowstone_core import (
     encode_partition,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
-from flowstone_s3.notifications import Notice, NoticeError, read_notices
+from flowstone_s3.notifications import NotificationError, ObjectNotification, parse_notifications
 from flowstone_s3.partitioning import partition_function
 from flowstone_s3.queue import Message, Queue
 from flowstone_s3.queue_config import S3EventQueueConfig
 
 VERSION = 1
-"""The version of the state's form."""
+"""The version of the stored state."""
 
 REJECTS_KEPT = 100
-"""How many of the messages that could not be used are told of in the state."""
+"""Most rejected messages listed in the state."""
 
 
 class Reject(TypedDict):
-    """A message that could not be used: its id, when it was read, and why."""
+    """A rejected message: its id, the time of receipt, and the reason."""
 
     id: str
     at: str
@@ -40,13 +40,13 @@ class Reject(TypedDict):
 
 
 class QueueState(TypedDict):
-    """What is stored of a sensor.
+    """Stored state of the sensor.
 
     Attributes:
-        version: The version of this form.
-        done: The handles of the messages that this state was stored for; the poll that is given
-            it deletes them.
-        rejects: The last messages that could not be used, the latest last.
+        version: The version of the state.
+        done: The receipt handles of the messages committed with this state; the next poll deletes
+            them.
+        rejects: The last rejected messages, the latest last.
     """
 
     version: int
@@ -55,15 +55,15 @@ class QueueState(TypedDict):
 
 
 class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
-    """Fires for every object that S3 tells a queue of SQS of, by the partition in its key.
+    """Sensor that fires for every S3 notification in an SQS queue, by the partition in the key.
 
-    A message is deleted only when what came of it has been committed: the poll after it, which is
-    given the state that was stored with its events, deletes it. Until then it is hidden, and if
-    that does not happen in time it comes again, and what it tells of is known by its key. The
+    A message is deleted only after its events were committed: the next poll, which receives the
+    state that was stored with them, deletes the message. Until then the message is hidden; if it
+    becomes visible before, it is received again, and its event is a duplicate by its key. The
     asset function finds each object in the payload of an event:
     ``{"bucket": ..., "objects": [{"key", "etag", "size", "last_modified"}]}``.
 
-    A message that cannot be used is set aside and told of, and holds up no other.
+    An unusable message is set aside and logged, and does not block the others.
     """
 
     Config = S3EventQueueConfig
@@ -84,11 +84,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         Raises:
             S3Error: If the queue cannot be used.
             RetryLater: If a ``partition_fn`` raises it.
-            SensorBroken: If a ``partition_fn`` raises it, or the state cannot be read.
+            SensorBroken: If a ``partition_fn`` raises it, or the state has another version.
         """
         _check(state)
         self._delete(state["done"])
-        # A message that is received twice in a poll has the later handle.
+        # Of a message that is received twice in a poll, the later handle counts.
         messages = {message.id: message for message in self._queue.receive()}
         events: dict[str, Event] = {}
         rejected: dict[str, str] = {}
@@ -96,7 +96,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             try:
                 for event in self._events(message):
                     events[str(event.key)] = event
-            except NoticeError as error:
+            except NotificationError as error:
                 rejected[message.id] = str(error)
         known = {reject["id"] for reject in state["rejects"]}
         moved = self._set_aside([(messages[each], why) for each, why in rejected.items()], known)
@@ -112,12 +112,12 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         return Triggered(list(events.values()), after) if events else NotTriggered(after)
 
     def connect(self) -> None:
-        """See `Sensor.connect`: the queue is asked for its name.
+        """See `Sensor.connect`: requests the queue's ARN.
 
         Raises:
-            S3Error: If it cannot be used.
+            S3Error: If the queue cannot be used.
         """
-        self._queue.reach()
+        self._queue.check_access()
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
@@ -127,29 +127,29 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         failed = self._queue.delete(handles)
         if failed:
             self.context.logger.warning(
-                "%d of %d messages were visible again before they were deleted, and come once "
-                "more, which does no harm; raise visibility",
+                "visibility timeout expired before deletion: %d of %d messages (they will be "
+                "received again, without new events; raise visibility)",
                 failed,
                 len(handles),
             )
 
     def _events(self, message: Message) -> Iterable[Event]:
         wrong = ""
-        for notice in read_notices(message.body):
+        for notice in parse_notifications(message.body):
             if self.config.bucket not in {None, notice.bucket}:
-                wrong = "it is about another bucket"
+                wrong = "about another bucket"
                 continue
             if not self._wanted(notice):
                 continue
             try:
                 yield from self._event(notice)
-            except NoticeError as error:
+            except NotificationError as error:
                 wrong = str(error)
-        # Said at the end: what else it tells of fires all the same.
+        # Raised at the end: the other records of the message fire all the same.
         if wrong:
-            raise NoticeError(wrong)
+            raise NotificationError(wrong)
 
-    def _event(self, notice: Notice) -> Iterable[Event]:
+    def _event(self, notice: ObjectNotification) -> Iterable[Event]:
         try:
             partition = self._partition_of(notice.key)
             if partition is None:
@@ -158,29 +158,29 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         except (RetryLater, SensorBroken):
             raise
         except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything
-            # The text of a foreign error may hold anything, and the reason is kept and sent.
+            # The text of another error may hold anything, and the reason is stored and sent.
             why = str(error) if type(error) is ValueError else type(error).__name__
             why = "".join(each if each.isprintable() else " " for each in why[:300])
-            raise NoticeError(f"no partition for {notice.key!r:.300}: {why}") from None
+            raise NotificationError(f"no partition for {notice.key!r:.300}: {why}") from None
         yield Event(
             partition,
             key=notice.event_key,
             payload={"bucket": notice.bucket, "objects": [notice.entry]},
         )
 
-    def _wanted(self, notice: Notice) -> bool:
+    def _wanted(self, notice: ObjectNotification) -> bool:
         key = notice.key
         begins, ends = key.startswith(self.config.prefix), key.endswith(self.config.suffix)
-        # S3 tells of the markers of folders too.
+        # S3 sends notifications of folder markers too.
         marker = key.endswith("/") and notice.size == 0
         return begins and ends and self._matches(key) is not None and not marker
 
     def _set_aside(self, rejected: list[tuple[Message, str]], known: set[str]) -> set[str]:
-        """Move what cannot be used, or hide it; return the ids of what may be deleted."""
+        """Move or hide rejected messages; return the ids of those that may be deleted."""
         warn = self.context.logger.warning
         for message, reason in rejected:
             if message.id not in known:
-                text = "a message cannot be used, and is set aside: %s (message %s)"
+                text = "message rejected: %s (message %s)"
                 warn(text, reason, message.id)
         moved = {message.id for message, reason in rejected if self._move(message, reason)}
         try:
@@ -188,7 +188,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         except S3UnavailableError:
             raise
         except S3Error as error:
-            warn("messages that cannot be used come again after visibility: %s", error)
+            warn("cannot hide rejected messages; they reappear after visibility: %s", error)
         return moved
 
     def _move(self, message: Message, reason: str) -> bool:
@@ -200,8 +200,8 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         except S3UnavailableError:
             raise
         except S3Error as error:
-            # What is wrong with this message, or with that queue, must not hold up the others.
-            text = "a message that cannot be used stays where it is: %s (message %s)"
+            # A failure of this message, or of the other queue, must not block other messages.
+            text = "cannot move rejected message; it stays in the queue: %s (message %s)"
             self.context.logger.warning(text, error, message.id)
             return False
         return True
@@ -219,7 +219,7 @@ def _check(state: QueueState) -> None:
     version: object = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
         raise SensorBroken(
-            f"the stored state has version {version!r:.40}, and this flowstone-s3 reads version "
-            f"{VERSION}: install the flowstone-s3 that wrote it, or reset the sensor by "
-            "'flowstone sensors reset'; messages that were not deleted yet come again"
+            f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
+            f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
+            "'flowstone sensors reset'; messages not yet deleted are then received again"
         )

@@ -1,14 +1,14 @@
-"""What has been seen, in digests: 16 bytes of memory and 22 of the stored state for an object.
+"""Seen objects, as digests: 16 bytes of memory and 22 bytes of stored state per object.
 
-Each object is one entry: 8 bytes of a digest of its key, which say *which* object it is, 5 of one
-of its ETag, which say *what* is in it, and 3 of its time of modification, which tell a copy that
-was *written again* from one that a listing merely left out for a while.
+Each object is one entry: 8 bytes of a digest of its key, which identify the object, 5 bytes of a
+digest of its ETag, which identify its content, and 3 bytes of its time of modification, which tell
+a copy that was *written again* from one that a listing left out for a while.
 
-With a window the state does not grow with the number of objects. No object is made visible later
-than a window after the time that the server gives it; so whatever was modified longer than that
-before the latest time seen, the **horizon**, was seen already. It only moves forward, and what a
-poll finds is judged by the horizon of the poll before it: what lies between two polls is found
-however long they are apart.
+With a window the state does not grow with the number of objects. No object becomes visible later
+than a window after its time of modification; so every object modified before the **horizon**, the
+latest time seen minus the window, was seen already. The horizon only moves forward, and each poll
+compares with the horizon of the previous poll: an object that arrives between two polls is found
+at any distance between them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Literal
 from flowstone_s3.digests import digest, stamp
 from flowstone_s3.errors import S3Error
 from flowstone_s3.listing import S3Object
-from flowstone_s3.settling import Pending
+from flowstone_s3.settling import SettlingObjects
 from flowstone_s3.state import (
     ETAG_SIZE,
     KEY_SIZE,
     STAMP_SIZE,
-    Record,
+    DecodedState,
     SeenState,
+    decode_state,
     empty_state,
-    read_record,
-    write_record,
+    encode_state,
 )
 
 OBJECT_LIMIT = 375_000
@@ -37,16 +37,15 @@ OBJECT_LIMIT = 375_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What fires, and what is remembered.
+class DetectionRules:
+    """Rules of change detection.
 
     Attributes:
-        on: Whether objects fire that were never seen, those of which there is another ETag, or
-            both.
-        settle: How long an object must have been listed unchanged before it fires.
-        window: How long after its time of modification an object may become visible; None if
-            nothing is known about that.
-        limit: Most objects that are remembered.
+        on: The changes that fire: new keys, new ETags of known keys, or both.
+        settle: The duration for which an object must be listed unchanged before it fires.
+        window: The longest delay between modification and visibility of an object; None if
+            unknown.
+        limit: Most remembered objects.
     """
 
     on: Literal["created", "changed", "both"] = "both"
@@ -55,68 +54,67 @@ class Rules:
     limit: int = OBJECT_LIMIT
 
 
-class Memory:
-    """What was seen before, while one listing goes by.
+class SeenObjects:
+    """Memory of seen objects during one listing.
 
     Args:
-        state: What was stored.
+        state: The stored state.
         now: The time, aware.
-        rules: What fires, and what is remembered.
+        rules: The rules of change detection.
 
     Raises:
-        SensorBroken: If the state is not one that this version can read.
+        SensorBroken: If the state has another version, or is damaged.
     """
 
-    def __init__(self, state: SeenState, now: datetime, rules: Rules | None = None) -> None:
+    def __init__(
+        self, state: SeenState, now: datetime, rules: DetectionRules | None = None
+    ) -> None:
         self._state = state
-        self._rules = rules or Rules()
+        self._rules = rules or DetectionRules()
         self._hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        record = read_record(state, self._hour)
-        self._gone, self._former, self._horizon = record.gone, record.former, record.horizon
-        self._left = record.seen
+        decoded = decode_state(state, self._hour)
+        self._gone, self._legacy, self._horizon = decoded.gone, decoded.legacy, decoded.horizon
+        self._left = decoded.seen
         self._away = {entry for group in self._gone.values() for entry in group}
-        self._pending = Pending(record.pending, now, self._rules.settle)
+        self._settling = SettlingObjects(decoded.settling, now, self._rules.settle)
         self._first = state == empty_state()
         self._present: dict[bytes, bytes] = {}
         self._written: dict[bytes, datetime] = {}
         self._replaced: set[bytes] = set()
         self._newest: datetime | None = None
         self._room = self._rules.limit
-        # A state of an older form is written anew whatever is listed.
-        self._changed = record.migrated
-        self._any_kind = record.migrated or self._rules.on == "both"
+        # A state of an older version is always rewritten.
+        self._changed = decoded.migrated
+        self._any_kind = decoded.migrated or self._rules.on == "both"
 
-    def observe(self, item: S3Object, answered: datetime | None = None) -> bool:
-        """Take note of an object that is listed.
+    def observe(self, item: S3Object, server_time: datetime | None = None) -> bool:
+        """Record a listed object, and return True if it fires.
 
         Args:
             item: The object.
-            answered: The server's time, if it told.
-
-        Returns:
-            Whether it fires.
+            server_time: The server's time of the response; None if unknown.
 
         Raises:
-            S3Error: If there are more objects than can be remembered.
+            S3Error: If there are more objects than the limit.
         """
         at = item.last_modified
         old = self._horizon is not None and at < self._horizon
-        if old and not self._pending:
+        if old and not self._settling:
             return False
         key = digest(item.key, KEY_SIZE)
-        if key in self._present or (old and key not in self._pending):
+        if key in self._present or (old and key not in self._settling):
             return False
-        self._advance(at, answered)
+        self._advance(at, server_time)
         version = digest(item.etag, ETAG_SIZE) + stamp(at, STAMP_SIZE)
         known = self._left.pop(key, None)
         if known is not None and known[:ETAG_SIZE] == version[:ETAG_SIZE]:
             self._keep(key, version, at)
             return False
-        if key + version in self._away or (known is None and self._former.knows(item)):
+        if key + version in self._away or (known is None and self._legacy.knows(item)):
             self._replace(key, known, version, at)
             return False
         self._make_room()
-        if not self._settled_before(at, answered) and not self._pending.settled(key, item):
+        if not self._settled_before(at, server_time) and not self._settling.settled(key, item):
             if known is not None:
                 self._keep(key, known, at)
             return False
@@ -124,14 +122,14 @@ class Memory:
         return self._any_kind or (known is None) == (self._rules.on == "created")
 
     def state(self) -> SeenState:
-        """Return what to store after the listing; the state given if nothing has changed.
+        """Return the state to store after the listing; the given state if nothing has changed.
 
         Times of modification alone change nothing: they are stored along with the next change.
 
         Raises:
-            S3Error: If there are more objects than can be remembered.
+            S3Error: If there are more objects than the limit.
         """
-        if not self._changed and not self._left and not self._pending.changed:
+        if not self._changed and not self._left and not self._settling.changed:
             return self._state
         self._forget_old()
         room = self._rules.limit - self._count()
@@ -140,22 +138,22 @@ class Memory:
         missing = {key + version for key, version in self._left.items()} | self._replaced
         gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | missing}
         present = {key + version for key, version in self._present.items()}
-        return write_record(
-            Record(
+        return encode_state(
+            DecodedState(
                 self._present,
                 {hour: group - present for hour, group in gone.items()},
-                self._pending.entries(),
+                self._settling.entries(),
                 self._latest_horizon(),
-                self._former,
+                self._legacy,
             ),
             self._hour,
             room,
         )
 
-    def _settled_before(self, at: datetime, answered: datetime | None) -> bool:
-        # Before anything was ever seen the server's word is taken for it: what has been there for
-        # long belongs to the first poll, which may be told to fire nothing.
-        return self._first and answered is not None and answered - at >= self._rules.settle
+    def _settled_before(self, at: datetime, server_time: datetime | None) -> bool:
+        # At the first poll the server's times decide: an object older than settle belongs to the
+        # first poll, which may be configured to fire nothing.
+        return self._first and server_time is not None and server_time - at >= self._rules.settle
 
     def _replace(self, key: bytes, known: bytes | None, version: bytes, at: datetime) -> None:
         self._changed = True
@@ -169,10 +167,10 @@ class Memory:
         if self._rules.window is not None:
             self._written[key] = at
 
-    def _advance(self, at: datetime, answered: datetime | None) -> None:
-        # No object is modified later than now. Where one claims to be, its time must not push the
-        # horizon past those of others.
-        at = at if answered is None else min(at, answered)
+    def _advance(self, at: datetime, server_time: datetime | None) -> None:
+        # No object is modified later than now; a time in the future must not push the horizon
+        # past the times of other objects.
+        at = at if server_time is None else min(at, server_time)
         if self._newest is None or at > self._newest:
             self._newest = at
 
@@ -187,8 +185,8 @@ class Memory:
             return
         if self._rules.window is None:
             raise self._too_many()
-        # At the first poll a window is not narrower than the whole listing before its newest
-        # object has come by, so it must be let grow; doubling keeps this from being done often.
+        # At the first poll nothing can be dropped before the newest object was listed, so memory
+        # may grow; doubling the room keeps the clean-up rare.
         self._forget_old()
         self._room = 2 * max(self._count(), self._rules.limit)
 
@@ -198,19 +196,18 @@ class Memory:
             del self._present[key], self._written[key]
 
     def _count(self) -> int:
-        return len(self._present) + len(self._pending.entries())
+        return len(self._present) + len(self._settling.entries())
 
     def _too_many(self) -> S3Error:
         limit = f"{self._rules.limit:,}"
         if self._rules.window is not None:
             return S3Error(
-                f"there are more than {limit} objects within the window; one sensor cannot "
-                "remember more",
-                hint="set a shorter window, or watch narrower prefixes by several sensors",
+                f"too many objects within the window: one sensor remembers at most {limit}",
+                hint="set a shorter window, or watch narrower prefixes with several sensors",
             )
         return S3Error(
-            f"there are more than {limit} objects; one sensor cannot remember more",
-            hint="set window = 7d, with which only younger objects are remembered; or a prefix "
-            "with ${year}/${month}/${day}, if keys have dates; or watch narrower prefixes by "
-            "several sensors; or let the bucket tell of its objects by s3_event_queue",
+            f"too many objects: one sensor remembers at most {limit}",
+            hint="set window = 7d to remember only younger objects; or a prefix with "
+            "${year}/${month}/${day}, if keys have dates; or watch narrower prefixes with "
+            "several sensors; or receive the bucket's notifications with s3_event_queue",
         )

@@ -1,4 +1,4 @@
-"""The sensor itself: what one poll of a bucket amounts to."""
+"""Sensor `s3_file_arrival`: fires for new and changed objects of a bucket."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import re
 from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
-from flowstone_s3.events import arrival_events
+from flowstone_s3.events import object_events
 from flowstone_s3.listing import S3Object
 from flowstone_s3.partitioning import partition_function
-from flowstone_s3.seen_objects import Memory, Rules
+from flowstone_s3.seen_objects import DetectionRules, SeenObjects
 from flowstone_s3.state import SeenState, empty_state
 
 
 class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
-    """Fires for every new or overwritten object of an S3 bucket, by the partition in its key.
+    """Sensor that fires for every new or overwritten object of an S3 bucket, by partition.
 
-    Each poll lists everything below the prefix, so an object is found whenever it arrives and
-    wherever its key sorts. All that a poll finds becomes events, grouped by partition; the asset
+    Each poll lists everything below the prefix, so an object is found at any time of arrival and
+    at any position of its key. New objects become events, grouped by partition; the asset
     function finds the objects in the payload:
     ``{"bucket": ..., "objects": [{"key", "etag", "size", "last_modified"}, ...]}``.
 
-    By default the partition is the last date in the key. A poll that fails, at whatever page,
-    changes nothing.
+    By default the partition is the last date in the key. A failed poll, at any page, changes
+    nothing.
     """
 
     Config = S3FileArrivalConfig
@@ -32,7 +32,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     def __init__(self, config: S3FileArrivalConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
         self._bucket = Bucket(config, self.context)
-        self._rules = Rules(config.on, config.settle, config.window)
+        self._rules = DetectionRules(config.on, config.settle, config.window)
         self._matches = re.compile(fnmatch.translate(config.glob or "*")).match
         self._partition_of = partition_function(config)
 
@@ -46,25 +46,25 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         Raises:
             S3Error: If the listing fails.
             PartitionError: If a new object has no partition.
-            SensorBroken: If the state is not one that this version can read.
+            SensorBroken: If the state has another version, or is damaged.
         """
         now = self.context.clock.now()
-        memory = Memory(state, now, self._rules)
+        seen = SeenObjects(state, now, self._rules)
         fresh: dict[str, S3Object] = {}
-        for answer in self._bucket.answers(self.config.prefixes(now)):
-            for item in answer.objects:
-                if self._wanted(item.key) and memory.observe(item, answer.at):
+        for page in self._bucket.list_pages(self.config.prefixes(now)):
+            for item in page.objects:
+                if self._wanted(item.key) and seen.observe(item, page.at):
                     fresh[item.key] = item
-        events = list(arrival_events(self.config.bucket, fresh.values(), self._partition_of))
-        return Triggered(events, memory.state()) if events else NotTriggered(memory.state())
+        events = list(object_events(self.config.bucket, fresh.values(), self._partition_of))
+        return Triggered(events, seen.state()) if events else NotTriggered(seen.state())
 
     def connect(self) -> None:
-        """See `Sensor.connect`: one key is asked for, whatever the bucket's size.
+        """See `Sensor.connect`: requests one key, independently of the bucket's size.
 
         Raises:
             S3Error: If the bucket cannot be listed.
         """
-        self._bucket.reach(self.config.prefixes(self.context.clock.now())[-1])
+        self._bucket.check_access(self.config.prefixes(self.context.clock.now())[-1])
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""

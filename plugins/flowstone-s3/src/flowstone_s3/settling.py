@@ -1,4 +1,4 @@
-"""Objects that wait until they have been unchanged for long enough."""
+"""Settling objects: they fire after polls have shown them unchanged for a duration."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 from flowstone_s3.digests import digest
 from flowstone_s3.listing import S3Object
 
-FORM_SIZE = 4
+FINGERPRINT_SIZE = 4
 SINCE_SIZE = 4
 
 
-class Pending:
-    """What waits, and since when it is as it is.
+class SettlingObjects:
+    """Objects that have not yet been unchanged for the required duration.
 
     Args:
-        before: What waited at the poll before: by the key's digest, a digest of ETag, size and
-            time of modification, and since when, in seconds of the epoch.
+        before: The objects that were settling at the previous poll: by the key's digest, a digest
+            of ETag, size and time of modification, and the start time in seconds of the epoch.
         now: The time, aware.
-        settle: How long an object must be unchanged; none waits for nothing.
+        settle: The duration for which an object must be unchanged; zero disables settling.
     """
 
     def __init__(self, before: dict[bytes, bytes], now: datetime, settle: timedelta) -> None:
@@ -35,24 +35,24 @@ class Pending:
 
     @property
     def changed(self) -> bool:
-        """Whether others wait than before, or from another time on."""
+        """Whether other objects are settling than before, or since another time."""
         return self._entries != self._before
 
     def entries(self) -> dict[bytes, bytes]:
-        """Return what waits now."""
+        """Return the settling objects, by the key's digest."""
         return self._entries
 
     def settled(self, key: bytes, item: S3Object) -> bool:
-        """Say whether an object need not wait any longer; if it must, it is taken down."""
+        """Return True if an object has settled; record it if not."""
         if not self._settle:
             return True
         text = f"{item.etag}\0{item.size}\0{item.last_modified.timestamp()}"
-        form = digest(text, FORM_SIZE)
+        form = digest(text, FINGERPRINT_SIZE)
         since = self._now
         before = self._before.get(key)
-        if before is not None and before[:FORM_SIZE] == form:
-            # A clock that was set back begins anew: it cannot tell how long it has been.
-            since = min(since, int.from_bytes(before[FORM_SIZE:], "big"))
+        if before is not None and before[:FINGERPRINT_SIZE] == form:
+            # After the clock was set back, the duration is unknown: it starts again.
+            since = min(since, int.from_bytes(before[FINGERPRINT_SIZE:], "big"))
         if timedelta(seconds=self._now - since) >= self._settle:
             return True
         self._entries[key] = form + since.to_bytes(SINCE_SIZE, "big")

@@ -1,4 +1,4 @@
-"""The stored state: its form, and how it is read and written."""
+"""Stored state of `s3_file_arrival`: its JSON form, decoding and encoding."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import NotRequired, TypedDict
 
 from flowstone_core import SensorBroken
 from flowstone_s3.digests import read_entries, write_entries
-from flowstone_s3.legacy_state import FormerMemory
-from flowstone_s3.settling import FORM_SIZE, SINCE_SIZE
+from flowstone_s3.legacy_state import LegacySeenObjects
+from flowstone_s3.settling import FINGERPRINT_SIZE, SINCE_SIZE
 
 VERSION = 2
-"""The version of the state's form."""
+"""The version of the stored state."""
 
-REMEMBER_GONE = timedelta(days=1)
-"""How long, at least, an object that is listed no more is still known if it comes back."""
+GONE_RETENTION = timedelta(days=1)
+"""Shortest time for which an object that is no longer listed is remembered."""
 
 KEY_SIZE = 8
 ETAG_SIZE = 5
 STAMP_SIZE = 3
 
 _ENTRY = KEY_SIZE + ETAG_SIZE + STAMP_SIZE
-_WAITING = KEY_SIZE + FORM_SIZE + SINCE_SIZE
+_WAITING = KEY_SIZE + FINGERPRINT_SIZE + SINCE_SIZE
 
 
 class SeenState(TypedDict):
-    """What is stored of a sensor.
+    """Stored state of the sensor. Its keys are persisted and must not change.
 
     Attributes:
-        version: The version of this form.
-        seen: The entries of the objects listed last, in base64.
-        gone: The entries of those listed no more, by the hour (ISO 8601, UTC) they were missed.
-        pending: The entries of those that wait to be settled.
-        horizon: The time (ISO 8601, UTC) before which whatever was modified is known.
-        former: What a state of version 1 knew and no listing has shown since, by the hour.
+        version: The version of the state.
+        seen: The entries of the last listing, in base64.
+        gone: The entries that are no longer listed, by the hour (ISO 8601, UTC) they went missing.
+        pending: The entries of settling objects.
+        horizon: The time (ISO 8601, UTC); all objects modified before it are known.
+        former: Entries of version 1 that no listing has shown since, by the hour.
     """
 
     version: int
@@ -47,45 +47,45 @@ class SeenState(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A state in memory.
+class DecodedState:
+    """A decoded state.
 
     Attributes:
-        seen: By the key's digest, the digest of its version.
-        gone: By the hour, whole entries.
-        pending: By the key's digest, how it was and since when.
-        horizon: The time before which everything is known.
-        former: What version 1 knew.
+        seen: The digest of the version, by the key's digest.
+        gone: Whole entries, by the hour.
+        settling: The fingerprint and start time of settling objects, by the key's digest.
+        horizon: All objects modified before this time are known.
+        legacy: The entries of version 1.
         migrated: Whether the state was of version 1.
     """
 
     seen: dict[bytes, bytes]
     gone: dict[datetime, set[bytes]]
-    pending: dict[bytes, bytes]
+    settling: dict[bytes, bytes]
     horizon: datetime | None
-    former: FormerMemory
+    legacy: LegacySeenObjects
     migrated: bool = False
 
 
 def empty_state() -> SeenState:
-    """Return the state of a sensor that has seen nothing."""
+    """Return the initial state."""
     return SeenState(version=VERSION, seen="", gone={}, pending="", horizon=None)
 
 
-def read_record(state: SeenState, hour: datetime) -> Record:
-    """Read a state, of this version or of the one before.
+def decode_state(state: SeenState, hour: datetime) -> DecodedState:
+    """Decode a state of this version or of version 1.
 
     Args:
-        state: What was stored.
-        hour: The present one; what was gone too long before it is left out.
+        state: The stored state.
+        hour: The present hour; entries missing for longer than `GONE_RETENTION` are dropped.
 
     Raises:
-        SensorBroken: If the state is not one that this version can read.
+        SensorBroken: If the state has another version, or is damaged.
     """
     try:
         version: object = state["version"]
         if version == VERSION:
-            return Record(
+            return DecodedState(
                 _by_key(state["seen"], _ENTRY),
                 {
                     at: set(read_entries(text, _ENTRY))
@@ -93,47 +93,47 @@ def read_record(state: SeenState, hour: datetime) -> Record:
                 },
                 _by_key(state["pending"], _WAITING),
                 None if state["horizon"] is None else _aware(state["horizon"]),
-                FormerMemory("", _lately(state.get("former", {}), hour)),
+                LegacySeenObjects("", _lately(state.get("former", {}), hour)),
             )
         if version == 1:
-            former = FormerMemory(state["seen"], _lately(state["gone"], hour))
-            return Record({}, {}, {}, None, former, migrated=True)
+            former = LegacySeenObjects(state["seen"], _lately(state["gone"], hour))
+            return DecodedState({}, {}, {}, None, former, migrated=True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SensorBroken(
-            f"the stored state cannot be read ({type(error).__name__}): reset the sensor by "
-            "'flowstone sensors reset'; it then fires for every object there is"
+            f"cannot read the stored state ({type(error).__name__}): reset the sensor with "
+            "'flowstone sensors reset'; it then fires for every existing object"
         ) from None
     raise SensorBroken(
-        f"the stored state has version {version!r:.40}, and this flowstone-s3 reads version "
-        f"{VERSION}: install the flowstone-s3 that wrote it, or reset the sensor by "
-        "'flowstone sensors reset'; it then fires for every object there is"
+        f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
+        f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
+        "'flowstone sensors reset'; it then fires for every existing object"
     )
 
 
-def write_record(record: Record, hour: datetime, room: int) -> SeenState:
-    """Write a state.
+def encode_state(decoded: DecodedState, hour: datetime, room: int) -> SeenState:
+    """Encode a state.
 
     Args:
-        record: What is to be remembered.
-        hour: The present one.
-        room: How many entries there may be of what is gone. The earliest are forgotten; that can
-            only make an object fire once too often.
+        decoded: The state to encode.
+        hour: The present hour.
+        room: Most entries of missing objects. The earliest are dropped; at worst an object that
+            comes back fires a second time.
     """
     state = SeenState(
         version=VERSION,
-        seen=write_entries(key + version for key, version in record.seen.items()),
+        seen=write_entries(key + version for key, version in decoded.seen.items()),
         gone={},
-        pending=write_entries(key + form for key, form in record.pending.items()),
-        horizon=None if record.horizon is None else record.horizon.isoformat(),
+        pending=write_entries(key + form for key, form in decoded.settling.items()),
+        horizon=None if decoded.horizon is None else decoded.horizon.isoformat(),
     )
-    for at in sorted(record.gone, reverse=True):
-        room -= len(record.gone[at])
+    for at in sorted(decoded.gone, reverse=True):
+        room -= len(decoded.gone[at])
         if room < 0:
             break
-        if record.gone[at]:
-            state["gone"][at.isoformat()] = write_entries(record.gone[at])
-    if 0 < len(record.former) <= room:
-        state["former"] = record.former.groups(hour)
+        if decoded.gone[at]:
+            state["gone"][at.isoformat()] = write_entries(decoded.gone[at])
+    if 0 < len(decoded.legacy) <= room:
+        state["former"] = decoded.legacy.groups(hour)
     return state
 
 
@@ -142,8 +142,8 @@ def _by_key(text: str, size: int) -> dict[bytes, bytes]:
 
 
 def _lately(groups: Mapping[str, str], hour: datetime) -> dict[datetime, str]:
-    # The hour that it was missed in is not over at its first minute.
-    since = hour - REMEMBER_GONE - timedelta(hours=1)
+    # An hour counts until its last minute.
+    since = hour - GONE_RETENTION - timedelta(hours=1)
     found = {_aware(at): text for at, text in groups.items()}
     return {at: text for at, text in found.items() if at > since}
 
@@ -151,5 +151,5 @@ def _lately(groups: Mapping[str, str], hour: datetime) -> dict[datetime, str]:
 def _aware(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
-        raise ValueError("it has no zone")
+        raise ValueError("the time has no zone")
     return at
