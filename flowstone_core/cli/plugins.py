@@ -142,12 +142,12 @@ def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
     }
     names = {}
     for plugin, call in found.watchers("flowstone_commands"):
-        provision = provide_commands(call, click.Command)
-        for problem in provision.problems:
+        contributions = provide_commands(call, click.Command)
+        for problem in contributions.problems:
             reports[plugin].fault(problem)
-        for name in sorted(taken.keys() & provision.commands.keys()):
+        for name in sorted(taken.keys() & contributions.commands.keys()):
             session.warn(f"plugin {plugin!r}: its command {name!r} is hidden by FlowStone's own")
-        names[plugin] = tuple(sorted(provision.commands.keys() - taken.keys()))
+        names[plugin] = tuple(sorted(contributions.commands.keys() - taken.keys()))
     return names
 
 

@@ -1,4 +1,4 @@
-"""What a plugin provides: its providing hooks, each called alone, and what they return checked."""
+"""Contributions: the checked results of a plugin's providing hooks, each called separately."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A sensor, trigger or engine class, and whose it is.
+    """Contribution: a sensor, trigger or engine class with its plugin.
 
     Attributes:
-        name: What configuration writes.
+        name: The name in the configuration.
         plugin: The name of the entry point.
     """
 
@@ -39,13 +39,13 @@ class Contribution:
 
     @property
     def owner(self) -> str:
-        """Whose it is, for messages."""
+        """Plugin and distribution, for messages."""
         return f"plugin {self.plugin!r} of {self.distribution} {self.version}"
 
 
 @dataclass(slots=True)
 class Contributions:
-    """What one plugin provides, and everything that is wrong with it."""
+    """Contributions of one plugin, and all problems with them."""
 
     sensors: dict[str, type[AnySensor]] = field(default_factory=dict)
     triggers: dict[str, type[Trigger]] = field(default_factory=dict)
@@ -55,84 +55,88 @@ class Contributions:
 
 
 def provide(
-    hooks: Mapping[str, Callable[[], object]], deadline: TimeLimit | None = None
+    hooks: Mapping[str, Callable[[], object]], limit: TimeLimit | None = None
 ) -> Contributions:
-    """Call the providing hooks of one plugin; whatever they do is contained.
+    """Call the providing hooks of one plugin; their exceptions are contained.
 
     Args:
-        hooks: Those that it implements, by name.
-        deadline: Each hook has this long.
+        hooks: The hooks that the plugin implements, by name.
+        limit: Time limit of each hook.
 
     Raises:
-        KeyboardInterrupt: If somebody does not want to wait for a hook.
+        KeyboardInterrupt: If Ctrl-C ends the wait for a hook.
     """
-    provision = Contributions()
-    ask = partial(_ask, deadline)
+    contributions = Contributions()
+    ask = partial(_ask, limit)
     if hook := hooks.get("flowstone_sensors"):
-        provision.sensors, problems = ask("flowstone_sensors", hook, is_sensor_class, _NO_SENSOR)
-        provision.problems += problems
+        contributions.sensors, problems = ask(
+            "flowstone_sensors", hook, is_sensor_class, _NO_SENSOR
+        )
+        contributions.problems += problems
     if hook := hooks.get("flowstone_triggers"):
         found, problems = ask("flowstone_triggers", hook, is_trigger_class, _NO_TRIGGER)
-        provision.problems += problems
+        contributions.problems += problems
         for name in sorted(found.keys() & RESERVED):
             del found[name]
-            provision.problems.append(
+            contributions.problems.append(
                 f"flowstone_triggers: every schedule has a setting {name!r}; choose another name"
             )
-        provision.triggers = found
+        contributions.triggers = found
     if hook := hooks.get("flowstone_engines"):
-        provision.engines, problems = ask("flowstone_engines", hook, is_engine_class, _NO_ENGINE)
-        provision.problems += problems
-    return provision
+        contributions.engines, problems = ask(
+            "flowstone_engines", hook, is_engine_class, _NO_ENGINE
+        )
+        contributions.problems += problems
+    return contributions
 
 
 def provide_commands(
-    hook: Callable[[], object], kind: type[click.Command], deadline: TimeLimit | None = None
+    hook: Callable[[], object], kind: type[click.Command], limit: TimeLimit | None = None
 ) -> Contributions:
-    """Call one plugin's hook ``flowstone_commands``; whatever it does is contained.
+    """Call one plugin's hook ``flowstone_commands``; its exceptions are contained.
 
     Args:
-        hook: Its implementation.
-        kind: click's class, from whoever has imported it: nothing else here needs it.
-        deadline: The hook has this long.
+        hook: The implementation.
+        kind: click's class, passed by the caller: nothing else here needs to import click.
+        limit: Time limit of the hook.
 
     Raises:
-        KeyboardInterrupt: If somebody does not want to wait for the hook.
+        KeyboardInterrupt: If Ctrl-C ends the wait for the hook.
     """
 
     def fits(value: object) -> TypeGuard[click.Command]:
         return isinstance(value, kind)
 
-    found, problems = _ask(deadline, "flowstone_commands", hook, fits, "no click command")
+    found, problems = _ask(limit, "flowstone_commands", hook, fits, "not a click command")
     return Contributions(commands=found, problems=problems)
 
 
-_NAME_RULE = "letters, digits and _.- as in 's3_file_arrival'"
-_NO_SENSOR = "no sensor class: that derives from Sensor and has init, poll and a Config"
-_NO_TRIGGER = "no trigger class: that derives from Trigger and has next_fire"
-_NO_ENGINE = "no engine class: that derives from Engine and has all its methods"
+_NAME_RULE = "must be letters, digits and _.- as in 's3_file_arrival'"
+_NO_SENSOR = "not a sensor class: it must derive from Sensor and have init, poll and a Config"
+_NO_TRIGGER = "not a trigger class: it must derive from Trigger and have next_fire"
+_NO_ENGINE = "not an engine class: it must derive from Engine and have all its methods"
 
 
 def is_trigger_class(value: object) -> TypeGuard[type[Trigger]]:
-    """Say whether ``value`` is a concrete trigger class."""
+    """Return True if ``value`` is a concrete trigger class."""
     return isinstance(value, type) and issubclass(value, Trigger) and not inspect.isabstract(value)
 
 
 def is_engine_class(value: object) -> TypeGuard[type[Engine]]:
-    """Say whether ``value`` is a concrete engine class."""
+    """Return True if ``value`` is a concrete engine class."""
     return isinstance(value, type) and issubclass(value, Engine) and not inspect.isabstract(value)
 
 
 def _ask(
-    deadline: TimeLimit | None,
+    limit: TimeLimit | None,
     hook: str,
     call: Callable[[], object],
     fits: Callable[[object], TypeGuard[T]],
     misfit: str,
 ) -> tuple[dict[str, T], list[str]]:
-    deadline = deadline or TimeLimit()
-    answer = deadline.call(lambda: _answer(hook, call, fits, misfit))
-    return ({}, [f"{hook}: {deadline.passed}"]) if answer is None else answer
+    limit = limit or TimeLimit()
+    answer = limit.call(lambda: _answer(hook, call, fits, misfit))
+    return ({}, [f"{hook}: {limit.passed}"]) if answer is None else answer
 
 
 def _answer(
@@ -147,7 +151,7 @@ def _answer(
             return {}, [f"{hook} returned a value of type {kind}; it must return a mapping"]
         for name, value in returned.items():
             if not isinstance(name, str) or not NAME.fullmatch(name):
-                problems.append(f"{hook}: {_shown(name)} is no name: {_NAME_RULE}")
+                problems.append(f"{hook}: invalid name {_shown(name)}: {_NAME_RULE}")
             elif not fits(value):
                 problems.append(f"{hook}: {name!r} is {_shown(value)}, {misfit}")
             else:

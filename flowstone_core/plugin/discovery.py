@@ -1,7 +1,7 @@
-"""Plugins: what is installed and registered, what it provides, or why it is broken.
+"""Discovery: finds, imports, registers and checks every installed plugin.
 
-stevedore imports (`entry_point`), pluggy specifies and calls. pluggy lets a misspelt hook pass,
-and one hook that raises would end a whole call: so each plugin is checked, and called, alone.
+stevedore imports (`entry_points`), pluggy specifies and calls. pluggy accepts a misspelt hook, and
+one hook that raises would end a whole call: so each plugin is checked and called separately.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ _PROVIDING = frozenset(
 def discover(
     allow: Collection[str] | None = None,
     disabled: Collection[str] = (),
-    deadline: TimeLimit | None = None,
+    limit: TimeLimit | None = None,
 ) -> Plugins:
     """Find, import, register and check every plugin that is installed.
 
-    Called by whoever needs plugins; nothing is kept between calls. What is foreign runs in threads
-    of its own: what does not come back is broken, and what it does later changes nothing here.
+    Nothing is kept between calls. Foreign code runs in separate threads: a plugin that does not
+    return is broken, and its late results are discarded.
 
     Args:
         allow: Distributions that are loaded; all if None. The core's own plugin always is.
-        disabled: Entry points or distributions that are not loaded, beside those that the
-            environment variable `DISABLE_VARIABLE` names.
-        deadline: Each import, each look at a plugin and each of its hooks has this long.
+        disabled: Entry points or distributions that are not loaded, in addition to those in the
+            environment variable `DISABLE_VARIABLE`.
+        limit: Time limit of each import, each inspection and each hook.
 
     Raises:
-        KeyboardInterrupt: If somebody does not want to wait for a plugin.
+        KeyboardInterrupt: If Ctrl-C ends the wait for a plugin.
     """
     variable = os.environ.get(DISABLE_VARIABLE, "")
     blocked = {normalized(name) for name in (*disabled, *variable.split(","))} - {""}
@@ -71,34 +71,34 @@ def discover(
         elif blocked & {normalized(report.name), distribution}:
             report.status, report.error = "blocked", "it is disabled"
     refuse_shared_names(reports)
-    deadline = deadline or TimeLimit()
-    return _provided(_registered(found, deadline), reports, deadline)
+    limit = limit or TimeLimit()
+    return _provided(_registered(found, limit), reports, limit)
 
 
-def _registered(found: Installed, deadline: TimeLimit) -> pluggy.PluginManager:
+def _registered(found: Installed, limit: TimeLimit) -> pluggy.PluginManager:
     manager = _manager()
     by_name = {report.name: report for _, report in found if report.status == "ok"}
     owners: dict[int, str] = {}
-    for extension in sorted(Loader(found, deadline), key=lambda each: each.name):
+    for extension in sorted(Loader(found, limit), key=lambda each: each.name):
         plugin, report = extension.plugin, by_name[extension.name]
         owner = owners.setdefault(id(plugin), report.owner)
         if owner != report.owner:
-            report.fault(f"it names the same module or object as {owner}")
+            report.fault(f"duplicate plugin: same module or object as {owner}")
             continue
-        seen = deadline.call(partial(_look, plugin, report.name))
-        if seen is None:
-            report.fault(f"its hooks cannot be looked at: {deadline.passed}")
-        elif seen.problems:
-            for problem in seen.problems:
-                report.fault(problem, seen.hint)
+        inspection = limit.call(partial(_inspect, plugin, report.name))
+        if inspection is None:
+            report.fault(f"cannot read its hooks: {limit.passed}")
+        elif inspection.problems:
+            for problem in inspection.problems:
+                report.fault(problem, inspection.hint)
         else:
-            manager.register(_Hooks(seen.hooks), name=report.name)
+            manager.register(_Hooks(inspection.hooks), name=report.name)
     return manager
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What a plugin has, or what is wrong with it."""
+class _Inspection:
+    """Inspection of a plugin: its hooks, or its problems."""
 
     hooks: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     problems: Sequence[str] = ()
@@ -106,41 +106,47 @@ class _Look:
 
 
 class _Hooks:
-    """The hooks of a plugin, without the plugin: looked at again it might be another one."""
+    """The hooks of a plugin, copied: the plugin's attributes may change on the next access."""
 
     def __init__(self, hooks: Mapping[str, Callable[..., object]]) -> None:
         vars(self).update(hooks)
 
 
-def _look(plugin: object, name: str) -> _Look:
-    """Look at a plugin alone; whatever it does meanwhile is contained."""
+def _inspect(plugin: object, name: str) -> _Inspection:
+    """Inspect one plugin; its exceptions are contained."""
     try:
         written_for = getattr(plugin, "FLOWSTONE_API", None)
         if written_for != API_VERSION:
-            states = "no FLOWSTONE_API" if written_for is None else f"API {written_for!r:.40}"
+            states = (
+                "missing FLOWSTONE_API"
+                if written_for is None
+                else f"unsupported API {written_for!r:.40}"
+            )
             hint = f"install one that states FLOWSTONE_API = {API_VERSION}, or another core"
-            return _Look({}, [f"it states {states}, this core has API {API_VERSION}"], hint)
+            return _Inspection({}, [f"{states}: this core supports API {API_VERSION}"], hint)
         manager = _manager()
         manager.register(plugin, name=name)
-        misfits = [f"its hooks do not fit: {misfit}" for misfit in _misfits(manager, plugin)]
+        misfits = [f"invalid hook implementation: {misfit}" for misfit in _misfits(manager, plugin)]
         callers = manager.get_hookcallers(plugin) or ()
         hooks = {caller.name: caller.get_hookimpls()[0].function for caller in callers}
-        return _Look(hooks, misfits)
+        return _Inspection(hooks, misfits)
     except BaseException as error:  # noqa: BLE001 - a plugin's attributes are foreign code too
-        return _Look({}, [f"its hooks do not fit: {' '.join(describe(error).split())}"])
+        return _Inspection(
+            {}, [f"invalid hook implementation: {' '.join(describe(error).split())}"]
+        )
 
 
 def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
-    """Say which hooks of a plugin nothing would ever call, or nothing would run when called.
+    """Yield a problem for each hook that would never be called, or not run when called.
 
-    pluggy's own check names one misspelt hook, and not what it may be meant to be.
+    pluggy's own check reports one misspelt hook only, without a suggestion.
     """
     callers = {caller.name: caller for caller in manager.get_hookcallers(plugin) or ()}
     for name, caller in callers.items():
         own = caller.get_hookimpls()
         if not caller.has_spec() and not all(each.optionalhook for each in own):
             known = (each for each in vars(hookspecs) if each.startswith(f"{PROJECT}_"))
-            yield f"there is no hook {name!r}, {did_you_mean(name, known)}".rstrip(", ")
+            yield f"unknown hook {name!r}, {did_you_mean(name, known)}".rstrip(", ")
         if len(own) > 1:
             yield f"{name!r} is implemented {len(own)} times"
         if any(_is_deferred(each.function) for each in own):
@@ -156,7 +162,7 @@ def _is_deferred(function: Callable[..., object]) -> bool:
 
 
 def _provided(
-    manager: pluggy.PluginManager, reports: Sequence[PluginReport], deadline: TimeLimit
+    manager: pluggy.PluginManager, reports: Sequence[PluginReport], limit: TimeLimit
 ) -> Plugins:
     sensors: defaultdict[str, list[Contribution]] = defaultdict(list)
     triggers: defaultdict[str, list[Contribution]] = defaultdict(list)
@@ -169,14 +175,14 @@ def _provided(
             for each in caller.get_hookimpls()
             if each.plugin_name == name
         }
-        provision = provide(hooks, deadline)
-        for problem in provision.problems:
+        contributions = provide(hooks, limit)
+        for problem in contributions.problems:
             report.fault(problem)
         report.watches = tuple(sorted(hooks.keys() - _PROVIDING))
         for offered, found in (
-            (provision.sensors, sensors),
-            (provision.triggers, triggers),
-            (provision.engines, engines),
+            (contributions.sensors, sensors),
+            (contributions.triggers, triggers),
+            (contributions.engines, engines),
         ):
             for what, value in offered.items():
                 found[what].append(
@@ -203,9 +209,9 @@ def _of(plugin: str, provided: Mapping[str, Contribution]) -> tuple[str, ...]:
 def _unshared(
     what: str, offers: Mapping[str, list[Contribution]], reports: Mapping[str, PluginReport]
 ) -> dict[str, Contribution]:
-    """Leave out what several plugins provide: nobody can say which one is meant.
+    """Return the contributions with a unique name; report the others, which are ambiguous.
 
-    What the core provides stays: a plugin cannot take its place, nor take it away.
+    Contributions of the core stay: a plugin can neither replace nor remove them.
     """
     found = {}
     for name, offered in sorted(offers.items()):
@@ -218,7 +224,7 @@ def _unshared(
         for each in offered:
             if each not in own:
                 reports[each.plugin].fault(
-                    f"the {what} {name!r} is provided by several: {owners}",
-                    f"uninstall one of them, or disable it by {DISABLE_VARIABLE}",
+                    f"duplicate {what} {name!r}: provided by {owners}",
+                    f"uninstall one of them, or disable it with {DISABLE_VARIABLE}",
                 )
     return found

@@ -1,8 +1,8 @@
-"""Entry points: what is installed under FlowStone's name, imported, each with a report.
+"""Loader of the entry points in the group ``flowstone``, with a report for each.
 
-stevedore imports. Left alone it would list from a cache that knows neither the distribution nor
-what was installed again within the last two minutes, let ``sys.exit`` and a failing ``assert`` end
-the process, and skip the rest: hence the listing and the reports.
+stevedore imports them. By default it would list from a cache that lacks the distribution and
+whatever was reinstalled within the last two minutes, let ``sys.exit`` and a failing ``assert`` end
+the process, and skip other failures: hence the listing and the reports here.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from flowstone_core.plugin.time_limit import TimeLimit
 logger = logging.getLogger("flowstone.plugins")
 
 CORE = "flowstone-core"
-"""The distribution whose own plugin is always loaded, and never displaced."""
+"""Distribution of the core: its plugin is always loaded and cannot be replaced."""
 
 DISABLE_VARIABLE = "FLOWSTONE_DISABLE_PLUGINS"
-"""Environment variable: plugins or distributions, by commas, that are not to be loaded."""
+"""Environment variable: plugins or distributions to disable, separated by commas."""
 
 
 @dataclass(slots=True)
 class PluginReport:
-    """One entry point: what it provides, or why it does not.
+    """Report on one entry point: its contributions, or its problems.
 
     Attributes:
         name: The entry point's name.
-        status: ``ok``; ``broken``, with everything that is wrong in ``error`` (what is sound of
-            it is provided all the same); ``blocked``, if it was not to be loaded.
-        watches: The watching hooks that it implements.
+        status: ``ok``; ``broken``, with all problems in ``error`` (valid contributions are
+            provided nevertheless); ``blocked``, if the plugin is disabled.
+        watches: The watching hooks that the plugin implements.
     """
 
     name: str
@@ -55,11 +55,11 @@ class PluginReport:
 
     @property
     def owner(self) -> str:
-        """Whose it is, for messages."""
+        """Plugin and distribution, for messages."""
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
 
     def fault(self, error: str, hint: str | None = None) -> None:
-        """Note something that is wrong."""
+        """Add a problem and mark the plugin as broken."""
         self.status = "broken"
         self.error = error if self.error is None else f"{self.error}; {error}"
         self.hint = self.hint or hint
@@ -70,15 +70,15 @@ Installed: TypeAlias = Sequence[tuple[EntryPoint, PluginReport]]
 
 
 def normalized(name: str) -> str:
-    """Return the one spelling of the name of a distribution or plugin, for comparisons."""
+    """Return the canonical name of a distribution or plugin, for comparisons (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def installed() -> Installed:
-    """Find the entry points and begin a report for each.
+    """Return all entry points, each with a new report.
 
-    Of a distribution that is there twice, the first on ``sys.path`` counts, as it does for
-    imports; also if that one has no entry points.
+    Of two copies of a distribution the first on ``sys.path`` counts, as for imports; also if it
+    has no entry points.
     """
     found: list[tuple[EntryPoint, PluginReport]] = []
     seen: set[str] = set()
@@ -97,9 +97,9 @@ _UNKNOWN = "?"
 
 
 def _hidden(distribution: Distribution, name: str) -> bool:
-    """Say whether there is another copy in front of this one.
+    """Return True if another copy of the distribution comes earlier on ``sys.path``.
 
-    Asked only about those with entry points: to read the names of all would take long.
+    Called only for distributions with entry points: reading the names of all takes long.
     """
     try:
         first = Distribution.from_name(name)
@@ -109,7 +109,7 @@ def _hidden(distribution: Distribution, name: str) -> bool:
 
 
 def _reports(distribution: Distribution) -> Installed:
-    # Metadata that is not what it should be is met by errors of many kinds, or by None.
+    # Invalid metadata causes exceptions of many kinds, or None.
     try:
         points: Iterable[EntryPoint] = distribution.entry_points.select(group=PROJECT)
         broken = None
@@ -123,7 +123,7 @@ def _report(
 ) -> PluginReport:
     try:
         name, version = distribution.name or _UNKNOWN, distribution.version or _UNKNOWN
-    except Exception:  # noqa: BLE001 - that it has no metadata is no news of its own
+    except Exception:  # noqa: BLE001 - missing metadata is reported by the caller
         name = version = _UNKNOWN
     report = PluginReport(point.name, name, version)
     if broken is not None:
@@ -134,9 +134,9 @@ def _report(
 
 
 def refuse_shared_names(reports: Iterable[PluginReport]) -> None:
-    """Note it where a name is taken twice; nobody can say which one is meant.
+    """Mark plugins that share a name as broken: the reference would be ambiguous.
 
-    The core keeps its own: a plugin cannot take it away.
+    The core keeps its names.
     """
     by_name = defaultdict(list)
     for report in reports:
@@ -148,54 +148,54 @@ def refuse_shared_names(reports: Iterable[PluginReport]) -> None:
             for report in sharing:
                 if report.distribution != CORE:
                     report.fault(
-                        f"the name {name!r} is taken by several plugins, of {owners}",
-                        f"uninstall one of them, or disable it by {DISABLE_VARIABLE}",
+                        f"duplicate plugin name {name!r}: provided by {owners}",
+                        f"uninstall one of them, or disable it with {DISABLE_VARIABLE}",
                     )
 
 
 class Loader(ExtensionManager[object]):
-    """Imports those that are to be loaded, and reports all that do not import.
+    """Loader: imports the entry points with status ``ok``, and reports each failure.
 
     Args:
-        found: Those of which the report is ``ok`` are loaded; no two of them share a name.
-        deadline: Each import has this long.
+        found: The entry points; those with status ``ok`` have distinct names.
+        limit: Time limit of each import.
 
     Raises:
-        KeyboardInterrupt: If somebody does not want to wait for an import.
+        KeyboardInterrupt: If Ctrl-C ends the wait for an import.
     """
 
-    def __init__(self, found: Installed, deadline: TimeLimit) -> None:
+    def __init__(self, found: Installed, limit: TimeLimit) -> None:
         wanted = [each for each in found if each[1].status == "ok"]
         self._reports = {point.name: report for point, report in wanted}
         self._points = [point for point, _ in wanted]
-        self._deadline = deadline
+        self._limit = limit
         super().__init__(PROJECT)
 
     def list_entry_points(self) -> list[EntryPoint]:
-        """Return those that are to be loaded."""
+        """Return the entry points to load."""
         return self._points
 
     def _load_one_plugin(
         self, ep: EntryPoint, *args: Any, **kwargs: Any
     ) -> Extension[object] | None:
         load = partial(super()._load_one_plugin, ep, *args, **kwargs)
-        found = self._deadline.call(partial(_loaded, load))
+        found = self._limit.call(partial(_loaded, load))
         if isinstance(found, Extension):
             return found
         report = self._reports[ep.name]
         if found is None:
-            # At once: what imports the same module next waits for it too, and cannot say so.
-            logger.warning("%s is waited for no longer: its import has not ended", report.owner)
-            found = self._deadline.passed, f"if you do not need it: {DISABLE_VARIABLE}={ep.name}"
+            # At once: the next import of the same module waits for it too, without a message.
+            logger.warning("%s: import timed out; starting without the plugin", report.owner)
+            found = self._limit.passed, f"to start without it: {DISABLE_VARIABLE}={ep.name}"
         error, hint = found
-        report.fault(f"it cannot be imported: {error}", hint)
+        report.fault(f"cannot be imported: {error}", hint)
         return None
 
 
 def _loaded(
     load: Callable[[], Extension[object] | None],
 ) -> Extension[object] | tuple[str, str | None] | None:
-    """Import, or say what went wrong and what to do; stevedore contains but some kinds."""
+    """Import the plugin, or return error and hint; stevedore contains some exceptions only."""
     try:
         return load()
     except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too

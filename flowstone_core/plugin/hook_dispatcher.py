@@ -1,6 +1,6 @@
-"""Telling the plugins that watch: after the commit, in a thread of its own, each alone.
+"""Dispatcher of watching hooks: calls each plugin separately, after the commit, in one thread.
 
-A plugin that raises, or hangs, can neither delay nor undo what it is told of.
+A plugin that raises or hangs can neither delay nor undo what it watches.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import TypeAlias
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.registry import Plugins
 
-logger = logging.getLogger("flowstone.observers")
+logger = logging.getLogger("flowstone.hooks")
 
 WAITING_LIMIT = 10_000
-"""Most calls that may wait; past it the oldest is dropped."""
+"""Maximum number of waiting calls; beyond it the oldest is dropped."""
 
 _Watchers: TypeAlias = Sequence[tuple[str, Callable[..., object]]]
 
 
 class HookDispatcher:
-    """Calls the watching hooks in the order in which things happened.
+    """Dispatcher: calls the watching hooks in the order of the commits.
 
     Args:
-        plugins: Those that may watch.
-        redact: Hides secrets in what they raise.
-        waiting_limit: Most calls that may wait.
+        plugins: The plugins whose watching hooks are called.
+        redact: Hides secrets in the errors of hooks.
+        waiting_limit: Maximum number of waiting calls.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class HookDispatcher:
         self._dropped = 0
         self._failures: Counter[tuple[str, str, str]] = Counter()
 
-    def tell(self, hook: str, **arguments: object) -> None:
-        """Have a hook's watchers called; any thread, returns at once.
+    def dispatch(self, hook: str, **arguments: object) -> None:
+        """Queue a call of a hook's implementations; any thread, returns at once.
 
         Args:
-            hook: Such as ``flowstone_tick_finished``.
+            hook: The hook, such as ``flowstone_tick_finished``.
             **arguments: The hook's arguments.
         """
         if not self._watching(hook):
@@ -64,7 +64,7 @@ class HookDispatcher:
                 return
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="flowstone-observers", daemon=True
+                    target=self._run, name="flowstone-hooks", daemon=True
                 )
                 self._thread.start()
             if len(self._waiting) == self._limit:
@@ -74,25 +74,25 @@ class HookDispatcher:
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything told so far is called.
+        """Wait until every queued call has been made.
 
         Args:
             timeout: Seconds of real time.
 
         Returns:
-            False if the time passed first.
+            False on timeout.
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout)
 
     def close(self, timeout: float) -> bool:
-        """Call what is waiting, then end; what a hanging plugin holds up is dropped.
+        """Make the waiting calls, then end; calls behind a hanging plugin are dropped.
 
         Args:
             timeout: Seconds of real time.
 
         Returns:
-            Whether everything was called in time.
+            True if every call was made in time.
         """
         done = self.flush(timeout)
         with self._changed:
@@ -103,13 +103,13 @@ class HookDispatcher:
             self._changed.notify_all()
         if not done:
             logger.warning(
-                "a plugin that watches holds up the end",
+                "hook calls unfinished at the end; dropped",
                 extra={"plugin": self._called, "dropped": dropped},
             )
         for (plugin, hook, kind), times in failures.items():
             if times > 1:
                 logger.warning(
-                    "a plugin that watches failed again and again",
+                    "watching hook failed repeatedly",
                     extra={"plugin": plugin, "hook": hook, "kind": kind, "times": times},
                 )
         return done
@@ -122,7 +122,7 @@ class HookDispatcher:
     def _drop(self) -> None:
         if not self._dropped:
             logger.error(
-                "plugins that watch are too slow: the oldest calls are dropped",
+                "hook queue full; oldest calls dropped",
                 extra={"limit": self._limit, "plugin": self._called},
             )
         self._dropped += 1
@@ -139,7 +139,8 @@ class HookDispatcher:
                 self._busy = True
                 if self._dropped and not self._waiting:
                     logger.warning(
-                        "plugins that watch keep up again", extra={"dropped": self._dropped}
+                        "hook queue drained; calls no longer dropped",
+                        extra={"dropped": self._dropped},
                     )
                     self._dropped = 0
             for plugin, watcher in self._watching(hook):
@@ -162,7 +163,7 @@ class HookDispatcher:
                 first = self._failures[kind] == 1
             if first:
                 logger.error(  # noqa: TRY400 - a foreign traceback may hold a secret
-                    "a plugin that watches failed; the same failure is only counted from now on",
+                    "watching hook failed; further failures of this kind are only counted",
                     extra={
                         "plugin": plugin,
                         "hook": hook,

@@ -1,4 +1,4 @@
-"""..."""
+"""Registry of the installed plugins: their contributions, watching hooks and commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plugins:
-    """What is installed.
+    """Registry of plugins: reports, contributions and hooks.
 
     Attributes:
         reports: Every entry point, sorted by distribution and name.
@@ -37,10 +37,10 @@ class Plugins:
     _manager: pluggy.PluginManager | None = field(default=None, repr=False)
 
     def watchers(self, hook: str) -> Sequence[tuple[str, Callable[..., object]]]:
-        """Return the implementations of a hook, each to be called alone.
+        """Return the implementations of a hook, to be called separately.
 
         Returns:
-            For each the plugin's name, and a function of the hook's arguments by name.
+            Pairs of the plugin's name and a function of the hook's arguments by name.
         """
         if self._manager is None:
             return ()
@@ -48,28 +48,27 @@ class Plugins:
         return [(each.plugin_name, _by_name(each)) for each in implementations]
 
     def commands(
-        self, deadline: TimeLimit | None = None
+        self, limit: TimeLimit | None = None
     ) -> tuple[Mapping[str, click.Command], Sequence[str]]:
-        """Ask the plugins for their commands, when a command is not one of FlowStone's own.
+        """Return the commands of all plugins; called when a command is not built in.
 
         Args:
-            deadline: Each plugin has this long.
+            limit: Time limit of each plugin.
 
         Returns:
-            The commands by name, and everything that is wrong with others: of a name that several
-            provide, none is there.
+            The commands by name, and the problems of the others. A duplicate command is left out.
 
         Raises:
-            KeyboardInterrupt: If somebody does not want to wait for a plugin.
+            KeyboardInterrupt: If Ctrl-C ends the wait for a plugin.
         """
         import click
 
         offers: defaultdict[str, dict[str, click.Command]] = defaultdict(dict)
-        wrong: list[str] = []
+        problems: list[str] = []
         for plugin, call in self.watchers("flowstone_commands"):
-            provision = provide_commands(call, click.Command, deadline)
-            wrong += (f"plugin {plugin!r}: {problem}" for problem in provision.problems)
-            for name, command in provision.commands.items():
+            contributions = provide_commands(call, click.Command, limit)
+            problems += (f"plugin {plugin!r}: {problem}" for problem in contributions.problems)
+            for name, command in contributions.commands.items():
                 offers[name][plugin] = command
         commands = {}
         for name, offered in offers.items():
@@ -77,8 +76,8 @@ class Plugins:
                 (commands[name],) = offered.values()
             else:
                 owners = " and ".join(map(repr, offered))
-                wrong.append(f"the command {name!r} is provided by several plugins: {owners}")
-        return commands, wrong
+                problems.append(f"duplicate command {name!r}: provided by {owners}")
+        return commands, problems
 
 
 def _manager() -> pluggy.PluginManager:

@@ -1,7 +1,6 @@
-"""Foreign code that is waited for no longer than this, where nothing else could go on meanwhile.
+"""Time limit for calls of foreign code while a process starts: imports and providing hooks.
 
-Polls have the pool. This is for what comes before it: a plugin that hangs when it is imported, or
-asked what it provides, must not keep a process from starting.
+A plugin that hangs there must not keep the process from starting. Polls run in the thread pool.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from flowstone_core.model.clock import Clock, SystemClock
 T = TypeVar("T")
 
 LOADING_SECONDS = 30.0
-"""How long a plugin may take to be imported, and each of its hooks to say what it provides."""
+"""Seconds for the import of a plugin, and for each of its providing hooks."""
 
 
 class TimeLimit:
-    """Makes calls, each in a daemon thread of its own, and gives up those that do not come back.
+    """Time limit: makes each call in a separate daemon thread and abandons late calls.
 
     Args:
-        seconds: How long a call may take; `LOADING_SECONDS` by default.
-        clock: Measures it.
+        seconds: Maximum seconds of a call; `LOADING_SECONDS` by default.
+        clock: Measures the time.
     """
 
     def __init__(self, seconds: float | None = None, clock: Clock | None = None) -> None:
@@ -31,14 +30,13 @@ class TimeLimit:
         self._clock = clock or SystemClock()
 
     def call(self, function: Callable[[], T]) -> T | None:
-        """Call a function and wait for it; Ctrl-C ends the wait, if it is the main thread's.
+        """Call a function and wait for its result; Ctrl-C ends the wait in the main thread.
 
         Args:
-            function: It must not raise, and not return None.
+            function: Must not raise, and not return None.
 
         Returns:
-            What it returned; None if it has not come back in time. What it returns later is
-            nobody's.
+            The return value, or None on timeout. A late return value is discarded.
         """
         answers: list[T] = []
         waker = self._clock.waker()
@@ -55,5 +53,5 @@ class TimeLimit:
 
     @property
     def passed(self) -> str:
-        """What is said of a call that has not come back."""
-        return f"it did not come back within {self.seconds:g} s"
+        """Message for a call that did not return in time."""
+        return f"timed out after {self.seconds:g} s"

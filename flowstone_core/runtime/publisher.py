@@ -29,7 +29,7 @@ class Publisher:
     """Logs and passes on; any thread, returns at once, never raises.
 
     Args:
-        observers: Those who watch.
+        dispatcher: Calls the watching hooks.
         watch: Called at once, in the thread that announces.
     """
 
@@ -63,13 +63,13 @@ class Publisher:
         fine = tick.outcome.good and not tick.skipped
         logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
         self._watch(tick)
-        self._dispatcher.tell("flowstone_tick_finished", tick=tick)
+        self._dispatcher.dispatch("flowstone_tick_finished", tick=tick)
 
     def stale(self, sensor: str, since: datetime) -> None:
         """Say that a sensor has had no good poll for too long."""
         extra = {"sensor": sensor, "since": since.isoformat(timespec="seconds")}
         logger.warning("stale: no good poll for too long", extra=extra)
-        self._dispatcher.tell("flowstone_sensor_stale", sensor=sensor, since=since)
+        self._dispatcher.dispatch("flowstone_sensor_stale", sensor=sensor, since=since)
 
     def event(self, event: StoredEvent) -> None:
         """Say that an event was committed."""
@@ -83,7 +83,7 @@ class Publisher:
                 "materialization": event.materialization_id,
             },
         )
-        self._dispatcher.tell("flowstone_triggered", event=event)
+        self._dispatcher.dispatch("flowstone_triggered", event=event)
 
     def materialization(self, materialization: Materialization) -> None:
         """Say that a materialization is in a new state."""
@@ -102,4 +102,6 @@ class Publisher:
         level = _LEVELS.get(materialization.state, logging.INFO)
         logger.log(level, "materialization", extra=extra)
         self._watch(materialization)
-        self._dispatcher.tell("flowstone_materialization_changed", materialization=materialization)
+        self._dispatcher.dispatch(
+            "flowstone_materialization_changed", materialization=materialization
+        )

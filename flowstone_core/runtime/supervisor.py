@@ -117,7 +117,7 @@ class Supervisor:
         try:
             self._engine.start()
             self._pruner.start()
-            self._dispatcher.tell("flowstone_runner_started", runner=self._heartbeat.runner)
+            self._dispatcher.dispatch("flowstone_runner_started", runner=self._heartbeat.runner)
             logger.info(
                 "runner started",
                 extra={"runner": self._heartbeat.runner.id, "pid": self._heartbeat.runner.pid},
@@ -130,7 +130,7 @@ class Supervisor:
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
 
     def _stop(self) -> bool:
-        self._dispatcher.tell("flowstone_runner_stopping", runner=self._heartbeat.runner)
+        self._dispatcher.dispatch("flowstone_runner_stopping", runner=self._heartbeat.runner)
         grace = self._grace if self._lost is None else timedelta(0)
         end = self._clock.monotonic() + grace.total_seconds()
         polled = self._runner.stop(grace)

@@ -125,7 +125,7 @@ class Swamp:
             warned = " ".join(word for line in self.told("warned") for word in line)
             known["plugin named"] = warned.count("'bog' of flowstone-bog 1.0: it is broken")
         elif place == "observer":
-            known["plugin named"] = self.log.count("a plugin that watches holds up the end")
+            known["plugin named"] = self.log.count("hook calls unfinished at the end; dropped")
         elif place == "cleanup":
             known["sensor named"] = self.log.count("cleanup did not come back within")
         else:

@@ -177,47 +177,49 @@ def test_the_sensor_fires_and_the_watcher_is_told(
 BROKEN = {
     "abstract_sensor": (
         "flowstone_sensors: 'unfinished' is "
-        "<class 'flowstone_example_broken.abstract_sensor.Unfinished'>, no sensor class: "
-        "that derives from Sensor and has init, poll and a Config"
+        "<class 'flowstone_example_broken.abstract_sensor.Unfinished'>, not a sensor class: "
+        "it must derive from Sensor and have init, poll and a Config"
     ),
-    "asserts": "it cannot be imported: AssertionError: this module needs a GPU",
+    "asserts": "cannot be imported: AssertionError: this module needs a GPU",
     "async_watcher": (
-        "its hooks do not fit: 'flowstone_triggered' is a generator or an async function, "
+        "invalid hook implementation: 'flowstone_triggered' is a generator or an async function, "
         "which nothing would run"
     ),
-    "exits": "it cannot be imported: SystemExit: no licence",
-    "future_api": "it states API 999, this core has API 1",
+    "exits": "cannot be imported: SystemExit: no licence",
+    "future_api": "unsupported API 999: this core supports API 1",
     "list_of_sensors": "flowstone_sensors returned a value of type list; it must return a mapping",
-    "interrupts": "it cannot be imported: Halt: nobody catches this",
+    "interrupts": "cannot be imported: Halt: nobody catches this",
     "misspelt_hook": (
-        "its hooks do not fit: there is no hook 'flowstone_sensor', "
+        "invalid hook implementation: unknown hook 'flowstone_sensor', "
         "did you mean 'flowstone_sensors'?"
     ),
     "missing_dependency": (
-        "it cannot be imported: ModuleNotFoundError: No module named 'flowstone_example_dependency'"
+        "cannot be imported: ModuleNotFoundError: No module named 'flowstone_example_dependency'"
     ),
     "missing_object": (
-        "it cannot be imported: AttributeError: module 'flowstone_example_broken' has no "
+        "cannot be imported: AttributeError: module 'flowstone_example_broken' has no "
         "attribute 'nothing_of_that_name'"
     ),
-    "no_api": "it states no FLOWSTONE_API, this core has API 1",
+    "no_api": "missing FLOWSTONE_API: this core supports API 1",
     "no_sensor": (
-        "flowstone_sensors: 'dictionary' is <class 'dict'>, no sensor class: "
-        "that derives from Sensor and has init, poll and a Config"
+        "flowstone_sensors: 'dictionary' is <class 'dict'>, not a sensor class: "
+        "it must derive from Sensor and have init, poll and a Config"
     ),
     "no_trigger": (
         "flowstone_triggers: 'unfinished' is "
-        "<class 'flowstone_example_broken.no_trigger.Unfinished'>, no trigger class: "
-        "that derives from Trigger and has next_fire; "
-        "flowstone_triggers: 'text' is '* * * * *', no trigger class: "
-        "that derives from Trigger and has next_fire; "
+        "<class 'flowstone_example_broken.no_trigger.Unfinished'>, not a trigger class: "
+        "it must derive from Trigger and have next_fire; "
+        "flowstone_triggers: 'text' is '* * * * *', not a trigger class: "
+        "it must derive from Trigger and have next_fire; "
         "flowstone_triggers: every schedule has a setting 'timezone'; choose another name"
     ),
     "raising_hook": "flowstone_sensors raised SystemExit: no sensors today",
-    "syntax_error": "it cannot be imported: SyntaxError: invalid syntax (syntax_error.py, line 3)",
-    "wrong_command": ("flowstone_commands: 'shout' is <built-in function print>, no click command"),
+    "syntax_error": "cannot be imported: SyntaxError: invalid syntax (syntax_error.py, line 3)",
+    "wrong_command": (
+        "flowstone_commands: 'shout' is <built-in function print>, not a click command"
+    ),
     "wrong_signature": (
-        "its hooks do not fit: PluginValidationError: Plugin 'wrong_signature' for hook "
+        "invalid hook implementation: PluginValidationError: Plugin 'wrong_signature' for hook "
         "'flowstone_triggered' hookimpl definition: flowstone_triggered(event, registry) "
         "Argument(s) {'registry'} are declared in the hookimpl but can not be found in the "
         "hookspec"
@@ -359,16 +361,16 @@ def test_P14_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., H
     found = house.reports()
     rival = "plugin 'rival' of flowstone-example-rival 7.8.9"
     example = "plugin 'example' of flowstone-example 1.2.3"
-    countdown = f"the sensor 'countdown' is provided by several: {example} and {rival}"
+    countdown = f"duplicate sensor 'countdown': provided by {example} and {rival}"
     s3 = found["flowstone-s3", "s3"]
-    arrival = "the sensor 's3_file_arrival' is provided by several: "
+    arrival = "duplicate sensor 's3_file_arrival': provided by "
     arrival += f"{rival} and plugin 's3' of flowstone-s3 {s3['version']}"
     core = found["flowstone-core", "builtin"]
-    local = "the engine 'local' is provided by several: "
+    local = "duplicate engine 'local': provided by "
     local += f"plugin 'builtin' of flowstone-core {core['version']} and {rival}"
     assert s3["error"] == arrival
-    days = f"the trigger 'business_days' is provided by several: {example} and {rival}"
-    cron = "the trigger 'cron' is provided by several: "
+    days = f"duplicate trigger 'business_days': provided by {example} and {rival}"
+    cron = "duplicate trigger 'cron': provided by "
     cron += f"plugin 'builtin' of flowstone-core {core['version']} and {rival}"
     assert found["flowstone-example", "example"]["error"] == f"{countdown}; {days}"
     errors = [countdown, arrival, days, cron, local]
@@ -377,10 +379,10 @@ def test_P14_names_that_two_plugins_take_are_nobodys(make_house: Callable[..., H
     assert found["flowstone-example-rival", "rival"]["engines"] == []
     assert found["flowstone-example-rival", "rival"]["sensors"] == ["stillness"]
     again = found["flowstone-example-rival", "rival_again"]["error"]
-    assert again == f"it names the same module or object as {rival}"
+    assert again == f"duplicate plugin: same module or object as {rival}"
     assert (core["status"], core["engines"]) == ("ok", ["local"])
     assert core["triggers"] == ["cron", "every"]
-    taken = "the name 'builtin' is taken by several plugins, of "
+    taken = "duplicate plugin name 'builtin': provided by "
     taken += f"flowstone-core {core['version']} and flowstone-example-rival 7.8.9"
     assert found["flowstone-example-rival", "builtin"]["error"] == taken
 
@@ -389,7 +391,7 @@ def test_P14_an_entry_point_that_two_distributions_name_is_nobodys(
     make_house: Callable[..., House],
 ) -> None:
     found = make_house("broken", "rival").discover()
-    said = "the name 'contested' is taken by several plugins, of "
+    said = "duplicate plugin name 'contested': provided by "
     said += "flowstone-example-broken 4.5.6 and flowstone-example-rival 7.8.9"
     for distribution in ("flowstone-example-broken", "flowstone-example-rival"):
         assert found[distribution, "contested"]["error"] == said

@@ -60,69 +60,69 @@ def fail(error: BaseException) -> Callable[[], object]:
     return hook
 
 
-NO_SENSOR = "no sensor class: that derives from Sensor and has init, poll and a Config"
-NO_ENGINE = "no engine class: that derives from Engine and has all its methods"
+NO_SENSOR = "not a sensor class: it must derive from Sensor and have init, poll and a Config"
+NO_ENGINE = "not an engine class: it must derive from Engine and have all its methods"
 
 
-def test_what_is_provided_is_kept_by_kind() -> None:
+def test_contributions_are_grouped_by_kind() -> None:
     hooks = {
         "flowstone_sensors": lambda: MappingProxyType({"still": Still}),
         "flowstone_engines": lambda: {"whole": Whole},
     }
-    provision = provide(hooks)
-    assert (provision.sensors, provision.engines) == ({"still": Still}, {"whole": Whole})
-    assert (provision.commands, provision.problems) == ({}, [])
+    contributions = provide(hooks)
+    assert (contributions.sensors, contributions.engines) == ({"still": Still}, {"whole": Whole})
+    assert (contributions.commands, contributions.problems) == ({}, [])
 
 
-def test_only_providing_hooks_are_called() -> None:
+def test_provide_calls_only_providing_hooks() -> None:
     hooks = dict.fromkeys(("flowstone_commands", "flowstone_triggered"), fail(AssertionError()))
-    provision = provide(hooks)
-    assert (provision.sensors, provision.engines, provision.problems) == ({}, {}, [])
+    contributions = provide(hooks)
+    assert (contributions.sensors, contributions.engines, contributions.problems) == ({}, {}, [])
 
 
 @pytest.mark.parametrize("value", [Unfinished, Unconfigured, Whole, Sensor, dict, "still", None])
-def test_what_is_no_sensor_class_is_named_beside_what_is(value: object) -> None:
-    provision = provide({"flowstone_sensors": lambda: {"odd": value, "still": Still}})
-    assert provision.sensors == {"still": Still}
-    assert provision.problems == [f"flowstone_sensors: 'odd' is {value!r}, {NO_SENSOR}"]
+def test_provide_reports_invalid_sensor_class_keeps_others(value: object) -> None:
+    contributions = provide({"flowstone_sensors": lambda: {"odd": value, "still": Still}})
+    assert contributions.sensors == {"still": Still}
+    assert contributions.problems == [f"flowstone_sensors: 'odd' is {value!r}, {NO_SENSOR}"]
 
 
 @pytest.mark.parametrize("value", [Half, Engine, Still, "whole", None])
-def test_what_is_no_engine_class_is_named_beside_what_is(value: object) -> None:
+def test_provide_reports_invalid_engine_class_keeps_others(value: object) -> None:
     assert not is_engine_class(value)
-    provision = provide({"flowstone_engines": lambda: {"odd": value, "whole": Whole}})
-    assert provision.engines == {"whole": Whole}
-    assert provision.problems == [f"flowstone_engines: 'odd' is {value!r}, {NO_ENGINE}"]
+    contributions = provide({"flowstone_engines": lambda: {"odd": value, "whole": Whole}})
+    assert contributions.engines == {"whole": Whole}
+    assert contributions.problems == [f"flowstone_engines: 'odd' is {value!r}, {NO_ENGINE}"]
 
 
 @pytest.mark.parametrize("name", ["", "two words", "-first", "line\n", 1, None, b"still"])
-def test_a_name_must_be_one_that_configuration_can_write(name: object) -> None:
-    provision = provide({"flowstone_sensors": lambda: {name: Still}})
-    assert not provision.sensors
-    (problem,) = provision.problems
-    assert problem.endswith(" is no name: letters, digits and _.- as in 's3_file_arrival'")
+def test_provide_invalid_name_is_reported(name: object) -> None:
+    contributions = provide({"flowstone_sensors": lambda: {name: Still}})
+    assert not contributions.sensors
+    (problem,) = contributions.problems
+    assert problem.endswith(": must be letters, digits and _.- as in 's3_file_arrival'")
     assert "\n" not in problem
 
 
 @pytest.mark.parametrize("returned", [None, ["still"], {"still"}, "still", Still])
-def test_what_is_no_mapping_is_refused_whole(returned: object) -> None:
-    provision = provide({"flowstone_sensors": lambda: returned})
+def test_provide_without_mapping_is_refused(returned: object) -> None:
+    contributions = provide({"flowstone_sensors": lambda: returned})
     kind = type(returned).__qualname__
     said = f"flowstone_sensors returned a value of type {kind}; it must return a mapping"
-    assert (provision.sensors, provision.problems) == ({}, [said])
+    assert (contributions.sensors, contributions.problems) == ({}, [said])
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit("no"), GeneratorExit("no"), KeyboardInterrupt("no")]
 )
-def test_P12_what_a_hook_raises_harms_no_other_hook(error: BaseException) -> None:
+def test_P12_hook_that_raises_leaves_other_hooks(error: BaseException) -> None:
     hooks = {"flowstone_sensors": fail(error), "flowstone_engines": lambda: {"whole": Whole}}
-    provision = provide(hooks)
-    assert provision.engines == {"whole": Whole}
-    assert provision.problems == [f"flowstone_sensors raised {type(error).__name__}: no"]
+    contributions = provide(hooks)
+    assert contributions.engines == {"whole": Whole}
+    assert contributions.problems == [f"flowstone_sensors raised {type(error).__name__}: no"]
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_provide_reports_all_problems() -> None:
     hooks = {"flowstone_sensors": lambda: {"a": 1, "b": 2}, "flowstone_engines": fail(OSError())}
     assert [problem[:24] for problem in provide(hooks).problems] == [
         "flowstone_sensors: 'a' i",
@@ -131,33 +131,33 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
-def test_a_value_that_cannot_be_shown_is_contained() -> None:
+def test_provide_value_with_failing_repr_is_reported() -> None:
     class Shy:
         def __repr__(self) -> str:
             raise SystemExit("do not look")
 
-    provision = provide({"flowstone_sensors": lambda: {"still": Still, "shy": Shy()}})
-    assert provision.sensors == {"still": Still}
-    assert provision.problems == ["flowstone_sensors raised SystemExit: do not look"]
+    contributions = provide({"flowstone_sensors": lambda: {"still": Still, "shy": Shy()}})
+    assert contributions.sensors == {"still": Still}
+    assert contributions.problems == ["flowstone_sensors raised SystemExit: do not look"]
 
 
-def test_a_long_value_is_cut() -> None:
+def test_provide_long_value_is_truncated() -> None:
     (problem,) = provide({"flowstone_sensors": lambda: {"long": "x" * 10_000}}).problems
     assert len(problem) < 300
     assert problem.endswith(NO_SENSOR)
 
 
-def test_commands_are_asked_for_alone() -> None:
+def test_provide_commands_calls_no_other_hook() -> None:
     @click.command()
     def greet() -> None:
         raise NotImplementedError
 
-    provision = provide_commands(lambda: {"greet": greet, "shout": print}, click.Command)
-    assert provision.commands == {"greet": greet}
-    said = f"flowstone_commands: 'shout' is {print!r}, no click command"
-    assert provision.problems == [said]
+    contributions = provide_commands(lambda: {"greet": greet, "shout": print}, click.Command)
+    assert contributions.commands == {"greet": greet}
+    said = f"flowstone_commands: 'shout' is {print!r}, not a click command"
+    assert contributions.problems == [said]
 
 
-def test_the_owner_is_named_for_messages() -> None:
+def test_contribution_owner_names_plugin_and_distribution() -> None:
     provided = Contribution("still", Still, "toy", "toys", "2.5")
     assert provided.owner == "plugin 'toy' of toys 2.5"

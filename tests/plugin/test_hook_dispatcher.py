@@ -71,7 +71,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(record.levelno, record.getMessage()) for record in caplog.records]
 
 
-def test_watchers_are_called_in_order_in_one_other_thread() -> None:
+def test_watchers_are_called_in_order_in_one_thread() -> None:
     seen: list[object] = []
     threads = set()
 
@@ -81,7 +81,7 @@ def test_watchers_are_called_in_order_in_one_other_thread() -> None:
 
     dispatcher = HookDispatcher(watching(one=note, two=note))
     for number in range(100):
-        dispatcher.tell("flowstone_triggered", event=number)
+        dispatcher.dispatch("flowstone_triggered", event=number)
     assert dispatcher.flush(TIMEOUT)
     assert seen == [number for number in range(100) for _ in range(2)]
     (thread,) = threads
@@ -92,21 +92,21 @@ def test_watchers_are_called_in_order_in_one_other_thread() -> None:
     assert not thread.is_alive()
 
 
-def test_a_hook_that_nobody_watches_starts_no_thread() -> None:
+def test_hook_without_watchers_starts_no_thread() -> None:
     before = set(threading.enumerate())
     dispatcher = HookDispatcher(watching(one=print))
-    dispatcher.tell("flowstone_tick_finished", tick=1)
+    dispatcher.dispatch("flowstone_tick_finished", tick=1)
     assert set(threading.enumerate()) <= before
     assert dispatcher.flush(0)
     assert dispatcher.close(0)
 
 
-def test_what_is_told_after_the_end_is_not_called() -> None:
+def test_dispatch_after_close_is_ignored() -> None:
     seen: list[object] = []
     dispatcher = HookDispatcher(watching(one=seen.append))
-    dispatcher.tell("flowstone_triggered", event=1)
+    dispatcher.dispatch("flowstone_triggered", event=1)
     assert dispatcher.close(TIMEOUT)
-    dispatcher.tell("flowstone_triggered", event=2)
+    dispatcher.dispatch("flowstone_triggered", event=2)
     assert dispatcher.flush(TIMEOUT)
     assert seen == [1]
 
@@ -114,13 +114,13 @@ def test_what_is_told_after_the_end_is_not_called() -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit("no"), KeyboardInterrupt("no"), GeneratorExit("no")]
 )
-def test_P17_what_a_watcher_raises_is_its_own_and_named_once(
+def test_P17_failing_watcher_is_logged_once(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[object] = []
     dispatcher = HookDispatcher(watching(before=seen.append, bad=fail(error), after=seen.append))
     for number in range(3):
-        dispatcher.tell("flowstone_triggered", event=number)
+        dispatcher.dispatch("flowstone_triggered", event=number)
     assert dispatcher.flush(TIMEOUT)
     assert seen == [0, 0, 1, 1, 2, 2]
     (record,) = caplog.records
@@ -131,7 +131,7 @@ def test_P17_what_a_watcher_raises_is_its_own_and_named_once(
     caplog.clear()
     assert dispatcher.close(TIMEOUT)
     (record,) = caplog.records
-    assert record.getMessage() == "a plugin that watches failed again and again"
+    assert record.getMessage() == "watching hook failed repeatedly"
     assert (record.plugin, record.times) == ("bad", 3)
     assert record.kind == type(error).__name__
 
@@ -150,20 +150,20 @@ class NoTextError(Exception):
     ],
     ids=["no text", "ansi", "long"],
 )
-def test_P19_what_a_watcher_raises_is_shown_safely(
+def test_P19_error_of_a_watcher_is_logged_safely(
     error: BaseException, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatcher = HookDispatcher(watching(bad=fail(error)))
-    dispatcher.tell("flowstone_triggered", event=1)
+    dispatcher.dispatch("flowstone_triggered", event=1)
     assert dispatcher.close(TIMEOUT)
     assert [record.error for record in caplog.records] == [text]
 
 
-def test_another_kind_of_failure_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_of_another_kind_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     errors = [ValueError("a"), KeyError("b"), ValueError("c")]
     dispatcher = HookDispatcher(watching(bad=lambda number: fail(errors[number])(None)))
     for number in range(3):
-        dispatcher.tell("flowstone_triggered", event=number)
+        dispatcher.dispatch("flowstone_triggered", event=number)
     assert dispatcher.flush(TIMEOUT)
     assert [record.error for record in caplog.records] == ["ValueError: a", "KeyError: 'b'"]
     caplog.clear()
@@ -171,43 +171,43 @@ def test_another_kind_of_failure_is_named_too(caplog: pytest.LogCaptureFixture) 
     assert [(record.kind, record.times) for record in caplog.records] == [("ValueError", 2)]
 
 
-def test_a_secret_in_what_a_watcher_raises_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
+def test_secret_in_error_of_a_watcher_is_redacted(caplog: pytest.LogCaptureFixture) -> None:
     plugins = watching(bad=fail(ValueError("password is hunter2")))
     dispatcher = HookDispatcher(plugins, redact=lambda text: text.replace("hunter2", "***"))
-    dispatcher.tell("flowstone_triggered", event=1)
+    dispatcher.dispatch("flowstone_triggered", event=1)
     assert dispatcher.close(TIMEOUT)
     assert [record.error for record in caplog.records] == ["ValueError: password is ***"]
 
 
-def test_P17_a_hanging_watcher_holds_up_neither_tell_nor_close(
+def test_P17_hanging_watcher_blocks_neither_dispatch_nor_close(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatcher = HookDispatcher(watching(stuck=gate))
-    dispatcher.tell("flowstone_triggered", event=1)
+    dispatcher.dispatch("flowstone_triggered", event=1)
     assert gate.reached.acquire(timeout=TIMEOUT)
     assert not dispatcher.flush(0)
-    dispatcher.tell("flowstone_triggered", event=2)
+    dispatcher.dispatch("flowstone_triggered", event=2)
     assert not dispatcher.flush(0)
     assert not dispatcher.close(0.01)
     (record,) = caplog.records
-    assert record.getMessage() == "a plugin that watches holds up the end"
+    assert record.getMessage() == "hook calls unfinished at the end; dropped"
     assert (record.plugin, record.dropped) == ("stuck", 1)
     gate.open()
     assert dispatcher.flush(TIMEOUT)
     assert not gate.reached.acquire(blocking=False)
 
 
-def test_P17_the_oldest_calls_are_dropped_and_counted(
+def test_P17_oldest_calls_are_dropped_and_counted(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     seen: list[object] = []
     dispatcher = HookDispatcher(watching(slow=gate, note=seen.append), waiting_limit=2)
-    dispatcher.tell("flowstone_triggered", event="first")
+    dispatcher.dispatch("flowstone_triggered", event="first")
     assert gate.reached.acquire(timeout=TIMEOUT)
     for number in range(5):
-        dispatcher.tell("flowstone_triggered", event=number)
-    too_slow = "plugins that watch are too slow: the oldest calls are dropped"
+        dispatcher.dispatch("flowstone_triggered", event=number)
+    too_slow = "hook queue full; oldest calls dropped"
     assert said(caplog) == [(logging.ERROR, too_slow)]
     (record,) = caplog.records
     assert (record.plugin, record.limit) == ("slow", 2)
@@ -215,54 +215,54 @@ def test_P17_the_oldest_calls_are_dropped_and_counted(
     gate.open()
     assert dispatcher.flush(TIMEOUT)
     assert seen == ["first", 3, 4]
-    assert said(caplog) == [(logging.WARNING, "plugins that watch keep up again")]
+    assert said(caplog) == [(logging.WARNING, "hook queue drained; calls no longer dropped")]
     assert caplog.records[0].dropped == 3
     assert dispatcher.close(TIMEOUT)
 
 
-def test_all_that_a_hanging_watcher_cost_is_counted_at_the_end(
+def test_close_counts_calls_lost_to_a_hanging_watcher(
     gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatcher = HookDispatcher(watching(stuck=gate), waiting_limit=2)
-    dispatcher.tell("flowstone_triggered", event="first")
+    dispatcher.dispatch("flowstone_triggered", event="first")
     assert gate.reached.acquire(timeout=TIMEOUT)
     for number in range(5):
-        dispatcher.tell("flowstone_triggered", event=number)
+        dispatcher.dispatch("flowstone_triggered", event=number)
     caplog.clear()
     assert not dispatcher.close(0)
     (record,) = caplog.records
-    assert record.getMessage() == "a plugin that watches holds up the end"
+    assert record.getMessage() == "hook calls unfinished at the end; dropped"
     assert (record.plugin, record.dropped) == ("stuck", 5)
     gate.open()
     assert dispatcher.flush(TIMEOUT)
     assert len(caplog.records) == 1
 
 
-def test_being_too_slow_again_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_queue_full_again_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     gates: list[Gate] = []
     dispatcher = HookDispatcher(watching(slow=lambda number: gates[number](None)), waiting_limit=1)
     for number in range(2):
         gates += [Gate() for _ in range(4)]
         gate = gates[4 * number]
-        dispatcher.tell("flowstone_triggered", event=4 * number)
+        dispatcher.dispatch("flowstone_triggered", event=4 * number)
         assert gate.reached.acquire(timeout=TIMEOUT)
         for late in range(1, 4):
-            dispatcher.tell("flowstone_triggered", event=4 * number + late)
+            dispatcher.dispatch("flowstone_triggered", event=4 * number + late)
         for each in gates:
             each.open()
         assert dispatcher.flush(TIMEOUT)
-    slow, again = "plugins that watch are too slow", "plugins that watch keep up again"
-    assert [text.partition(":")[0] for _, text in said(caplog)] == [slow, again, slow, again]
+    slow, again = "hook queue full", "hook queue drained"
+    assert [text.partition(";")[0] for _, text in said(caplog)] == [slow, again, slow, again]
     assert dispatcher.close(TIMEOUT)
 
 
-def test_any_thread_may_tell() -> None:
+def test_dispatch_from_any_thread() -> None:
     seen: list[object] = []
     dispatcher = HookDispatcher(watching(one=seen.append))
 
     def tell(first: int) -> None:
         for number in range(first, first + 200):
-            dispatcher.tell("flowstone_triggered", event=number)
+            dispatcher.dispatch("flowstone_triggered", event=number)
 
     threads = [threading.Thread(target=tell, args=(200 * each,)) for each in range(8)]
     for thread in threads:
@@ -276,16 +276,16 @@ def test_any_thread_may_tell() -> None:
         assert own == sorted(own)
 
 
-def test_a_watcher_may_tell_too() -> None:
+def test_dispatch_from_a_watcher() -> None:
     seen: list[object] = []
 
     def answer(event: object) -> None:
         seen.append(event)
         if event == "question":
-            dispatcher.tell("flowstone_triggered", event="answer")
+            dispatcher.dispatch("flowstone_triggered", event="answer")
 
     dispatcher = HookDispatcher(watching(one=answer))
-    dispatcher.tell("flowstone_triggered", event="question")
+    dispatcher.dispatch("flowstone_triggered", event="question")
     assert dispatcher.flush(TIMEOUT)
     assert seen == ["question", "answer"]
     assert dispatcher.close(TIMEOUT)

@@ -1,4 +1,4 @@
-"""Calls that are waited for no longer than their deadline."""
+"""Time limit of calls: results in time are returned, late ones are discarded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from flowstone_core.testing import FakeClock
 PATIENCE = 60
 
 
-def test_a_call_is_made_in_a_daemon_thread_and_its_answer_returned(fake_clock: FakeClock) -> None:
+def test_call_runs_in_daemon_thread_and_returns_result(fake_clock: FakeClock) -> None:
     thread = TimeLimit(clock=fake_clock).call(threading.current_thread)
     assert thread is not None
     assert thread is not threading.current_thread()
     assert thread.daemon
 
 
-def test_it_is_waited_for_up_to_the_deadline_and_no_longer(fake_clock: FakeClock) -> None:
+def test_call_past_its_limit_returns_none(fake_clock: FakeClock) -> None:
     let_go, threads = threading.Event(), []
 
     def hang() -> str:
@@ -29,15 +29,15 @@ def test_it_is_waited_for_up_to_the_deadline_and_no_longer(fake_clock: FakeClock
         assert let_go.wait(PATIENCE)
         return "late"
 
-    deadline = TimeLimit(5, fake_clock)
-    assert deadline.call(hang) is None
-    assert deadline.passed == "it did not come back within 5 s"
+    limit = TimeLimit(5, fake_clock)
+    assert limit.call(hang) is None
+    assert limit.passed == "timed out after 5 s"
     let_go.set()
     threads[0].join(PATIENCE)
-    assert deadline.call(lambda: "the next") == "the next"
+    assert limit.call(lambda: "the next") == "the next"
 
 
-def test_the_machines_clock_measures_by_default() -> None:
+def test_time_limit_uses_system_clock_by_default() -> None:
     assert TimeLimit().seconds == 30
     let_go = threading.Event()
     assert TimeLimit(0.001).call(lambda: let_go.wait(PATIENCE)) is None

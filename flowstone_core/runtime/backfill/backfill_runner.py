@@ -142,14 +142,14 @@ class BackfillRunner:
         self._equipment = equipment
         equipment.engine.start()
         runner = equipment.heartbeat.runner
-        equipment.dispatcher.tell("flowstone_runner_started", runner=runner)
+        equipment.dispatcher.dispatch("flowstone_runner_started", runner=runner)
 
     def _put_down(self) -> None:
         equipment = self._equipment
         if equipment is None:
             return
         runner = equipment.heartbeat.runner
-        equipment.dispatcher.tell("flowstone_runner_stopping", runner=runner)
+        equipment.dispatcher.dispatch("flowstone_runner_stopping", runner=runner)
         if not equipment.engine.stop(self._grace):
             logger.warning("not everything ended within the grace time; the next run takes it up")
         equipment.heartbeat.stop()
