@@ -16,7 +16,7 @@ demo: $(VENV)/.demo ## install, then run the shop of examples/shop from uploads 
 
 test: $(VENV)/.dev ## install with the test tools, then run every test and measure coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n auto --maxschedchunk 8 $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'

@@ -20,8 +20,56 @@ from flowstone_core.store import Store
 from flowstone_core.store.schema import metadata
 
 # A busy machine makes an example slow, not wrong.
-hypothesis.settings.register_profile("flowstone", deadline=None)
-hypothesis.settings.load_profile("flowstone")
+hypothesis.settings.register_profile("flowstone", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("chaos", deadline=None, max_examples=1_000)
+hypothesis.settings.load_profile("chaos" if "FLOWSTONE_CHAOS" in os.environ else "flowstone")
+
+ORDER = (
+    "model", "scheduling", "config", "plugin", "store", "app", "runtime", "cli", "testing",
+    "http", "db", "s3", "flows", "faults", "chaos", "docs", "packaging",
+)  # fmt: skip
+"""The folders of tests, in the order of the wings: what is quick and basic fails first."""
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of this run's alone is made in it
+ENOUGH = 4 * 1024**3
+_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory where there is room: thousands of stores wait for no disk."""
+    if "TMPDIR" in os.environ or not _has_room(MEMORY):
+        return
+    folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="flowstone-test-", dir=MEMORY))
+    folder.chmod(0o711)  # PostgreSQL runs as another user where root starts it
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the memory back."""
+    if _FOLDER in config.stash:
+        os.environ.pop("TMPDIR")
+        tempfile.tempdir = None
+        shutil.rmtree(config.stash[_FOLDER], ignore_errors=True)
+
+
+def _has_room(folder: Path) -> bool:
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize >= ENOUGH and not found.f_flag & os.ST_NOEXEC
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by folder; within one they stay as they were shuffled."""
+    root = Path(__file__).parent
+    ranks = {name: rank for rank, name in enumerate(ORDER)}
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0]
+        return ranks.get(folder, 0)  # those beside the folders are quick, too
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)

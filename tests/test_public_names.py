@@ -32,7 +32,7 @@ def test_an_unknown_name_is_an_attribute_error():
 def imported_by(statement):
     script = f"{statement}\nimport sys\nprint(*sorted(sys.modules))"
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     return set(run.stdout.split())
 

@@ -12,7 +12,7 @@ from flowstone_core.model.sensor import Sensor, SensorConfig
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.testing import FakeClock
 
-PATIENCE = 30
+PATIENCE = 300
 
 
 class Source:

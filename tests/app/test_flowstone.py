@@ -20,7 +20,7 @@ from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.tick import TickOutcome
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 class Days(Sensor[SensorConfig, int]):

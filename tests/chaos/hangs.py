@@ -62,6 +62,7 @@ class Swamp:
         places: Where something hangs, such as ``poll+asset``.
         loading: Seconds that a plugin has for its import and for each hook.
         store: Another one's store, if it is not to have its own.
+        popen: Starts the process.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Swamp:
     loading: float = 5.0
     lease: str = "30s"
     store: str = ""
+    popen: type[subprocess.Popen[str]] = subprocess.Popen
 
     def __post_init__(self) -> None:
         install(self.folder)
@@ -83,7 +85,7 @@ class Swamp:
         }
         on = [self.store, self.lease]
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = self.popen(
                 [sys.executable, here / "swamp.py", self.mode, str(self.loading), *on],
                 env=os.environ | own,
                 cwd=self.folder,

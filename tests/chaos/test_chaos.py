@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests import forked
+
 CHAOS = Path(__file__).parent / "chaos.py"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, CHAOS, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    return forked.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_K1_K2_K3_K4_K5_K6_K7_K8_K9_killed_anywhere_nothing_is_lost_and_nothing_doubled() -> None:
@@ -60,7 +62,7 @@ def spoil(tmp_path: Path) -> object:
     def python(source: str) -> str:
         program = source.format(folder=str(CHAOS.parent))
         command = [sys.executable, "-c", program, url, str(book)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        ended = forked.run(command, capture_output=True, text=True, timeout=300, check=True)
         return ended.stdout
 
     python(SPOILED)

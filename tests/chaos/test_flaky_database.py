@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger import balance, ledger_pipeline
 
-PATIENCE = 60
+PATIENCE = 300
 SHARDS = 4
 """Parts of a test that can run beside each other."""
 

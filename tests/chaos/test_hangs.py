@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hangs import Swamp, wait_for
 
-PATIENCE = 60
+from tests import forked
+
+PATIENCE = 300
 LOADING = 5.0
 MANY = 10
 
@@ -22,10 +24,11 @@ def enter(tmp_path: Path) -> Iterator[Callable[..., Swamp]]:
     """Begin a process in which something hangs; it is killed after the test."""
     begun: list[Swamp] = []
 
-    def enter(places: str, *options: str, **more: str) -> Swamp:
+    def enter(places: str, *options: str, **more: object) -> Swamp:
         folder = tmp_path / str(len(begun))
         folder.mkdir()
-        begun.append(Swamp(folder, places, *options, loading=LOADING, **more))  # type: ignore[arg-type]
+        more = {"loading": LOADING, "popen": forked.Popen} | more
+        begun.append(Swamp(folder, places, *options, **more))
         return begun[-1]
 
     yield enter

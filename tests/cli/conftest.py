@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flowstone_core.cli import main
+from tests import forked
 
 PIPELINE = '''
 from datetime import date
@@ -88,7 +89,7 @@ class Shop:
         environ = os.environ | options.pop("environ", {})
         command = [sys.executable, "-m", "flowstone_core", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        return subprocess.Popen(command, cwd=self.folder, env=environ, **pipes)
+        return forked.Popen(command, cwd=self.folder, env=environ, **pipes)
 
     def install(self, distribution: str, plugin: str, source: str) -> None:
         """Leave in the folder what an installer leaves of a distribution with one plugin."""

@@ -147,7 +147,7 @@ def test_a_dry_run_says_that_it_would_go_on(shop):
         )
     )
     killed = shop.process("backfill", "report", *WEEK, "--limit", "1")
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=300)
     assert killed.returncode == 9
     lines = shop.run("backfill", "report", *WEEK, "--dry-run").stdout.splitlines()
     assert lines[0] == "it would go on with backfill 1"
@@ -216,7 +216,7 @@ def test_in_a_terminal_one_line_changes(shop):
         # On Linux the end of a terminal is an error.
         while chunk := read(terminal):
             shown += chunk
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 0
     stays = click.unstyle(shown.decode()).replace("\r\x1b[2K", "\r").splitlines()
     assert "backfill 1 is finished: 7 made, 0 skipped, 0 failed" in stays[-1]

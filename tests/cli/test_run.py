@@ -111,7 +111,7 @@ def test_a_signal_ends_it_in_good_order(shop, number):
         if json.loads(line)["event"] == "runner started":
             break
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0
     assert stdout == ""
     assert "runner stopped" in stderr
@@ -122,7 +122,7 @@ def test_what_does_not_end_within_the_grace_time_exits_1(shop):
     body = "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()"
     write(shop, body=body, settings="grace = 0s\n")
     process = shop.process("run")
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "warning: not everything ended within the grace time" in stderr
     assert shop.json("materializations", "list")[0]["state"] == "retrying"

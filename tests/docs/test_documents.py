@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -38,6 +37,7 @@ from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.model.tick import SkipReason
 from flowstone_core.scheduling.partition_template import TOKENS
 from flowstone_core.scheduling.settings import Catchup, Overlap, ScheduleSettings
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -45,6 +45,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/*.md", "plugins/*/README.md")
     for path in ROOT.glob(pattern)
 )
+
 BIN = Path(sys.executable).parent
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -163,12 +164,12 @@ class Scratch:
     def run_flowstone(self, block: Block, arguments: list[str], shown: str) -> None:
         if arguments == ["run"]:
             arguments = ["run", "--once"]  # by itself it runs until it is stopped
-        ended = subprocess.run(
+        ended = forked.run(
             [BIN / "flowstone", *arguments],
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
             env=os.environ | {"PYTHONPATH": str(self.folder), "COLUMNS": "200"},
         )

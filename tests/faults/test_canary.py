@@ -24,7 +24,6 @@ import os
 import re
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -39,8 +38,9 @@ from click.testing import CliRunner
 
 from flowstone_core.cli import main
 from flowstone_core.model.clock import SystemClock
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 PLACES = (
     "access_key", "secret_key", "session_token", "queue_secret_key", "rows_url",
     "rows_password", "change_url", "notify_url", "http_path", "http_query",
@@ -309,7 +309,7 @@ class House:
 
     def run(self, *arguments: str) -> int:
         """Run a command in a process of its own."""
-        ended = subprocess.run(
+        ended = forked.run(
             [sys.executable, "-m", "flowstone_core", *arguments],
             cwd=self.folder,
             env=os.environ | self.environ,
@@ -433,7 +433,7 @@ def test_X11_what_a_killed_process_leaves_of_its_store_holds_no_secret(house: Ho
     """Its write-ahead log, that is, which a process that ends in good order takes along."""
     log = house.folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, "-m", "flowstone_core", "run"],
             cwd=house.folder,
             env=os.environ | house.environ,

@@ -19,8 +19,9 @@ from flowstone_core.errors import Problem
 from flowstone_core.model.partition import format_partition
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.registry import Plugins
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 CANARY = "c4n4ry-5e1f-Zq9"
 SHOP = """
 from flowstone_core import NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
@@ -276,7 +277,7 @@ def test_C7_a_runner_goes_on_by_what_it_read_when_the_file_is_broken_meanwhile(
     path.write_text(right)
     (tmp_path / "runner.py").write_text(RUNNER)
     environ = os.environ | {"PYTHONPATH": str(tmp_path)}
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "runner.py"],
         cwd=tmp_path, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as runner:  # fmt: skip
@@ -293,7 +294,7 @@ def test_C7_a_runner_goes_on_by_what_it_read_when_the_file_is_broken_meanwhile(
             path.unlink(missing_ok=True)
             if broken is not None:
                 path.write_text(broken)
-            beside = subprocess.run(
+            beside = forked.run(
                 [sys.executable, "-m", "flowstone_core", "--config", "setup.cfg", "status"],
                 cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE,
                 check=False,

@@ -20,8 +20,9 @@ from flowstone_core.app.flowstone import Flowstone as App
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 SENSORS = '''
 import ctypes
 import logging
@@ -355,7 +356,7 @@ for name, deed in (("hangs", "hang"), ("well", "count")):
     )
     command = [sys.executable, "-m", "flowstone_core", "run"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    process = forked.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
     yield process
     process.kill()
     process.communicate()
@@ -422,7 +423,7 @@ with Flowstone(pipeline, store="sqlite:///script.db") as flow:
     print(flow.sensors.get("doer").last_error)
 """
     )
-    ended = subprocess.run(
+    ended = forked.run(
         [sys.executable, script],
         cwd=tmp_path,
         capture_output=True,

@@ -24,7 +24,7 @@ from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool
 from flowstone_core.runtime.engine.execution import Execution
 from flowstone_core.runtime.isolation.child_process import ChildProcess
 
-PATIENCE = 60
+PATIENCE = 300
 ASSETS = '''
 import os
 import signal

@@ -35,7 +35,7 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.safe_text import MESSAGE_LIMIT
 from flowstone_core.model.tick import TickOutcome
 
-PATIENCE = 60
+PATIENCE = 300
 SECRET = "hunter2-of-the-shop"
 FIRST = {"seen": 1}
 

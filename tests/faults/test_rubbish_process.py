@@ -16,8 +16,9 @@ import pytest
 
 from flowstone_core import Flowstone
 from flowstone_core.model.tick import TickOutcome
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 SETUP = "[flowstone]\npipelines = ward:pipeline\nstore = sqlite:///ward.db\n"
 PROGRAM = """
 from flowstone_core import Flowstone, Pipeline, function_sensor
@@ -44,7 +45,7 @@ with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
 def test_P9_a_real_ctrl_c_ends_the_runner_though_polls_raise_it_too(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    process = forked.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
     try:
         until(lambda: len(ticks_in(tmp_path, "interrupts")) >= 2)
         until(lambda: len(ticks_in(tmp_path, "well")) >= 2)
@@ -88,7 +89,7 @@ def test_K12_a_signal_that_reaches_another_thread_than_the_main_one_is_noticed(
     tmp_path: Path,
 ) -> None:
     command = [sys.executable, "-c", DEAF]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    with forked.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
@@ -136,7 +137,7 @@ with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
 def test_P11_what_a_poll_changes_of_the_process_moves_no_schedule_and_no_store(
     tmp_path: Path,
 ) -> None:
-    process = subprocess.Popen([sys.executable, "-c", MEDDLES], cwd=tmp_path)
+    process = forked.Popen([sys.executable, "-c", MEDDLES], cwd=tmp_path)
     try:
         until(lambda: len(ticks_in(tmp_path, "meddles")) >= 2)
         until(lambda: len(ticks_in(tmp_path, "well")) >= 3)
@@ -180,7 +181,7 @@ def test_P3_a_poll_that_freezes_the_interpreter_ends_the_runner_and_is_named(
     (tmp_path / "setup.cfg").write_text(SETUP + "lease = 1s\n")
     (tmp_path / "ward.py").write_text(CRASHES.format(deed="ctypes.PyDLL(None).pause()"))
     command = [sys.executable, "-m", "flowstone_core", "run"]
-    ended = subprocess.run(
+    ended = forked.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert ended.returncode == 1
@@ -200,7 +201,7 @@ def test_P10_a_poll_that_crashes_the_runner_loses_nothing_and_has_the_last_word(
     (tmp_path / "ward.py").write_text(CRASHES.format(deed=deed))
     command = [sys.executable, "-m", "flowstone_core", "run"]
     for _ in range(2):
-        ended = subprocess.run(
+        ended = forked.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert ended.returncode == code, ended.stderr
@@ -211,7 +212,7 @@ def test_P10_a_poll_that_crashes_the_runner_loses_nothing_and_has_the_last_word(
     (tmp_path / "setup.cfg").write_text(
         (tmp_path / "setup.cfg").read_text() + "\n[flowstone:sensor:crashes]\nenabled = false\n"
     )
-    subprocess.run([*command, "--once"], cwd=tmp_path, timeout=PATIENCE, check=True)
+    forked.run([*command, "--once"], cwd=tmp_path, timeout=PATIENCE, check=True)
     with Flowstone(store=f"sqlite:///{tmp_path / 'ward.db'}") as flow:
         found = [event.partition for event in flow.events(source="sensor:well", limit=1000)]
         assert found == [f"n{number}" for number in reversed(range(len(found)))]

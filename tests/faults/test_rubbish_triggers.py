@@ -23,7 +23,7 @@ from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
 
-PATIENCE = 60
+PATIENCE = 300
 
 Answer: TypeAlias = Callable[[datetime], object]
 

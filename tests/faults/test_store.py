@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,12 +18,13 @@ from sqlalchemy import event
 from flowstone_core import Flowstone
 from flowstone_core.errors import StoreError, StoreLostError
 from flowstone_core.store import Store, database, sqlite_file
+from tests import forked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
 from ledger import balance, ledger_pipeline
 
-PATIENCE = 60
+PATIENCE = 300
 NUMBERS = 30
 
 
@@ -288,7 +288,7 @@ def test_D3_D4_the_process_ends_by_itself_and_says_why(
     script.write_text(RUNNER)
     chaos = Path(__file__).parents[1] / "chaos"
     store, book = tmp_path / "flowstone.db", tmp_path / "book.txt"
-    ended = subprocess.run(
+    ended = forked.run(
         [sys.executable, script, chaos, store, book, deed],
         capture_output=True,
         text=True,

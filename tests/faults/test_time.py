@@ -27,8 +27,9 @@ from flowstone_core import (
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.store import ScheduleRepository
 from flowstone_core.testing import FakeClock
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 START = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
 
 
@@ -128,7 +129,7 @@ def test_T8_a_step_of_the_clock_within_a_poll_changes_nothing_of_it(
 
 
 def flowstone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "flowstone_core", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder)},

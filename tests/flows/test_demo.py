@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowstone_core import Flowstone, decode_partition
+from tests import forked
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 
@@ -26,12 +27,12 @@ def shop(tmp_path: Path) -> Path:
 
 
 def run(shop: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, *arguments],
         cwd=shop,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
 

@@ -14,8 +14,9 @@ import pytest
 
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.store import Store
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 DAYS = [f"2025-01-{day:02}" for day in range(1, 13)]
 MIDDLE = "2025-01-06"
 
@@ -56,7 +57,7 @@ class Shop:
 
     def backfill(self, *options: str, stop_at: str = "") -> subprocess.Popen[str]:
         arguments = ["backfill", "report", "--from", DAYS[0], "--to", DAYS[-1], *options]
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, "-m", "flowstone_core", *arguments],
             cwd=self.folder,
             env=os.environ | {"STOP_AT": stop_at},

@@ -12,8 +12,9 @@ import pytest
 
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.store import Store
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 
 SHOP = """
 import sys, threading
@@ -55,9 +56,7 @@ class Shop:
 
     def run(self, wanted: str = "") -> subprocess.Popen[str]:
         command = [sys.executable, self.script, self.store_url, self.started, wanted]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
         return process
 

@@ -11,8 +11,9 @@ import pytest
 
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 
 SHOP = """
 import os, signal, sys
@@ -85,9 +86,7 @@ def test_K10_each_instant_is_one_event_and_is_made(
     def run(hour: int, point: str = "") -> subprocess.CompletedProcess[str]:
         now = f"2026-01-15T{hour:02}:30:00+00:00"
         command = [sys.executable, script, store_url, now, point, made]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        return forked.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     first = run(1)
     assert first.returncode == 0, first.stderr

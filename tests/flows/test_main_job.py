@@ -17,8 +17,9 @@ from moto.server import ThreadedMotoServer
 
 from flowstone_core import Flowstone
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from tests import forked
 
-PATIENCE = 60
+PATIENCE = 300
 FLOWSTONE = Path(sys.executable).with_name("flowstone")
 PIPELINE = """
 import json, os
@@ -65,7 +66,7 @@ class Run:
     def __init__(self, folder, *arguments, **environ):
         self.lines = []
         self._news = threading.Condition()
-        self.process = subprocess.Popen(
+        self.process = forked.Popen(
             [FLOWSTONE, "run", *arguments],
             cwd=folder,
             env={**os.environ, **environ},

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 60
+from tests import forked
+
+PATIENCE = 300
 FLOWSTONE = Path(sys.executable).with_name("flowstone")
 
 PIPELINE = """
@@ -32,7 +34,7 @@ class Shop:
         (folder / "setup.cfg").write_text(
             f"[flowstone]\nstore = {store_url}\npipelines = shop_of_schedules:pipeline\n"
         )
-        self.runner = subprocess.Popen(
+        self.runner = forked.Popen(
             [FLOWSTONE, "run"], cwd=folder, stderr=subprocess.PIPE, text=True
         )
 
@@ -47,7 +49,7 @@ class Shop:
         raise AssertionError(f"the runner ended: {''.join(seen)}")
 
     def run(self, *arguments: str) -> str:
-        result = subprocess.run(
+        result = forked.run(
             [FLOWSTONE, *arguments],
             cwd=self.folder,
             capture_output=True,

@@ -7,7 +7,7 @@ import threading
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 def test_call_runs_in_daemon_thread_and_returns_result(fake_clock: FakeClock) -> None:

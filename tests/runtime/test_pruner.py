@@ -221,7 +221,7 @@ def test_it_ends_between_two_batches_when_it_is_stopped(desk, fake_clock, monkey
     pruner.start()
     fake_clock.wait_for_sleepers(1)
     fake_clock.advance(FIRST)
-    pruner._thread.join(timeout=60)
+    pruner._thread.join(timeout=300)
     assert not pruner._thread.is_alive()
     assert store.steps == 1
     # The next one finishes.
@@ -322,7 +322,7 @@ def test_a_runner_prunes_and_stops_it_with_itself(store_url, fake_clock):
                 fake_clock.advance(10)
         finally:
             flow.stop()
-            runner.join(timeout=60)
+            runner.join(timeout=300)
             store.close()
         assert "flowstone-pruner" not in {thread.name for thread in threading.enumerate()}
 

@@ -19,7 +19,7 @@ from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import STORE_RETRY, Runner
 
-PATIENCE = 30
+PATIENCE = 300
 LEASE = timedelta(seconds=30)
 
 

@@ -30,7 +30,7 @@ from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import STORE_RETRY, Runner
 from flowstone_core.scheduling.trigger import Trigger
 
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=300)
 START = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
 HOURLY = "0 * * * *"
 

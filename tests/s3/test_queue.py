@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import urllib.request
 import uuid
@@ -35,6 +34,7 @@ from flowstone_core import (
     SensorBroken,
     Triggered,
 )
+from tests import forked
 
 SECRET = "sec/ret+key=40"
 Make = Callable[..., S3EventQueue]
@@ -474,7 +474,7 @@ def test_a_process_that_dies_around_the_commit_loses_nothing_and_doubles_nothing
     def run(crash_at: str = "") -> int:
         command = [sys.executable, "-c", PROGRAM, store, json.dumps(queue.options)]
         environ = os.environ | {"FLOWSTONE_CRASH_AT": crash_at}
-        return subprocess.run(command, env=environ, timeout=60, check=False).returncode
+        return forked.run(command, env=environ, timeout=300, check=False).returncode
 
     assert run(point) == -signal.SIGKILL
     assert queue.left() == (0, 2), "what was not committed is not deleted"

@@ -539,7 +539,7 @@ def test_D16_ticks_are_committed_while_20000_old_rows_are_pruned(bench):
                 # Between any two batches a tick can be committed, however many were before.
                 while committed.acquire(blocking=False):
                     pass
-                assert committed.acquire(timeout=60)
+                assert committed.acquire(timeout=300)
     finally:
         over.set()
         thread.join()

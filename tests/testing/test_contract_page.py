@@ -26,7 +26,7 @@ def run(tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
         )
         return done.stdout + done.stderr
 

@@ -12,7 +12,7 @@ from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.model.event import NotTriggered, Triggered
 from flowstone_core.testing import FakeClock, Script, ScriptedSensor
 
-PATIENCE = 30
+PATIENCE = 300
 
 
 class Sleeper(threading.Thread):

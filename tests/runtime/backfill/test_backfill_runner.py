@@ -35,7 +35,7 @@ from flowstone_core.runtime.coordination.heartbeat import machine_id
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 
-PATIENCE = 60
+PATIENCE = 300
 RANGE = date(2025, 1, 1), date(2025, 1, 10)
 
 

@@ -16,7 +16,7 @@ from flowstone_core.model.partition import encode_partition
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.runtime.engine.local_engine import LOOK_EVERY, RECOVER_EVERY, LocalEngine
 
-PATIENCE = 30
+PATIENCE = 300
 LONG = timedelta(hours=1)
 PENDING, RUNNING, RETRYING, COMPLETED, DISCARDED, CANCELLED = MaterializationState
 

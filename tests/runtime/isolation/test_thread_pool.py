@@ -6,7 +6,7 @@ import pytest
 
 from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
 
-PATIENCE = 30
+PATIENCE = 300
 
 
 class Work(Call):

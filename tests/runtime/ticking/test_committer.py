@@ -20,7 +20,7 @@ from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.store import Store, TickResult
 from flowstone_core.testing import FakeClock, ScriptedSensor
 
-PATIENCE = 60
+PATIENCE = 300
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
 ASSETS = AssetGraph([Asset("orders", lambda context: None)])
 NAMES = ("large", "larger", "small")

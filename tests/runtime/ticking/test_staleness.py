@@ -27,7 +27,7 @@ from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
 
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=300)
 
 
 class Told:
