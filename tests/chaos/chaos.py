@@ -206,7 +206,7 @@ def main() -> int:
 def in_parallel(kills: int, seed: int, stores: int) -> list[Score]:
     """Kill the runners of several stores at once."""
     assignment = -(-kills // stores)
-    with multiprocessing.get_context("fork").ThreadPool(stores) as pool:
+    with multiprocessing.get_context("fork").Pool(stores) as pool:
         return pool.starmap(in_folder, [(assignment, seed + number) for number in range(stores)])
 
 

@@ -62,6 +62,7 @@ class Swamp:
         places: Where something hangs, such as ``poll+asset``.
         loading: Seconds that a plugin has for its import and for each hook.
         store: Another one's store, if it is not to have its own.
+        starting: The deadline of a poll in a process, which has to start within it.
         popen: Starts the process.
     """
 
@@ -72,6 +73,7 @@ class Swamp:
     loading: float = 5.0
     lease: str = "30s"
     store: str = ""
+    starting: str = "3s"
     popen: type[subprocess.Popen[str]] = subprocess.Popen
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class Swamp:
             HOW: f"{self.places}:{self.how}",
             "PYTHONPATH": os.pathsep.join([str(self.folder), str(here), *sys.path]),
         }
-        on = [self.store, self.lease]
+        on = [self.store, self.lease, self.starting]
         with (self.folder / "log").open("wb") as log:
             self.process = self.popen(
                 [sys.executable, here / "swamp.py", self.mode, str(self.loading), *on],

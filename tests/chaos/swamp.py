@@ -150,14 +150,14 @@ def install(folder: Path) -> None:
     (folder / "bog.py").write_text(BOG)
 
 
-def run(mode: Mode, store: str, lease: str) -> bool:
+def run(mode: Mode, store: str, lease: str, starting: str) -> bool:
     """Be the process: run a FlowStone with foreign code that gets stuck; until a signal comes."""
     _tell_when_it_is_due()
     pipeline = Pipeline("swamp")
     pipeline.asset(name="report", run_in=mode, timeout="1s", max_attempts=1)(report)
     pipeline.asset(name="well")(well)
     # A process has to start within its deadline, on a busy machine too.
-    settings = {"deadline": "1s" if mode == "thread" else "3s", "isolation": mode}
+    settings = {"deadline": "1s" if mode == "thread" else starting, "isolation": mode}
     pipeline.sensor("sick", Sick, asset="well", every="100ms", backoff="100ms", **settings)
     pipeline.sensor("healthy", Healthy, asset="well", every="50ms")
     if "trigger" in os.environ[HOW]:
@@ -203,4 +203,4 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     time_limit.LOADING_SECONDS = float(sys.argv[2])
     schedule_ticker.DEADLINE = 1.0
-    note("ended", swamp.run(cast("swamp.Mode", sys.argv[1]), *sys.argv[3:5]))
+    note("ended", swamp.run(cast("swamp.Mode", sys.argv[1]), *sys.argv[3:6]))

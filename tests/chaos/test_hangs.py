@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hangs import Swamp, wait_for
 
+from flowstone_core.model.clock import SystemClock
 from tests import forked
 
 PATIENCE = 300
@@ -19,15 +21,24 @@ LOADING = 5.0
 MANY = 10
 
 
+@pytest.fixture(scope="module")
+def starting() -> str:
+    """The deadline of a poll in a process: several times what an interpreter takes to start."""
+    clock = SystemClock()
+    before = clock.monotonic()
+    subprocess.run([sys.executable, "-c", "import flowstone_core.store"], check=True)
+    return f"{max(3, round(4 * (clock.monotonic() - before)))}s"
+
+
 @pytest.fixture
-def enter(tmp_path: Path) -> Iterator[Callable[..., Swamp]]:
+def enter(tmp_path: Path, starting: str) -> Iterator[Callable[..., Swamp]]:
     """Begin a process in which something hangs; it is killed after the test."""
     begun: list[Swamp] = []
 
     def enter(places: str, *options: str, **more: object) -> Swamp:
         folder = tmp_path / str(len(begun))
         folder.mkdir()
-        more = {"loading": LOADING, "popen": forked.Popen} | more
+        more = {"loading": LOADING, "popen": forked.Popen, "starting": starting} | more
         begun.append(Swamp(folder, places, *options, **more))
         return begun[-1]
 
