@@ -19,7 +19,7 @@ from flowstone_core.plugin.registry import Plugins
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
 
-PATIENCE = 60
+PATIENCE = 300
 
 API = "from flowstone_core import *\nfrom flowstone_core import hookimpl\nFLOWSTONE_API = 1\n"
 SENSORS = API + dedent(
