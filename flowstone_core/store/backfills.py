@@ -14,9 +14,10 @@ from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import events, schema
-from flowstone_core.store.database import Database, insert
+from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.statements import insert
 
 _rows = schema.backfills
 _materializations = schema.materializations

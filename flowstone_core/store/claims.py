@@ -17,7 +17,6 @@ from flowstone_core.model.materialization import (
     predecessors,
 )
 from flowstone_core.store import events, overlap_queue, schema
-from flowstone_core.store.database import among
 from flowstone_core.store.dependencies import Readiness, look_at
 from flowstone_core.store.enqueueing import (
     ACTIVE,
@@ -27,6 +26,7 @@ from flowstone_core.store.enqueueing import (
     of_assets,
     requeue,
 )
+from flowstone_core.store.statements import among
 
 _rows = schema.materializations
 

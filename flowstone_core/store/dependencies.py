@@ -13,8 +13,8 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
-from flowstone_core.store.database import among
 from flowstone_core.store.enqueueing import ACTIVE, SLOT, Slot, materialization_of
+from flowstone_core.store.statements import among
 
 _rows = schema.materializations
 

@@ -15,7 +15,7 @@ from flowstone_core.model.chunking import chunks
 from flowstone_core.model.json_document import JsonObject, load_document
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
-from flowstone_core.store.database import among, insert
+from flowstone_core.store.statements import among, insert
 
 _rows = schema.materializations
 

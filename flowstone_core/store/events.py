@@ -16,7 +16,8 @@ from flowstone_core.model.json_document import JsonObject, load_document
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
-from flowstone_core.store.database import Database, among
+from flowstone_core.store.database import Database
+from flowstone_core.store.statements import among
 
 _events = schema.events
 

@@ -97,7 +97,7 @@ def _move_up(connection: Connection, number: int, now: datetime) -> None:
     own = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
     if own is not None:
         connection.execute(update(_rows).where(_rows.c.id == number).values(after_id=None))
-    there = schema.IN_LINE, _rows.c.after_id == number
+    there = schema.QUEUED, _rows.c.after_id == number
     behind = select(_rows.c.id).where(*there).order_by(_rows.c.id).limit(1)
     # Until there is none: who is cancelled meanwhile leaves the one behind it here.
     while each := connection.scalar(behind):

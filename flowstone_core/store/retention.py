@@ -149,5 +149,5 @@ def is_referred_to(condition: Condition | None = None) -> Condition:
         asked = asked.where(condition)
     behind = _rows.alias("behind")
     # Unqualified it is the innermost table's: the partial index is found by its very text.
-    stands_behind = exists().where(behind.c.after_id == _rows.c.id, schema.IN_LINE)
+    stands_behind = exists().where(behind.c.after_id == _rows.c.id, schema.QUEUED)
     return or_(asked, stands_behind)

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, FromClause, exists, select, up
 
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.store import schema
-from flowstone_core.store.database import Database, insert
+from flowstone_core.store.database import Database
+from flowstone_core.store.statements import insert
 
 _runners = schema.runners
 

@@ -18,9 +18,9 @@ from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.tick import Skip
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.store import schema
-from flowstone_core.store.database import insert
 from flowstone_core.store.schedule_records import ScheduleRecord, find, get, unknown
 from flowstone_core.store.skips import record_with_tick
+from flowstone_core.store.statements import insert
 
 _schedules = schema.schedules
 

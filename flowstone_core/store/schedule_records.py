@@ -15,6 +15,7 @@ from flowstone_core.model.json_document import load_document
 from flowstone_core.model.tick import ScheduleCheckpoint, ScheduleCommit, TickOutcome
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged
 from flowstone_core.store import schema
+from flowstone_core.store.column_types import UtcDateTime
 
 _schedules = schema.schedules
 _CHECKPOINT = tuple(field.name for field in fields(ScheduleCheckpoint))
@@ -90,7 +91,7 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
 
 def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
     """Write the checkpoints of schedules after their ticks."""
-    good = bindparam("good_at", type_=schema.UtcDateTime)
+    good = bindparam("good_at", type_=UtcDateTime)
     statement = (
         update(_schedules)
         .where(_schedules.c.name == bindparam("schedule"))

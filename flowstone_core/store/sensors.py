@@ -12,10 +12,12 @@ from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import events, ownership, schema
-from flowstone_core.store.database import Database, insert
+from flowstone_core.store.database import Database
+from flowstone_core.store.statements import insert
 
 _sensors = schema.sensors
-_CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
+CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
+"""The columns of a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRec
 
 def checkpoint_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
     """Read what a sensor remembers from its row."""
-    return SensorCheckpoint(*(getattr(row, name) for name in _CHECKPOINT))
+    return SensorCheckpoint(*(getattr(row, name) for name in CHECKPOINT))
 
 
 def _change(connection: Connection, name: str, values: dict[str, object]) -> SensorRecord:

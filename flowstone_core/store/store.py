@@ -11,7 +11,7 @@ from flowstone_core.errors import StoreLostError
 from flowstone_core.store import backup, integrity, migration, sqlite_file
 from flowstone_core.store.backfills import BackfillRepository
 from flowstone_core.store.backup import Backup
-from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.database import Database
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository
 from flowstone_core.store.integrity import IntegrityReport
@@ -21,6 +21,7 @@ from flowstone_core.store.runners import RunnerRepository
 from flowstone_core.store.schedules import ScheduleRepository
 from flowstone_core.store.sensors import SensorRepository
 from flowstone_core.store.skips import SkipRepository
+from flowstone_core.store.store_url import parse_url
 from flowstone_core.store.ticks import TickRepository
 
 logger = logging.getLogger("flowstone.store")

@@ -15,8 +15,10 @@ from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 from flowstone_core.store import events, overlap_queue, ownership, schedule_records, schema, skips
+from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.sensors import CHECKPOINT
 
 _ticks = schema.ticks
 _sensors = schema.sensors
@@ -161,7 +163,7 @@ def _write(
     stored, created = events.commit(connection, found, assets, now)
     unclaimed = {item.id: item for item in overlap_queue.up(connection, found, stored, created)}
     kept = [entry.commit for entry in entries]
-    _remember(connection, [item for item in kept if isinstance(item, TickCommit)])
+    _save_checkpoints(connection, [item for item in kept if isinstance(item, TickCommit)])
     fired = [item for item in kept if isinstance(item, ScheduleCommit)]
     if fired:
         schedule_records.save_checkpoints(connection, fired)
@@ -214,42 +216,26 @@ def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
     return [_tick_of(row) for row in connection.execute(statement, rows)]
 
 
-def _remember(connection: Connection, commits: Sequence[TickCommit]) -> None:
+def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> None:
     if not commits:
         return
+    good_at = bindparam("good_at", type_=UtcDateTime)
     statement = (
         update(_sensors)
         .where(_sensors.c.name == bindparam("sensor"))
         .values(
-            version=bindparam("after_version"),
-            state=bindparam("after_state"),
-            polled=bindparam("after_polled"),
-            failures=bindparam("after_failures"),
-            not_before=bindparam("after_not_before"),
-            broken=bindparam("after_broken"),
+            **{key: bindparam(f"after_{key}") for key in CHECKPOINT},
             last_tick_at=bindparam("finished_at"),
             last_outcome=bindparam("outcome"),
             last_error=bindparam("tick_error"),
-            last_good_at=func.coalesce(
-                bindparam("good_at", type_=schema.UtcDateTime), _sensors.c.last_good_at
-            ),
-            stale_since=case(
-                (
-                    bindparam("good_at", type_=schema.UtcDateTime).is_(None),
-                    _sensors.c.stale_since,
-                ),
-            ),
+            last_good_at=func.coalesce(good_at, _sensors.c.last_good_at),
+            stale_since=case((good_at.is_(None), _sensors.c.stale_since)),
         )
     )
     rows = [
         {
             "sensor": item.sensor,
-            "after_version": item.after.version,
-            "after_state": item.after.state,
-            "after_polled": item.after.polled,
-            "after_failures": item.after.failures,
-            "after_not_before": item.after.not_before,
-            "after_broken": item.after.broken,
+            **{f"after_{key}": getattr(item.after, key) for key in CHECKPOINT},
             "finished_at": item.finished_at,
             "outcome": item.outcome,
             "tick_error": item.error,

@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import select, update
 
 from flowstone_core.store import schema
-from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.database import Database
 from flowstone_core.store.migration import HEAD
+from flowstone_core.store.store_url import parse_url
 
 
 def test_a_store_is_made_and_then_there_is_nothing_to_do(shop):
@@ -38,7 +40,7 @@ def age(shop, **duration):
 
     def older(connection):
         for table in schema.metadata.sorted_tables:
-            moments = [column for column in table.c if isinstance(column.type, schema.UtcDateTime)]
+            moments = [column for column in table.c if isinstance(column.type, UtcDateTime)]
             for column in moments:
                 for moment in connection.scalars(select(column).distinct()).all():
                     if moment is not None:

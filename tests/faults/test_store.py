@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from flowstone_core import Flowstone
 from flowstone_core.errors import StoreError, StoreLostError
-from flowstone_core.store import Store, database, sqlite_file
+from flowstone_core.store import Store, sql_engines, sqlite_file
 from tests import forked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
@@ -107,7 +107,7 @@ UP = "the store can be used again: polling goes on"
 def test_D1_locked_by_another_it_waits_drops_what_it_found_and_finds_it_again(
     line: Line, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 20)
     line.start()
     with closing(sqlite3.connect(line.path, isolation_level=None, timeout=PATIENCE)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -155,7 +155,7 @@ def test_D4_a_file_that_is_deleted_stops_it_and_is_not_made_anew(line: Line) -> 
     line.path.unlink()
     assert line.ended()
     assert isinstance(line.error, StoreLostError)
-    assert "was deleted or moved away while it was in use" in str(line.error)
+    assert "was deleted or moved away while in use" in str(line.error)
     assert not line.path.exists()
 
 

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from flowstone_core.errors import StoreError, StoreUnavailableError, ValidationError
-from flowstone_core.store import Store, database
-from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store import Store, database, sql_engines
+from flowstone_core.store.database import Database
+from flowstone_core.store.store_url import parse_url
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
 QUOTED = "sekret%2Fof%40the%3Astore"
@@ -64,15 +65,15 @@ def test_a_url_is_shown_without_its_password(url, shown):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", "is not a URL"),
-        ("flowstone.db", "is not a URL"),
-        (f"postgresql://me:{QUOTED}@host:port/name", "is not a URL"),
-        (f"postgresql://me:{QUOTED}@[::1/name", "is not a URL"),
-        (f"mysql://me:{QUOTED}@host/name", "is for 'mysql', which is not supported"),
-        ("postgresql+psycopg2://host/name", "is for 'postgresql.psycopg2'"),
-        ("sqlite://flowstone.db", "is more than a path"),
-        ("sqlite:///flowstone.db?mode=ro", "is more than a path"),
-        ("sqlite:///file:flowstone.db", "is more than a path"),
+        ("", "invalid store URL"),
+        ("flowstone.db", "invalid store URL"),
+        (f"postgresql://me:{QUOTED}@host:port/name", "invalid store URL"),
+        (f"postgresql://me:{QUOTED}@[::1/name", "invalid store URL"),
+        (f"mysql://me:{QUOTED}@host/name", "unsupported database 'mysql'"),
+        ("postgresql+psycopg2://host/name", "unsupported database .postgresql.psycopg2."),
+        ("sqlite://flowstone.db", "must be a plain path"),
+        ("sqlite:///flowstone.db?mode=ro", "must be a plain path"),
+        ("sqlite:///file:flowstone.db", "must be a plain path"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_with_what_can_be_and_no_password(url, reason):
@@ -154,7 +155,7 @@ def test_an_event_without_its_materialization_is_refused(opened):
 
 
 def test_D1_a_locked_database_is_unavailable_and_then_available_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 20)
     path = tmp_path / "flowstone.db"
     store = Store.open(f"sqlite:///{path}")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -169,7 +170,7 @@ def test_D1_a_locked_database_is_unavailable_and_then_available_again(tmp_path, 
 
 
 def test_threads_of_one_process_take_turns_and_never_find_it_locked(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0)
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 0)
     store = Store.open(f"sqlite:///{tmp_path / 'flowstone.db'}")
 
     def write(part):

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from flowstone_core.errors import StoreError
 from flowstone_core.store import IntegrityReport, KeyRetention, Store, integrity, migration, schema
-from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.database import Database
+from flowstone_core.store.store_url import parse_url
 
 
 def problems(url):

@@ -26,7 +26,8 @@ from alembic.script import ScriptDirectory
 
 from flowstone_core.errors import StoreError
 from flowstone_core.store import Store, migration, schema
-from flowstone_core.store.database import Database, parse_url
+from flowstone_core.store.database import Database
+from flowstone_core.store.store_url import parse_url
 
 
 @pytest.fixture

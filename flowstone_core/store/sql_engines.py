@@ -1,0 +1,66 @@
+"""SQLAlchemy engines: connection pools and transactions of SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+BUSY_TIMEOUT = 5_000
+"""How long SQLite waits for another process's transaction, in milliseconds."""
+
+
+def sqlite_engine(url: URL, file: Path | None) -> Engine:
+    """Return an engine for an SQLite file, or for a database in memory if there is no file."""
+    in_memory = file is None
+    if file is not None:
+        # SQLite must not create a file where the store's was (sqlite.org/uri.html).
+        url = url.set(database=file.as_uri()).set(query={"mode": "rw", "uri": "true"})
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        # Each connection to a database in memory opens another database.
+        pool_size=1 if in_memory else 5,
+        max_overflow=0 if in_memory else 100,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT / 1_000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _: object) -> None:
+        # Python's module begins transactions implicitly; `_begin` does it explicitly.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads and then writes fails at once if another one wrote in
+        # between, whatever the time-out (SQLITE_BUSY_SNAPSHOT).
+        writes = connection.get_execution_options().get("flowstone_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def postgresql_engine(url: URL) -> Engine:
+    """Return an engine for PostgreSQL, with time-outs that a query in the URL overrides."""
+    defaults = {
+        "application_name": "flowstone",
+        "connect_timeout": "10",
+        # Detects a lost peer within a minute.
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    return create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={key: value for key, value in defaults.items() if key not in url.query},
+    )

@@ -1,0 +1,50 @@
+"""Store URLs: parsed strictly, and shown without their passwords."""
+
+from __future__ import annotations
+
+from urllib.parse import quote_plus
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from flowstone_core.errors import ValidationError
+from flowstone_core.model.redaction import MASK, Redactor, looks_secret
+from flowstone_core.model.safe_text import printable
+
+_SCHEMES = "use sqlite:///path/to/file.db or postgresql://user:password@host/database"
+
+
+def parse_url(text: str) -> URL:
+    """Parse the URL of a store.
+
+    Raises:
+        ValidationError: If the URL is invalid, or its database is not supported; a password in
+            the URL is masked.
+    """
+    shown = printable(Redactor()(text), 200)
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise ValidationError(f"invalid store URL {shown!r}: {_SCHEMES}") from None
+    if backend == "sqlite":
+        plain = url == URL.create(url.drivername, database=url.database)
+        if not plain or (url.database or "").startswith("file:"):
+            raise ValidationError(f"invalid store URL {shown!r}: must be a plain path ({_SCHEMES})")
+        return url.set(drivername="sqlite")
+    if backend in {"postgresql", "postgres"} and url.drivername in {
+        "postgres",
+        "postgresql",
+        "postgresql+psycopg",
+    }:
+        return url.set(drivername="postgresql+psycopg")
+    raise ValidationError(
+        f"invalid store URL {shown!r}: unsupported database {url.drivername!r} ({_SCHEMES})"
+    )
+
+
+def masked(url: URL) -> str:
+    """Return the URL with its passwords masked."""
+    hidden = {name: MASK for name in url.query if looks_secret(name)}
+    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return shown.replace(quote_plus(MASK), MASK)
