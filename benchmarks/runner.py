@@ -22,6 +22,7 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
 from flowstone_core.store import Store
@@ -72,11 +73,8 @@ def runner_load(sensors: int, every: float, seconds: float) -> tuple[float, floa
         heartbeat = Heartbeat(store, clock, timedelta(seconds=30))
         heartbeat.start()
         runner = Runner(
-            store=store,
-            runner_id=heartbeat.runner.id,
-            sensors=pipeline.sensors,
-            assets=pipeline.assets,
-            clock=clock,
+            heartbeat.session,
+            Workload(pipeline.assets, pipeline.sensors),
             publisher=Publisher(HookDispatcher(discover())),
             redact=redact,
             wake_engine=lambda: None,

@@ -75,8 +75,8 @@ class Backfills:
         request = self._request(asset, first, last, every, force=force, limit=limit)
         store, project, clock = self._open_store(), self._project, self._clock
         backfill = Backfill(request, store.backfills, clock, project.assets)
-        equip = Wiring(store, project, clock).equipment
-        self._runner = BackfillRunner(backfill, store, clock, equip, project.run.grace)
+        build_engine = Wiring(store, project, clock).engine_parts
+        self._runner = BackfillRunner(backfill, store, clock, build_engine, project.run.grace)
         return self._runner.run(watch)
 
     def plan(

@@ -1,4 +1,4 @@
-"""Assembly: settings and a store, made into what runs."""
+"""Wiring: builds the parts of a running process from a project and a store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flowstone_core.model.engine import EngineSetup
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill_runner import EngineParts
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.runtime.runner import Runner
@@ -17,10 +18,10 @@ from flowstone_core.store import Store
 
 
 class Wiring:
-    """Makes what runs; nothing of it has begun when it is handed out.
+    """Composition root: builds the parts of a running process from a project; starts nothing.
 
     Args:
-        project: What it is all made from.
+        project: The validated project.
     """
 
     def __init__(self, store: Store, project: Project, clock: Clock) -> None:
@@ -29,28 +30,24 @@ class Wiring:
         self._clock = clock
 
     def supervisor(self, schedules: ScheduleFactory, watch: Watch) -> Supervisor:
-        """Make a runner, an engine and what they need, as `Flowstone.run` runs them."""
+        """Build the supervisor of a runner and an engine, for `Flowstone.run`."""
         project = self._project
-        equipment = self.equipment(watch)
+        parts = self.engine_parts(watch)
         runner = Runner(
-            store=self._store,
-            runner_id=equipment.heartbeat.runner.id,
-            sensors=project.sensors,
-            assets=project.assets,
-            clock=self._clock,
-            publisher=equipment.publisher,
+            parts.heartbeat.session,
+            Workload(
+                project.assets, project.sensors, schedules.declared, build_schedule=schedules.make
+            ),
+            publisher=parts.publisher,
             redact=project.redactor,
-            wake_engine=equipment.engine.wake,
+            wake_engine=parts.engine.wake,
             poll_threads=project.run.poll_threads,
-            outage=equipment.heartbeat.outage,
-            schedules=schedules.declared,
-            make_schedule=schedules.make,
         )
         supervisor = Supervisor(
             runner,
-            equipment.engine,
-            equipment.heartbeat,
-            equipment.dispatcher,
+            parts.engine,
+            parts.heartbeat,
+            parts.dispatcher,
             self.pruner(),
             self._clock,
             project.run.grace,
@@ -58,8 +55,8 @@ class Wiring:
         self._store.when_lost(supervisor.lose)
         return supervisor
 
-    def equipment(self, watch: Watch) -> EngineParts:
-        """Make what carries materializations, and says that it lives."""
+    def engine_parts(self, watch: Watch) -> EngineParts:
+        """Build an engine with its heartbeat, dispatcher and publisher."""
         project = self._project
         dispatcher = HookDispatcher(project.plugins, project.redactor)
         publisher = Publisher(dispatcher, watch)
@@ -78,7 +75,7 @@ class Wiring:
         return EngineParts(engine, heartbeat, dispatcher, publisher)
 
     def pruner(self) -> Pruner:
-        """Make what forgets old keys, and deletes old history."""
+        """Build the pruner."""
         sensors = self._project.sensors.items()
         dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
         return Pruner(self._store, self._clock, dedupe_for, self._project.run.retention)

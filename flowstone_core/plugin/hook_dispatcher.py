@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.registry import Plugins
 
@@ -47,7 +48,11 @@ class HookDispatcher:
         self._closed = False
         self._busy = False
         self._called = ""
-        self._dropped = 0
+        self._overflow = ReportOnce(
+            logger,
+            "hook queue full; oldest calls dropped",
+            "hook queue drained; calls no longer dropped",
+        )
         self._failures: Counter[tuple[str, str, str]] = Counter()
 
     def dispatch(self, hook: str, **arguments: object) -> None:
@@ -69,7 +74,7 @@ class HookDispatcher:
                 self._thread.start()
             if len(self._waiting) == self._limit:
                 self._waiting.popleft()
-                self._drop()
+                self._overflow.begin(limit=self._limit, plugin=self._called)
             self._waiting.append((hook, arguments))
             self._changed.notify_all()
 
@@ -97,7 +102,7 @@ class HookDispatcher:
         done = self.flush(timeout)
         with self._changed:
             self._closed = True
-            dropped = self._dropped + len(self._waiting)
+            dropped = self._overflow.times + len(self._waiting)
             self._waiting.clear()
             failures, self._failures = self._failures, Counter()
             self._changed.notify_all()
@@ -119,14 +124,6 @@ class HookDispatcher:
             self._watchers[hook] = self._plugins.watchers(hook)
         return self._watchers[hook]
 
-    def _drop(self) -> None:
-        if not self._dropped:
-            logger.error(
-                "hook queue full; oldest calls dropped",
-                extra={"limit": self._limit, "plugin": self._called},
-            )
-        self._dropped += 1
-
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -137,12 +134,8 @@ class HookDispatcher:
                     return
                 hook, arguments = self._waiting.popleft()
                 self._busy = True
-                if self._dropped and not self._waiting:
-                    logger.warning(
-                        "hook queue drained; calls no longer dropped",
-                        extra={"dropped": self._dropped},
-                    )
-                    self._dropped = 0
+                if not self._waiting:
+                    self._overflow.end(dropped=self._overflow.times)
             for plugin, watcher in self._watching(hook):
                 self._called = plugin
                 self._call(plugin, hook, watcher, arguments)

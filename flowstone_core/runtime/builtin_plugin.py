@@ -1,4 +1,4 @@
-"""The plugin that is always there: what comes with the core is registered like anybody's."""
+"""Built-in plugin: registers the triggers and the engine of the core, like any other plugin."""
 
 from __future__ import annotations
 

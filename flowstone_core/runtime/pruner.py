@@ -1,9 +1,8 @@
-"""Pruning by itself: once an hour, what nobody needs any more goes."""
+"""Pruner: deletes old history and the keys of old events, once an hour."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -12,35 +11,37 @@ from itertools import chain
 from flowstone_core.errors import Problem, StoreError, ValidationError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.duration import format_duration
+from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.model.setting_types import LONGEST, SHORTEST
+from flowstone_core.runtime.periodic_thread import PeriodicThread
 from flowstone_core.store import KeyRetention, Pruned, Store
 
 logger = logging.getLogger("flowstone.pruner")
 
-FIRST = timedelta(minutes=1)
-"""How long after the start it begins: the start has enough to do."""
+FIRST_SECONDS = 60.0
+"""Seconds from the start of the process to the first pruning: the start has enough to do."""
 
-PERIOD = timedelta(hours=1)
-"""From one time to the next."""
+PERIOD_SECONDS = 3600.0
+"""Seconds from one pruning to the next."""
 
-JUMP = timedelta(hours=1)
-"""A clock that has jumped by more since the last time is believed the next time."""
+CLOCK_JUMP_SECONDS = 3600.0
+"""Wall clock and monotonic clock may drift apart by this much between two prunings."""
 
-SCHEDULES = timedelta(days=7)
-"""How long the instants of a schedule are remembered: as far as a clock may be set back."""
+SCHEDULE_KEYS = timedelta(days=7)
+"""How long the keys of schedules are kept: as far as a clock may be set back."""
 
 
 class Pruner:
-    """Forgets the keys of old events, and deletes old history.
+    """Deletes the keys of old events, and history that is older than the retention.
 
-    Started, it does so in a thread of its own, a few rows at a time, with a rest after each batch
-    as long as the batch took: neither a tick nor another process waits for more than one.
+    The thread deletes a few rows at a time, and rests after each batch for the time that the
+    batch took: neither a tick nor another process waits for more than one batch.
 
     Args:
-        dedupe_for: How long the keys of each sensor's events are remembered, by its name.
-        retention: How long history is kept; None for ever.
+        dedupe_for: How long the keys of each sensor's events are kept, by the sensor's name.
+        retention: How long history is kept; None keeps it for ever.
     """
 
     def __init__(
@@ -54,100 +55,104 @@ class Pruner:
         self._clock = clock
         self._dedupe_for = dedupe_for
         self._retention = retention
-        self._waker = clock.waker()
-        self._stopping = False
-        self._down = False
-        self._offset = self._read_offset()
-        self._thread = threading.Thread(target=self._run, name="flowstone-pruner", daemon=True)
+        self._report = ReportOnce(
+            logger,
+            "cannot prune old history; trying again every hour",
+            "pruning of old history resumed",
+        )
+        self._clock_offset = self._measure_offset()
+        self._loop = PeriodicThread(
+            "pruner",
+            self._step,
+            clock,
+            first_wait=FIRST_SECONDS,
+            retry_seconds=PERIOD_SECONDS,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._loop.alive
 
     def start(self) -> None:
-        """Begin, in a minute."""
-        self._thread.start()
+        """Start the thread; the first pruning follows after a minute."""
+        self._loop.start()
 
     def stop(self) -> None:
-        """End after the batch that is being deleted."""
-        self._stopping = True
-        self._waker.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        """Stop after the batch that is being deleted."""
+        self._loop.stop()
 
-    def turn(self) -> None:
-        """Prune once, unless the clock has just jumped: it may be wrong, and soon be mended."""
-        offset, self._offset = self._offset, self._read_offset()
-        if abs(self._offset - offset) > JUMP.total_seconds():
-            logger.warning("the clock has jumped; nothing is pruned before the next hour")
+    def prune_periodically(self) -> None:
+        """Prune once, unless the wall clock has jumped: it may be wrong, and soon be corrected."""
+        before, self._clock_offset = self._clock_offset, self._measure_offset()
+        if abs(self._clock_offset - before) > CLOCK_JUMP_SECONDS:
+            logger.warning("wall clock jumped; pruning postponed by an hour")
             return
         try:
-            pruned = self._carry_out(self._steps(self._retention, dry_run=False))
+            pruned = self._delete(self._steps(self._retention, dry_run=False))
         except StoreError as error:
-            if not self._down:
-                self._down = True
-                logger.error(  # noqa: TRY400 - the cause is in the text, once for each outage
-                    "old history cannot be pruned; it is tried again each hour",
-                    extra={"error": describe(error)},
-                )
+            self._report.begin(error=describe(error))
             return
-        if self._down:
-            self._down = False
-            logger.warning("old history is pruned again")
+        self._report.end()
         done = {what: number for what, number in asdict(pruned).items() if number}
         if any(not what.startswith("kept") for what in done):
-            logger.info("old history was pruned", extra=done)
+            logger.info("old history pruned", extra=done)
 
     def prune(self, older_than: timedelta | None = None, *, dry_run: bool = False) -> Pruned:
-        """Prune now, to the end; in the caller's thread.
+        """Prune now, to the end, in the caller's thread.
 
         Args:
-            older_than: Instead of the retention.
-            dry_run: Whether to say what would be deleted, and delete nothing.
+            older_than: Replaces the retention.
+            dry_run: Count what would be deleted, and delete nothing.
+
+        Returns:
+            The numbers of rows that were, or would be, deleted and kept.
 
         Raises:
-            ValidationError: If there is no age, or it is out of bounds.
-            StoreError: If the store cannot be used; what was deleted till then stays deleted, and
-                the next time goes on.
+            ValidationError: If no age is given, or it is out of bounds.
+            StoreError: If the store cannot be used; batches that were deleted stay deleted, and
+                the next pruning continues.
         """
         age = self._retention if older_than is None else older_than
         if age is None:
             raise ValidationError(
                 Problem(
-                    "nothing says how old history has to be to be deleted",
-                    hint="say --older-than 90d, or set retention in [flowstone]",
+                    "no age given for the history to delete",
+                    hint="use --older-than 90d, or set retention in [flowstone]",
                 )
             )
         if not SHORTEST <= age <= LONGEST:
             bounds = f"{format_duration(SHORTEST)} to {format_duration(LONGEST)}"
             raise ValidationError(f"{format_duration(age)} is out of bounds: use {bounds}")
-        return self._carry_out(self._steps(age, dry_run=dry_run))
+        return self._delete(self._steps(age, dry_run=dry_run))
 
     def _steps(self, age: timedelta | None, *, dry_run: bool) -> Iterator[Pruned]:
         now = self._clock.now()
-        own = {f"sensor:{name}": now - kept for name, kept in self._dedupe_for.items()}
+        ages = {f"sensor:{name}": now - kept for name, kept in self._dedupe_for.items()}
         default = now - SensorSettings().dedupe_for
         pruning = self._store.pruning(dry_run=dry_run)
-        forgetting = (pruning.forget(source, moment) for source, moment in own.items())
+        forgetting = (pruning.forget(source, moment) for source, moment in ages.items())
         steps = chain.from_iterable(forgetting)
         if age is None:
             return steps
-        return chain(steps, pruning.prune(now - age, KeyRetention(own, default, now - SCHEDULES)))
+        return chain(
+            steps, pruning.prune(now - age, KeyRetention(ages, default, now - SCHEDULE_KEYS))
+        )
 
-    def _carry_out(self, steps: Iterator[Pruned]) -> Pruned:
+    def _delete(self, steps: Iterator[Pruned]) -> Pruned:
         total = Pruned()
         begun = self._clock.monotonic()
         for step in steps:
             total += step
-            if self._stopping:
+            if self._loop.stopping:
                 break
-            self._waker.wait(self._clock.monotonic() - begun)
+            self._loop.wait(self._clock.monotonic() - begun)
             begun = self._clock.monotonic()
         return total
 
-    def _run(self) -> None:
-        period = FIRST
-        while not self._stopping:
-            self._waker.wait(period.total_seconds())
-            if not self._stopping:
-                self.turn()
-            period = PERIOD
+    def _step(self) -> float:
+        self.prune_periodically()
+        return PERIOD_SECONDS
 
-    def _read_offset(self) -> float:
+    def _measure_offset(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()

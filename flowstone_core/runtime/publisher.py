@@ -1,4 +1,4 @@
-"""Saying what happened, after the commit: to the log, and to the plugins that watch."""
+"""Publisher: reports committed changes to the log and to the plugins that watch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowstone_core.store import TickResult
 logger = logging.getLogger("flowstone")
 
 Watch: TypeAlias = Callable[[Tick | Materialization], None]
-"""Called with each tick that was not quiet, and each change of a materialization."""
+"""Called with each tick that is not quiet, and with each changed materialization."""
 
 _LEVELS = {
     MaterializationState.DISCARDED: logging.ERROR,
@@ -26,11 +26,11 @@ _LEVELS = {
 
 
 class Publisher:
-    """Logs and passes on; any thread, returns at once, never raises.
+    """Publishes committed changes; any thread, returns at once, never raises.
 
     Args:
-        dispatcher: Calls the watching hooks.
-        watch: Called at once, in the thread that announces.
+        dispatcher: Calls the watching hooks of plugins.
+        watch: Called in the thread that publishes.
     """
 
     def __init__(self, dispatcher: HookDispatcher, watch: Watch = lambda _: None) -> None:
@@ -38,7 +38,7 @@ class Publisher:
         self._watch = watch
 
     def result(self, result: TickResult) -> None:
-        """Say what a tick's transaction wrote."""
+        """Publish everything that a tick's transaction wrote."""
         if result.tick is not None:
             self.tick(result.tick, result.skips)
         for event in result.events:
@@ -47,7 +47,7 @@ class Publisher:
             self.materialization(materialization)
 
     def tick(self, tick: Tick, skips: Sequence[Skip] = ()) -> None:
-        """Say that a tick was committed, and what it skipped."""
+        """Publish a committed tick and the instants that it skipped."""
         extra: dict[str, object] = {
             "source": tick.source,
             "tick": tick.id,
@@ -60,19 +60,19 @@ class Publisher:
             extra["reasons"] = ", ".join(skip.reason.value for skip in skips)
         if tick.error:
             extra["error"] = tick.error
-        fine = tick.outcome.good and not tick.skipped
-        logger.log(logging.INFO if fine else logging.WARNING, "tick", extra=extra)
+        complete = tick.outcome.good and not tick.skipped
+        logger.log(logging.INFO if complete else logging.WARNING, "tick", extra=extra)
         self._watch(tick)
         self._dispatcher.dispatch("flowstone_tick_finished", tick=tick)
 
     def stale(self, sensor: str, since: datetime) -> None:
-        """Say that a sensor has had no good poll for too long."""
+        """Publish that a sensor is stale: no good poll since ``since``."""
         extra = {"sensor": sensor, "since": since.isoformat(timespec="seconds")}
-        logger.warning("stale: no good poll for too long", extra=extra)
+        logger.warning("sensor stale: no good poll within its limit", extra=extra)
         self._dispatcher.dispatch("flowstone_sensor_stale", sensor=sensor, since=since)
 
     def event(self, event: StoredEvent) -> None:
-        """Say that an event was committed."""
+        """Publish a committed event."""
         logger.info(
             "event",
             extra={
@@ -86,7 +86,7 @@ class Publisher:
         self._dispatcher.dispatch("flowstone_triggered", event=event)
 
     def materialization(self, materialization: Materialization) -> None:
-        """Say that a materialization is in a new state."""
+        """Publish the new state of a materialization."""
         extra: dict[str, object] = {
             "materialization": materialization.id,
             "asset": materialization.asset,

@@ -1,401 +1,228 @@
-"""The runner: which sensor or schedule is due, look, decide, commit, tell.
+"""Runner: wires assignments, scheduler and committer together; starts and stops them.
 
-Threads and what they own: the *scheduler* has the heap of due times and nobody else touches it;
-the *pool* ticks and decides; the *committer* writes; the *roster* looks once a second at what
-operators and other runners did. Whatever concerns the heap reaches the scheduler as a message.
+Threads and what they own: the *scheduler* owns the heap of due times; the *pool* ticks and
+decides; the *committer* writes; the *reconciler* reads once a second what operators and other
+runners did. Everything that concerns the heap reaches the scheduler as a message.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
-import queue
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from itertools import count
 
-from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
-from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.runtime.coordination.assignment import ScheduleAssignment, SensorAssignment
 from flowstone_core.runtime.coordination.reconciler import AnyAssignment, Reconciler
-from flowstone_core.runtime.coordination.store_outage import StoreOutage
-from flowstone_core.runtime.isolation.thread_pool import ThreadPool
+from flowstone_core.runtime.coordination.session import RunnerSession
+from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
-from flowstone_core.runtime.ticking.pool_calls import CleanupCall, TickCall
 from flowstone_core.runtime.ticking.schedule_ticker import ScheduleTicker
+from flowstone_core.runtime.ticking.scheduler import Scheduler
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.staleness import StalenessMonitor
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
-from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store, TickResult
+from flowstone_core.store import ScheduleRecord, TickResult
 
 logger = logging.getLogger("flowstone.runner")
 
-STORE_RETRY = 5.0
-"""Seconds until what could not be written is found again."""
-
-CLOCK_STEP = 0.5
-"""Seconds by which the wall clock moves against the monotonic one between two steps if it was
-set, or if the machine slept; then every schedule is looked at."""
+STORE_RETRY_SECONDS = 5.0
+"""Seconds until a tick whose commit failed is repeated."""
 
 
 class Runner:
-    """Ticks the sensors and schedules that it owns.
+    """Ticks the sensors and schedules that are assigned to it.
 
     Args:
-        store: Where ticks are committed.
-        runner_id: As registered by the heartbeat.
-        sensors: What is declared; only enabled ones are ticked.
-        schedules: What files and pipelines say of schedules; the store has more.
-        outage: Whether the store can be used; nothing is ticked while it cannot.
-        make_schedule: Makes a schedule of its record; called in any thread, and may raise.
-        assets: All assets.
-        announcer: Told after each commit.
-        wake_engine: Called after each commit that made something due.
+        session: The runner's session: store, runner id, clock, and the store's circuit breaker.
+        workload: The assets, sensors and schedules that it is able to run.
+        publisher: Publishes each commit.
+        redact: Hides secrets in error texts.
+        wake_engine: Called after each commit that made a materialization due.
         poll_threads: Ticks that may run at once.
     """
 
     def __init__(
         self,
+        session: RunnerSession,
+        workload: Workload,
         *,
-        store: Store,
-        runner_id: str,
-        sensors: Mapping[str, SensorDeclaration],
-        assets: AssetGraph,
-        clock: Clock,
         publisher: Publisher,
         redact: Redactor,
         wake_engine: Callable[[], None],
         poll_threads: int = 32,
-        outage: StoreOutage | None = None,
-        schedules: Mapping[str, DeclaredSchedule] | None = None,
-        make_schedule: Callable[[ScheduleRecord], Schedule] | None = None,
     ) -> None:
-        self._store = store
-        self._redact = redact
-        self._clock = clock
+        self._store = session.store
+        self._clock = session.clock
         self._publisher = publisher
+        self._redact = redact
         self._wake_engine = wake_engine
-        self._outage = outage or StoreOutage()
-        self._pool = ThreadPool("flowstone-poll", clock, poll_threads)
+        self._scheduler = Scheduler(
+            session.clock, session.outage, poll_threads, on_decided=self._on_decided
+        )
         self._committer = Committer(
-            store,
-            runner_id,
-            assets,
-            clock,
-            redact,
-            self._outage,
-            self._on_result,
-            self._on_verdict,
+            session, workload.assets, redact, self._on_result, self._on_outcome
         )
-        self._staleness = StalenessMonitor(store, runner_id, clock, publisher, self._outage)
-        sensor_tickers = [
-            SensorTicker(declaration, assets, clock, redact)
-            for declaration in sensors.values()
-            if declaration.settings.enabled
-        ]
-        self._tickers: dict[str, Ticker] = {ticker.source: ticker for ticker in sensor_tickers}
-        self._make_schedule = make_schedule
-        names = [ticker.name for ticker in sensor_tickers]
-        self._assignments: dict[str, AnyAssignment] = {
-            "sensor": SensorAssignment(
-                store, clock, runner_id, names, self._on_sensor, partial(self._on_lost, "sensor")
-            )
+        self._staleness = StalenessMonitor(session, publisher)
+        self._sensors = {
+            sensor.name: SensorTicker(sensor, workload.assets, session.clock, redact)
+            for sensor in workload.enabled_sensors
         }
-        if make_schedule is not None:
-            self._assignments["schedule"] = ScheduleAssignment(
-                store,
-                clock,
-                runner_id,
-                schedules or {},
-                assets,
-                make_schedule,
-                self._on_schedule,
-                partial(self._on_lost, "schedule"),
-            )
+        self._scheduler.tickers.update({ticker.source: ticker for ticker in self._sensors.values()})
+        self._assignments = self._assign(session, workload)
         self._reconciler = Reconciler(
-            tuple(self._assignments.values()), clock, self._outage, self._on_look
+            tuple(self._assignments.values()), session, self._on_reconciled
         )
-        self._drift = self._measure_drift()
-        self._heap: list[tuple[float, int, Ticker]] = []
-        self._numbers = count(1)
-        self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._waker = clock.waker()
-        self._outage.listen(self._waker.set)
-        self._stopping = False
-        self._thread = threading.Thread(
-            target=self._schedule, name="flowstone-scheduler", daemon=True
-        )
-        self._undecided = 0
-        self._undecided_lock = threading.Lock()
 
     @property
     def stuck(self) -> int:
-        """How many polls are past their deadline and have not come back."""
-        return self._pool.stuck
-
-    # -- called by whoever runs it ------------------------------------------------------------
+        """Number of ticks that are past their deadlines and have not returned."""
+        return self._scheduler.stuck
 
     def open(self) -> None:
-        """Claim what is free and be ready to `step`; `start` and `run_once` do it themselves.
+        """Claim what is free and be ready to `step`; `start` and `run_once` call it.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self._reconciler.open()
         self._committer.start()
-        self._receive()
+        self._scheduler.receive()
 
     def start(self) -> None:
-        """Tick in threads of its own until `stop`; returns at once.
+        """Tick in threads until `stop`; returns at once.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self.open()
-        self._thread.start()
+        self._scheduler.start()
         self._reconciler.start()
 
     def run_once(self) -> None:
-        """Tick each sensor and schedule once, return when all is committed.
+        """Tick each sensor and schedule once, and return when all ticks are committed.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self.open()
-        for source in sorted(self._tickers):
-            ticker = self._tickers[source]
-            reason = ticker.held_back_by
-            if reason is None:
-                self._dispatch(ticker)
-            else:
-                logger.warning("not ticked: %s", reason, extra=ticker.labels)
+        self._scheduler.dispatch_all()
         self.settle()
 
     def step(self) -> float | None:
-        """Do all that is due now: take messages, give up late polls, start due ones.
-
-        Returns:
-            Seconds until there is something to do again; None when nothing is foreseen.
-        """
-        self._receive()
-        self._notice_clock_step()
-        waits = [self._pool.expire()]
-        if not self._outage.on:
-            waits += self._dispatch_due()
-        return min((max(wait, 0.0) for wait in waits if wait is not None), default=None)
-
-    def _dispatch_due(self) -> list[float]:
-        waits = []
-        now = self._clock.monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            due, number, ticker = heapq.heappop(self._heap)
-            if number == ticker.armed and ticker.tickable and self._dispatch(ticker):
-                following = ticker.following(due, now)
-                if following is not None:
-                    self._arm(ticker, following)
-                waits.append(ticker.deadline)
-        if self._heap:
-            waits.append(self._heap[0][0] - now)
-        return waits
+        """Do all that is due now; see `Scheduler.step`."""
+        return self._scheduler.step()
 
     def settle(self, grace: timedelta | None = None) -> bool:
-        """Wait until every poll that was started is decided and committed, or given up.
+        """Wait until every tick that was started is committed or given up.
 
-        Only for who calls `step` or `run_once` itself: while `start`'s threads run they wait.
-
-        Returns:
-            False if ``grace`` passed first.
+        See `Scheduler.settle`.
         """
-        return self._wait_until(lambda: not self._undecided, grace)
+        return self._scheduler.settle(grace)
 
-    def look(self) -> None:
-        """Look once at what operators and other runners did; `start` has a thread that does.
+    def reconcile(self) -> None:
+        """Reconcile once with the store, and check for stale sensors; `start` repeats it.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._reconciler.look()
-        self._staleness.look()
+        self._reconciler.reconcile()
+        self._staleness.check()
 
     def stop(self, grace: timedelta) -> bool:
-        """Poll no more; wait for what runs, commit it, and have the sensors clean up.
+        """Start no more ticks; wait for those that run, commit them, and clean up the sensors.
+
+        Args:
+            grace: Longest wait for the ticks that run.
 
         Returns:
-            Whether all polls came back within the grace time. Those that did not are left to
-            the end of the process, and what they find is found again.
+            True if all ticks returned within the grace time. Those that did not are abandoned to
+            the end of the process, and the next runner finds the same events again.
         """
-        self._stopping = True
-        self._waker.set()
+        self._scheduler.stop()
         self._reconciler.stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        settled = self.settle(grace)
+        settled = self._scheduler.settle(grace)
         self._committer.close(timeout=5)
-        calls = [
-            CleanupCall(ticker, self._waker.set)
-            for ticker in self._tickers.values()
-            if not ticker.busy
-        ]
-        for call in calls:
-            self._pool.submit(call)
-        self._wait_until(lambda: all(call.done for call in calls), timedelta(seconds=5))
-        self._pool.close()
+        self._scheduler.close()
         return settled
 
-    # -- the scheduler ------------------------------------------------------------------------
+    # -- assignments: called by the reconciler -------------------------------------------------
 
-    def _schedule(self) -> None:
-        while not self._stopping:
-            try:
-                delay = self.step()
-            except Exception:
-                logger.exception("the scheduler failed; it goes on in a second")
-                delay = 1.0
-            self._waker.wait(delay)
+    def _assign(self, session: RunnerSession, workload: Workload) -> dict[str, AnyAssignment]:
+        assignments: dict[str, AnyAssignment] = {
+            "sensor": SensorAssignment(
+                session, tuple(self._sensors), self._on_sensor, partial(self._on_lost, "sensor")
+            )
+        }
+        if workload.build_schedule is not None:
+            assignments["schedule"] = ScheduleAssignment(
+                session,
+                workload,
+                workload.build_schedule,
+                partial(self._on_schedule, workload.build_schedule),
+                partial(self._on_lost, "schedule"),
+            )
+        return assignments
 
-    def _wait_until(self, condition: Callable[[], bool], grace: timedelta | None) -> bool:
-        end = None if grace is None else self._clock.monotonic() + grace.total_seconds()
-        while not condition():
-            waits = [self._pool.expire()]
-            if end is not None:
-                waits.append(end - self._clock.monotonic())
-                if waits[-1] is not None and waits[-1] <= 0:
-                    return False
-            self._waker.wait(min((wait for wait in waits if wait is not None), default=None))
-        self._receive()
-        return True
+    def _on_sensor(self, name: str, checkpoint: SensorCheckpoint) -> None:
+        self._scheduler.post(partial(self._adopt_sensor, self._sensors[name], checkpoint))
 
-    def _dispatch(self, ticker: Ticker) -> bool:
-        turn = ticker.begin()
-        if turn is None:
-            return False
-        with self._undecided_lock:
-            self._undecided += 1
-        self._pool.submit(TickCall(ticker, turn, self._on_decided, self._on_returned))
-        return True
+    def _adopt_sensor(self, ticker: SensorTicker, checkpoint: SensorCheckpoint) -> None:
+        ticker.checkpoint = checkpoint
+        ticker.good_at = self._clock.now()
+        self._scheduler.adopt(ticker)
 
-    def _arm(self, ticker: Ticker, due: float) -> None:
-        ticker.armed = next(self._numbers)
-        heapq.heappush(self._heap, (due, ticker.armed, ticker))
+    def _on_schedule(self, build: BuildSchedule, _: str, record: ScheduleRecord) -> None:
+        ticker = ScheduleTicker(
+            record,
+            partial(build, record),
+            self._store.materializations.active,
+            self._clock,
+            self._redact,
+        )
+        self._scheduler.post(partial(self._scheduler.adopt, ticker))
 
-    def _adopt(self, ticker: Ticker) -> None:
-        ticker.owned = True
-        reason = ticker.held_back_by
-        if reason is not None:
-            logger.warning("not ticked: %s", reason, extra=ticker.labels)
-        self._arm(ticker, self._clock.monotonic() + ticker.first_delay())
+    def _on_lost(self, kind: str, name: str) -> None:
+        ticker = self._scheduler.tickers.get(f"{kind}:{name}")
+        if ticker is not None:
+            ticker.owned = False
 
-    def _notice_clock_step(self) -> None:
-        drift = self._measure_drift()
-        if abs(drift - self._drift) > CLOCK_STEP:
-            logger.warning("the clock was set, or the machine slept: every schedule is looked at")
-            for ticker in self._tickers.values():
-                if isinstance(ticker, ScheduleTicker):
-                    self._arm(ticker, self._clock.monotonic())
-        self._drift = drift
+    def _on_reconciled(self) -> None:
+        self._staleness.check()
+        # The scheduler compares the clocks at each of its steps.
+        self._scheduler.wake()
 
-    def _measure_drift(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
-
-    def _receive(self) -> None:
-        while not self._messages.empty():
-            self._messages.get_nowait()()
-
-    # -- called in other threads --------------------------------------------------------------
+    # -- ticks: called by the pool and the committer ------------------------------------------
 
     def _on_decided(self, ticker: Ticker, decision: AnyDecision, holds: int) -> None:
         if isinstance(ticker, SensorTicker):
             self._staleness.note(ticker, good=decision.outcome.good)
         if not decision.commits:
-            self._over(ticker, holds, self._wait(decision))
+            self._scheduler.finish(ticker, holds, self._scheduler.delay_of(decision))
             return
         if holds > 1:
             ticker.release(holds - 1)
         self._committer.put(ticker, decision)
-
-    def _on_returned(self, ticker: Ticker) -> None:
-        if ticker.release():
-            self._rearm(ticker, ticker.backoff_left())
-
-    def _on_sensor(self, name: str, checkpoint: SensorCheckpoint) -> None:
-        ticker = self._tickers[f"sensor:{name}"]
-        self._tell_scheduler(partial(self._adopt_sensor, ticker, checkpoint))
-
-    def _adopt_sensor(self, ticker: Ticker, checkpoint: SensorCheckpoint) -> None:
-        assert isinstance(ticker, SensorTicker)  # noqa: S101 - for the type checker
-        ticker.checkpoint = checkpoint
-        ticker.good_at = self._clock.now()
-        self._adopt(ticker)
-
-    def _on_schedule(self, _: str, record: ScheduleRecord) -> None:
-        assert self._make_schedule is not None  # noqa: S101 - for the type checker
-        make = partial(self._make_schedule, record)
-        ticker = ScheduleTicker(
-            record, make, self._store.materializations.active, self._clock, self._redact
-        )
-        self._tell_scheduler(partial(self._adopt_schedule, ticker))
-
-    def _adopt_schedule(self, ticker: ScheduleTicker) -> None:
-        self._tickers[ticker.source] = ticker
-        self._adopt(ticker)
-
-    def _on_lost(self, kind: str, name: str) -> None:
-        ticker = self._tickers.get(f"{kind}:{name}")
-        if ticker is not None:
-            ticker.owned = False
-
-    def _on_look(self) -> None:
-        self._staleness.look()
-        # The scheduler compares the clocks whenever it is awake.
-        self._waker.set()
 
     def _on_result(self, result: TickResult) -> None:
         self._publisher.result(result)
         if result.events:
             self._wake_engine()
 
-    def _on_verdict(self, verdict: CommitOutcome) -> None:
-        ticker, decision = verdict.ticker, verdict.decision
+    def _on_outcome(self, outcome: CommitOutcome) -> None:
+        ticker, decision = outcome.ticker, outcome.decision
         delay: float | None = None
-        if verdict.committed:
+        if outcome.committed:
             ticker.remember(decision)
-            delay = self._wait(decision)
-        elif verdict.stale:
+            delay = self._scheduler.delay_of(decision)
+        elif outcome.stale:
             logger.warning(
-                "tick discarded: it was changed or taken over meanwhile", extra=ticker.labels
+                "tick discarded: changed or taken over before its commit", extra=ticker.labels
             )
             self._assignments[ticker.kind].forget(ticker.name)
         else:
-            delay = STORE_RETRY
-        self._over(ticker, 1, delay)
-
-    def _over(self, ticker: Ticker, holds: int, delay: float | None = None) -> None:
-        overdue = ticker.release(holds)
-        if delay is not None:
-            self._rearm(ticker, delay)
-        elif overdue:
-            self._rearm(ticker, 0.0)
-        with self._undecided_lock:
-            self._undecided -= 1
-            idle = not self._undecided
-        if idle:
-            self._waker.set()
-
-    def _wait(self, decision: AnyDecision) -> float | None:
-        if decision.next_at is not None:
-            return max(0.0, (decision.next_at - self._clock.now()).total_seconds())
-        return None if decision.delay is None else decision.delay.total_seconds()
-
-    def _rearm(self, ticker: Ticker, delay: float) -> None:
-        self._tell_scheduler(partial(self._arm, ticker, self._clock.monotonic() + delay))
-
-    def _tell_scheduler(self, message: Callable[[], None]) -> None:
-        self._messages.put(message)
-        self._waker.set()
+            delay = STORE_RETRY_SECONDS
+        self._scheduler.finish(ticker, 1, delay)

@@ -131,7 +131,7 @@ class Swamp:
         elif place == "observer":
             known["plugin named"] = self.log.count("hook calls unfinished at the end; dropped")
         elif place == "cleanup":
-            known["sensor named"] = self.log.count("cleanup did not come back within")
+            known["sensor named"] = self.log.count("cleanup did not return within")
         else:
             known.update(self._failures(place))
         return +known

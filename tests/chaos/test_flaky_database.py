@@ -92,8 +92,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in ("engine.local_engine", "engine.execution", "ticking.committer", "supervisor"):
         monkeypatch.setattr(f"flowstone_core.runtime.{module}.backoff_delay", moment, raising=False)
-    monkeypatch.setattr("flowstone_core.runtime.coordination.heartbeat.PROBE_INTERVAL", 0.005)
-    monkeypatch.setattr("flowstone_core.runtime.runner.STORE_RETRY", 0.005)
+    monkeypatch.setattr("flowstone_core.runtime.coordination.heartbeat.PROBE_SECONDS", 0.005)
+    monkeypatch.setattr("flowstone_core.runtime.runner.STORE_RETRY_SECONDS", 0.005)
 
 
 def problems(url: str, book: Path, numbers: int) -> tuple[str, ...]:

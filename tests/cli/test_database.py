@@ -88,7 +88,7 @@ def test_prune_says_what_goes_and_what_is_kept_and_why(made):
 
 def test_prune_goes_by_the_retention_and_needs_an_age(made):
     said = made.run("db", "prune", code=2).stderr
-    assert said.endswith("(say --older-than 90d, or set retention in [flowstone])\n")
+    assert said.endswith("(use --older-than 90d, or set retention in [flowstone])\n")
     made.write(settings="retention = 30d\n")
     assert made.run("db", "prune").stdout == "deleted: nothing\n"
     age(made, days=60)

@@ -94,14 +94,14 @@ def line(tmp_path: Path) -> Iterator[Line]:
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What was logged of the store."""
-    caplog.set_level(logging.WARNING, "flowstone.outage")
+    caplog.set_level(logging.WARNING, "flowstone.store_outage")
     return lambda: [
-        each.message for each in list(caplog.records) if each.name == "flowstone.outage"
+        each.message for each in list(caplog.records) if each.name == "flowstone.store_outage"
     ]
 
 
-DOWN = "the store cannot be used: nothing is polled until it can"
-UP = "the store can be used again: polling goes on"
+DOWN = "store unavailable; polling paused until a write succeeds"
+UP = "store available again; polling resumed"
 
 
 def test_D1_locked_by_another_it_waits_drops_what_it_found_and_finds_it_again(

@@ -174,7 +174,7 @@ def test_K2_K8_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothi
     upload(s3, bucket, "in/2025-01-15/while-it-was-down.csv")
     (folder / "gate").unlink()
     second = Run(folder)
-    second.until("a runner died")
+    second.until("runner died")
     second.until("asset=report", "state=completed", count=3)
     assert second.stop() == 0
     with store_of(folder) as flow:

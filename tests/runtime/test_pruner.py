@@ -14,7 +14,7 @@ from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.event import Event
 from flowstone_core.model.tick import NewEvent, TickCommit, TickOutcome
-from flowstone_core.runtime.pruner import FIRST, PERIOD, Pruner
+from flowstone_core.runtime.pruner import FIRST_SECONDS, PERIOD_SECONDS, Pruner
 from flowstone_core.store import Pruned, Store, pruning
 from flowstone_core.testing import Script, ScriptedSensor
 
@@ -68,7 +68,7 @@ def desk(store, fake_clock):
 def sleep_until(clock, period):
     """Let time pass in which the pruner's thread is to sleep."""
     clock.wait_for_sleepers(1)
-    clock.advance(period - timedelta(seconds=1))
+    clock.advance(period - 1)
     clock.wait_for_sleepers(1)
 
 
@@ -79,7 +79,7 @@ def test_it_forgets_after_a_minute_and_then_each_hour(desk, fake_clock):
     desk.fire("a")
     fake_clock.advance(2 * DAY)
     desk.hire(dedupe_for=DAY).start()
-    for period in (FIRST, PERIOD, PERIOD):
+    for period in (FIRST_SECONDS, PERIOD_SECONDS, PERIOD_SECONDS):
         sleep_until(fake_clock, period)
         assert desk.fire("a") == []
         fake_clock.advance(1)
@@ -94,7 +94,7 @@ def test_without_a_retention_nothing_is_deleted(desk, fake_clock):
     desk.cancel_all()
     fake_clock.advance(4_000 * DAY)
     pruner = desk.hire()
-    pruner.turn()
+    pruner.prune_periodically()
     assert len(desk.store.events.all()) == 1
     assert desk.fire("a") == ["a"]
 
@@ -107,12 +107,12 @@ def test_with_a_retention_old_history_is_deleted_and_what_was_done_is_logged(
     desk.cancel_all()
     fake_clock.advance(40 * DAY)
     desk.fire("b")
-    desk.hire(retention=30 * DAY).turn()
+    desk.hire(retention=30 * DAY).prune_periodically()
     assert [event.key for event in desk.store.events.all()] == ["b"]
     (record,) = caplog.records
-    assert record.message == "old history was pruned"
+    assert record.message == "old history pruned"
     assert (record.events, record.materializations, record.ticks, record.keys) == (1, 1, 1, 1)
-    desk.pruner.turn()
+    desk.pruner.prune_periodically()
     assert len(caplog.records) == 1
 
 
@@ -120,10 +120,10 @@ def test_keys_are_remembered_longer_than_history_is_kept_if_dedupe_for_says_so(d
     desk.fire("a")
     desk.cancel_all()
     fake_clock.advance(40 * DAY)
-    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).turn()
+    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).prune_periodically()
     assert desk.fire("a") == []
     fake_clock.advance(60 * DAY)
-    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).turn()
+    desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).prune_periodically()
     assert desk.store.events.all() == []
     assert desk.fire("a") == ["a"]
 
@@ -153,15 +153,14 @@ class StoreOutage:
 def test_an_outage_is_logged_once_and_so_is_its_end(desk, fake_clock, caplog):
     desk.fire("a")
     outage = StoreOutage(desk.store)
-    pruner = desk.hire(store=outage)
     fake_clock.advance(2 * DAY)
-    pruner._offset = pruner._read_offset()
+    pruner = desk.hire(store=outage)
     for outage.on in (True, True, True, False, False):
-        pruner.turn()
+        pruner.prune_periodically()
     messages = [record.message for record in caplog.records]
     assert messages == [
-        "old history cannot be pruned; it is tried again each hour",
-        "old history is pruned again",
+        "cannot prune old history; trying again every hour",
+        "pruning of old history resumed",
     ]
     assert desk.fire("a") == ["a"]
 
@@ -174,13 +173,13 @@ def test_T2_a_clock_that_jumped_is_believed_only_the_next_time(desk, fake_clock,
     pruner = desk.hire(dedupe_for=DAY)
     right = fake_clock.now()
     fake_clock.set_now(right + jump)
-    pruner.turn()
-    assert "the clock has jumped" in caplog.text
+    pruner.prune_periodically()
+    assert "wall clock jumped" in caplog.text
     # Mended within the hour: nothing was forgotten but what is old.
     fake_clock.set_now(right)
-    pruner.turn()
-    fake_clock.advance(PERIOD)
-    pruner.turn()
+    pruner.prune_periodically()
+    fake_clock.advance(PERIOD_SECONDS)
+    pruner.prune_periodically()
     assert desk.fire("a", "b") == ["a"]
 
 
@@ -188,10 +187,10 @@ def test_a_clock_that_stays_where_it_jumped_to_is_believed(desk, fake_clock):
     desk.fire("a")
     pruner = desk.hire(dedupe_for=DAY)
     fake_clock.set_now(fake_clock.now() + 2 * DAY)
-    pruner.turn()
+    pruner.prune_periodically()
     assert desk.fire("a") == []
-    fake_clock.advance(PERIOD)
-    pruner.turn()
+    fake_clock.advance(PERIOD_SECONDS)
+    pruner.prune_periodically()
     assert desk.fire("a") == ["a"]
 
 
@@ -207,8 +206,7 @@ class Interrupted:
     def forget(self, source, before):
         for step in self.store.pruning().forget(source, before):
             self.steps += 1
-            self.pruner._stopping = True
-            self.pruner._waker.set()
+            self.pruner.stop()
             yield step
 
 
@@ -220,13 +218,13 @@ def test_it_ends_between_two_batches_when_it_is_stopped(desk, fake_clock, monkey
     pruner = store.pruner = desk.hire(store=store)
     pruner.start()
     fake_clock.wait_for_sleepers(1)
-    fake_clock.advance(FIRST)
-    pruner._thread.join(timeout=300)
-    assert not pruner._thread.is_alive()
+    fake_clock.advance(FIRST_SECONDS)
+    while pruner.alive:
+        pass
     assert store.steps == 1
     # The next one finishes.
     assert desk.hire().prune(DAY, dry_run=True).keys == 8
-    desk.pruner.turn()
+    desk.pruner.prune_periodically()
     assert len(desk.fire(*(f"k{number}" for number in range(10)))) == 10
 
 
@@ -235,7 +233,7 @@ def test_it_ends_at_once_when_it_is_stopped_while_it_waits(desk, fake_clock):
     pruner.start()
     fake_clock.wait_for_sleepers(1)
     pruner.stop()
-    assert not pruner._thread.is_alive()
+    assert not pruner.alive
 
 
 def test_one_that_was_never_started_can_be_stopped(desk):
@@ -253,12 +251,14 @@ class Slow(Pruner):
                 clock.advance(seconds)
                 yield Pruned(events=1)
 
-        class Waker:
+        class Loop:
+            stopping = False
+
             def wait(self, seconds):
                 found.append(seconds)
 
-        self._waker = Waker()
-        self._carry_out(batches())
+        self._loop = Loop()
+        self._delete(batches())
         return found
 
 

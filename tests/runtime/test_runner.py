@@ -2,6 +2,7 @@
 
 import threading
 from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,8 +17,9 @@ from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.publisher import Publisher
-from flowstone_core.runtime.runner import STORE_RETRY, Runner
+from flowstone_core.runtime.runner import STORE_RETRY_SECONDS, Runner
 
 PATIENCE = 300
 LEASE = timedelta(seconds=30)
@@ -70,16 +72,12 @@ class House:
         dispatcher = HookDispatcher(discover(allow=[]))
         self.dispatcher.append(dispatcher)
         runner = Runner(
-            store=store or self.store,
-            runner_id=heartbeat.runner.id,
-            sensors=self.pipeline.sensors,
-            assets=self.pipeline.assets,
-            clock=clock,
+            replace(heartbeat.session, store=store or self.store),
+            Workload(self.pipeline.assets, self.pipeline.sensors),
             publisher=Publisher(dispatcher),
             redact=Redactor(),
             wake_engine=self.wake,
             poll_threads=threads,
-            outage=heartbeat.outage,
         )
         runner.heartbeat = heartbeat
         return runner
@@ -271,7 +269,7 @@ def test_a_broken_sensor_waits_for_its_reset(house):
     house.pass_time(runner, 100)
     assert feed.polls == 1
     house.store.sensors.reset("feed")
-    runner.look()
+    runner.reconcile()
     house.pass_time(runner, 5)
     assert feed.polls == 2
     assert house.store.events.all()[0].partition == "again"
@@ -294,11 +292,11 @@ def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
     feed = house.sensor("feed", probe())
     runner = house.opened()
     house.store.sensors.pause("feed")
-    runner.look()
+    runner.reconcile()
     house.pass_time(runner, 60)
     assert feed.polls == 1
     house.store.sensors.resume("feed")
-    runner.look()
+    runner.reconcile()
     house.pass_time(runner, 5)
     assert feed.polls == 2
 
@@ -315,7 +313,7 @@ def test_what_a_poll_found_while_it_was_paused_is_not_committed_but_found_again(
     runner = house.opened()
     assert house.store.events.all() == []
     house.store.sensors.resume("feed")
-    runner.look()
+    runner.reconcile()
     house.pass_time(runner, 5)
     assert [event.partition for event in house.store.events.all()] == ["seen"]
 
@@ -328,7 +326,7 @@ def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house
     assert feed.polls == 1
     house.clock.advance(LEASE)
     for _ in range(10):
-        second.look()
+        second.reconcile()
     house.pass_time(second, 5)
     assert house.store.sensors.get("feed").owner == second.heartbeat.runner.id
     assert feed.polls == 2
@@ -357,9 +355,9 @@ def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
     for _ in range(30):
         house.clock.advance(1)
         runner.step()
-        if runner._tickers["sensor:hanging"].busy:
+        if runner._scheduler.tickers["sensor:hanging"].busy:
             assert running.wait(PATIENCE)
-        while runner._tickers["sensor:healthy"].busy:
+        while runner._scheduler.tickers["sensor:healthy"].busy:
             pass
     assert runner.settle(timedelta(seconds=PATIENCE))
     assert runner.stuck == 1
@@ -412,17 +410,17 @@ def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house
 
     faulty.faults.append(unavailable)
     runner = house.opened(store=faulty)
-    house.pass_time(runner, 3 * STORE_RETRY)
+    house.pass_time(runner, 3 * STORE_RETRY_SECONDS)
     assert house.store.events.all() == []
     assert len(polls) == 1  # what is found could not be kept: nobody looks
     faulty.faults.clear()
     runner.heartbeat.beat()
-    house.pass_time(runner, STORE_RETRY + 1)
+    house.pass_time(runner, STORE_RETRY_SECONDS + 1)
     assert [event.partition for event in house.store.events.all()] == ["p0"]
-    told = [record.message for record in caplog.records if record.name == "flowstone.outage"]
+    told = [record.message for record in caplog.records if record.name == "flowstone.store_outage"]
     assert told == [
-        "the store cannot be used: nothing is polled until it can",
-        "the store can be used again: polling goes on",
+        "store unavailable; polling paused until a write succeeds",
+        "store available again; polling resumed",
     ]
 
 
@@ -473,7 +471,7 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
     assert len(house.store.events.all(limit=100)) == 20
     assert house.store.sensors.get("feed").checkpoint.version == 0
     runner.heartbeat.beat()
-    house.pass_time(runner, STORE_RETRY + 1)
+    house.pass_time(runner, STORE_RETRY_SECONDS + 1)
     events = house.store.events.all(limit=100)
     assert sorted(event.partition for event in events) == [event.partition for event in found]
     assert len(house.store.materializations.all(limit=100)) == 25
@@ -500,8 +498,8 @@ def test_an_unknown_commit_is_resolved_by_looking_again(house):
     runner.open()
     house.pass_time(runner, 5)
     runner.heartbeat.beat()
-    house.pass_time(runner, STORE_RETRY + 1)
-    runner.look()
+    house.pass_time(runner, STORE_RETRY_SECONDS + 1)
+    runner.reconcile()
     house.pass_time(runner, 5)
     assert [event.partition for event in house.store.events.all()] == ["p1", "p0"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 
@@ -26,8 +26,9 @@ from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.plugin.registry import Plugins
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.publisher import Publisher
-from flowstone_core.runtime.runner import STORE_RETRY, Runner
+from flowstone_core.runtime.runner import STORE_RETRY_SECONDS, Runner
 from flowstone_core.scheduling.trigger import Trigger
 
 PATIENCE = timedelta(seconds=300)
@@ -72,19 +73,14 @@ class Desk:
         dispatcher = HookDispatcher(plugins())
         self.dispatcher.append(dispatcher)
         schedules = self.schedules
+        factory = schedules.factory
         runner = Runner(
-            store=store or self.store,
-            runner_id=heartbeat.runner.id,
-            sensors={},
-            assets=self.project.assets,
-            clock=self.clock,
+            replace(heartbeat.session, store=store or self.store),
+            Workload(self.project.assets, {}, factory.declared, build_schedule=factory.make),
             publisher=Publisher(dispatcher),
             redact=Redactor(),
             wake_engine=lambda: None,
             poll_threads=2,
-            schedules=schedules.factory.declared,
-            make_schedule=schedules.factory.make,
-            outage=heartbeat.outage,
         )
         runner.schedules = schedules
         runner.heartbeat = heartbeat
@@ -98,7 +94,7 @@ class Desk:
 
     def look(self, runner):
         """Let the runner see what there is to see now, once."""
-        runner.look()
+        runner.reconcile()
         while True:
             runner.step()
             assert runner.settle(PATIENCE)
@@ -618,7 +614,7 @@ def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
     assert asked.wait(PATIENCE.total_seconds())
     for count in (1, 2, 3):
         desk.clock.advance(60)
-        while len(desk.fired()) < count or runner._tickers["schedule:report"].busy:
+        while len(desk.fired()) < count or runner._scheduler.tickers["schedule:report"].busy:
             runner.step()
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
     assert runner.settle(PATIENCE)
@@ -730,7 +726,8 @@ def test_what_could_not_be_written_is_found_again(desk):
     runner.open()
     desk.look(runner)
     flaky.away = True
-    desk.until(runner, at("13:00") + timedelta(seconds=STORE_RETRY), step=timedelta(minutes=1))
+    retried = at("13:00") + timedelta(seconds=STORE_RETRY_SECONDS)
+    desk.until(runner, retried, step=timedelta(minutes=1))
     assert desk.fired() == []
     flaky.away = False
     runner.heartbeat.beat()
@@ -899,9 +896,9 @@ def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
     assert runner.stop(PATIENCE)
     messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert messages == [
-        "the store cannot be used: nothing is polled until it can",
-        "the look at the store failed; the next one follows",
-        "the store refuses to be looked at",
+        "store unavailable; polling paused until a write succeeds",
+        "periodic step failed; the next step follows",
+        "cannot read sensor and schedule ownership from the store; trying again every second",
     ]
 
 
@@ -909,11 +906,14 @@ def test_a_runner_in_threads_fires_on_time(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     runner = desk.runner()
     runner.start()
-    while len(desk.fired()) < 3:
+    instants = [at("12:31"), at("12:32"), at("12:33")]
+    for count, instant in enumerate(instants, start=1):
         desk.clock.wait_for_sleepers(2)
-        desk.clock.advance(1)
+        desk.clock.advance(instant - desk.clock.now())
+        while len(desk.fired()) < count:
+            assert "flowstone-scheduler" in {thread.name for thread in threading.enumerate()}
     assert runner.stop(PATIENCE)
-    assert desk.fired()[:3] == [at("12:31"), at("12:32"), at("12:33")]
+    assert desk.fired() == instants
     assert {tick.skipped for tick in desk.store.ticks.all()} == {0}
 
 
@@ -923,7 +923,7 @@ def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
     desk.clock.advance(timedelta(hours=3))
     desk.schedules.update("odd", cron="* * * * *")
     assert desk.store.skips.all() == []
-    assert "what was skipped cannot be counted" in caplog.text
+    assert "cannot count skipped instants" in caplog.text
 
 
 def test_a_tick_that_the_store_refuses_is_a_failed_one(desk, monkeypatch):

@@ -1,39 +1,34 @@
-"""The life of a backfill's process: ask, wait, make what nobody else does, stop in good order."""
+"""Backfill runner: runs a backfill to its end, and becomes a runner while there is none."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from types import FrameType
 from typing import TypeAlias
 
 from flowstone_core.errors import StoreLostError, StoreUnavailableError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import Engine
+from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill import Backfill, Progress
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.publisher import Publisher, Watch
+from flowstone_core.runtime.signals import StopSignals
 from flowstone_core.store import Store
 
 logger = logging.getLogger("flowstone.backfill")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at what other processes have made."""
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POLL_SECONDS = 1.0
+"""Seconds between two queries for materializations that other processes have ended."""
 
 
 @dataclass(frozen=True)
 class EngineParts:
-    """What makes materializations in this process, and says that it lives."""
+    """An engine in this process and what it needs: heartbeat, dispatcher and publisher."""
 
     engine: Engine
     heartbeat: Heartbeat
@@ -41,138 +36,122 @@ class EngineParts:
     publisher: Publisher
 
 
-Equip: TypeAlias = Callable[[Watch], EngineParts]
-"""Makes the equipment; takes who is told of each change of a materialization."""
+BuildEngine: TypeAlias = Callable[[Watch], EngineParts]
+"""Builds an engine; takes a function that is called at each change of a materialization."""
 
 
 class BackfillRunner:
-    """Carries a backfill to its end, once.
+    """Runs a backfill to its end, once.
 
-    Its materializations are made by the runners that are alive. While there is none this process
-    is one itself, without sensors and schedules.
+    Its materializations are run by the live runners. While there is none this process is a
+    runner itself, without sensors and schedules.
 
     Args:
-        backfill: What is carried.
-        equip: Called when this process becomes a runner.
-        grace: How long a graceful stop waits for what runs.
+        backfill: The backfill to run.
+        build_engine: Called when this process becomes a runner.
+        grace: How long a graceful stop waits for running attempts.
     """
 
     def __init__(
-        self, backfill: Backfill, store: Store, clock: Clock, equip: Equip, grace: timedelta
+        self,
+        backfill: Backfill,
+        store: Store,
+        clock: Clock,
+        build_engine: BuildEngine,
+        grace: timedelta,
     ) -> None:
         self._backfill = backfill
         self._store = store
         self._clock = clock
-        self._equip = equip
+        self._build_engine = build_engine
         self._grace = grace
-        self._alarm = clock.waker()
-        # Never started: it knows which runners of this machine are gone.
-        self._outlook = Heartbeat(store, clock, timedelta(0))
-        self._equipment: EngineParts | None = None
-        self._stopping = self._signalled = False
-        self._down = False
+        self._waker = clock.waker()
+        # Never started: it only retires the dead runners of this machine.
+        self._observer = Heartbeat(store, clock, timedelta(0))
+        self._parts: EngineParts | None = None
+        self._stopping = False
+        self._unavailable = ReportOnce(
+            logger,
+            "store unavailable; backfill paused",
+            "store available again; backfill resumed",
+            level=logging.WARNING,
+        )
 
     def run(self, watch: Callable[[Progress], None]) -> Progress:
         """Run until all partitions have ended, a signal comes, or `stop` is called.
 
-        In the main thread SIGINT and SIGTERM stop gracefully, as they do a runner.
+        In the main thread SIGINT and SIGTERM stop gracefully, as they stop a runner.
 
         Args:
             watch: Called with each new progress, in this thread.
 
         Returns:
-            How far it came.
+            The last progress.
 
         Raises:
-            StoreError: If the store cannot be used; one that is unavailable for the moment, once
-                the backfill has begun, is waited for.
+            StoreError: If the store cannot be used. A store that is unavailable for a while after
+                the backfill has begun is waited for.
         """
-        with self._signals():
+        with StopSignals(self.stop):
             try:
                 progress = self._step()
                 watch(progress)
                 while not progress.finished and not self._stopping:
-                    self._alarm.wait(LOOK_EVERY)
+                    self._waker.wait(POLL_SECONDS)
                     if not self._stopping:
                         before, progress = progress, self._try_step(progress)
                         if progress != before:
                             watch(progress)
             except StoreLostError:
-                self._grace = timedelta(0)  # what still runs could not be recorded
+                self._grace = timedelta(0)  # results of running attempts could not be stored
                 raise
             finally:
-                self._put_down()
+                self._stop_engine()
             if not progress.finished:
-                # What ran may have ended within the grace time.
+                # Running attempts may have ended within the grace time.
                 progress = self._try_step(progress)
         return progress
 
     def stop(self) -> None:
-        """Have `run` stop gracefully; any thread, and safe in a signal handler."""
+        """Stop `run` gracefully; any thread, and safe in a signal handler."""
         self._stopping = True
-        self._alarm.set()
+        self._waker.set()
 
     def _try_step(self, before: Progress) -> Progress:
         try:
             progress = self._step()
         except StoreUnavailableError as error:
-            if not self._down:
-                self._down = True
-                logger.warning("the backfill waits", extra={"error": describe(error)})
+            self._unavailable.begin(error=describe(error))
             return before
-        self._down = False
+        self._unavailable.end()
         return progress
 
     def _step(self) -> Progress:
         progress = self._backfill.step(ask=not self._stopping)
-        if self._equipment is None and not progress.finished and not self._stopping:
-            self._take_up()
-        if self._equipment is None:
+        if self._parts is None and not progress.finished and not self._stopping:
+            self._start_engine()
+        if self._parts is None:
             return progress
-        self._equipment.engine.wake()
+        self._parts.engine.wake()
         return replace(progress, here=True)
 
-    def _take_up(self) -> None:
+    def _start_engine(self) -> None:
         """Become a runner if there is none."""
-        self._outlook.retire_dead()
+        self._observer.retire_dead()
         if self._store.runners.all(alive_at=self._clock.now()):
             return
-        equipment = self._equip(lambda _: self._alarm.set())
-        equipment.heartbeat.start()
-        self._equipment = equipment
-        equipment.engine.start()
-        runner = equipment.heartbeat.runner
-        equipment.dispatcher.dispatch("flowstone_runner_started", runner=runner)
+        parts = self._build_engine(lambda _: self._waker.set())
+        parts.heartbeat.start()
+        self._parts = parts
+        parts.engine.start()
+        parts.dispatcher.dispatch("flowstone_runner_started", runner=parts.heartbeat.runner)
 
-    def _put_down(self) -> None:
-        equipment = self._equipment
-        if equipment is None:
+    def _stop_engine(self) -> None:
+        parts = self._parts
+        if parts is None:
             return
-        runner = equipment.heartbeat.runner
-        equipment.dispatcher.dispatch("flowstone_runner_stopping", runner=runner)
-        if not equipment.engine.stop(self._grace):
+        parts.dispatcher.dispatch("flowstone_runner_stopping", runner=parts.heartbeat.runner)
+        if not parts.engine.stop(self._grace):
             logger.warning("not everything ended within the grace time; the next run takes it up")
-        equipment.heartbeat.stop()
-        equipment.dispatcher.close(timeout=5)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._signalled:
-            # Nothing may hold this up: not a hung thread, not a lock, not an exit handler.
-            os.write(2, b"flowstone: stopped at once by a second signal\n")
-            os._exit(128 + number)
-        self._signalled = True
-        os.write(2, b"flowstone: stopping; a second signal stops at once\n")
-        self.stop()
+        parts.heartbeat.stop()
+        parts.dispatcher.close(timeout=5)

@@ -1,7 +1,8 @@
-"""A runner's share of the sensors, or of the schedules: what it owns, what it lost, what is free.
+"""Assignment: the sensors, or the schedules, that a runner owns; claims free ones.
 
-An operator who pauses, resumes, resets or edits one takes it from its runner; so one look at those
-that nobody owns shows everything that happened, and costs the same however many there are.
+Pausing, resuming, resetting or editing a sensor or schedule takes it from its runner. So one query
+for those without an owner finds everything that operators did, at a cost that does not grow with
+the number of sensors.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.runtime.coordination.registration import declare_schedules
-from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
+from flowstone_core.runtime.coordination.session import RunnerSession
+from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
+from flowstone_core.store import ScheduleRecord
 
 T = TypeVar("T")
 
 
 class Assignment(ABC, Generic[T]):
-    """What of one kind is this runner's.
+    """Tracks which sensors (or schedules) a runner owns, and claims free ones.
 
     Args:
-        on_claimed: Called with each one that is this runner's from now on.
-        on_lost: Called with each one that is not any more.
+        on_claimed: Called with the name and the record of each that the runner owns from now on.
+        on_lost: Called with the name of each that the runner no longer owns.
     """
 
     def __init__(
@@ -36,19 +37,19 @@ class Assignment(ABC, Generic[T]):
         self._forgotten: set[str] = set()
 
     def open(self) -> None:
-        """Make what is declared known to the store, and claim what is free.
+        """Declare the sensors or schedules to the store, and claim free ones.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         self._declare()
-        self._claim_all(self._all())
+        self._claim_all(self._claimable())
 
-    def look(self, *, take_over: bool) -> None:
-        """Look once: say what is lost, claim what is free.
+    def reconcile(self, *, take_over: bool) -> None:
+        """Reconcile once with the store: report the lost ones, claim free ones.
 
         Args:
-            take_over: Whether to look also for those of runners that are not heard of any more.
+            take_over: Also claim those of runners whose leases have expired.
 
         Raises:
             StoreError: If the store cannot be used.
@@ -60,26 +61,26 @@ class Assignment(ABC, Generic[T]):
         wanted = free | self._forgotten
         self._forgotten -= wanted
         if take_over:
-            wanted |= self._all()
+            wanted |= self._claimable()
         self._claim_all(wanted)
 
     def forget(self, name: str) -> None:
-        """Hear that a commit was refused: it is looked at anew. Any thread."""
+        """Give up one whose commit was refused; it may be claimed again. Any thread."""
         self._owned.discard(name)
         self._forgotten.add(name)
         self._on_lost(name)
 
     @abstractmethod
     def _declare(self) -> None:
-        """Make what is declared known to the store."""
+        """Declare the sensors or schedules to the store."""
 
     @abstractmethod
     def _unowned(self) -> set[str]:
-        """Return those that this runner could tick and nobody owns, paused ones among them."""
+        """Return those without an owner that this runner is able to run, paused ones included."""
 
     @abstractmethod
-    def _all(self) -> set[str]:
-        """Return those that this runner could own and does not."""
+    def _claimable(self) -> set[str]:
+        """Return those that this runner is able to own and does not."""
 
     @abstractmethod
     def _claim(self, names: Sequence[str]) -> Mapping[str, T]:
@@ -94,25 +95,24 @@ class Assignment(ABC, Generic[T]):
 
 
 class SensorAssignment(Assignment[SensorCheckpoint]):
-    """The sensors that are this runner's.
+    """Assignment of the sensors that a runner declares.
 
     Args:
-        names: Those that it can tick.
+        session: The runner's session.
+        names: Names of the sensors that the runner is able to poll.
     """
 
     def __init__(
         self,
-        store: Store,
-        clock: Clock,
-        runner_id: str,
+        session: RunnerSession,
         names: Collection[str],
         on_claimed: Callable[[str, SensorCheckpoint], None],
         on_lost: Callable[[str], None],
     ) -> None:
         super().__init__(on_claimed, on_lost)
-        self._store = store
-        self._clock = clock
-        self._runner_id = runner_id
+        self._store = session.store
+        self._clock = session.clock
+        self._runner_id = session.runner_id
         self._names = frozenset(names)
 
     def _declare(self) -> None:
@@ -121,7 +121,7 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
     def _unowned(self) -> set[str]:
         return self._store.sensors.unowned() & self._names
 
-    def _all(self) -> set[str]:
+    def _claimable(self) -> set[str]:
         return set(self._names - self._owned)
 
     def _claim(self, names: Sequence[str]) -> Mapping[str, SensorCheckpoint]:
@@ -129,47 +129,44 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
 
 
 class ScheduleAssignment(Assignment[ScheduleRecord]):
-    """The schedules that are this runner's: those it declares, and those nobody declares.
+    """Assignment of the schedules that a runner declares, and of those of its assets.
 
     Args:
-        declared: What files and pipelines say.
-        assets: The names of the assets that this runner can make.
-        make: Makes a schedule of its record; may raise.
+        session: The runner's session.
+        workload: The declared schedules, and the assets that the runner is able to materialize.
+        build: Builds a schedule from its record.
     """
 
     def __init__(
         self,
-        store: Store,
-        clock: Clock,
-        runner_id: str,
-        declared: Mapping[str, DeclaredSchedule],
-        assets: Collection[str],
-        make: Callable[[ScheduleRecord], Schedule],
+        session: RunnerSession,
+        workload: Workload,
+        build: BuildSchedule,
         on_claimed: Callable[[str, ScheduleRecord], None],
         on_lost: Callable[[str], None],
     ) -> None:
         super().__init__(on_claimed, on_lost)
-        self._store = store
-        self._clock = clock
-        self._runner_id = runner_id
-        self._declared = declared
-        self._assets = assets
-        self._make = make
+        self._store = session.store
+        self._clock = session.clock
+        self._runner_id = session.runner_id
+        self._declared = workload.schedules
+        self._assets = workload.assets
+        self._build = build
 
     def _declare(self) -> None:
-        declare_schedules(self._store, self._declared.values(), self._make, self._clock)
+        declare_schedules(self._store, self._declared.values(), self._build, self._clock)
 
     def _unowned(self) -> set[str]:
-        return self._mine(self._store.schedules.unowned(self._runner_id))
+        return self._runnable(self._store.schedules.unowned(self._runner_id))
 
-    def _all(self) -> set[str]:
+    def _claimable(self) -> set[str]:
         now = self._clock.now()
-        return self._mine(self._store.schedules.unowned(self._runner_id, taken_over_at=now))
+        return self._runnable(self._store.schedules.unowned(self._runner_id, taken_over_at=now))
 
     def _claim(self, names: Sequence[str]) -> Mapping[str, ScheduleRecord]:
         return self._store.schedules.claim(self._runner_id, names, self._clock.now())
 
-    def _mine(self, unowned: Mapping[str, str | None]) -> set[str]:
+    def _runnable(self, unowned: Mapping[str, str | None]) -> set[str]:
         return {
             name
             for name, asset in unowned.items()

@@ -1,11 +1,10 @@
-"""Being known to live: one row that says so, renewed while the process does its work."""
+"""Heartbeat: registers the runner in the store and renews its lease."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,40 +16,44 @@ from pathlib import Path
 from flowstone_core.errors import StoreError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.periodic_thread import PeriodicThread
 from flowstone_core.store import Store
 
 logger = logging.getLogger("flowstone.heartbeat")
 
-PROBE_INTERVAL = 1.0
-"""Seconds between two beats while the store cannot be used: the first that succeeds says it can."""
+PROBE_SECONDS = 1.0
+"""Seconds between two beats during a store outage: the first beat that succeeds ends it."""
 
 
 class Heartbeat:
     """Registers this process in the store and renews its lease.
 
-    A runner whose lease ends loses its sensors and its materializations to whoever looks next.
-    One that was killed on this machine need not be waited for: its process is seen to be gone.
+    A runner whose lease expires loses its sensors, schedules and materializations to the next
+    runner that reconciles. A runner that was killed on this machine is retired at once, because
+    its process is seen to be gone.
 
     Args:
-        lease: How long the row is good for; it is renewed three times as often.
+        lease: How long a renewal is valid; the lease is renewed three times as often.
 
     Attributes:
         runner: This process, as the store knows it.
-        outage: Whether the store can be used; it ends with a beat at the latest.
-        count_stuck: Says how many threads of this process are left behind; told with each beat.
+        outage: Circuit breaker of the store; a beat ends the outage at the latest.
+        session: Store, runner id, clock and outage, for the other parts of the runner.
+        count_stuck: Returns the number of abandoned threads of this process; stored by each beat.
     """
 
     def __init__(self, store: Store, clock: Clock, lease: timedelta) -> None:
         self._store = store
         self._clock = clock
         self._lease = lease
-        self._waker = clock.waker()
-        self._stopping = False
+        self._period = lease.total_seconds() / 3
+        self._loop = PeriodicThread("heartbeat", self._step, clock, first_wait=self._period)
+        self._probing = False
         self.count_stuck: Callable[[], int] = lambda: 0
         self.outage = StoreOutage()
-        self.outage.listen(self._waker.set)
-        self._thread = threading.Thread(target=self._run, name="flowstone-heartbeat", daemon=True)
+        self.outage.listen(self._loop.wake)
         now = clock.now()
         self.runner = RunnerInfo(
             id=uuid.uuid4().hex,
@@ -61,67 +64,69 @@ class Heartbeat:
             started_at=now,
             lease_until=now + lease,
         )
+        self.session = RunnerSession(store, self.runner.id, clock, self.outage)
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread that renews the lease runs."""
+        return self._loop.alive
 
     def start(self) -> None:
-        """Register, take the dead of this machine off the list, and begin to renew.
+        """Register, retire the dead runners of this machine, and begin to renew the lease.
 
         Raises:
             StoreError: If the store cannot be written.
         """
         self._store.runners.register(self.runner)
         self.retire_dead()
-        self._thread.start()
+        self._probing = self.outage.on
+        self._loop.start()
 
     def beat(self) -> None:
-        """Renew the lease once; a runner that was taken for dead registers again."""
+        """Renew the lease once; register again if it has expired."""
         now = self._clock.now()
         try:
             stuck = self.count_stuck()
             if not self._store.runners.renew(self.runner.id, now + self._lease, stuck):
-                logger.warning("this runner was taken for dead; it begins anew")
+                logger.warning("lease expired; registering this runner again")
                 self._store.runners.register(self._renewed())
             self.outage.end()
         except StoreError as error:
             self.outage.begin(error)
 
     def retire_dead(self) -> None:
-        """Mark the runners of this machine whose process is gone as stopped."""
+        """Mark runners of this machine as stopped if their processes are gone."""
         now = self._clock.now()
         for other in self._store.runners.all(machine=self.runner.machine, alive_at=now):
-            if other.id != self.runner.id and not _process_lives(other.pid):
+            if other.id != self.runner.id and not _process_exists(other.pid):
                 logger.warning(
-                    "a runner died; its work is taken over",
+                    "runner died; taking over its work",
                     extra={"runner": other.id, "pid": other.pid},
                 )
                 self._store.runners.stop(other.id, now)
 
     def stop(self) -> None:
-        """Sign off: what this runner owned is free at once."""
-        self._stopping = True
-        self._waker.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        with suppress(StoreError):  # its lease ends by itself
+        """Stop renewing and sign off: other runners may claim what this one owned at once."""
+        self._loop.stop()
+        with suppress(StoreError):  # the lease expires by itself
             self._store.runners.stop(self.runner.id, self._clock.now())
 
-    def _run(self) -> None:
-        period = self._lease.total_seconds() / 3
-        while not self._stopping:
-            was_on = self.outage.on
-            self._waker.wait(PROBE_INTERVAL if was_on else period)
-            # Woken because an outage has just begun, it gives the store its second first.
-            if not self._stopping and self.outage.on is was_on:
-                self.beat()
+    def _step(self) -> float:
+        # Woken because an outage has just begun or ended: the store gets its wait first.
+        if self.outage.on is self._probing:
+            self.beat()
+        self._probing = self.outage.on
+        return PROBE_SECONDS if self._probing else self._period
 
     def _renewed(self) -> RunnerInfo:
         return replace(self.runner, lease_until=self._clock.now() + self._lease)
 
 
 def machine_id() -> str:
-    """Name this machine as far as process ids are concerned.
+    """Return a name of this machine for comparing process ids.
 
-    Two processes with the same name see each other's ids. A container has its own, hence the
-    namespace; a restart of the machine makes all ids new, hence the boot id (proc(5)).
+    Two processes with the same name see each other's ids. A container has its own ids, hence the
+    namespace; a restart of the machine renews all ids, hence the boot id (proc(5)).
     """
     parts = [socket.gethostname()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
@@ -131,11 +136,11 @@ def machine_id() -> str:
     return " ".join(parts)
 
 
-def _process_lives(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it exists, and belongs to another user
         return True
     return True

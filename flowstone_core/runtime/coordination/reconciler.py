@@ -1,57 +1,60 @@
-"""Looking once a second at what operators and other runners did."""
+"""Reconciler: keeps the assignments of a runner in step with the store, once a second."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
-from flowstone_core.model.clock import Clock
+from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.coordination.assignment import Assignment
-from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.coordination.session import RunnerSession
+from flowstone_core.runtime.periodic_thread import PeriodicThread
 
-logger = logging.getLogger("flowstone.roster")
+logger = logging.getLogger("flowstone.reconciler")
 
-LOOK_INTERVAL = 1.0
-"""Seconds between looks at what operators and other runners did."""
+RECONCILE_SECONDS = 1.0
+"""Seconds between two reconciliations with what operators and other runners did."""
 
-TAKEOVER_LOOKS = 10
-"""Every so many looks, those whose runner is not heard of any more are looked for too."""
+TAKEOVER_PERIOD = 10
+"""Every tenth reconciliation also claims what runners with expired leases own."""
 
 AnyAssignment: TypeAlias = Assignment[Any]
 
 
 class Reconciler:
-    """Keeps the shares of a runner up to date.
+    """Reconciles the assignments of a runner with the store.
 
     Args:
-        shares: What it looks after.
-        outage: Told when the store cannot be used.
-        on_look: Called after each look of the thread.
+        assignments: The assignments, of sensors and of schedules.
+        on_reconciled: Called after each reconciliation of the thread, also if it failed.
     """
 
     def __init__(
         self,
         assignments: Sequence[AnyAssignment],
-        clock: Clock,
-        outage: StoreOutage,
-        on_look: Callable[[], None],
+        session: RunnerSession,
+        on_reconciled: Callable[[], None],
     ) -> None:
         self._assignments = assignments
-        self._outage = outage
-        self._on_look = on_look
-        self._looks = count(1)
-        self._down = False
-        self._stopping = False
-        self._waker = clock.waker()
-        self._thread = threading.Thread(target=self._run, name="flowstone-roster", daemon=True)
+        self._outage = session.outage
+        self._on_reconciled = on_reconciled
+        self._numbers = count(1)
+        self._failed = False
+        self._refusal = ReportOnce(
+            logger,
+            "cannot read sensor and schedule ownership from the store; trying again every second",
+            "sensor and schedule ownership read from the store again",
+        )
+        self._loop = PeriodicThread(
+            "reconciler", self._step, session.clock, first_wait=RECONCILE_SECONDS
+        )
 
     def open(self) -> None:
-        """Make known what is declared, and claim what is free.
+        """Declare what the runner has, and claim what is free.
 
         Raises:
             StoreError: If the store cannot be used.
@@ -60,42 +63,37 @@ class Reconciler:
             assignment.open()
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own."""
-        self._thread.start()
+        """Begin to reconcile once a second, in a thread."""
+        self._loop.start()
 
-    def look(self) -> None:
-        """Look once: say what is lost, claim what is free.
+    def reconcile(self) -> None:
+        """Reconcile once: report lost assignments, claim what is free.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        # What was claimed when a commit's answer was lost is this runner's, and it does not know.
-        take_over = next(self._looks) % TAKEOVER_LOOKS == 0 or self._down
+        # A claim may have been committed though its answer was lost: this runner owns something
+        # and does not know.
+        take_over = next(self._numbers) % TAKEOVER_PERIOD == 0 or self._failed
         for assignment in self._assignments:
-            assignment.look(take_over=take_over)
+            assignment.reconcile(take_over=take_over)
 
     def stop(self) -> None:
-        """End the thread."""
-        self._stopping = True
-        self._waker.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        """Stop the thread."""
+        self._loop.stop()
 
-    def _run(self) -> None:
-        while not self._stopping:
-            self._waker.wait(LOOK_INTERVAL)
-            try:
-                self.look()
-                self._down = False
-            except (StoreUnavailableError, StoreLostError) as error:
-                self._outage.begin(error)
-                self._down = True
-            except StoreError as error:
-                if not self._down:  # once: a refusal lasts, while other things can be written
-                    logger.error(  # noqa: TRY400 - the cause is in the text
-                        "the store refuses to be looked at", extra={"error": describe(error)}
-                    )
-                self._down = True
-            except Exception:
-                logger.exception("the look at the store failed; the next one follows")
-            self._on_look()
+    def _step(self) -> float:
+        try:
+            self.reconcile()
+            self._failed = False
+            self._refusal.end()
+        except (StoreUnavailableError, StoreLostError) as error:
+            self._failed = True
+            self._outage.begin(error)
+        except StoreError as error:
+            # Not an outage: a refused read may last while ticks can still be written.
+            self._failed = True
+            self._refusal.begin(error=describe(error))
+        finally:
+            self._on_reconciled()
+        return RECONCILE_SECONDS

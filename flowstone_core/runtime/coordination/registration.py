@@ -1,35 +1,33 @@
-"""..."""
+"""Registration: declares schedules to the store, and counts the instants that a change skips."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime
 
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.tick import Skip, SkipReason
 from flowstone_core.plugin.time_limit import TimeLimit
+from flowstone_core.runtime.coordination.workload import BuildSchedule
 from flowstone_core.scheduling.catchup import skipped
-from flowstone_core.scheduling.schedule import Schedule, merged, timing
+from flowstone_core.scheduling.schedule import merged, timing
 from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
 
-logger = logging.getLogger("flowstone.roster")
+logger = logging.getLogger("flowstone.registration")
 
 
 def declare_schedules(
-    store: Store,
-    declared: Collection[DeclaredSchedule],
-    make: Callable[[ScheduleRecord], Schedule],
-    clock: Clock,
+    store: Store, declared: Collection[DeclaredSchedule], build: BuildSchedule, clock: Clock
 ) -> None:
-    """Make what files and pipelines say of schedules known to the store.
+    """Declare the schedules of files and pipelines to the store.
 
-    What was missed of a schedule whose times are other ones now is not caught up; it is recorded
-    as skipped.
+    The missed instants of a schedule whose timing has changed are not caught up; they are
+    recorded as skipped.
 
     Args:
-        make: Makes a schedule of its record as it was; may raise.
+        build: Builds a schedule from its record before the change; may raise.
 
     Raises:
         StoreError: If the store cannot be used.
@@ -43,18 +41,16 @@ def declare_schedules(
         before = known.get(item.name)
         skips: tuple[Skip, ...] = ()
         if before is not None and timing(before.spec) != timing(merged(item.spec, before.edits)):
-            skips = missed(before, make, now)
+            skips = missed(before, build, now)
         told.append(DeclaredSchedule(item.name, item.spec, item.where, skips))
     store.schedules.declare(told, now)
 
 
-def missed(
-    record: ScheduleRecord, make: Callable[[ScheduleRecord], Schedule], now: datetime
-) -> tuple[Skip, ...]:
-    """Say what a schedule skips because it begins anew at ``now``.
+def missed(record: ScheduleRecord, build: BuildSchedule, now: datetime) -> tuple[Skip, ...]:
+    """Return the instants that a schedule skips because it begins anew at ``now``.
 
     Args:
-        make: Makes a schedule of its record; if it raises or hangs, nothing can be said.
+        build: Builds a schedule from its record; if it raises or hangs, nothing is counted.
     """
     if record.paused:
         reason = SkipReason.PAUSED
@@ -65,16 +61,16 @@ def missed(
 
     def count() -> tuple[Skip, ...] | str:
         try:
-            return skipped(make(record), record.checkpoint.decided_until, now, reason)
-        except BaseException as error:  # noqa: BLE001 - a trigger that does not work any more
+            return skipped(build(record), record.checkpoint.decided_until, now, reason)
+        except BaseException as error:  # noqa: BLE001 - a trigger that no longer works
             return describe(error)
 
-    deadline = TimeLimit()
-    found = deadline.call(count)
+    limit = TimeLimit()
+    found = limit.call(count)
     if isinstance(found, tuple):
         return found
     logger.warning(
-        "what was skipped cannot be counted",
-        extra={"schedule": record.name, "error": found or deadline.passed},
+        "cannot count skipped instants",
+        extra={"schedule": record.name, "error": found or limit.passed},
     )
     return ()

@@ -1,4 +1,4 @@
-"""Where an asset function is called: contained, in whichever process it is."""
+"""Asset host: calls asset functions and contains their errors, in this process or a child."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger("flowstone.engine")
 
 
 class AssetHost:
-    """Calls asset functions, in the thread that asks.
+    """Calls asset functions in the calling thread.
 
     Args:
         redact: Hides secrets in error texts.
-        clock: Reads the time.
+        clock: Gives the time of a failure.
     """
 
     def __init__(self, redact: Callable[[str], str], clock: Clock | None = None) -> None:
@@ -37,10 +37,10 @@ class AssetHost:
     def attempt(
         self, asset: Asset, claim: Claim, cancelled: threading.Event | None = None
     ) -> AttemptResult:
-        """Call the asset function, and say what that amounts to; never raises.
+        """Call the asset function and return the result of the attempt; never raises.
 
         Args:
-            cancelled: Tells the function that its result will be discarded.
+            cancelled: Set when the result of the function will be discarded.
         """
         try:
             result: object = asset.function(_context(claim, cancelled or threading.Event()))
@@ -51,7 +51,7 @@ class AssetHost:
             return self.fail(asset, claim, error)
 
     def fail(self, asset: Asset, claim: Claim, error: BaseException) -> AttemptResult:
-        """Say what it amounts to that an attempt failed, and log it."""
+        """Return the result of an attempt that failed, and log it."""
         backoff = partial(backoff_delay, first=asset.backoff, limit=asset.backoff_limit)
         end = fail(claim.materialization, error, self._clock.now(), backoff, self._redact)
         if end.outcome is AttemptOutcome.FAILED:
@@ -62,7 +62,7 @@ class AssetHost:
 
 
 class ChildPool:
-    """Processes for asset functions: each makes one attempt at a time, and is used again.
+    """Pool of child processes for asset functions; each runs one attempt at a time.
 
     Args:
         redact: Hides secrets in error texts.
@@ -75,14 +75,14 @@ class ChildPool:
         self._closed = False
 
     def borrow(self) -> ChildProcess:
-        """Return a child, whose ``attempt`` is that of an `AssetHost`; any thread."""
+        """Return an idle or new child process that serves an `AssetHost`; any thread."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
         return ChildProcess("flowstone-asset", AssetHost, self._redact)
 
     def give_back(self, child: ChildProcess) -> None:
-        """Take a child back that has answered; any thread."""
+        """Take back a child process that has answered; any thread."""
         with self._lock:
             if not self._closed:
                 self._idle.append(child)
@@ -90,7 +90,7 @@ class ChildPool:
         child.close()
 
     def close(self) -> None:
-        """End those that are idle, and the others when they come back."""
+        """End the idle child processes, and the others when they are given back."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -99,12 +99,12 @@ class ChildPool:
 
 
 def ids(claim: Claim) -> dict[str, object]:
-    """Return what log lines about an attempt carry."""
+    """Return the fields of log lines about an attempt."""
     materialization = claim.materialization
     return {
         "materialization": materialization.id,
         "asset": materialization.asset,
-        "partition": _shown(materialization.partition),
+        "partition": _format(materialization.partition),
         "run_id": materialization.run_id,
         "attempt": materialization.attempt,
     }
@@ -124,8 +124,8 @@ def _context(claim: Claim, cancelled: threading.Event) -> Context:
     )
 
 
-def _shown(partition: str) -> str:
+def _format(partition: str) -> str:
     try:
         return format_partition(decode_partition(partition))
-    except ValidationError:  # it fails the attempt, when the asset function should be told it
+    except ValidationError:  # the attempt fails when its context is built
         return partition

@@ -1,4 +1,4 @@
-"""Group commit: ticks that finish together are written in one transaction."""
+"""Committer: the thread that writes ticks; ticks that end together share one transaction."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from typing import TypeVar
 
 from flowstone_core.errors import StoreLostError, StoreUnavailableError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe
-from flowstone_core.runtime.coordination.store_outage import StoreOutage
+from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
-from flowstone_core.store import Commit, Store, TickResult
+from flowstone_core.store import Commit, TickResult
 
 T = TypeVar("T")
 
 logger = logging.getLogger("flowstone.committer")
 
 GROUP_LIMIT = 100
-"""Most ticks in one transaction: past it a larger one gains little and holds others up."""
+"""Most ticks in one transaction: a larger one gains little and delays other writers."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
-    """What became of a decision.
+    """Result of writing a decision to the store.
 
     Attributes:
-        committed: Whether all its transactions were made.
-        stale: Whether the sensor or schedule is no longer this runner's, or was changed meanwhile.
+        committed: True if all its transactions were committed.
+        stale: True if the sensor or schedule was changed or taken over before the commit.
     """
 
     ticker: Ticker
@@ -43,60 +42,58 @@ class CommitOutcome:
 
 
 class Committer:
-    """A thread that writes decisions to the store and tells what became of each.
+    """Group commit: a thread that writes decisions to the store and reports their outcomes.
 
     Args:
-        owner: The runner's id, by which the store knows what is its own.
-        outage: Told when the store cannot be used, and when it was.
+        session: The runner's session; a failed write begins an outage, a successful one ends it.
+        assets: All assets, for the materializations of the events.
+        redact: Hides secrets in error texts.
         on_result: Called with each transaction's results, after the commit.
-        on_verdict: Called once for each decision, last.
+        on_outcome: Called once for each decision, last.
     """
 
     def __init__(
         self,
-        store: Store,
-        owner: str,
+        session: RunnerSession,
         assets: AssetGraph,
-        clock: Clock,
         redact: Redactor,
-        outage: StoreOutage,
         on_result: Callable[[TickResult], None],
-        on_verdict: Callable[[CommitOutcome], None],
+        on_outcome: Callable[[CommitOutcome], None],
     ) -> None:
-        self._store = store
-        self._owner = owner
+        self._store = session.store
+        self._runner_id = session.runner_id
+        self._clock = session.clock
+        self._outage = session.outage
         self._assets = assets
-        self._clock = clock
         self._redact = redact
-        self._outage = outage
         self._on_result = on_result
-        self._on_verdict = on_verdict
+        self._on_outcome = on_outcome
         self._queue: queue.SimpleQueue[tuple[Ticker, AnyDecision] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="flowstone-commit", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="flowstone-committer", daemon=True)
 
     def start(self) -> None:
-        """Begin; call it once."""
+        """Start the thread; call once."""
         self._thread.start()
 
     def put(self, ticker: Ticker, decision: AnyDecision) -> None:
-        """Have a decision written; any thread, returns at once."""
+        """Queue a decision for writing; any thread, returns at once."""
         self._queue.put((ticker, decision))
 
     def close(self, timeout: float) -> None:
-        """Write what is waiting, then end; wait at most ``timeout`` seconds of real time."""
+        """Write what is queued, then end; wait at most ``timeout`` seconds of real time."""
         self._queue.put(None)
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        # Of a tick with many transactions one is written between those of others, so that what
-        # finds a million events at once holds up nobody.
+        # A tick with many transactions gets one of them written between the ticks of others: a
+        # sensor that finds a million events at once delays nobody.
         large: deque[tuple[Ticker, AnyDecision, int]] = deque()
         ending = False
         while not ending or large:
             group, ending = ([], True) if ending else self._take(wait=not large)
             singles = [item for item in group if len(item[1].commits) == 1]
-            for verdict in self._write_group(singles):
-                _tell(self._on_verdict, verdict)
+            for outcome in self._write_group(singles):
+                _notify(self._on_outcome, outcome)
             large += ((*item, 0) for item in group if len(item[1].commits) > 1)
             if large:
                 ticker, decision, number = large.popleft()
@@ -104,10 +101,10 @@ class Committer:
                 if ended is None:
                     large.append((ticker, decision, number + 1))
                 else:
-                    _tell(self._on_verdict, ended)
+                    _notify(self._on_outcome, ended)
 
     def _take(self, *, wait: bool) -> tuple[list[tuple[Ticker, AnyDecision]], bool]:
-        """Take what waits, at most a group; say whether it is the last."""
+        """Take at most a group from the queue; return it, and True if it is the last."""
         group: list[tuple[Ticker, AnyDecision]] = []
         while len(group) < GROUP_LIMIT and ((wait and not group) or not self._queue.empty()):
             item = self._queue.get()
@@ -127,13 +124,13 @@ class Committer:
                 yield CommitOutcome(ticker, decision, committed=False)
             return
         except Exception:
-            # One tick's data must not take the others down with it: each gets its own
-            # transaction, and only the one that the store refuses again is a failed tick.
-            logger.debug("group commit refused, writing each tick alone", exc_info=True)
+            # The data of one tick must not fail the others: each gets its own transaction, and
+            # only a tick that the store refuses again has failed.
+            logger.debug("group commit refused; writing each tick alone", exc_info=True)
             for ticker, decision in group:
-                verdict = self._write_alone(ticker, decision, 0)
-                if verdict is not None:
-                    yield verdict
+                outcome = self._write_alone(ticker, decision, 0)
+                if outcome is not None:
+                    yield outcome
             return
         for (ticker, decision), result in zip(group, results, strict=True):
             yield CommitOutcome(ticker, decision, result.committed, stale=not result.committed)
@@ -141,14 +138,14 @@ class Committer:
     def _write_alone(
         self, ticker: Ticker, decision: AnyDecision, number: int
     ) -> CommitOutcome | None:
-        """Write one transaction of a tick; None if there are more of it to come."""
+        """Write one transaction of a tick; return None if more of its transactions follow."""
         try:
             (result,) = self._write([decision.commits[number]])
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
             return CommitOutcome(ticker, decision, committed=False)
         except Exception as error:
-            logger.exception("the store refused a tick", extra=ticker.labels)
+            logger.exception("store refused a tick; recording a failed one", extra=ticker.labels)
             return self._write_refusal(ticker, error)
         if not result.committed:
             return CommitOutcome(ticker, decision, committed=False, stale=True)
@@ -159,26 +156,27 @@ class Committer:
         failure = ticker.refuse(error)
         try:
             (result,) = self._write(failure.commits)
-        except Exception as second:  # noqa: BLE001 - whatever it is, the thread must go on
+        except Exception as second:  # noqa: BLE001 - the thread must go on, whatever it is
             logger.error(  # noqa: TRY400 - the first one's traceback is in the log already
-                "the store refused the record of a failed tick too",
+                "store refused the record of a failed tick",
                 extra={**ticker.labels, "error": describe(second, self._redact)},
             )
             return CommitOutcome(ticker, failure, committed=False)
         return CommitOutcome(ticker, failure, result.committed, stale=not result.committed)
 
     def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
-        results = self._store.ticks.commit(self._owner, commits, self._assets, self._clock.now())
+        now = self._clock.now()
+        results = self._store.ticks.commit(self._runner_id, commits, self._assets, now)
         self._outage.end()
         for result in results:
             if result.committed:
-                _tell(self._on_result, result)
+                _notify(self._on_result, result)
         return results
 
 
-def _tell(listener: Callable[[T], None], what: T) -> None:
-    """Tell of what is committed; whoever cannot hear it must not end the thread that commits."""
+def _notify(listener: Callable[[T], None], what: T) -> None:
+    """Call a listener after a commit; its failure must not end the thread that commits."""
     try:
         listener(what)
     except Exception:
-        logger.exception("what is committed could not be told on")
+        logger.exception("listener of committed ticks failed")

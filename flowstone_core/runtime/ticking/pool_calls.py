@@ -1,4 +1,4 @@
-"""The calls that the pool makes for a ticker: one tick, or its clean-up."""
+"""Pool calls of a ticker: one tick, or its clean-up."""
 
 from __future__ import annotations
 
@@ -12,50 +12,53 @@ logger = logging.getLogger("flowstone.ticker")
 
 
 class TickCall(Call):
-    """One turn of a ticker.
+    """One tick of a ticker, in a thread of the pool.
 
     Args:
-        turn: The turn's number, from `Ticker.begin`.
-        on_decided: Told the decision, and how many of the turn's holds go with it: the
-            verdict's, and the thread's unless that has not come back.
-        on_returned: Told that a thread that was given up has come back.
+        number: The number of the tick call, from `Ticker.begin`.
+        on_decided: Called with the decision and the number of holds that end with it: that of
+            the outcome, and that of the thread unless the thread has not returned.
+        on_returned: Called when an abandoned thread has returned.
     """
 
-    __slots__ = ("_on_decided", "_on_returned", "_ticker", "_turn")
+    __slots__ = ("_number", "_on_decided", "_on_returned", "_ticker")
 
     def __init__(
         self,
         ticker: Ticker,
-        turn: int,
+        number: int,
         on_decided: Callable[[Ticker, AnyDecision, int], None],
         on_returned: Callable[[Ticker], None],
     ) -> None:
         super().__init__(ticker.deadline)
         self._ticker = ticker
-        self._turn = turn
+        self._number = number
         self._on_decided = on_decided
         self._on_returned = on_returned
 
     def run(self) -> None:
         """Tick and decide."""
-        decision = self._ticker.tick(self._turn)
+        decision = self._ticker.tick(self._number)
         if decision is None:
             self._on_returned(self._ticker)
         else:
             self._on_decided(self._ticker, decision, 2)
 
     def expired(self) -> None:
-        """End the turn as timed out."""
-        decision = self._ticker.expire(self._turn)
+        """End the tick call as timed out."""
+        decision = self._ticker.expire(self._number)
         if decision is not None:
             self._on_decided(self._ticker, decision, 1)
 
 
 class CleanupCall(Call):
-    """The clean-up of a ticker.
+    """The clean-up of a ticker, in a thread of the pool.
 
     Args:
-        on_done: Called when it is over, one way or the other.
+        on_done: Called when the clean-up has returned or timed out.
+
+    Attributes:
+        done: True once the clean-up has returned or timed out.
     """
 
     __slots__ = ("_on_done", "_ticker", "done")
@@ -67,14 +70,14 @@ class CleanupCall(Call):
         self.done = False
 
     def run(self) -> None:
-        """Have the sensor clean up."""
+        """Clean up."""
         self._ticker.cleanup()
         self._end()
 
     def expired(self) -> None:
-        """Wait for it no longer."""
+        """Give up the clean-up; a process is killed."""
         extra = {**self._ticker.labels, "seconds": self.deadline}
-        logger.warning("cleanup did not come back within its sensor's deadline", extra=extra)
+        logger.warning("cleanup did not return within its sensor's deadline", extra=extra)
         self._ticker.stop()
         self._end()
 

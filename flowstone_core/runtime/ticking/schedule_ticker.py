@@ -85,7 +85,7 @@ class ScheduleTicker(Ticker):
     def following(self, due: float, now: float) -> None:
         """See `Ticker.following`: the trigger says it, in the tick."""
 
-    def tick(self, turn: int) -> Decision[ScheduleCommit] | None:
+    def tick(self, number: int) -> Decision[ScheduleCommit] | None:
         """See `Ticker.tick`."""
         checkpoint = self.checkpoint
         started_at = self._clock.now()
@@ -102,7 +102,7 @@ class ScheduleTicker(Ticker):
             look = ScheduleObservation(found, started_at, self._clock.now(), partitions, active)
         except BaseException as error:  # noqa: BLE001 - triggers and functions may raise anything
             look = ScheduleObservation(error, started_at, self._clock.now())
-        if not self._end(turn):
+        if not self._end(number):
             raised = look.due if isinstance(look.due, BaseException) else None
             text = "" if raised is None else describe(raised, self._redact)
             logger.warning("late result discarded", extra={**self.labels, "error": text})
@@ -112,9 +112,9 @@ class ScheduleTicker(Ticker):
             return decide_failure(self.name, checkpoint, look, self._backoff, self._redact)
         return decide_firing(schedule, checkpoint, look, self._backoff, self._redact)
 
-    def expire(self, turn: int) -> Decision[ScheduleCommit] | None:
+    def expire(self, number: int) -> Decision[ScheduleCommit] | None:
         """See `Ticker.expire`."""
-        if not self._end(turn):
+        if not self._end(number):
             return None
         return self._failed(
             PollTimeoutError(

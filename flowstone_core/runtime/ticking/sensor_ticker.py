@@ -101,7 +101,7 @@ class SensorTicker(Ticker):
         missed = (now - due) // self.every
         return due + (missed + 1) * self.every
 
-    def tick(self, turn: int) -> Decision[TickCommit] | None:
+    def tick(self, number: int) -> Decision[TickCommit] | None:
         """Poll, and decide what it amounts to; in a thread of the pool, and never raises.
 
         Returns:
@@ -110,7 +110,7 @@ class SensorTicker(Ticker):
         # Read once: an operator's reset may replace it while the poll runs, and what is decided
         # on the old one must then be refused by the store.
         decision = self._host.tick(self.checkpoint)
-        if self._end(turn):
+        if self._end(number):
             return decision
         if not self._killed:
             extra = {"sensor": self.name, "outcome": decision.outcome, "error": decision.error}
@@ -118,13 +118,13 @@ class SensorTicker(Ticker):
         self._killed = False
         return None
 
-    def expire(self, turn: int) -> Decision[TickCommit] | None:
+    def expire(self, number: int) -> Decision[TickCommit] | None:
         """End a turn that is past its deadline; in the scheduler.
 
         Returns:
             The decision, or None if the poll has come back just now after all.
         """
-        if not self._end(turn):
+        if not self._end(number):
             return None
         hint = "its late result is discarded, and it is not polled again before it returns"
         self._killed = self._host.kill()

@@ -1,4 +1,4 @@
-"""One sensor's or schedule's life in a runner: whose turn it is, and what every turn has."""
+"""Ticker: base class of the sensor and schedule tickers; one tick at a time, with a deadline."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ AnyDecision: TypeAlias = Decision[TickCommit] | Decision[ScheduleCommit]
 
 
 class Ticker(ABC):
-    """Ticks one thing, contains whatever it does, and decides what that amounts to.
+    """Ticks one sensor or schedule, contains its errors, and decides what each tick commits.
 
-    A tick is a turn. It begins with `begin`, in the scheduler; `tick` runs it, in a thread of
-    the pool; `expire` ends it early, in the scheduler, and what `tick` still returns is then
-    nothing. A turn is over once its thread has come back *and* its verdict (quiet, committed or
-    refused) is known: two holds, given up by `release`. Until then no other turn begins, so a
-    sensor is never polled twice at once, not even when a thread hangs.
+    `begin` begins a tick call, in the scheduler; `tick` runs it, in a thread of the pool;
+    `expire` ends it early, in the scheduler, and a later result of `tick` is discarded. A tick
+    call has two holds: one of its thread, one of its outcome (quiet, committed or refused). Both
+    are given up with `release`, and no other tick call begins before that: a sensor is never
+    polled twice at once, even if a thread hangs.
 
     Args:
         kind: ``sensor`` or ``schedule``.
         name: Unique among its kind.
-        deadline: Seconds after which a turn is ended.
+        deadline: Seconds after which a tick call is ended.
+
+    Attributes:
+        owned: True while the sensor or schedule is assigned to this runner.
+        armed: Number of the ticker's valid entry in the scheduler's heap; the scheduler's alone.
     """
 
     def __init__(self, kind: str, name: str, deadline: float) -> None:
@@ -33,103 +37,108 @@ class Ticker(ABC):
         self.deadline = deadline
         self.owned = False
         self.armed = 0
-        """Which of its entries in the scheduler's heap counts; the scheduler's alone."""
         self._lock = threading.Lock()
-        self._turn = 0
+        self._number = 0
         self._holds = 0
         self._overdue = False
 
     @property
     def source(self) -> str:
-        """What its ticks and events have as their source."""
+        """Source of the ticks and events, such as ``sensor:orders``."""
         return f"{self.kind}:{self.name}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """What log lines about it carry."""
+        """Fields of log lines about the sensor or schedule."""
         return {self.kind: self.name}
 
     @property
     def busy(self) -> bool:
-        """Whether a turn is not over yet."""
+        """True while a tick call has not ended."""
         return self._holds > 0
 
     @property
     @abstractmethod
     def tickable(self) -> bool:
-        """Whether it is this runner's, and nothing says that it must not be ticked."""
+        """True if it is assigned to this runner, and neither broken nor disabled."""
 
     @property
     @abstractmethod
     def held_back_by(self) -> str | None:
-        """Why somebody who asks for a tick now is refused; None if he is not."""
+        """The reason why it cannot be ticked on request now; None if it can."""
 
     @abstractmethod
     def first_delay(self) -> float:
-        """Return the seconds until its first tick, from when the runner got it."""
+        """Return the seconds from its assignment to its first tick."""
 
     @abstractmethod
     def backoff_left(self) -> float:
-        """Return the seconds until it may be ticked again; zero when it does not back off."""
+        """Return the seconds until it may be ticked again; zero without back-off."""
 
     @abstractmethod
     def following(self, due: float, now: float) -> float | None:
-        """Return when it is due after a tick that was due, and began, at these moments.
+        """Return the due time of the tick after one that was due at ``due`` and began at ``now``.
 
         Returns:
-            Monotonic seconds; None if only the tick's decision can say.
+            Monotonic seconds; None if the tick's decision gives the time.
         """
 
     @abstractmethod
-    def tick(self, turn: int) -> AnyDecision | None:
-        """Tick; in a thread of the pool, and never raises.
+    def tick(self, number: int) -> AnyDecision | None:
+        """Run a tick call; in a thread of the pool, never raises.
+
+        Args:
+            number: The number that `begin` returned.
 
         Returns:
-            The decision, or None if the turn was ended early: the result is discarded.
+            The decision, or None if the tick call was ended early: the result is discarded.
         """
 
     @abstractmethod
-    def expire(self, turn: int) -> AnyDecision | None:
-        """End a turn that is past its deadline; in the scheduler.
+    def expire(self, number: int) -> AnyDecision | None:
+        """End a tick call that is past its deadline; in the scheduler.
+
+        Args:
+            number: The number that `begin` returned.
 
         Returns:
-            The decision, or None if it has come back just now after all.
+            The decision, or None if the tick call has returned just before.
         """
 
     @abstractmethod
     def refuse(self, error: Exception) -> AnyDecision:
-        """Decide what it amounts to that the store refused what a good tick wanted to write."""
+        """Return the decision for a good tick whose commit the store refused."""
 
     @abstractmethod
     def remember(self, decision: AnyDecision) -> None:
-        """Know from now on what a committed decision says."""
+        """Take over the checkpoint of a committed decision."""
 
     def cleanup(self) -> None:  # noqa: B027 - few have anything to close
-        """Close what it holds; in a thread of the pool, and never raises."""
+        """Close open resources; in a thread of the pool, never raises."""
 
     def stop(self) -> None:  # noqa: B027 - few can
-        """End the call that runs, if that can be done; any thread, and never raises."""
+        """End the running call if it can be ended; any thread, never raises."""
 
     def begin(self) -> int | None:
-        """Begin a turn.
+        """Begin a tick call.
 
         Returns:
-            The turn's number, or None while the last one is not over: it is then overdue, and
-            whoever gives up the last hold is told so.
+            The number of the tick call. None while the last one has not ended: a tick is then
+            overdue, and `release` reports it when the last hold is given up.
         """
         with self._lock:
             if self._holds:
                 self._overdue = True
                 return None
             self._holds = 2
-            self._turn += 1
-            return self._turn
+            self._number += 1
+            return self._number
 
     def release(self, holds: int = 1) -> bool:
-        """Give up holds of the current turn.
+        """Give up holds of the current tick call.
 
         Returns:
-            Whether the turn is over by this and the next one is overdue.
+            True if the tick call has ended by this and the next tick is overdue.
         """
         with self._lock:
             self._holds -= holds
@@ -138,9 +147,10 @@ class Ticker(ABC):
             self._overdue = False
             return True
 
-    def _end(self, turn: int) -> bool:
+    def _end(self, number: int) -> bool:
+        """Return True if the tick call was still the current one; its late result is void now."""
         with self._lock:
-            if turn != self._turn:
+            if number != self._number:
                 return False
-            self._turn += 1
+            self._number += 1
             return True

@@ -276,7 +276,7 @@ def carry(backfill, store, pool, watch=lambda _: None):
     clock = FakeClock()
     lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
     store.runners.register(lasting)
-    job = pool.submit(BackfillRunner(backfill, store, clock, no_equipment, timedelta(0)).run, watch)
+    job = pool.submit(BackfillRunner(backfill, store, clock, no_engine, timedelta(0)).run, watch)
     while not job.done():
         with suppress(TimeoutError):
             clock.wait_for_sleepers(1, patience=0.1)
@@ -284,7 +284,7 @@ def carry(backfill, store, pool, watch=lambda _: None):
     return job.result()
 
 
-def no_equipment(_):
+def no_engine(_):
     raise AssertionError("a runner is alive")
 
 
@@ -294,7 +294,11 @@ def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
     assert carry(backfill, store, pool, seen.append) == DONE
     assert seen == [BEGUN, HALF, DONE]
     said = [record for record in caplog.records if record.name == "flowstone.backfill"]
-    assert [record.error for record in said] == ["the store is gone for a moment"] * 2
+    paused, resumed = said[::2], said[1::2]
+    assert [record.error for record in paused] == ["the store is gone for a moment"] * 2
+    assert [record.getMessage() for record in resumed] == [
+        "store available again; backfill resumed"
+    ] * 2
     assert {record.levelno for record in said} == {logging.WARNING}
 
 
@@ -329,7 +333,7 @@ def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool
 def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
     def run(*last):
         backfill = Scripted(BEGUN, *last)
-        carrier = BackfillRunner(backfill, store, FakeClock(), no_equipment, timedelta(0))
+        carrier = BackfillRunner(backfill, store, FakeClock(), no_engine, timedelta(0))
         # In this thread nobody lets time pass: only the stop ends the wait.
         return carrier.run(lambda _: carrier.stop()), backfill.asked
 

@@ -45,7 +45,7 @@ def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
         fake_clock.wait_for_sleepers(1)
         fake_clock.advance(10)
         while store.runners.all()[0].lease_until < fake_clock.now() + LEASE:
-            assert heartbeat._thread.is_alive()
+            assert heartbeat.alive
 
 
 def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, caplog):
@@ -53,7 +53,7 @@ def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, c
     assert alive(store, fake_clock) == set()
     heartbeat.beat()
     assert alive(store, fake_clock) == {heartbeat.runner.id}
-    assert "taken for dead" in caplog.text
+    assert "lease expired; registering this runner again" in caplog.text
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
@@ -74,8 +74,8 @@ def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
         heartbeat.beat()
     messages = [record.message for record in caplog.records]
     assert messages == [
-        "the store cannot be used: nothing is polled until it can",
-        "the store can be used again: polling goes on",
+        "store unavailable; polling paused until a write succeeds",
+        "store available again; polling resumed",
     ]
 
 

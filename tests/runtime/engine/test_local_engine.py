@@ -14,7 +14,7 @@ from flowstone_core.model.engine import EngineSetup, RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.partition import encode_partition
 from flowstone_core.model.redaction import Redactor
-from flowstone_core.runtime.engine.local_engine import LOOK_EVERY, RECOVER_EVERY, LocalEngine
+from flowstone_core.runtime.engine.local_engine import CLAIM_SECONDS, RECOVER_SECONDS, LocalEngine
 
 PATIENCE = 300
 LONG = timedelta(hours=1)
@@ -380,7 +380,7 @@ def test_an_announcement_that_fails_loses_nothing(workshop, caplog):
     number = workshop.ask("orders")
     assert workshop.engine(announce=fail).run_once() == 1
     assert workshop.get(number).state is COMPLETED
-    assert set(messages(caplog)) == {"a materialization could not be announced"}
+    assert set(messages(caplog)) == {"cannot announce a materialization"}
 
 
 # -- what depends on what
@@ -507,7 +507,7 @@ def test_P1_one_that_hangs_does_not_hold_up_the_others(workshop):
     engine.wake()
     assert not drained_in(engine, workshop.clock, seconds=1)
     while any(workshop.get(number).state is not COMPLETED for number in numbers):
-        assert engine._thread.is_alive()
+        assert engine.alive
     hanging.go.set()
     assert engine.drain(LONG)
 
@@ -554,7 +554,7 @@ def test_what_others_commit_is_found_unasked(workshop):
     engine.start()
     workshop.clock.wait_for_sleepers()
     workshop.ask("orders")
-    workshop.clock.advance(LOOK_EVERY)
+    workshop.clock.advance(CLAIM_SECONDS)
     assert gate.running.wait(PATIENCE)
     gate.go.set()
     assert engine.drain(LONG)
@@ -574,7 +574,7 @@ def test_a_retry_starts_when_it_is_due_and_not_at_the_next_look(workshop):
     engine = workshop.engine()
     engine.start()
     while workshop.get(number).state is not RETRYING:
-        assert engine._thread.is_alive()
+        assert engine.alive
     workshop.clock.wait_for_sleepers()
     workshop.clock.advance(0.25)
     assert gate.running.wait(PATIENCE)
@@ -644,8 +644,8 @@ def test_drain_goes_on_when_the_store_is_back(workshop, caplog):
     assert results == [True]
     assert workshop.get(number).state is COMPLETED
     assert messages(caplog) == [
-        "materializations cannot be claimed",
-        "materializations are claimed again",
+        "cannot claim materializations",
+        "claiming of materializations resumed",
     ]
 
 
@@ -669,7 +669,7 @@ def test_a_cancelled_function_is_told_and_its_result_is_discarded(workshop, capl
     workshop.store.materializations.cancel(number, workshop.pipeline.assets, workshop.clock.now())
     for _ in range(2):
         workshop.clock.wait_for_sleepers()
-        workshop.clock.advance(LOOK_EVERY)
+        workshop.clock.advance(CLAIM_SECONDS)
     workshop.clock.wait_for_sleepers()
     assert gate.context.cancelled
     gate.go.set()
@@ -678,8 +678,8 @@ def test_a_cancelled_function_is_told_and_its_result_is_discarded(workshop, capl
     assert workshop.get(number).metadata is None
     assert workshop.outcomes(number) == [AttemptOutcome.CANCELLED]
     assert messages(caplog) == [
-        "cancelled or taken over while it runs",
-        "result discarded: the attempt is not the current one",
+        "running attempt cancelled or taken over",
+        "result discarded: attempt no longer current",
     ]
 
 
@@ -690,7 +690,7 @@ def test_an_attempt_that_has_just_ended_is_not_taken_for_a_lost_one(workshop, ca
     class Nosy(Queue):
         def finish(self, *args):
             changed = self.queue.finish(*args)
-            workshop.clock.advance(LOOK_EVERY)
+            workshop.clock.advance(CLAIM_SECONDS)
             assert not engine.drain(timedelta(0))
             return changed
 
@@ -718,7 +718,7 @@ def test_what_a_dead_runner_held_is_made_again_and_its_late_result_is_discarded(
     assert other.drain(LONG)
     assert workshop.get(number).state is COMPLETED
     assert workshop.outcomes(number) == [AttemptOutcome.LOST, AttemptOutcome.COMPLETED]
-    assert "result discarded: the attempt is not the current one" in messages(caplog)
+    assert "result discarded: attempt no longer current" in messages(caplog)
     assert gate.calls == 2
 
 
@@ -733,9 +733,9 @@ def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
     other = workshop.engine()
     workshop.store.runners.renew(dead.setup.runner_id, workshop.clock.now() + timedelta(seconds=15))
     assert other.run_once() == 0
-    workshop.clock.advance(RECOVER_EVERY)
+    workshop.clock.advance(RECOVER_SECONDS)
     assert other.run_once() == 0
-    workshop.clock.advance(RECOVER_EVERY)
+    workshop.clock.advance(RECOVER_SECONDS)
     assert other.run_once() == 1
     assert workshop.get(number).state is COMPLETED
     assert workshop.states(number) == [RETRYING, RUNNING, COMPLETED]
@@ -753,7 +753,7 @@ def test_stop_waits_for_what_runs(workshop):
     results = []
     thread = threading.Thread(target=lambda: results.append(engine.stop(LONG)), daemon=True)
     thread.start()
-    while engine._thread.is_alive() or workshop.clock.sleepers < 1:
+    while engine.alive or workshop.clock.sleepers < 1:
         assert thread.is_alive()
     gate.go.set()
     thread.join(PATIENCE)
@@ -792,7 +792,7 @@ def test_the_grace_time_ends(workshop):
         target=lambda: results.append(engine.stop(timedelta(seconds=30))), daemon=True
     )
     thread.start()
-    while engine._thread.is_alive() or workshop.clock.sleepers < 1:
+    while engine.alive or workshop.clock.sleepers < 1:
         assert thread.is_alive()
     workshop.clock.advance(29)
     assert thread.is_alive()
@@ -811,7 +811,7 @@ def test_what_cannot_be_given_back_is_left_to_the_lease(workshop, caplog):
     engine.start()
     assert gate.running.wait(PATIENCE)
     assert not engine.stop(timedelta(0))
-    assert "attempts could not be given back" in caplog.text
+    assert "cannot release attempts" in caplog.text
     assert workshop.get(number).state is RUNNING
     workshop.store.runners.stop(engine.setup.runner_id, workshop.clock.now())
     gate.go.set()
@@ -825,7 +825,7 @@ def test_what_is_claimed_while_it_stops_is_given_back(workshop):
 
     class Stopping(Queue):
         def claim(self, *args):
-            engine._stopping = True
+            engine.stop(timedelta(0))
             return self.queue.claim(*args)
 
     engine = workshop.engine(Stopping(workshop.store.queue))
@@ -847,8 +847,8 @@ def test_an_outage_while_claiming_is_logged_once_and_survived(workshop, caplog):
     workshop.pass_time_until(gate.running.is_set)
     assert engine.drain(LONG)
     assert messages(caplog) == [
-        "materializations cannot be claimed",
-        "materializations are claimed again",
+        "cannot claim materializations",
+        "claiming of materializations resumed",
     ]
     assert not any(record.exc_info for record in caplog.records)
 
@@ -909,8 +909,8 @@ def test_an_end_that_cannot_be_stored_is_stored_when_it_can(workshop, caplog):
     assert gate.calls == 1
     assert workshop.get(number).metadata == {"rows": 3}
     assert messages(caplog) == [
-        "the end of an attempt cannot be stored; it is tried until it can",
-        "the end of an attempt is stored after all",
+        "cannot store the result of an attempt; trying again until it is stored",
+        "result of an attempt stored after a delay",
     ]
 
 
@@ -958,7 +958,7 @@ def test_a_result_that_the_store_refuses_is_a_failed_attempt(workshop, caplog):
     assert workshop.engine(queue).run_once() == 1
     ended = workshop.get(number)
     assert (ended.state, ended.error) == (DISCARDED, "ValueError: no such column")
-    assert "the result cannot be stored" in messages(caplog)
+    assert "cannot store a result" in messages(caplog)
 
 
 def test_a_failure_that_the_store_refuses_is_tried_again(workshop):

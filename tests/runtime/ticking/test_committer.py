@@ -14,6 +14,7 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
@@ -41,17 +42,10 @@ class Desk:
             assert declaration is not None
             self.tickers[name] = SensorTicker(declaration, ASSETS, clock, Redactor())
         self.written: list[str] = []
-        self.verdicts: list[CommitOutcome] = []
+        self.outcomes: list[CommitOutcome] = []
         self.after: dict[int, Callable[[], object]] = {}
         self.committer = Committer(
-            store,
-            heartbeat.runner.id,
-            ASSETS,
-            clock,
-            Redactor(),
-            StoreOutage(),
-            self._on_result,
-            self._on_verdict,
+            heartbeat.session, ASSETS, Redactor(), self._on_result, self._on_outcome
         )
 
     def put(self, name: str, transactions: int) -> None:
@@ -75,8 +69,8 @@ class Desk:
         self.written += (event.key for event in result.events)
         self.after.pop(len(self.written), lambda: None)()
 
-    def _on_verdict(self, verdict: CommitOutcome) -> None:
-        self.verdicts.append(verdict)
+    def _on_outcome(self, outcome: CommitOutcome) -> None:
+        self.outcomes.append(outcome)
 
     def run(self) -> None:
         self.committer.start()
@@ -95,7 +89,7 @@ def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
     waiting = threading.Event()
     desk.committer.start()
     for _ in range(PATIENCE * 100):
-        if len(desk.verdicts) == 3:
+        if len(desk.outcomes) == 3:
             break
         waiting.wait(0.01)
     desk.committer.close(PATIENCE)
@@ -111,7 +105,7 @@ def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
         "larger-4",
         "larger-5",
     ]
-    told = [(verdict.ticker.name, verdict.committed) for verdict in desk.verdicts]
+    told = [(outcome.ticker.name, outcome.committed) for outcome in desk.outcomes]
     assert told == [("small", True), ("large", True), ("larger", True)]
 
 
@@ -119,7 +113,7 @@ def test_what_is_begun_is_written_to_its_end_before_it_closes(desk: Desk) -> Non
     desk.put("large", 3)
     desk.run()
     assert desk.written == ["large-1", "large-2", "large-3"]
-    assert [verdict.committed for verdict in desk.verdicts] == [True]
+    assert [outcome.committed for outcome in desk.outcomes] == [True]
 
 
 def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(desk: Desk) -> None:
@@ -128,7 +122,7 @@ def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(des
     desk.after[1] = lambda: desk.store.sensors.reset("large")
     desk.run()
     assert desk.written == ["large-1", "larger-1", "larger-2"]
-    told = [(each.ticker.name, each.committed, each.stale) for each in desk.verdicts]
+    told = [(each.ticker.name, each.committed, each.stale) for each in desk.outcomes]
     assert told == [("large", False, True), ("larger", True, False)]
 
 
@@ -138,15 +132,19 @@ def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, 
     def on_result(result):
         raise RuntimeError("the listener has a bug")
 
-    def on_verdict(verdict):
-        heard.append(verdict.committed)
+    def on_outcome(outcome):
+        heard.append(outcome.committed)
         both.release()
         raise RuntimeError("this one as well")
 
     store.sensors.declare(["feed"], NOON)
     (checkpoint,) = store.sensors.claim("one", ["feed"], NOON).values()
     committer = Committer(
-        store, "one", ASSETS, fake_clock, Redactor(), StoreOutage(), on_result, on_verdict
+        RunnerSession(store, "one", fake_clock, StoreOutage()),
+        ASSETS,
+        Redactor(),
+        on_result,
+        on_outcome,
     )
     committer.start()
     for version in (1, 2):
@@ -159,4 +157,4 @@ def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, 
     committer.close(PATIENCE)
     assert heard == [True, True]
     assert store.sensors.get("feed").checkpoint.version == 2
-    assert caplog.text.count("could not be told on") == 4
+    assert caplog.text.count("listener of committed ticks failed") == 4

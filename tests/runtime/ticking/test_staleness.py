@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from flowstone_core.app.status import SensorHealth, sensor_status
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
 
@@ -68,15 +70,11 @@ class House:
 
     def make(self, store):
         return Runner(
-            store=store,
-            runner_id=self.heartbeat.runner.id,
-            sensors=self.pipeline.sensors,
-            assets=self.pipeline.assets,
-            clock=self.clock,
+            replace(self.heartbeat.session, store=store),
+            Workload(self.pipeline.assets, self.pipeline.sensors),
             publisher=Publisher(self.told),
             redact=Redactor(),
             wake_engine=lambda: None,
-            outage=self.heartbeat.outage,
         )
 
     def pass_time(self, seconds):
@@ -84,7 +82,7 @@ class House:
             self.clock.advance(1)
             self.runner.step()
             assert self.runner.settle(PATIENCE)
-            self.runner.look()
+            self.runner.reconcile()
 
     def pass_time_unsettled(self, seconds):
         for _ in range(seconds):
@@ -224,7 +222,7 @@ def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
     house.does = fails
     house.pass_time(60)
     assert (house.told.stale, house.heartbeat.outage.on) == ([], False)
-    assert caplog.text.count("refuses to keep it") == 1
+    assert caplog.text.count("cannot mark a sensor as stale") == 1
 
 
 def test_an_event_ends_it_as_well(house):
