@@ -20,7 +20,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return forked.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_K1_K2_K3_K4_K5_K6_K7_K8_K9_killed_anywhere_nothing_is_lost_and_nothing_doubled() -> None:
+def test_K1_K2_K3_K4_K5_K6_K7_K8_K9_kills_lose_and_double_nothing() -> None:
     ended = run("--kills", "36", "--stores", "2")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert re.match(r"seed \d+, 36 kills, 2 stores\n", ended.stdout), "it can be replayed"

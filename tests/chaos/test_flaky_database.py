@@ -115,7 +115,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 21) if EVERY else [1, 2])
-def test_connections_that_fail_at_open_before_and_after_commits_lose_nothing(
+def test_connections_failing_around_commits_lose_nothing(
     tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     url, book, numbers = f"sqlite:///{tmp_path / 'flaky.db'}", tmp_path / "book.txt", 45
@@ -139,9 +139,7 @@ def test_connections_that_fail_at_open_before_and_after_commits_lose_nothing(
 
 
 @pytest.mark.parametrize("first", range(1, SHARDS + 1) if EVERY else ["any"])
-def test_a_statement_that_fails_wherever_it_stands_leaves_everything_as_it_was(
-    tmp_path: Path, first: int | str
-) -> None:
+def test_statement_failing_anywhere_changes_nothing(tmp_path: Path, first: int | str) -> None:
     """The N-th statement of a run fails, for every N until a run has none left."""
     begin = first if isinstance(first, int) else random.randint(1, SHARDS)  # noqa: S311
     for number in itertools.count(begin, SHARDS):

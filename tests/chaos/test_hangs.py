@@ -67,7 +67,7 @@ def ended(swamp: Swamp) -> bool:
 
 
 @pytest.mark.parametrize("place", ["import", "hook"])
-def test_P12_a_plugin_that_hangs_when_it_is_loaded_is_named_and_the_process_starts_and_ends(
+def test_P12_plugin_hanging_at_import_is_named_and_the_process_starts(
     enter: Callable[..., Swamp], place: str
 ) -> None:
     swamp = enter(place)
@@ -77,7 +77,7 @@ def test_P12_a_plugin_that_hangs_when_it_is_loaded_is_named_and_the_process_star
     assert ended(swamp), swamp.log
 
 
-def test_P1_P17_all_that_hangs_in_threads_is_left_alone_and_the_rest_goes_on(
+def test_P1_P17_hanging_threads_are_left_and_others_continue(
     enter: Callable[..., Swamp],
 ) -> None:
     swamp = enter("poll+asset+trigger+observer")
@@ -144,7 +144,7 @@ def test_P3_what_holds_the_interpreter_in_a_process_is_killed(
     assert ended(swamp), swamp.log
 
 
-def test_P3_what_a_thread_freezes_for_ever_ends_and_another_runner_takes_over(
+def test_P3_frozen_runner_ends_and_another_takes_over(
     enter: Callable[..., Swamp],
 ) -> None:
     frozen = enter("poll", "thread", "holds-gil", lease="3s")

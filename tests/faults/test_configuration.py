@@ -89,7 +89,7 @@ def lines_of(problems: list[Problem]) -> list[int]:
 # -- C1 to C3 --------------------------------------------------------------------------------------
 
 
-def test_C1_everything_is_said_in_one_run_each_with_its_line_and_what_to_do(
+def test_C1_all_problems_are_reported_at_once_with_their_lines(
     checked: Callable[[str], Project],
 ) -> None:
     text = f"""\
@@ -267,7 +267,7 @@ def test_C6_a_text_comes_back_as_a_text_from_the_store(tmp_path: Path, value: st
 # -- C7 --------------------------------------------------------------------------------------------
 
 
-def test_C7_a_runner_goes_on_by_what_it_read_when_the_file_is_broken_meanwhile(
+def test_C7_runner_continues_when_its_configuration_file_breaks(
     tmp_path: Path,
 ) -> None:
     """It reads its configuration once; whoever starts beside it is refused, and harms nothing."""

@@ -134,7 +134,7 @@ def test_what_it_raises_is_what_it_would_be_in_a_thread(
     assert house.errors() == [{"discards": "not wanted", "raises": "KeyError: 'of its own'"}[deed]]
 
 
-def test_K14_K15_an_attempt_that_kills_its_process_each_time_is_discarded_after_its_attempts(
+def test_K14_K15_attempts_killing_their_process_end_as_discarded(
     assets: ModuleType, tmp_path: Path
 ) -> None:
     house = House(tmp_path, assets.crashes)
@@ -221,7 +221,7 @@ def until(happened: Callable[[], bool]) -> None:
     pytest.fail("it did not happen")
 
 
-def test_what_was_answered_in_the_moment_of_the_timeout_counts_and_its_process_is_not_used_again(
+def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(
     assets: ModuleType, tmp_path: Path
 ) -> None:
     house = House(tmp_path, assets.tells, timeout="1h")

@@ -122,7 +122,7 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 
 
 @pytest.mark.parametrize("run_in", ["thread", "process"])
-def test_P4_P5_P9_P19_whatever_an_asset_function_does_fails_its_own_attempt_only(
+def test_P4_P5_P9_P19_faulty_asset_function_fails_only_its_attempt(
     assets: ModuleType, migrated_file: Path, tmp_path: Path, run_in: str
 ) -> None:
     shutil.copyfile(migrated_file, tmp_path / "rubbish.db")

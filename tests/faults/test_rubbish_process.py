@@ -85,7 +85,7 @@ with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
 """
 
 
-def test_K12_a_signal_that_reaches_another_thread_than_the_main_one_is_noticed(
+def test_K12_signal_reaching_another_thread_is_noticed(
     tmp_path: Path,
 ) -> None:
     command = [sys.executable, "-c", DEAF]
@@ -134,7 +134,7 @@ with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
 """
 
 
-def test_P11_what_a_poll_changes_of_the_process_moves_no_schedule_and_no_store(
+def test_P11_poll_changing_its_process_affects_no_schedule_or_store(
     tmp_path: Path,
 ) -> None:
     process = forked.Popen([sys.executable, "-c", MEDDLES], cwd=tmp_path)
@@ -175,7 +175,7 @@ for name, sensor in (("crashes", crashes), ("well", well)):
 """
 
 
-def test_P3_a_poll_that_freezes_the_interpreter_ends_the_runner_and_is_named(
+def test_P3_poll_freezing_the_interpreter_ends_the_runner_and_is_named(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "setup.cfg").write_text(SETUP + "lease = 1s\n")
@@ -194,7 +194,7 @@ def test_P3_a_poll_that_freezes_the_interpreter_ends_the_runner_and_is_named(
     ("deed", "code"),
     [("ctypes.string_at(0)", -signal.SIGSEGV), ("os.abort()", -signal.SIGABRT), ("os._exit(7)", 7)],
 )
-def test_P10_a_poll_that_crashes_the_runner_loses_nothing_and_has_the_last_word(
+def test_P10_poll_crashing_the_runner_loses_nothing_and_is_named(
     tmp_path: Path, deed: str, code: int
 ) -> None:
     (tmp_path / "setup.cfg").write_text(SETUP)

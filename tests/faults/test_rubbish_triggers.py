@@ -129,7 +129,7 @@ def test_P4_P9_P19_whatever_a_trigger_answers_harms_its_own_schedule_only(
             flow.schedules.resume(name)
 
 
-def test_P1_a_trigger_that_hangs_holds_up_neither_a_listing_nor_a_start_for_ever(
+def test_P1_hanging_trigger_blocks_neither_a_listing_nor_a_start(
     store: str,
     fake_clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,

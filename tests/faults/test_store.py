@@ -104,7 +104,7 @@ DOWN = "store unavailable; polling paused until a write succeeds"
 UP = "store available again; polling resumed"
 
 
-def test_D1_locked_by_another_it_waits_drops_what_it_found_and_finds_it_again(
+def test_D1_locked_store_pauses_and_discarded_events_are_found_again(
     line: Line, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 20)

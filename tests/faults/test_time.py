@@ -227,7 +227,7 @@ def resumed_in_between(flow: Flowstone, monkeypatch: pytest.MonkeyPatch) -> None
     flow.schedules.resume("hourly")
 
 
-def test_T9_what_a_resume_passes_over_is_recorded_though_it_was_paused_in_that_moment(
+def test_T9_instants_skipped_by_a_resume_are_recorded(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with started(url, clock, hourly={"catchup": "all"}) as flow:

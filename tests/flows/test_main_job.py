@@ -162,9 +162,7 @@ def store_of(folder):
     return Flowstone(store=f"sqlite:///{folder / 'flow.db'}")
 
 
-def test_K2_K8_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothing(
-    folder, bucket, s3
-):
+def test_K2_K8_killed_and_restarted_run_loses_and_doubles_nothing(folder, bucket, s3):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv", "in/2025-01-14/a.csv")
     os.mkfifo(folder / "gate")
@@ -193,9 +191,7 @@ def test_K2_K8_killed_in_the_middle_and_started_again_it_loses_and_doubles_nothi
     assert "canary" not in "".join(first.lines + second.lines)
 
 
-def test_K12_a_graceful_stop_gives_back_what_does_not_end_and_the_next_run_makes_it(
-    folder, bucket, s3
-):
+def test_K12_graceful_stop_releases_work_that_the_next_run_completes(folder, bucket, s3):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv")
     config = folder / "setup.cfg"

@@ -416,7 +416,7 @@ def test_what_is_not_to_be_loaded_is_not_even_imported(make_house: Callable[...,
     assert found["flowstone-example", "example"]["sensors"] == ["countdown"]
 
 
-def test_what_was_installed_a_moment_ago_is_seen_and_what_was_uninstalled_is_not(
+def test_plugin_installed_or_removed_a_moment_ago_is_noticed(
     make_house: Callable[..., House], tmp_path: Path
 ) -> None:
     house = make_house()
