@@ -1,4 +1,4 @@
-"""A dotted reference, ``module:name``, to something that the user's own code defines."""
+"""Import strings: ``module:name`` references to the user's code, imported with clear errors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _REFERENCE = re.compile(r"(?P<module>\w+(?:\.\w+)*):(?P<name>\w+(?:\.\w+)*)")
 
 
 def load_reference(text: str, folder: Path, where: str = "", subject: str = "") -> object:
-    """Import what a reference names; whatever goes wrong is one clear error.
+    """Import the object that a reference names, or raise one clear error.
 
-    The folder is put first on ``sys.path`` and stays there, because what is imported may import
-    more from it later. Only the main thread calls this, before anything runs.
+    The folder is put first on ``sys.path`` and stays there, because an imported module may import
+    more from the folder later. Only the main thread calls this function, before anything runs.
 
     Args:
-        text: Such as ``shop.pipeline:pipeline``.
-        folder: Where modules are looked for before the installed ones.
+        text: The reference, such as ``shop.pipeline:pipeline``.
+        folder: The folder searched for modules before the installed ones.
         where: ``file:line`` of the reference, for errors.
-        subject: What refers to it, for errors.
+        subject: The setting that holds the reference, for errors.
 
     Raises:
-        ValidationError: If the text is no reference, the module is missing or fails to import,
-            by ``sys.exit`` too, or has no such name. A ``ValidationError`` of the module itself
-            comes through as it is.
+        ValidationError: If the reference is invalid, the module is missing or fails to import
+            (``sys.exit`` included), or has no such name. A ``ValidationError`` raised by the
+            module itself passes through unchanged.
     """
     match = _REFERENCE.fullmatch(text)
     if match is None:
         hint = "write module:name, such as shop.pipeline:pipeline"
-        raise ValidationError(Problem(f"{text!r:.80} is no reference", where, subject, hint))
+        raise ValidationError(Problem(f"invalid reference {text!r:.80}", where, subject, hint))
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     module, names = match["module"], match["name"].split(".")
@@ -51,21 +51,21 @@ def load_reference(text: str, folder: Path, where: str = "", subject: str = "") 
 
 
 def _reason(error: BaseException, text: str, folder: Path) -> tuple[str, str]:
-    """Say what was wrong, and what to do."""
+    """Return a message and a hint for a failed import."""
     module = text.partition(":")[0]
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-        hint = f"it was looked for in {folder} and among what is installed"
-        return f"there is no module {error.name!r}", hint
+        hint = f"searched in {folder} and among the installed packages"
+        return f"no module named {error.name!r}", hint
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and error.obj is loaded:
         name = str(error.name)
         near = did_you_mean(name, (known for known in vars(loaded) if known[0] != "_"))
-        return f"{module} has nothing named {name!r}", near
-    return f"{text} cannot be imported: {describe(error)}", _at(error, folder)
+        return f"module {module!r} has no attribute {name!r}", near
+    return f"cannot import {text}: {describe(error)}", _at(error, folder)
 
 
 def _at(error: BaseException, folder: Path) -> str:
-    """Point at the line that raised: the user's own, if it is one of theirs."""
+    """Return a hint with the line that raised, preferably one in the user's folder."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"look at {error.filename}:{error.lineno}"
     frames = [

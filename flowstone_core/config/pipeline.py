@@ -1,6 +1,6 @@
-"""A pipeline: assets, sensors and schedules declared in Python.
+"""Pipeline: assets, sensors and schedules declared in Python.
 
-Whatever is wrong is said where it is declared, with the line that declared it.
+Each declaration is validated at once; an error names the line that declared it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 from flowstone_core.config.declarations.asset import declare_asset, declare_handler
-from flowstone_core.config.declarations.problems import name_problem
+from flowstone_core.config.declarations.problems import duplicate, name_problem
 from flowstone_core.config.declarations.schedule import (
     ScheduleOptions,
     declare_schedule,
@@ -34,10 +34,10 @@ class Pipeline:
     """A named set of assets, sensors and schedules.
 
     Args:
-        name: For people; letters, digits, ``_``, ``.`` and ``-``.
+        name: A label for people; letters, digits, ``_``, ``.`` and ``-``.
 
     Raises:
-        ValidationError: If the name is none.
+        ValidationError: If the name is invalid.
 
     Example:
         >>> from flowstone_core import Pipeline
@@ -53,7 +53,7 @@ class Pipeline:
     """
 
     def __init__(self, name: str) -> None:
-        problem = name_problem(name, "a pipeline", _caller())
+        problem = name_problem(name, "pipeline", _caller())
         if problem is not None:
             raise ValidationError(problem)
         self.name = name
@@ -73,7 +73,7 @@ class Pipeline:
 
     @property
     def schedules(self) -> Mapping[str, ScheduleOptions]:
-        """What was said of schedules, by name."""
+        """The options of the declared schedules, by name."""
         return dict(self._schedules)
 
     @overload
@@ -93,7 +93,7 @@ class Pipeline:
     ) -> Callable[[F], F]: ...
 
     def asset(self, function: F | None = None, **options: Any) -> F | Callable[[F], F]:
-        """Declare an asset: decorate the function that makes one partition of it.
+        """Declare an asset: decorate the function that materializes one partition of it.
 
         Args:
             function: Takes a `Context`; returns a small JSON mapping, or None.
@@ -106,9 +106,9 @@ class Pipeline:
             The function, unchanged.
 
         Raises:
-            ValidationError: If the name is wrong or taken, an option is unknown or of the wrong
-                type, or ``depends_on`` names an asset that is not declared yet (which also rules
-                out cycles).
+            ValidationError: If the name is invalid or a duplicate, an option is unknown or of the
+                wrong type, or ``depends_on`` names an asset that is not declared yet (which also
+                rules out cycles).
         """
         where = _caller()
 
@@ -130,17 +130,17 @@ class Pipeline:
         """Declare a sensor.
 
         Args:
-            name: Unique among all sensors; it is also the key of the sensor's stored state.
+            name: Unique among all sensors; also the key of the sensor's stored state.
             sensor_class: A `Sensor` class, from a plugin or your own.
-            asset: The asset its events are for; may be left out if each event names its own.
-            on_trigger: A function to call for its events instead, as an asset function is:
-                durably, with a `Context`, and again if it fails. It is an asset of the sensor's
-                name.
+            asset: The asset its events are for; may be left out if each event names an asset.
+            on_trigger: A function to call for its events instead, as an asset function is called:
+                durably, with a `Context`, and again if it fails. The function becomes an asset
+                with the sensor's name.
             **options: The settings every sensor has (``every``, ``deadline``, ...) and those of
                 the class's ``Config``.
 
         Raises:
-            ValidationError: If anything is wrong with it; lists everything that is.
+            ValidationError: If the declaration is invalid; lists every problem.
         """
         where = _caller()
         assets = dict(self._assets)
@@ -156,8 +156,7 @@ class Pipeline:
         problems += wrong
         first = self._sensors.get(name) if isinstance(name, str) else None
         if first is not None:
-            what = f"there is already a sensor {name!r}"
-            problems.append(Problem(what, where, hint=f"the other is at {first.where}"))
+            problems.append(duplicate(f"sensor {name!r}", where, first.where))
         if problems or declaration is None:
             raise ValidationError(problems)
         self._sensors[name] = declaration
@@ -167,33 +166,31 @@ class Pipeline:
         """Declare a schedule.
 
         Args:
-            asset: The asset whose partitions it asks for.
+            asset: The asset whose partitions the schedule materializes.
             name: Unique among all schedules; the asset's name by default.
-            **options: When it fires: exactly one of ``cron``, ``every``, the name of a trigger
-                that a plugin provides, or ``trigger`` with a `Trigger` object. How its partition
-                is named: ``partition`` (a template), or ``partition_fn``, a function of the
-                instant (aware, in the schedule's time zone) or of nothing. And ``timezone``,
+            **options: The trigger: exactly one of ``cron``, ``every``, the name of a trigger that
+                a plugin provides, or ``trigger`` with a `Trigger` object. The partition:
+                ``partition`` (a template), or ``partition_fn``, a function of the instant (aware,
+                in the schedule's time zone) or of nothing. And ``timezone``,
                 ``catchup``, ``catchup_window``, ``overlap``, ``jitter``, ``start``, ``end``,
                 ``pause_on_failure``, ``enabled``, ``metadata``.
 
         Raises:
-            ValidationError: If anything is wrong with it; lists everything that is.
+            ValidationError: If the declaration is invalid; lists every problem.
         """
         where = _caller()
-        spoken = ScheduleOptions(
-            asset if name is None else name, {"asset": asset, **options}, where
-        )
+        name = asset if name is None else name
+        declared = ScheduleOptions(name, {"asset": asset, **options}, where)
         problems: list[Problem] = []
         if {"trigger", *BUILT_IN} & options.keys() or unknown_kind(options) is None:
-            problems = declare_schedule(spoken, BUILT_IN, self._assets)[1]
-        first = self._schedules.get(spoken.name) if isinstance(spoken.name, str) else None
+            problems = declare_schedule(declared, BUILT_IN, self._assets)[1]
+        first = self._schedules.get(name) if isinstance(name, str) else None
         if first is not None:
-            what = f"there is already a schedule {spoken.name!r}"
-            hint = f"the other is at {first.where}; give this one a name of its own: name=..."
-            problems.append(Problem(what, where, hint=hint))
+            hint = "choose another name: name=..."
+            problems.append(duplicate(f"schedule {name!r}", where, first.where, hint))
         if problems:
             raise ValidationError(problems)
-        self._schedules[spoken.name] = spoken
+        self._schedules[name] = declared
 
     def _add_asset(self, function: object, options: Mapping[str, object], where: str) -> str:
         asset, problems = declare_asset(function, options, self._assets, where)

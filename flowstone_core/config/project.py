@@ -1,4 +1,4 @@
-"""..."""
+"""Project: the validated whole of settings, assets, sensors, schedules and plugins."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from flowstone_core.scheduling.schedule import Triggers
 
 @dataclass(frozen=True)
 class Project:
-    """Everything that a run needs, checked.
+    """Everything that a runner needs, validated.
 
     Attributes:
-        file: The configuration file, if there is one.
+        file: The configuration file, or None.
         run: The settings of the ``[flowstone]`` section.
         assets: All assets, each after those it depends on.
         sensors: All sensors by name.
         schedules: All schedules that files and pipelines declare, by name.
-        triggers: Trigger classes by the name that configuration writes.
-        plugins: What is installed.
+        triggers: Trigger classes by their names in the configuration.
+        plugins: The installed plugins.
         redactor: Hides every secret of the configuration.
-        warnings: What works, but hardly as it was meant.
-        engine: The class that carries materializations.
+        warnings: Findings that do not prevent a run.
+        engine: The class that runs materializations.
     """
 
     file: Path | None

@@ -1,4 +1,4 @@
-"""..."""
+"""Run settings: the ``[flowstone]`` section, which configures the runner and its store."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Settings for people: what a model takes, and what somebody gave, without secrets."""
+"""Settings reference: the settings of a model, and the values in use, as text without secrets."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import pydantic
 from pydantic.fields import FieldInfo
 
+from flowstone_core.config.model_fields import LISTS
 from flowstone_core.model.duration import format_duration
 from flowstone_core.model.redaction import MASK, looks_secret
 from flowstone_core.model.safe_text import describe
@@ -32,17 +32,16 @@ _WORDS: dict[object, str] = {
     pydantic.SecretBytes: "secret",
     type(None): "nothing",
 }
-_LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable, AbstractSet)
 _SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def describe_settings(model: type[pydantic.BaseModel]) -> list[dict[str, object]]:
-    """Describe what a model takes.
+    """Return a description of each setting of a model.
 
     Returns:
-        For each setting its name, its type in words, whether it is required, its default as
-        configuration would write it (None if there is none), and its description.
+        For each setting its name, its type in words, its ``required`` flag, its default as
+        configuration would write it (None without one), and its description.
     """
     return [
         {
@@ -57,10 +56,10 @@ def describe_settings(model: type[pydantic.BaseModel]) -> list[dict[str, object]
 
 
 def settings_table(model: type[pydantic.BaseModel]) -> str:
-    """Write what a model takes as a table in Markdown, for a README.
+    """Return the settings of a model as a Markdown table for a README.
 
-    It is what ``flowstone plugins show TYPE --markdown`` prints. A test that compares the README
-    with it keeps the README true.
+    ``flowstone plugins show TYPE --markdown`` prints the same table. Compare the README with it in
+    a test, and the README stays true.
 
     Args:
         model: A sensor's ``Config``.
@@ -93,7 +92,7 @@ def given_settings(
     Args:
         declaration: The sensor.
         redact: Hides secrets.
-        defaults: Whether those that have their default are there too.
+        defaults: True to include settings that have their default.
     """
     found = {}
     for model in (declaration.config, declaration.settings):
@@ -105,16 +104,16 @@ def given_settings(
 
 
 def schedule_settings(
-    given: Mapping[str, object], redact: Callable[[str], str], *, defaults: bool = False
+    spec: Mapping[str, object], redact: Callable[[str], str], *, defaults: bool = False
 ) -> dict[str, str]:
-    """Return what was said of a schedule as texts, without secrets.
+    """Return the settings of a schedule as texts, without secrets.
 
     Args:
-        given: By the names that configuration uses.
+        spec: The settings by their names in the configuration.
         redact: Hides secrets.
-        defaults: Whether settings that have their default are there too.
+        defaults: True to include settings that have their default.
     """
-    found = dict(given)
+    found = dict(spec)
     if defaults:
         for name, field in ScheduleSettings.model_fields.items():
             found.setdefault(name, field.default)
@@ -134,7 +133,7 @@ def _default(name: str, field: FieldInfo) -> str | None:
 
 
 def _value(name: str, value: object) -> str:
-    """Write a value as configuration would; it may be of a foreign type."""
+    """Return a value, which may be of a foreign type, as configuration would write it."""
     if value is None:
         return ""
     if looks_secret(name) or isinstance(value, _SECRETS):
@@ -147,18 +146,18 @@ def _value(name: str, value: object) -> str:
         return str(value.value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_value(str(key), item)}" for key, item in value.items())
-    if isinstance(value, _LISTS) and not isinstance(value, str | bytes):
+    if isinstance(value, LISTS) and not isinstance(value, str | bytes):
         return ", ".join(_value(name, item) for item in value)
     if callable(value):
         return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', '?')}"
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything
-        return f"<it cannot be shown: {describe(error)}>"
+        return f"<cannot be shown: {describe(error)}>"
 
 
 def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
-    """Say in words what a setting takes."""
+    """Return the type of a setting in words."""
     metadata = list(metadata)
     if any(_is_import(each) for each in (annotation, *metadata)):
         return "module:name"
@@ -170,7 +169,7 @@ def _type(annotation: object, metadata: Iterable[object] = ()) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if origin is Literal:
         return " or ".join(map(str, arguments))
-    if (origin or annotation) in _LISTS:
+    if (origin or annotation) in LISTS:
         items = [each for each in arguments if each is not Ellipsis]
         return f"list of {_type(items[0])}, one a line" if items else "list, one a line"
     if isinstance(annotation, type) and issubclass(annotation, Enum):

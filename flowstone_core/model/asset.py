@@ -140,9 +140,9 @@ class AssetGraph(Mapping[str, Asset]):
         if asset.name in self._assets:
             first = self._assets[asset.name].where
             yield Problem(
-                f"there is already an asset {asset.name!r}",
+                f"duplicate asset {asset.name!r}",
                 asset.where,
-                hint=f"the other one is at {first}" if first else "",
+                hint=f"first declared at {first}" if first else "",
             )
             return
         self._assets[asset.name] = asset

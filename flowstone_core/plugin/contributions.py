@@ -12,6 +12,7 @@ from flowstone_core.model.asset import NAME
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.safe_text import describe, printable
 from flowstone_core.model.sensor import AnySensor, is_sensor_class
+from flowstone_core.plugin.labels import plugin_label
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.builtin_triggers import RESERVED
 from flowstone_core.scheduling.trigger import Trigger
@@ -40,7 +41,7 @@ class Contribution:
     @property
     def owner(self) -> str:
         """Plugin and distribution, for messages."""
-        return f"plugin {self.plugin!r} of {self.distribution} {self.version}"
+        return plugin_label(self.plugin, self.distribution, self.version)
 
 
 @dataclass(slots=True)

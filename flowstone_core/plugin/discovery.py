@@ -6,7 +6,6 @@ one hook that raises would end a whole call: so each plugin is checked and calle
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from functools import partial
 import pluggy
 
 from flowstone_core.errors import did_you_mean
+from flowstone_core.model.callables import is_deferred
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin import hookspecs
 from flowstone_core.plugin.contributions import Contribution, provide
@@ -26,10 +26,10 @@ from flowstone_core.plugin.entry_points import (
     Loader,
     PluginReport,
     installed,
-    normalized,
     refuse_shared_names,
 )
 from flowstone_core.plugin.hookspecs import API_VERSION, PROJECT
+from flowstone_core.plugin.labels import normalized_name
 from flowstone_core.plugin.registry import Plugins, _by_name, _manager
 from flowstone_core.plugin.time_limit import TimeLimit
 
@@ -58,17 +58,17 @@ def discover(
         KeyboardInterrupt: If Ctrl-C ends the wait for a plugin.
     """
     variable = os.environ.get(DISABLE_VARIABLE, "")
-    blocked = {normalized(name) for name in (*disabled, *variable.split(","))} - {""}
-    allowed = None if allow is None else set(map(normalized, allow))
+    blocked = {normalized_name(name) for name in (*disabled, *variable.split(","))} - {""}
+    allowed = None if allow is None else set(map(normalized_name, allow))
     found = installed()
     reports = [report for _, report in found]
     for report in reports:
-        distribution = normalized(report.distribution)
+        distribution = normalized_name(report.distribution)
         if distribution == CORE:
             continue
         if allowed is not None and distribution not in allowed:
             report.status, report.error = "blocked", "its distribution is not in 'plugins'"
-        elif blocked & {normalized(report.name), distribution}:
+        elif blocked & {normalized_name(report.name), distribution}:
             report.status, report.error = "blocked", "it is disabled"
     refuse_shared_names(reports)
     limit = limit or TimeLimit()
@@ -149,16 +149,8 @@ def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
             yield f"unknown hook {name!r}, {did_you_mean(name, known)}".rstrip(", ")
         if len(own) > 1:
             yield f"{name!r} is implemented {len(own)} times"
-        if any(_is_deferred(each.function) for each in own):
+        if any(is_deferred(each.function) for each in own):
             yield f"{name!r} is a generator or an async function, which nothing would run"
-
-
-def _is_deferred(function: Callable[..., object]) -> bool:
-    return (
-        inspect.isgeneratorfunction(function)
-        or inspect.iscoroutinefunction(function)
-        or inspect.isasyncgenfunction(function)
-    )
 
 
 def _provided(

@@ -8,7 +8,6 @@ the process, and skip other failures: hence the listing and the reports here.
 from __future__ import annotations
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from stevedore.extension import Extension, ExtensionManager
 
 from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.hookspecs import PROJECT
+from flowstone_core.plugin.labels import normalized_name, plugin_label
 from flowstone_core.plugin.time_limit import TimeLimit
 
 logger = logging.getLogger("flowstone.plugins")
@@ -56,7 +56,7 @@ class PluginReport:
     @property
     def owner(self) -> str:
         """Plugin and distribution, for messages."""
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+        return plugin_label(self.name, self.distribution, self.version)
 
     def fault(self, error: str, hint: str | None = None) -> None:
         """Add a problem and mark the plugin as broken."""
@@ -67,11 +67,6 @@ class PluginReport:
 
 Installed: TypeAlias = Sequence[tuple[EntryPoint, PluginReport]]
 """Entry points, each with its report, sorted by distribution and name."""
-
-
-def normalized(name: str) -> str:
-    """Return the canonical name of a distribution or plugin, for comparisons (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def installed() -> Installed:
@@ -86,7 +81,7 @@ def installed() -> Installed:
         reports = _reports(distribution)
         if not reports:
             continue
-        name = normalized(reports[0][1].distribution)
+        name = normalized_name(reports[0][1].distribution)
         if name == _UNKNOWN or (name not in seen and not _hidden(distribution, name)):
             seen.add(name)
             found += reports

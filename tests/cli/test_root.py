@@ -118,7 +118,7 @@ def test_a_file_of_any_bytes_is_said_without_a_traceback(shop):
     (shop.folder / "other.cfg").write_bytes(b"[flowstone]\nstore = \xff\xfe\x00\n")
     assert shop.run("--config", "other.cfg", "check", code=2).stderr.startswith("error: other.cfg")
     missing = shop.run("--config", "missing.cfg", "run", code=2)
-    assert missing.stderr.startswith("error: missing.cfg: there is no such file")
+    assert missing.stderr.startswith("error: missing.cfg: file not found")
 
 
 def test_a_pipeline_that_does_not_import_is_said_without_a_traceback(shop):

@@ -279,7 +279,7 @@ def test_everything_that_is_wrong_is_said_at_once(shop):
         code=2,
     ).stderr  # fmt: skip
     wrong = [
-        "is for asset 'dayly_report', which is not declared (did you mean 'daily_report'?)",
+        "asset: unknown asset 'dayly_report' (did you mean 'daily_report'?)",
         " timezone: there is no time zone 'Europe/Warszawa': did you mean 'Europe/Warsaw'?",
         " partition: there is no token ${yeer}: did you mean 'year'?",
         " catchup_window: '3' is not a duration: use 30s",
@@ -299,15 +299,15 @@ def test_everything_that_is_wrong_is_said_at_once(shop):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "schedule 'till': nothing says when it fires; give exactly one of cron or every"),
-        (["--cron", "@daily", "--every", "day"], "cron and every both say when it fires"),
+        ([], "schedule 'till': missing trigger (give exactly one of cron or every)"),
+        (["--cron", "@daily", "--every", "day"], "several triggers: cron and every"),
         (["--catchup", "some"], "'some' is not one of 'none', 'latest', 'all'"),
         (["--trigger", "tickin", "3"], "no installed plugin provides a trigger 'tickin' (known: "),
         (["--trigger", "ever", "day"], "a trigger 'ever' (did you mean 'every'?)"),
         (["--trigger", "name", "day"], "no installed plugin provides a trigger 'name'"),
         (["--trigger", "cron", "@daily", "--cron", "@daily"], "both say when it fires"),
         (["--every", "day", "--metadata", "token=abc"], "'token' looks like a secret"),
-        (["--every", "day", "--start", "2026-02-01", "--end", "2026-01-01"], " before it starts"),
+        (["--every", "day", "--start", "2026-02-01", "--end", "2026-01-01"], "end: end 2026-01-01"),
         (["--every", "day", "--name", "a:b"], "'a:b'"),
     ],
     ids=str,
@@ -321,7 +321,7 @@ def test_what_is_wrong_is_not_added(timed, options, said):
 
 def test_without_a_configuration_there_is_nothing_to_add_it_for(empty_folder):
     refused = empty_folder.run("schedules", "add", "report", "--every", "day", code=2)
-    assert "asset 'report', which is not declared (declared so far: none)" in refused.stderr
+    assert "unknown asset 'report' (declared so far: none)" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -630,13 +630,13 @@ jitter = 1 hour
     )
     lines = timed.run("check", code=2).stderr.splitlines()
     wrong = {
-        5: "which is not declared (did you mean 'daily_report'?)",
+        5: "unknown asset 'dayly_report' (did you mean 'daily_report'?)",
         6: "month: '13' is out of range",
         7: "did you mean 'America/New_York'?",
         8: "catchup: Input should be 'none', 'latest' or 'all'",
         9: "cathup_window: unknown setting (did you mean 'catchup_window'?)",
         10: "partition: there is no token ${yeer}",
-        11: "partition_fn: there is no module 'nowhere'",
+        11: "partition_fn: no module named 'nowhere'",
         12: "'1 hour' is not a duration",
     }
     for number, text in wrong.items():

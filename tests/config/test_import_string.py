@@ -50,21 +50,21 @@ def test_finds_what_is_installed(module, tmp_path):
 )
 def test_what_is_no_reference(text, module, tmp_path):
     problem = refused(text, tmp_path)
-    assert problem.message == f"{text!r} is no reference"
+    assert problem.message == f"invalid reference {text!r}"
     assert problem.hint == "write module:name, such as shop.pipeline:pipeline"
 
 
 @pytest.mark.parametrize("text", ["no_such_module_x:y", "no_such_module_x.sub:y"])
 def test_a_missing_module(text, module, tmp_path):
     problem = refused(text, tmp_path)
-    assert problem.message == "there is no module 'no_such_module_x'"
-    assert problem.hint == f"it was looked for in {tmp_path} and among what is installed"
+    assert problem.message == "no module named 'no_such_module_x'"
+    assert problem.hint == f"searched in {tmp_path} and among the installed packages"
 
 
 def test_a_missing_name_is_compared_with_what_there_is(module, tmp_path):
     name = module("pipeline = 1")
     problem = refused(f"{name}:pipelin", tmp_path)
-    assert problem.message == f"{name} has nothing named 'pipelin'"
+    assert problem.message == f"module {name!r} has no attribute 'pipelin'"
     assert problem.hint == "did you mean 'pipeline'?"
 
 
@@ -82,7 +82,7 @@ def test_a_missing_name_is_compared_with_what_there_is(module, tmp_path):
 def test_a_module_that_fails_is_named_with_the_line(source, message, module, tmp_path):
     name = module(source)
     problem = refused(f"{name}:pipeline", tmp_path)
-    assert problem.message == f"{name}:pipeline cannot be imported: {message}"
+    assert problem.message == f"cannot import {name}:pipeline: {message}"
     line = source.count("\n") + 1
     assert problem.hint == f"look at {tmp_path / name}.py:{line}"
 
@@ -117,7 +117,7 @@ def test_an_attribute_that_is_missing_has_no_line(module, tmp_path):
     name = module("class A: pass")
     problem = refused(f"{name}:A.b", tmp_path)
     assert problem.message == (
-        f"{name}:A.b cannot be imported: AttributeError: type object 'A' has no attribute 'b'"
+        f"cannot import {name}:A.b: AttributeError: type object 'A' has no attribute 'b'"
     )
     assert problem.hint == ""
 

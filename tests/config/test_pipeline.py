@@ -65,6 +65,9 @@ def generator(context):
     yield
 
 
+NOT_A_NAME = "sensor 's' asset: an asset must be named by a text, not by {}"
+
+
 class TestAssets:
     def test_a_function_becomes_an_asset_and_stays_a_function(self, shop):
         place = here(2)
@@ -115,23 +118,23 @@ class TestAssets:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"depends_on": ["b"]}, ["asset 'b' depends on itself: a cycle"]),
+            ({"depends_on": ["b"]}, ["asset 'b': dependency cycle: the asset depends on itself"]),
             (
                 {"depends_on": ["rwa"]},
-                ["asset 'b' depends on asset 'rwa', which is not declared (did you mean 'raw'?)"],
+                ["asset 'b' depends_on: unknown asset 'rwa' (did you mean 'raw'?)"],
             ),
             (
                 {"depends_on": ["zzz", "yyy"]},
                 [
-                    "asset 'b' depends on asset 'zzz', which is not declared (declared so far: r",
-                    "asset 'b' depends on asset 'yyy', which is not declared (declared so far: r",
+                    "asset 'b' depends_on: unknown asset 'zzz' (declared so far: r",
+                    "asset 'b' depends_on: unknown asset 'yyy' (declared so far: r",
                 ],
             ),
-            ({"depends_on": ["raw", "raw"]}, ["asset 'b' names 'raw' twice in depends_on"]),
+            ({"depends_on": ["raw", "raw"]}, ["asset 'b' depends_on: duplicate dependency 'raw'"]),
             (
                 {"depends_on": "raw"},
                 [
-                    "asset 'b' depends_on: it is a list of names: write [...] around the one name",
+                    "asset 'b' depends_on: must be a list of names: write [...] around the one ",
                 ],
             ),
             (
@@ -140,16 +143,16 @@ class TestAssets:
             ),
             (
                 {"depends_on": [["raw"]]},
-                ["asset 'b' depends on ['raw']; an asset is named by a te"],
+                ["asset 'b' depends_on: an asset must be named by a text, not by ['raw']"],
             ),
-            ({"follow": True}, ["asset 'b' follows nothing: it has no depends_on"]),
-            ({"name": "raw"}, ["there is already an asset 'raw' (the other is at "]),
+            ({"follow": True}, ["asset 'b': follow needs depends_on"]),
+            ({"name": "raw"}, ["duplicate asset 'raw' (first declared at "]),
             (
                 {"name": "a b"},
-                ["asset 'a b' name: 'a b' is no name for an asset (use letters, dig"],
+                ["asset 'a b' name: invalid asset name 'a b' (use letters, dig"],
             ),
-            ({"name": 5}, ["asset 5 name: 5 is no name for an asset (use letters, digits, '_', "]),
-            ({"name": ["b"]}, ["asset ['b'] name: ['b'] is no name for an asset (use letters"]),
+            ({"name": 5}, ["asset 5 name: invalid asset name 5 (use letters, digits, '_', "]),
+            ({"name": ["b"]}, ["asset ['b'] name: invalid asset name ['b'] (use letters"]),
             (
                 {"dependson": []},
                 ["asset 'b' dependson: unknown setting (did you mean 'depends_on'"],
@@ -168,9 +171,9 @@ class TestAssets:
                 [
                     "asset 'raw' max_attempts: Input should be greater than or equal to 1, got 0",
                     "asset 'raw' follw: unknown setting (did you mean 'follow'?)",
-                    "there is already an asset 'raw' (the other is at ",
-                    "asset 'raw' depends on asset 'b', which is not declared (declared so far: ",
-                    "asset 'raw' depends on asset 'rwa', which is not declared (did you mean 'raw'",
+                    "duplicate asset 'raw' (first declared at ",
+                    "asset 'raw' depends_on: unknown asset 'b' (declared so far: ",
+                    "asset 'raw' depends_on: unknown asset 'rwa' (did you mean 'raw'",
                 ],
             ),
         ],
@@ -190,33 +193,33 @@ class TestAssets:
         pipeline = Pipeline("shop")
         pipeline.asset(raw)
         first = here(-1)
-        with pytest.raises(ValidationError, match="there is already an asset 'raw'") as caught:
+        with pytest.raises(ValidationError, match="duplicate asset 'raw'") as caught:
             pipeline.asset(raw)
-        assert problems(caught, here(-1)) == [
-            f"there is already an asset 'raw' (the other is at {first})"
-        ]
+        assert problems(caught, here(-1)) == [f"duplicate asset 'raw' (first declared at {first})"]
 
     def test_an_asset_given_in_place_of_its_name(self, shop):
         with pytest.raises(ValidationError) as caught:
             shop.asset(name="b", depends_on=[raw])(raw)
         (text,) = problems(caught, here(-1))
-        assert text.endswith("; an asset is named by a text (give its name, 'raw')")
+        assert text.endswith(
+            f"an asset must be named by a text, not by {raw!r} (write its name, 'raw')"
+        )
 
     @pytest.mark.parametrize(
         ("function", "said"),
         [
-            (5, "an asset is made by a function, not 5"),
-            (Feed, f"an asset is made by a function, not {Feed!r}"),
+            (5, "an asset must be a function, not 5"),
+            (Feed, f"an asset must be a function, not {Feed!r}"),
             (
                 coroutine,
-                "asset function 'coroutine': it is async; FlowStone runs it in a thread (use ",
+                "asset function 'coroutine': must not be async: FlowStone calls it in a thread ",
             ),
-            (async_generator, "asset function 'async_generator': it is async; FlowStone runs "),
-            (generator, "asset function 'generator': it is a generator: calling it would do no"),
-            (lambda: None, "asset function '<lambda>': it must take one argument, the context"),
-            (lambda a, b: None, "asset function '<lambda>': it must take one argument"),
-            (lambda context: None, "asset '<lambda>' name: '<lambda>' is no name for an asset"),
-            (functools.partial(raw), "asset '' name: '' is no name for an asset"),
+            (async_generator, "asset function 'async_generator': must not be async: "),
+            (generator, "asset function 'generator': must not be a generator: a call"),
+            (lambda: None, "asset function '<lambda>': must take one argument, the context"),
+            (lambda a, b: None, "asset function '<lambda>': must take one argument"),
+            (lambda context: None, "asset '<lambda>' name: invalid asset name '<lambda>'"),
+            (functools.partial(raw), "asset '' name: invalid asset name ''"),
         ],
     )
     def test_what_cannot_make_an_asset(self, shop, function, said):
@@ -226,7 +229,7 @@ class TestAssets:
         assert text.startswith(said)
 
     def test_a_bare_decorator_with_nothing_to_decorate(self, shop):
-        with pytest.raises(ValidationError, match="an asset is made by a function, not None"):
+        with pytest.raises(ValidationError, match="an asset must be a function, not None"):
             shop.asset()(None)
 
 
@@ -250,38 +253,48 @@ class TestSensors:
     @pytest.mark.parametrize(
         ("name", "kind", "options", "said"),
         [
-            ("a b", Feed, {"bucket": "b"}, ["'a b' is no name for a sensor (use letters"]),
-            (None, Feed, {"bucket": "b"}, ["None is no name for a sensor"]),
-            (["x"], Feed, {"bucket": "b"}, ["['x'] is no name for a sensor"]),
+            ("a b", Feed, {"bucket": "b"}, ["invalid sensor name 'a b' (use letters"]),
+            (None, Feed, {"bucket": "b"}, ["invalid sensor name None"]),
+            (["x"], Feed, {"bucket": "b"}, ["invalid sensor name ['x']"]),
             (
                 "s",
                 Sensor,
                 {},
-                ["sensor 's': <class 'flowstone_core.model.sensor.Sensor'> is no sensor c"],
+                ["sensor 's': <class 'flowstone_core.model.sensor.Sensor'> is not a sen"],
             ),
-            ("s", "Feed", {}, ["sensor 's': 'Feed' is no sensor class (a sensor class derives"]),
+            ("s", "Feed", {}, ["sensor 's': 'Feed' is not a sensor class (a sensor class derives"]),
             ("s", Feed(Config(bucket="b")), {}, ["sensor 's': <"]),
-            ("s", Feed, {}, ["sensor 's' bucket: this setting is required"]),
+            ("s", Feed, {}, ["sensor 's' bucket: missing setting"]),
             (
                 "s",
                 Feed,
                 {"asset": "rwa", "buckt": "b", "evry": "5s", "deadline": "never"},
                 [
-                    "sensor 's' is for asset 'rwa', which is not declared (did you mean 'raw'?)",
+                    "sensor 's' asset: unknown asset 'rwa' (did you mean 'raw'?)",
                     "sensor 's' deadline: 'never' is not a duration",
-                    "sensor 's' bucket: this setting is required",
+                    "sensor 's' bucket: missing setting",
                     "sensor 's' buckt: unknown setting (did you mean 'bucket'?)",
                     "sensor 's' evry: unknown setting (did you mean 'every'?)",
                 ],
             ),
-            ("s", Feed, {"bucket": "b", "asset": raw}, ["sensor 's' is for <function raw"]),
-            ("s", Feed, {"bucket": "b", "asset": ["raw"]}, ["sensor 's' is for ['raw']; an asset"]),
+            (
+                "s",
+                Feed,
+                {"bucket": "b", "asset": raw},
+                [NOT_A_NAME.format("<function raw")],
+            ),
+            (
+                "s",
+                Feed,
+                {"bucket": "b", "asset": ["raw"]},
+                [NOT_A_NAME.format("['raw']")],
+            ),
             (
                 "s",
                 Feed,
                 {"bucket": "b", "secret_key": ["hunter2"], "retries": "some"},
                 [
-                    "sensor 's' secret_key: the value is not valid (hidden: it is a secret)",
+                    "sensor 's' secret_key: invalid value (hidden: it is a secret)",
                     "sensor 's' retries: Input should be a valid integer, unable to parse string ",
                 ],
             ),
@@ -303,8 +316,8 @@ class TestSensors:
         with pytest.raises(ValidationError) as caught:
             shop.sensor("feed", Feed)
         assert problems(caught, here(-1)) == [
-            "sensor 'feed' bucket: this setting is required",
-            f"there is already a sensor 'feed' (the other is at {first})",
+            "sensor 'feed' bucket: missing setting",
+            f"duplicate sensor 'feed' (first declared at {first})",
         ]
         assert shop.sensors["feed"].where == first
 
@@ -315,7 +328,7 @@ class TestPlace:
         with pytest.raises(ValidationError) as caught:
             Pipeline(name)
         (text,) = problems(caught, here(-1))
-        assert text.startswith(f"{name!r} is no name for a pipeline (use letters, digits")
+        assert text.startswith(f"invalid pipeline name {name!r} (use letters, digits")
 
     def test_a_pipeline_has_its_name(self):
         assert Pipeline("shop").name == "shop"
@@ -352,9 +365,9 @@ def test_a_function_stands_for_the_asset_of_a_sensor():
     ("options", "said"),
     [
         ({"asset": "raw"}, "asset and on_trigger exclude each other"),
-        ({"on_trigger": "shop:raw"}, "'shop:raw' is a text"),
+        ({"on_trigger": "shop:raw"}, "must be a function, not the text 'shop:raw'"),
         ({"on_trigger": 5}, "not 5"),
-        ({"on_trigger": lambda: None}, "it must take one argument, the context"),
+        ({"on_trigger": lambda: None}, "must take one argument, the context"),
     ],
 )
 def test_what_is_wrong_with_on_trigger_is_said_with_the_rest(options, said):
@@ -371,11 +384,11 @@ def test_what_is_wrong_with_on_trigger_is_said_with_the_rest(options, said):
 def test_on_trigger_of_a_sensor_named_like_an_asset():
     pipeline = Pipeline("shop")
     pipeline.asset(raw)
-    with pytest.raises(ValidationError, match="there is already an asset 'raw'"):
+    with pytest.raises(ValidationError, match="duplicate asset 'raw'"):
         pipeline.sensor("raw", Feed, on_trigger=raw, bucket="shop")
 
 
 def test_a_name_that_is_none_is_said_once():
     with pytest.raises(ValidationError) as caught:
         Pipeline("shop").sensor("a:b", Feed, on_trigger=raw, bucket="shop")
-    assert str(caught.value).count("is no name") == 1
+    assert str(caught.value).count("invalid sensor name") == 1

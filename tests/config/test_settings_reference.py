@@ -82,7 +82,7 @@ def described():
         ("password", "text", "***"),
         ("fn", "module:name", None),
         ("direct", "module:name", None),
-        ("strange", "Strange", "<it cannot be shown: ValueError: I will not say>"),
+        ("strange", "Strange", "<cannot be shown: ValueError: I will not say>"),
         ("either", "integer or text", "1"),
     ],
 )

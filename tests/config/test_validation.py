@@ -202,7 +202,7 @@ def test_C1_every_problem_in_one_run(problems, module):
         shop(),
     ) == [
         (
-            "flowstone.cfg:2: [flowstone] store: the environment variable STORE is not set "
+            "flowstone.cfg:2: [flowstone] store: environment variable STORE is not set "
             "(set it, or write ${STORE:-default})"
         ),
         (
@@ -214,43 +214,37 @@ def test_C1_every_problem_in_one_run(problems, module):
             "to parse string as an integer, got 'none'"
         ),
         (
-            "flowstone.cfg:5: [flowstone] plugins: no plugin of a distribution 'flowstone-bucket' "
-            "is installed (did you mean 'flowstone-buckets'?)"
+            "flowstone.cfg:5: [flowstone] plugins: unknown distribution 'flowstone-bucket': it has "
+            "no installed plugin (did you mean 'flowstone-buckets'?)"
         ),
+        ("flowstone.cfg:7: [flowstone] engine: unknown engine 'loca' (did you mean 'local'?)"),
         (
-            "flowstone.cfg:7: [flowstone] engine: no installed plugin provides an engine 'loca' "
-            "(did you mean 'local'?)"
-        ),
-        (
-            f"flowstone.cfg:8: [flowstone] pipelines: {name}:pipeline cannot be imported: "
+            f"flowstone.cfg:8: [flowstone] pipelines: cannot import {name}:pipeline: "
             "ModuleNotFoundError: No module named 'nothing_like_this' "
             f"(look at {name}.py:1)"
         ),
         (
-            "flowstone.cfg:8: [flowstone] pipelines: 'shop' is no reference "
+            "flowstone.cfg:8: [flowstone] pipelines: invalid reference 'shop' "
             "(write module:name, such as shop.pipeline:pipeline)"
         ),
         (
-            "flowstone.cfg:11: [flowston:sensor:x]: there is no such section (did you mean "
+            "flowstone.cfg:11: [flowston:sensor:x]: unknown section (did you mean "
             "[flowstone:sensor:x]? FlowStone's sections are [flowstone], "
             "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
         ),
         (
-            "flowstone.cfg:13: [flowstone:sensor:a] type: no installed plugin provides a sensor "
-            "type 'buckt' (did you mean 'bucket'?)"
+            "flowstone.cfg:13: [flowstone:sensor:a] type: unknown sensor type 'buckt' "
+            "(did you mean 'bucket'?)"
         ),
         (
-            "flowstone.cfg:14: [flowstone:sensor:a] asset: it is for asset 'raw_order', which is "
-            "not declared (did you mean 'raw_orders'?)"
+            "flowstone.cfg:14: [flowstone:sensor:a] asset: unknown asset 'raw_order' "
+            "(did you mean 'raw_orders'?)"
         ),
         (
             "flowstone.cfg:15: [flowstone:sensor:a] every: 'often' is not a duration: use 30s, 5m, "
             "1h30m, 2d or ISO 8601 such as PT1M30S; months and years have no fixed length"
         ),
-        (
-            "flowstone.cfg:16: [flowstone:sensor:b] bucket: this setting is required "
-            "(the bucket's name)"
-        ),
+        ("flowstone.cfg:16: [flowstone:sensor:b] bucket: missing setting (the bucket's name)"),
         "flowstone.cfg:18: [flowstone:sensor:b] buckt: unknown setting (did you mean 'bucket'?)",
         "flowstone.cfg:19: [flowstone:sensor:b] evry: unknown setting (did you mean 'every'?)",
         (
@@ -277,7 +271,7 @@ def test_wrong_overrides_are_named_without_a_line(problems):
         "poll_threads: Input should be greater than or equal to 1, got 0",
         "stor: unknown setting (did you mean 'store'?)",
         (
-            "plugins: no plugin of a distribution 'nothing-like-it' is installed "
+            "plugins: unknown distribution 'nothing-like-it': it has no installed plugin "
             "(pip install nothing-like-it)"
         ),
     ]
@@ -285,10 +279,7 @@ def test_wrong_overrides_are_named_without_a_line(problems):
 
 def test_an_engine_that_nobody_provides(problems):
     assert problems("[flowstone]\nengine = oban\n") == [
-        (
-            "flowstone.cfg:2: [flowstone] engine: no installed plugin provides an engine 'oban' "
-            "(known: local)"
-        )
+        ("flowstone.cfg:2: [flowstone] engine: unknown engine 'oban' (known: local)")
     ]
 
 
@@ -310,15 +301,18 @@ def test_pipelines_are_imported_from_the_files_folder(check, module):
 def test_what_is_no_pipeline(problems, module):
     name = module("pipeline = 3")
     assert problems(f"[flowstone]\npipelines = {name}:pipeline\n", "shop") == [
-        "flowstone.cfg:2: [flowstone] pipelines: an argument is no Pipeline, but of type str",
-        f"flowstone.cfg:2: [flowstone] pipelines: {name}:pipeline is no Pipeline, but of type int",
+        "flowstone.cfg:2: [flowstone] pipelines: an argument is not a Pipeline, but of type str",
+        (
+            "flowstone.cfg:2: [flowstone] pipelines: "
+            f"{name}:pipeline is not a Pipeline, but of type int"
+        ),
     ]
 
 
 def test_problems_of_a_pipeline_come_with_its_own_lines(problems, module):
     name = module("import sys\nfrom flowstone_core import Pipeline\nPipeline('no name')\n")
     assert problems(f"[flowstone]\npipelines = {name}:p\nengine = x\n")[1].startswith(
-        f"{name}.py:3: 'no name' is no name for a pipeline"
+        f"{name}.py:3: invalid pipeline name 'no name'"
     )
 
 
@@ -329,12 +323,10 @@ def test_names_that_two_pipelines_have(problems):
     said = problems("", first, second)
     assert len(said) == 2
     where = first.assets["raw_orders"].where
-    assert said[0] == (
-        f"{where}: there is already an asset 'raw_orders' (the other one is at {where})"
-    )
+    assert said[0] == (f"{where}: duplicate asset 'raw_orders' (first declared at {where})")
     places = [pipeline.sensors["new_orders"].where for pipeline in (first, second)]
     assert said[1] == (
-        f"{places[1]}: there is already a sensor 'new_orders' (the other one is at {places[0]})"
+        f"{places[1]}: duplicate sensor 'new_orders' (first declared at {places[0]})"
     )
 
 
@@ -349,10 +341,10 @@ def test_broken_plugins_are_warnings(check, tmp_path):
     )
     assert [str(w).replace(f"{tmp_path}{os.sep}", "") for w in settings.warnings] == [
         (
-            "flowstone.cfg:3: [DEFAULT]: every here changes nothing in FlowStone "
-            "([DEFAULT] is not applied: write it in each section)"
+            "flowstone.cfg:3: [DEFAULT]: every has no effect in FlowStone "
+            "([DEFAULT] is not applied: write each setting in its section)"
         ),
-        "plugin 'odd' of flowstone-odd 3: it is broken: ValueError: *** (reinstall it)",
+        "plugin 'odd' of flowstone-odd 3: broken plugin: ValueError: *** (reinstall it)",
     ]
 
 
@@ -367,23 +359,20 @@ def test_C2_swallowed_settings(problems):
             grace = 5s
         """
     ) == [
+        ("flowstone.cfg:2: [flowstone] engine: unknown engine 'local\\nstore = x' (known: local)"),
         (
-            "flowstone.cfg:2: [flowstone] engine: no installed plugin provides an engine "
-            "'local\\nstore = x' (known: local)"
-        ),
-        (
-            "flowstone.cfg:3: [flowstone] store: indented, this line is part of 'engine' and sets "
-            "nothing (remove the blanks before it; if it does belong to 'engine', begin that value "
-            "on the line below its key)"
-        ),
-        (
-            "flowstone.cfg:4: [flowstone] plugins: no plugin of a distribution 'grace = 5s' is "
-            "installed (write one distribution a line)"
-        ),
-        (
-            "flowstone.cfg:6: [flowstone] grace: indented, this line is part of 'plugins' and sets "
-            "nothing (remove the blanks before it; if it does belong to 'plugins', begin that "
+            "flowstone.cfg:3: [flowstone] store: indented line is part of the value of 'engine', "
+            "not a setting (remove the blanks before it; if it does belong to 'engine', begin that "
             "value on the line below its key)"
+        ),
+        (
+            "flowstone.cfg:4: [flowstone] plugins: unknown distribution 'grace = 5s': it has no "
+            "installed plugin (write one distribution a line)"
+        ),
+        (
+            "flowstone.cfg:6: [flowstone] grace: indented line is part of the value of 'plugins', "
+            "not a setting (remove the blanks before it; if it does belong to 'plugins', begin "
+            "that value on the line below its key)"
         ),
     ]
 
@@ -441,7 +430,7 @@ def test_problems_without_lines_are_not_lost():
     with pytest.raises(ValidationError) as caught:
         validate(Config(), overrides={"engine": "no"}, plugins=plugins_of())
     assert [str(problem) for problem in caught.value.problems] == [
-        "engine: no installed plugin provides an engine 'no' (known: local)"
+        "engine: unknown engine 'no' (known: local)"
     ]
 
 
@@ -506,15 +495,15 @@ def test_everything_that_is_wrong_with_on_trigger(problems, module):
     said = problems(text, shop())
     subject = "[flowstone:sensor:{}] on_trigger"
     assert said[0] == (
-        f"flowstone.cfg:5: {subject.format('one')}: {name} has nothing named 'handel' "
+        f"flowstone.cfg:5: {subject.format('one')}: module {name!r} has no attribute 'handel' "
         "(did you mean 'handle'?)"
     )
     assert said[1].startswith(
-        f"flowstone.cfg:9: {subject.format('two')}: it must take one argument, the context"
+        f"flowstone.cfg:9: {subject.format('two')}: must take one argument, the context"
     )
     assert said[2].startswith(
         f"flowstone.cfg:13: {subject.format('raw_orders')}: asset and on_trigger exclude each other"
     )
-    assert "there is already an asset 'raw_orders'" in said[3]
-    assert said[4].startswith(f"flowstone.cfg:18: {subject.format('three')}: '' is no reference")
+    assert "duplicate asset 'raw_orders'" in said[3]
+    assert said[4].startswith(f"flowstone.cfg:18: {subject.format('three')}: invalid reference ''")
     assert len(said) == 5

@@ -328,7 +328,7 @@ def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
     pipeline.sensor("fine", Local)
     Flowstone(pipeline, store="sqlite://")
     pipeline.sensor("feed", Local, isolation="process")
-    with pytest.raises(ValidationError, match="it cannot be sent to a process") as caught:
+    with pytest.raises(ValidationError, match="cannot be pickled for a child process") as caught:
         Flowstone(pipeline, store="sqlite://")
     assert "must be found at the top level of a module" in str(caught.value)
 

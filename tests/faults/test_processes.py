@@ -188,7 +188,7 @@ def test_a_stop_gives_back_what_does_not_end_in_the_grace_time(
 def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
     pipeline = Pipeline("shop")
     pipeline.asset(name="made", run_in="process")(lambda context: None)
-    with pytest.raises(ValidationError, match="it cannot be sent to a process") as caught:
+    with pytest.raises(ValidationError, match="cannot be pickled for a child process") as caught:
         Flowstone(pipeline, store="sqlite://")
     assert "under its own name, at the top level of a module" in str(caught.value)
 

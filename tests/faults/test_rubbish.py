@@ -377,7 +377,7 @@ def test_P9_whatever_a_config_raises_is_a_problem_with_its_place(error: BaseExce
     pipeline = Pipeline("ward")
     pipeline.asset(name="report")(lambda context: None)
     sensor = type("Checked", (Sick,), {"Config": Checks})
-    with pytest.raises(ValidationError, match=f"its Config raised {type(error).__name__}"):
+    with pytest.raises(ValidationError, match=f"Config raised {type(error).__name__}"):
         pipeline.sensor("sick", sensor, asset="report", table="rows")
 
 

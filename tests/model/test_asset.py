@@ -101,10 +101,10 @@ class TestAssetGraph:
         assert str(caught.value).splitlines() == [
             "p.py:1: asset 'a' depends on 'a', which is not declared before it",
             "p.py:2: asset 'b' depends on 'later', which is not declared before it",
-            "p.py:4: there is already an asset 'a' (the other one is at p.py:1)",
+            "p.py:4: duplicate asset 'a' (first declared at p.py:1)",
         ]
 
     def test_an_asset_without_a_place(self):
         with pytest.raises(ValidationError) as caught:
             AssetGraph([asset("a"), asset("a")])
-        assert str(caught.value) == "there is already an asset 'a'"
+        assert str(caught.value) == "duplicate asset 'a'"

@@ -1,4 +1,4 @@
-"""An asset as a pipeline, or a sensor's ``on_trigger``, declares it: checked, all at once."""
+"""Asset declarations: a function and its options, validated, from a pipeline or a sensor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import pydantic
 
 from flowstone_core.config.declarations.problems import (
+    duplicate,
     missing_asset,
     name_problem,
     own_name,
@@ -17,6 +18,7 @@ from flowstone_core.config.declarations.problems import (
 )
 from flowstone_core.errors import Problem
 from flowstone_core.model.asset import Asset, AssetFunction
+from flowstone_core.model.callables import is_async, is_deferred
 from flowstone_core.model.setting_types import PositiveDuration
 
 
@@ -26,8 +28,8 @@ def declare_asset(
     """Check everything about an asset at once.
 
     Args:
-        function: What makes it.
-        options: As for `Pipeline.asset`.
+        function: The function that materializes it.
+        options: The options of `Pipeline.asset`.
         known: The assets declared before it.
         where: ``file:line`` of the declaration.
 
@@ -50,26 +52,25 @@ def declare_asset(
         read = _Options.model_validate(options)
     except pydantic.ValidationError as error:
         problems += pydantic_problems(error, _Options, where, subject)
-    # What can be said of the names is said even if another option is wrong.
+    # Names are checked even if another option is invalid, so that one run reports everything.
     problems += _name_problems(options["name"], upstreams, known, subject, where)
     if read is not None and read.follow and not read.depends_on:
-        problems.append(Problem(f"{subject} follows nothing: it has no depends_on", where))
+        problems.append(Problem("follow needs depends_on", where, subject))
     if problems or read is None:
         return None, problems
-    made_by = cast("AssetFunction", function)
-    return Asset(function=made_by, where=where, **read.model_dump()), []
+    return Asset(function=cast("AssetFunction", function), where=where, **read.model_dump()), []
 
 
 def declare_handler(
     function: object, sensor: str, asset: str | None, known: Mapping[str, Asset], where: str
 ) -> tuple[Asset | None, list[Problem]]:
-    """Check the function that a sensor's events are handed to; it is an asset of that name.
+    """Declare the ``on_trigger`` function of a sensor as an asset with the sensor's name.
 
     Args:
-        function: What ``on_trigger`` names.
+        function: The value of ``on_trigger``.
         sensor: The sensor's name.
-        asset: The asset that the sensor names as well, which is wrong.
-        known: The assets there are.
+        asset: The value of the sensor's ``asset``, which must be None.
+        known: The declared assets.
         where: ``file:line`` of the reference.
 
     Returns:
@@ -81,13 +82,15 @@ def declare_handler(
         message = "asset and on_trigger exclude each other: the function stands for the asset"
         problems.append(Problem(message, where, subject))
     if sensor in known:
-        message = f"there is already an asset {sensor!r:.210}, and the function is one of that name"
+        message = f"duplicate asset {sensor!r:.210}: on_trigger declares one with this name"
         hint = "give the sensor another name, or write asset = ..."
         problems.append(Problem(message, where, subject, hint))
     if isinstance(function, str):
         hint = "in setup.cfg it is module:name; in Python give the function itself"
-        problems.append(Problem(f"{function!r:.80} is a text", where, subject, hint))
-    if name_problem(sensor, "a sensor", where) is not None or problems:
+        problems.append(
+            Problem(f"must be a function, not the text {function!r:.80}", where, subject, hint)
+        )
+    if name_problem(sensor, "sensor", where) is not None or problems:
         return None, problems
     return declare_asset(function, {"name": sensor}, known, where)
 
@@ -107,7 +110,7 @@ class _Options(pydantic.BaseModel):
     @pydantic.field_validator("name", mode="before")
     @classmethod
     def _name(cls, value: object) -> object:
-        problem = name_problem(value, "an asset", "")
+        problem = name_problem(value, "asset", "")
         if problem is not None:
             raise ValueError(str(problem))
         return value
@@ -116,7 +119,7 @@ class _Options(pydantic.BaseModel):
     @classmethod
     def _names(cls, value: object) -> object:
         if isinstance(value, str):
-            raise ValueError("it is a list of names: write [...] around the one name")
+            raise ValueError("must be a list of names: write [...] around the one name")
         return value
 
 
@@ -125,31 +128,32 @@ def _name_problems(
 ) -> Iterator[Problem]:
     first = known.get(name) if isinstance(name, str) else None
     if first is not None:
-        hint = f"the other is at {first.where}"
-        yield Problem(f"there is already an {subject}", where, hint=hint)
+        yield duplicate(subject, where, first.where)
     if not isinstance(upstreams, tuple):
         return
     for number, upstream in enumerate(upstreams):
         if upstream == name:
-            yield Problem(f"{subject} depends on itself: a cycle", where)
+            yield Problem("dependency cycle: the asset depends on itself", where, subject)
         elif upstream in upstreams[:number]:
-            yield Problem(f"{subject} names {upstream!r:.80} twice in depends_on", where)
+            yield Problem(f"duplicate dependency {upstream!r:.80}", where, f"{subject} depends_on")
         elif upstream not in list(known):
-            yield missing_asset(f"{subject} depends on", upstream, known, where)
+            yield missing_asset(f"{subject} depends_on", upstream, known, where)
 
 
 def _function_problem(function: object, where: str) -> Problem | None:
     if not callable(function) or isinstance(function, type):
-        return Problem(f"an asset is made by a function, not {function!r:.80}", where)
+        return Problem(f"an asset must be a function, not {function!r:.80}", where)
     subject = f"asset function {own_name(function)!r:.80}"
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return Problem("it is async; FlowStone runs it in a thread", where, subject, "use def")
-    if inspect.isgeneratorfunction(function):
-        return Problem("it is a generator: calling it would do nothing", where, subject)
+    if is_async(function):
+        return Problem(
+            "must not be async: FlowStone calls it in a thread", where, subject, "use def"
+        )
+    if is_deferred(function):
+        return Problem("must not be a generator: a call would run nothing", where, subject)
     try:
         inspect.signature(function).bind(None)
     except TypeError:
-        return Problem("it must take one argument, the context", where, subject)
+        return Problem("must take one argument, the context", where, subject)
     except ValueError:  # a function written in C may have no signature
         pass
     return None

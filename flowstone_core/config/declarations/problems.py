@@ -1,4 +1,4 @@
-"""..."""
+"""Problems shared by the declarations: invalid names, unknown assets, pydantic errors."""
 
 from __future__ import annotations
 
@@ -7,43 +7,61 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pydantic
 
+from flowstone_core.config.model_fields import field_by_key
 from flowstone_core.errors import Problem, did_you_mean
 from flowstone_core.model.asset import NAME
 from flowstone_core.model.redaction import Redactor, looks_secret
 from flowstone_core.model.safe_text import describe, printable
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=pydantic.BaseModel)
 
 
-# Errors of fields that hold others: a text in their place may hold a secret among other things.
+# Errors of fields that hold other fields: a text in their place may contain a secret.
 _STRUCTURED = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
 
-def name_problem(name: object, what: str, where: str) -> Problem | None:
-    """Say what is wrong with a name, or None if it is one."""
+def name_problem(name: object, kind: str, where: str) -> Problem | None:
+    """Return the problem with a name, or None if the name is valid.
+
+    Args:
+        kind: The kind of thing that has the name, such as ``sensor``.
+    """
     if isinstance(name, str) and NAME.fullmatch(name):
         return None
     allowed = "use letters, digits, '_', '.' and '-', at most 200, not beginning with '.' or '-'"
-    return Problem(f"{name!r:.80} is no name for {what}", where, hint=allowed)
+    return Problem(f"invalid {kind} name {name!r:.80}", where, hint=allowed)
 
 
-def missing_asset(what: str, asset: object, known: Iterable[str], where: str) -> Problem:
-    """Say that something refers to an asset that is not there (yet)."""
+def duplicate(what: str, where: str, first: str, hint: str = "") -> Problem:
+    """Return the problem with a name that is declared twice.
+
+    Args:
+        what: The kind and the name, such as ``sensor 'feed'``.
+        where: ``file:line`` of the second declaration.
+        first: ``file:line`` of the first one.
+        hint: What else to do; may be empty.
+    """
+    hints = [f"first declared at {first}", *([hint] if hint else [])]
+    return Problem(f"duplicate {what}", where, hint="; ".join(hints))
+
+
+def missing_asset(subject: str, asset: object, known: Iterable[str], where: str) -> Problem:
+    """Return the problem with a reference to an asset that is not declared (yet)."""
     known = list(known)
     if not isinstance(asset, str):
-        hint = f"give its name, {own_name(asset)!r}" if own_name(asset) in known else ""
-        return Problem(f"{what} {asset!r:.80}; an asset is named by a text", where, hint=hint)
+        hint = f"write its name, {own_name(asset)!r}" if own_name(asset) in known else ""
+        message = f"an asset must be named by a text, not by {asset!r:.80}"
+        return Problem(message, where, subject, hint)
     listed = ", ".join(sorted(known)[:10]) or "none"
     hint = did_you_mean(asset, known) or f"declared so far: {listed}"
-    return Problem(f"{what} asset {asset!r:.80}, which is not declared", where, hint=hint)
+    return Problem(f"unknown asset {asset!r:.80}", where, subject, hint)
 
 
 def own_name(function: object) -> str:
-    """Return the name that a function has of itself; empty for what has none."""
+    """Return a function's ``__name__``, or an empty text if it has none."""
     name: object = getattr(function, "__name__", "")
     return name if isinstance(name, str) else ""
 
@@ -57,12 +75,15 @@ def pydantic_problems(
     also_known: Iterable[str] = (),
     redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it holds nothing that changes
 ) -> list[Problem]:
-    """Say a pydantic error in FlowStone's words, one problem for each wrong field.
+    """Convert a pydantic error into problems, one for each invalid field.
 
-    The value itself is never shown of a field that is, or by its name looks, secret, nor of one
-    that should hold others.
+    The value of a field is not shown if the field is secret, has a name that looks secret, or
+    should hold other fields.
 
     Args:
+        where: ``file:line`` of fields without a place.
+        subject: The thing that has the fields; each field's path is appended.
+        places: ``file:line`` of single fields.
         also_known: Names of settings that are read elsewhere, for "did you mean".
         redact: Hides secrets in the messages of validators.
     """
@@ -77,11 +98,11 @@ def pydantic_problems(
             if len(path) == 1:
                 hint = did_you_mean(key, known) or f"known: {', '.join(sorted(known))}"
         elif item["type"] == "missing":
-            message = "this setting is required"
-            field_info = _field(model, key)
+            message = "missing setting"
+            field_info = field_by_key(model, key)
             hint = (field_info.description or "") if field_info is not None else ""
-        elif _is_secret(model, key) or any(map(looks_secret, path)):
-            message = "the value is not valid (hidden: it is a secret)"
+        elif is_secret(model, key) or any(map(looks_secret, path)):
+            message = "invalid value (hidden: it is a secret)"
         else:
             message = _message(item, redact)
         place = (places or {}).get(key, where)
@@ -101,13 +122,7 @@ def _message(item: ErrorDetails, redact: Callable[[str], str]) -> str:
     return f"{redact(item['msg'])}, got a value of type {type(value).__qualname__}"
 
 
-def _field(model: type[pydantic.BaseModel], key: str) -> FieldInfo | None:
-    for name, field_info in model.model_fields.items():
-        if key in (name, field_info.alias, field_info.validation_alias):
-            return field_info
-    return None
-
-
-def _is_secret(model: type[pydantic.BaseModel], key: str) -> bool:
-    field_info = _field(model, key)
+def is_secret(model: type[pydantic.BaseModel], key: str) -> bool:
+    """Return True if a field is of a secret type or has a name that looks secret."""
+    field_info = field_by_key(model, key)
     return looks_secret(key) or (field_info is not None and "Secret" in str(field_info.annotation))

@@ -1,4 +1,4 @@
-"""A schedule's declaration: what somebody said of it, checked, wherever it was written."""
+"""Schedule declarations: options of a schedule, validated, from a file, a pipeline or a call."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from flowstone_core.config.declarations.problems import (
     pydantic_problems,
 )
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
+from flowstone_core.model.callables import is_deferred
 from flowstone_core.model.duration import format_duration
 from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.partition import Partition
@@ -31,13 +32,13 @@ _PARTITION = frozenset({"partition", "partition_fn"})
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """What somebody says of a schedule, not judged yet.
+    """Options of a schedule as a user gave them, not validated yet.
 
     Attributes:
         options: ``asset``, one trigger by its name, ``partition_fn`` and those of
             `ScheduleSettings`.
-        where: ``file:line`` of the whole.
-        places: ``file:line`` of single options, where they have one of their own.
+        where: ``file:line`` of the declaration.
+        places: ``file:line`` of single options.
     """
 
     name: str
@@ -46,7 +47,7 @@ class ScheduleOptions:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def overlaid(self, other: ScheduleOptions, triggers: Iterable[str]) -> ScheduleOptions:
-        """Lay over it what somebody else says of the same schedule."""
+        """Return these options overridden by others of the same schedule."""
         options = dict(self.options)
         for kinds in ({*triggers, "trigger"}, _PARTITION):
             if kinds & other.options.keys():
@@ -57,14 +58,14 @@ class ScheduleOptions:
 
 @dataclass(frozen=True)
 class ScheduleDeclaration:
-    """A schedule as a file or a pipeline declares it, checked.
+    """Declaration of a schedule by a file, a pipeline or a call, validated.
 
     Attributes:
         spec: Its settings as the store keeps them.
-        schedule: The schedule as that alone makes it.
+        schedule: The schedule that the settings alone define.
         where: ``file:line``.
-        partition_of: Its ``partition_fn``, made to take the instant; None if it has none.
-        own_trigger: A trigger that no plugin provides, given as an object.
+        partition_of: The ``partition_fn``, wrapped to take the instant; None without one.
+        own_trigger: A trigger object whose class no plugin provides.
     """
 
     name: str
@@ -76,38 +77,38 @@ class ScheduleDeclaration:
 
 
 def declare_schedule(
-    spoken: ScheduleOptions, triggers: Triggers, assets: Iterable[str], subject: str = ""
+    given: ScheduleOptions, triggers: Triggers, assets: Iterable[str], subject: str = ""
 ) -> tuple[ScheduleDeclaration | None, list[Problem]]:
     """Check everything about a schedule at once.
 
     Args:
-        triggers: The trigger classes there are.
-        assets: The names of the assets there are.
-        subject: What messages call it.
+        triggers: The installed trigger classes, by name.
+        assets: The names of the declared assets.
+        subject: The schedule in messages; ``schedule 'NAME'`` if empty.
 
     Returns:
         The declaration, and everything that is wrong; one of the two is empty.
     """
-    return _Declaring(spoken, triggers, list(assets), subject).declare()
+    return _Declaring(given, triggers, list(assets), subject).declare()
 
 
 class _Declaring:
-    """One declaration on its way: goes on after a problem with what is sound."""
+    """One declaration in progress: continues after a problem, so that every problem is found."""
 
     def __init__(
-        self, spoken: ScheduleOptions, triggers: Triggers, assets: list[str], subject: str
+        self, given: ScheduleOptions, triggers: Triggers, assets: list[str], subject: str
     ) -> None:
-        self.spoken = spoken
-        self.options = dict(spoken.options)
+        self.given = given
+        self.options = dict(given.options)
         self.triggers = triggers
         self.assets = assets
-        self.subject = subject or f"schedule {spoken.name!r:.210}"
+        self.subject = subject or f"schedule {given.name!r:.210}"
         self.problems: list[Problem] = []
 
     def declare(self) -> tuple[ScheduleDeclaration | None, list[Problem]]:
-        """Check it all."""
-        spoken = self.spoken
-        wrong = name_problem(spoken.name, "a schedule", spoken.where)
+        """Return the declaration and the problems; see `declare_schedule`."""
+        given = self.given
+        wrong = name_problem(given.name, "schedule", given.where)
         if wrong is not None:
             self.problems.append(wrong)
         asset = self._asset()
@@ -119,43 +120,43 @@ class _Declaring:
             self._try_trigger(kind, text, zone)
         if self.problems or settings is None or kind is None:
             return None, self.problems
-        given: JsonObject = {"asset": asset, "trigger": kind, "text": text}
-        given |= cast("JsonObject", settings.model_dump(mode="json", exclude_unset=True))
+        spec: JsonObject = {"asset": asset, "trigger": kind, "text": text}
+        spec |= cast("JsonObject", settings.model_dump(mode="json", exclude_unset=True))
         if partition_of is not None:
-            given["partition_fn"] = _reference(spoken.options["partition_fn"])
+            spec["partition_fn"] = _reference(given.options["partition_fn"])
         if own is not None:
-            given["timezone"] = own.timezone
-        schedule = build(spoken.name, given, self.triggers, partition_of, own)
+            spec["timezone"] = own.timezone
+        schedule = build(given.name, spec, self.triggers, partition_of, own)
         start, end = (schedule.moment(each) for each in (settings.start, settings.end))
         if start is not None and end is not None and start > end:
-            self._problem("end", f"it ends at {end} before it starts at {start}")
+            self._problem("end", f"end {end} is before start {start}")
             return None, self.problems
         declaration = ScheduleDeclaration(
-            spoken.name, given, schedule, spoken.where, partition_of, own
+            given.name, spec, schedule, given.where, partition_of, own
         )
         return declaration, []
 
     def _problem(self, key: str, message: str, hint: str = "") -> None:
-        where = self.spoken.places.get(key, self.spoken.where)
+        where = self.given.places.get(key, self.given.where)
         self.problems.append(Problem(message, where, f"{self.subject} {key}".strip(), hint))
 
     def _asset(self) -> str:
-        asset = self.options.pop("asset", self.spoken.name)
+        asset = self.options.pop("asset", self.given.name)
         if asset not in self.assets:
-            where = self.spoken.places.get("asset", self.spoken.where)
-            problem = missing_asset(f"{self.subject} is for", asset, self.assets, where)
-            self.problems.append(problem)
+            where = self.given.places.get("asset", self.given.where)
+            self.problems.append(missing_asset(f"{self.subject} asset", asset, self.assets, where))
         return str(asset)
 
     def _kind(self) -> tuple[str | None, str, Trigger | None]:
-        """Find out which trigger is meant, and what it is made of."""
+        """Return the trigger's name, its text, and the trigger object if one was given."""
         kinds = [key for key in self.options if key in self.triggers]
         given = {key: self.options.pop(key) for key in kinds}
         own = self.options.pop("trigger", None)
         known = " or ".join(sorted(self.triggers))
         if len(kinds) + (own is not None) != 1:
-            what = f"{' and '.join(kinds)} both say" if kinds else "nothing says"
-            self._problem("", f"{what} when it fires; give exactly one of {known}")
+            found = [*kinds, *(["trigger"] if own is not None else [])]
+            message = f"several triggers: {' and '.join(found)}" if found else "missing trigger"
+            self._problem("", message, f"give exactly one of {known}")
             return None, "", None
         if own is not None:
             return self._own_trigger(own)
@@ -164,16 +165,16 @@ class _Declaring:
             value = format_duration(value)
         if not isinstance(value, str):
             what = type(value).__qualname__
-            self._problem(kind, f"it is written as a text, not as a value of type {what}")
+            self._problem(kind, f"must be a text, not a value of type {what}")
             return None, "", None
         return kind, value, None
 
     def _own_trigger(self, own: object) -> tuple[str | None, str, Trigger | None]:
         if not isinstance(own, Trigger):
-            self._problem("trigger", f"{own!r:.80} is no Trigger", "make an object of its class")
+            self._problem("trigger", f"{own!r:.80} is not a Trigger", "make an object of its class")
             return None, "", None
         if "timezone" in self.options:
-            self._problem("timezone", "the trigger has its own time zone; leave this one out")
+            self._problem("timezone", "must be left out: the trigger has its own time zone")
         for kind, trigger_class in self.triggers.items():
             if type(own) is trigger_class:
                 self.options["timezone"] = own.timezone
@@ -190,16 +191,16 @@ class _Declaring:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin's trigger may raise anything
-            self._problem(kind, f"its trigger raised {describe(error)}")
+            self._problem(kind, f"trigger raised {describe(error)}")
 
     def _partition_of(self) -> PartitionOf | None:
         function = self.options.pop("partition_fn", None)
         if function is None:
             return None
         if "partition" in self.options:
-            self._problem("partition_fn", "give a template as 'partition', or a function: not both")
+            self._problem("partition_fn", "partition and partition_fn exclude each other")
         if not callable(function):
-            self._problem("partition_fn", f"{function!r:.80} is no function")
+            self._problem("partition_fn", f"{function!r:.80} is not a function")
             return None
         taker, wrong = _taking_instant(function)
         if wrong:
@@ -210,24 +211,28 @@ class _Declaring:
         try:
             return ScheduleSettings.model_validate(self.options)
         except pydantic.ValidationError as error:
-            spoken = self.spoken
+            given = self.given
             also = {*self.triggers, "asset", "partition_fn"}
             self.problems += pydantic_problems(
-                error, ScheduleSettings, spoken.where, self.subject, spoken.places, also
+                error, ScheduleSettings, given.where, self.subject, given.places, also
             )
         return None
 
 
 def unknown_kind(options: Mapping[str, object]) -> str | None:
-    """Return the one option that may be a trigger of a plugin that is not looked for yet."""
+    """Return the one unknown option, which may be a trigger of a plugin; None if there is none."""
     unknown = [key for key in options if key not in RESERVED]
     return unknown[0] if len(unknown) == 1 and not did_you_mean(unknown[0], RESERVED) else None
 
 
 def _taking_instant(function: Callable[..., object]) -> tuple[PartitionOf | None, str]:
-    """Make a function take the instant, and say what is wrong with it if it cannot."""
-    if any(check(function) for check in _DEFERRED):
-        return None, "it is async or a generator: calling it would name no partition"
+    """Return a function of the instant, or None and the error.
+
+    Args:
+        function: A function of the instant, or of nothing.
+    """
+    if is_deferred(function):
+        return None, "must not be async or a generator: a call would return no partition"
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function written in C may have none
@@ -235,7 +240,7 @@ def _taking_instant(function: Callable[..., object]) -> tuple[PartitionOf | None
     if _binds(signature, None):
         return cast("PartitionOf", function), ""
     if not _binds(signature):
-        return None, "it must take the instant (an aware datetime), or nothing"
+        return None, "must take the instant (an aware datetime), or nothing"
     plain = cast("Callable[[], Partition]", function)
     return (lambda _: plain()), ""
 
@@ -246,13 +251,6 @@ def _binds(signature: inspect.Signature, *arguments: object) -> bool:
     except TypeError:
         return False
     return True
-
-
-_DEFERRED: tuple[Callable[[object], bool], ...] = (
-    inspect.iscoroutinefunction,
-    inspect.isgeneratorfunction,
-    inspect.isasyncgenfunction,
-)
 
 
 def _reference(function: object) -> str:

@@ -1,4 +1,4 @@
-"""A sensor's declaration: its class and its checked settings, wherever they were written."""
+"""Sensor declarations: a class and its settings, validated, from a file or a pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pydantic
 
 from flowstone_core.config.declarations.problems import (
     M,
-    _is_secret,
+    is_secret,
     missing_asset,
     name_problem,
     pydantic_problems,
@@ -37,9 +37,10 @@ def declare_sensor(
 
     Args:
         options: The settings every sensor has and those of the class's ``Config``, together.
-        assets: The names of the assets there are.
+        assets: The names of the declared assets.
+        asset: The asset that the sensor's events are for.
         where: ``file:line`` of the declaration.
-        places: ``file:line`` of single options, where they have one of their own.
+        places: ``file:line`` of single options.
 
     Returns:
         The declaration, and everything that is wrong; one of the two is empty.
@@ -48,19 +49,19 @@ def declare_sensor(
     own = {key: value for key, value in options.items() if key in SensorSettings.model_fields}
     rest = {key: value for key, value in options.items() if key not in own}
     problems: list[Problem] = []
-    wrong_name = name_problem(name, "a sensor", where)
+    wrong_name = name_problem(name, "sensor", where)
     if wrong_name is not None:
         problems.append(wrong_name)
     known = list(assets)
     if asset is not None and asset not in known:
-        problems.append(missing_asset(f"{subject} is for", asset, known, where))
+        problems.append(missing_asset(f"{subject} asset", asset, known, where))
     settings = _check(SensorSettings, own, where, subject, places, problems)
     if not is_sensor_class(sensor_class):
-        what = f"{sensor_class!r:.120} is no sensor class"
+        what = f"{sensor_class!r:.120} is not a sensor class"
         hint = "a sensor class derives from Sensor, has init and poll, and a Config"
         return None, [*problems, Problem(what, where, subject, hint)]
     for key in sorted(_RESERVED & sensor_class.Config.model_fields.keys()):
-        what = f"its Config has a field {key!r}, but every sensor has a setting of that name"
+        what = f"reserved Config field {key!r}: every sensor has a setting with this name"
         problems.append(Problem(what, where, subject, "give the field another name"))
     config = _check(sensor_class.Config, rest, where, subject, places, problems)
     if problems or settings is None or config is None:
@@ -78,11 +79,11 @@ def _check(
     places: Mapping[str, str] | None,
     problems: list[Problem],
 ) -> M | None:
-    # Looked for only when something is wrong: there may be thousands of sensors.
+    # A generator: secrets are searched only after an error, because sensors may be thousands.
     secrets = (
         secret
         for key, value in values.items()
-        for secret in _secrets(value, secret=_is_secret(model, key))
+        for secret in _secrets(value, secret=is_secret(model, key))
     )
     try:
         return model.model_validate(dict(values))
@@ -93,16 +94,16 @@ def _check(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a Config is foreign code
-        text = f"its Config raised {describe(error, Redactor(secrets))}"
+        text = f"Config raised {describe(error, Redactor(secrets))}"
         problems.append(Problem(text, where, subject, "a validator should raise ValueError"))
     return None
 
 
 def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
-    """Find the secrets in a setting's value, and in whatever it holds.
+    """Yield the secrets in a setting's value and in the values nested in it.
 
     Args:
-        secret: Whether the name of the setting says that it is one.
+        secret: True if the name of the setting marks the value as a secret.
     """
     if isinstance(value, pydantic.BaseModel):
         value = {key: getattr(value, key) for key in type(value).model_fields}
@@ -119,7 +120,7 @@ def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
     elif value is not None:
         if secret:
             yield str(value)
-        # That of a URL may stand alone in an error, whether or not the whole URL is a secret.
+        # An error may quote the password of a URL alone, even if the whole URL is a secret.
         yield from _url_password(value)
 
 

@@ -1,4 +1,4 @@
-"""The grammar of ``setup.cfg``: sections and their options, each with the line it stands on.
+"""INI parser: sections and options of ``setup.cfg``, each with its line number.
 
 A text is cut into blocks, one for each section, so that the sections of other tools are never
 parsed: they may follow another grammar. `configparser` then reads one block at a time. No text of
@@ -18,14 +18,14 @@ _COMMENTS = ("#", ";")
 
 @dataclass(frozen=True)
 class Block:
-    """A section as it stands in the file, not yet parsed.
+    """A section of the file, not parsed yet.
 
     Attributes:
-        header: What stands between the brackets, without blanks around it.
-        line: The number of the header's line; 0 for what stands before the first header.
+        header: The text between the brackets, without blanks around it.
+        line: The number of the header's line; 0 for the block before the first header.
         lines: The lines below the header.
-        closed: Whether the header has its closing bracket.
-        rest: Whether something other than a comment follows the bracket.
+        closed: True if the header has its closing bracket.
+        rest: True if text other than a comment follows the bracket.
     """
 
     header: str
@@ -42,7 +42,7 @@ class Block:
                 yield number, line
 
     def without(self, numbers: Iterable[int]) -> Block:
-        """Return the block with the lines of these numbers left empty."""
+        """Return the block with the given line numbers emptied."""
         lines = list(self.lines)
         for number in numbers:
             lines[number - self.line - 1] = ""
@@ -54,11 +54,11 @@ class Option:
     """A ``key = value`` of a block.
 
     Attributes:
-        key: As it is written.
-        value: As it is written, lines joined by newlines, each without the blanks around it.
+        key: The key as written.
+        value: The value as written: lines joined by newlines, each without the blanks around it.
         line: The number of the key's line.
         below: The lines after the key's own that belong to the value, with their numbers.
-        begins_below: Whether the key's own line holds nothing of the value.
+        begins_below: True if the key's own line holds no part of the value.
     """
 
     key: str
@@ -72,7 +72,7 @@ def cut(text: str) -> list[Block]:
     """Cut a text into its sections; a header is a ``[`` at the very start of a line.
 
     Returns:
-        The blocks in their order; the first is what stands before any header.
+        The blocks in their order; the first holds the lines before any header.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     starts = [number for number, line in enumerate(lines, start=1) if line.startswith("[")]
@@ -90,8 +90,8 @@ def read(block: Block) -> tuple[list[Option], list[int]]:
     """Parse the lines of one block.
 
     Returns:
-        The options in their order, those of the same name too, and the numbers of the lines that
-        are neither an option nor part of the value above them.
+        The options in their order, duplicates included, and the numbers of the lines that are
+        neither an option nor part of the value above them.
     """
     reader = _Reader()
     wrong: set[int] = set()
@@ -122,14 +122,14 @@ def read(block: Block) -> tuple[list[Option], list[int]]:
     return options, sorted(wrong)
 
 
-# A header that no file can hold: a text with a NUL is refused before it is parsed.
+# A header that no file can contain: a text with a NUL is rejected before it is parsed.
 _SECTION = "\0"
 
 
 class _Reader(configparser.RawConfigParser):
-    """Reads one section and keeps each option under the number of its line.
+    """Parser of one section, which keys each option by its line number.
 
-    So no option hides another of the same name, and each can be pointed at.
+    An option therefore cannot hide another with the same name, and each problem has a line.
     """
 
     SECTCRE = re.compile(r"\[(?P<header>\0)\]")
@@ -140,12 +140,12 @@ class _Reader(configparser.RawConfigParser):
         self._number = 0
 
     def feed(self, block: Block) -> Iterator[str]:
-        """Yield the lines, each when the parser asks for it, and remember which one it has."""
+        """Yield the lines one by one and track the number of the current line."""
         yield f"[{_SECTION}]"
         for self._number, line in enumerate(block.lines, start=block.line + 1):
             yield line
 
     def optionxform(self, optionstr: str) -> str:
-        """Take note of an option's name and line; called once for each option line."""
+        """Record an option's name and line; called once for each option line."""
         self.keys_found[self._number] = optionstr
         return str(self._number)

@@ -1,8 +1,8 @@
-"""What ``%``, ``$`` and ``${NAME}`` mean in a value of the configuration.
+"""Interpolation: ``%``, ``$`` and ``${NAME}`` in a value of the configuration.
 
 ``%%`` is ``%``, and a lone ``%`` is itself. ``$$`` is ``$``. ``${NAME}`` and ``${NAME:-default}``
 in capitals are the environment; ``${name}`` in small letters is left for the templates of
-partitions and prefixes. It is done once: what was put in is never expanded again.
+partitions and prefixes. A value is expanded once; the inserted text is never expanded again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _DOLLAR = re.compile(
 
 @dataclass(frozen=True)
 class Interpolation:
-    """A value as it is meant.
+    """Result of expanding one value.
 
     Attributes:
-        value: The expanded text; what could not be expanded stands in it as it was written.
-        shown: The same with ``***`` for whatever the environment gave, safe to be shown.
-        taken: What was taken from the environment, by the variable's name.
+        value: The expanded text; references that cannot be expanded stay as written.
+        shown: The same with ``***`` for values of the environment, safe to show.
+        taken: The values taken from the environment, by variable.
         unset: The variables that are not set and have no default, in their order.
-        malformed: Whether a ``${`` in capitals is not closed or not followed by a name.
-        lone_percent: Whether there is a ``%`` that is not doubled.
+        malformed: True if a ``${`` in capitals is not closed or not followed by a name.
+        lone_percent: True if there is a ``%`` that is not doubled.
     """
 
     value: str = field(repr=False)
@@ -43,7 +43,7 @@ def expand(text: str, environ: Mapping[str, str]) -> Interpolation:
     """Expand a value; nothing is evaluated.
 
     Args:
-        text: As it stands in the file.
+        text: The value as written in the file.
         environ: The environment. A variable that is set but empty counts as unset where a
             default is given, as in a shell.
 

@@ -1,7 +1,7 @@
-"""``setup.cfg`` and ``flowstone.cfg``: FlowStone's sections, with the line of every setting.
+"""Configuration reader: FlowStone's sections of ``setup.cfg`` and ``flowstone.cfg``, with lines.
 
-Nothing is judged here that needs to know a sensor's settings. What is wrong so far is kept beside
-what could be read, so that `flowstone_core.config.validation` says everything at once.
+The reader knows no settings of sensors. It keeps its problems beside the sections that it could
+read, so that `flowstone_core.config.validation` reports everything at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _INDENTED_HEADER = re.compile(r"\s+\[\s*([A-Za-z][^\[\]]*)\]\s*")
 _BLANKS = re.compile(r"\s{200}")
 _TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
 _QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
-# What follows "//user:" up to the end of the line, unless it is a port.
+# The text after "//user:" up to the end of the line, unless it is a port.
 _AFTER_USER = re.compile(r"//[^\s:/@\[]*:(?!\d*(?:[/?#,\s]|$))(.+)")
 _PARAMETER = re.compile(r"(?:^|[?&;\s])([\w.-]+)=([^\s&;]+)", re.MULTILINE)
 _LINE = re.compile(r"^([\w.-]+)[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
@@ -53,15 +53,15 @@ _LINE = re.compile(r"^([\w.-]+)[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Config:
-    """What a file says.
+    """Content of a configuration file.
 
     Attributes:
-        file: The file; None if there is none.
-        run: The ``[flowstone]`` section, if there is one.
+        file: The file, or None.
+        run: The ``[flowstone]`` section, or None.
         sensors: Each sensor's name and its section.
         schedules: Each schedule's name and its section.
-        problems: What is wrong; `flowstone_core.config.validation.validate` raises it.
-        warnings: What works, but hardly as it was meant.
+        problems: The errors; `flowstone_core.config.validation.validate` raises them.
+        warnings: Findings that do not prevent a run.
     """
 
     file: Path | None = None
@@ -73,7 +73,7 @@ class Config:
 
     @property
     def empty(self) -> bool:
-        """Whether the file says nothing about FlowStone, neither right nor wrong."""
+        """True if the file has no section of FlowStone, valid or not."""
         return self.run is None and not (self.sensors or self.schedules or self.problems)
 
 
@@ -83,37 +83,37 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     Args:
         path: The file; None for ``setup.cfg`` in the current folder or, if that is missing or has
             no section for FlowStone, ``flowstone.cfg``.
-        environ: What ``${NAME}`` is taken from.
+        environ: The variables for ``${NAME}``.
 
     Returns:
-        What it says, with everything that is wrong in it. No file at all, or none with a section
-        for FlowStone, is nothing wrong.
+        The content and every problem found in it. With ``path=None``, a missing file or one
+        without a section for FlowStone is not an error.
 
     Raises:
-        ValidationError: If the file named is missing, or one cannot be read as text.
+        ValidationError: If the given file is missing, or a file cannot be read as text.
     """
     if path is not None:
         config = _load(path, environ)
         if config is None:
-            hint = f"without a name, {SHARED_FILE} and {OWN_FILE} are looked for"
-            raise ValidationError(Problem("there is no such file", shown_path(path), hint=hint))
+            hint = f"without a file name, {SHARED_FILE} and {OWN_FILE} are read"
+            raise ValidationError(Problem("file not found", shown_path(path), hint=hint))
         return config
     found = [config for name in (SHARED_FILE, OWN_FILE) if (config := _load(Path(name), environ))]
     speaking = [config for config in found if not config.empty]
     if len(speaking) < 2:
         return (speaking or found or [Config()])[0]
     ignored = Problem(
-        f"this file is not read, because {SHARED_FILE} has sections for FlowStone",
+        f"file ignored: {SHARED_FILE} has sections for FlowStone",
         OWN_FILE,
-        hint="keep them in one of the two, or name the file to read with --config",
+        hint="keep all sections in one file, or choose the file with --config",
     )
     return replace(speaking[0], warnings=(*speaking[0].warnings, ignored))
 
 
 def hidden_in_urls(text: str) -> Iterator[str]:
-    """Yield the passwords of the URLs and connection strings in a text, of broken ones too."""
+    """Yield the passwords of the URLs and connection strings in a text, invalid ones included."""
     for match in _AFTER_USER.finditer(text):
-        # A password may itself hold an '@', and so may what follows the host; or it is forgotten.
+        # An '@' may be part of the password or of the text after the host, or be missing.
         for found in {match[1].partition("@")[0], match[1].rpartition("@")[0] or match[1]}:
             yield found
             yield unquote(found)
@@ -129,7 +129,7 @@ def _load(path: Path, environ: Mapping[str, str]) -> Config | None:
 
 
 class _Reading:
-    """One reading of one file: collects sections, problems and warnings."""
+    """One pass over one file, which collects sections, problems and warnings."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.path = path
@@ -143,7 +143,7 @@ class _Reading:
         """Read the whole text."""
         first, *blocks = ini.cut(text)
         for line, _ in first.numbered():
-            message, hint = "this line stands before any section", "a section begins with [NAME]"
+            message, hint = "line before the first section", "a section begins with [NAME]"
             self._problem(line, "", message, hint)
             break
         for block in blocks:
@@ -177,23 +177,22 @@ class _Reading:
             return
         list(self._indented_headers(block, subject))
         if is_near(block.header):
-            message = "there is no such section"
-            self._problem(block.line, subject, message, nearest(block.header))
+            self._problem(block.line, subject, "unknown section", nearest(block.header))
         elif block.header == "DEFAULT":
             self._default_section(block)
 
     def _own_section(self, block: ini.Block, name: tuple[str, ...], subject: str) -> None:
         if not block.closed:
-            self._problem(block.line, subject, "the closing ']' is missing")
+            self._problem(block.line, subject, "missing closing ']'")
         elif block.rest:
-            message = "what follows the ']' is ignored"
+            message = "text after the ']' is ignored"
             self._problem(block.line, subject, message, "settings begin on the line below")
         block = block.without([*self._indented_headers(block, subject)])
         block = block.without([*self._unreadable(block, subject)])
         settings = self._settings(block, subject)
         if name in self.sections:
-            hint = f"the other is on line {self.sections[name].line}"
-            self._problem(block.line, subject, "this section is there twice", hint)
+            hint = f"first declared on line {self.sections[name].line}"
+            self._problem(block.line, subject, "duplicate section", hint)
         else:
             self.sections[name] = Section(block.header, block.line, settings, self.file)
 
@@ -202,8 +201,8 @@ class _Reading:
         known = {key for model in models for key in model.model_fields} | {"type", "asset", "cron"}
         ours = known & {line.partition("=")[0].strip() for _, line in block.numbered()}
         if ours:
-            message = f"{', '.join(sorted(ours))} here changes nothing in FlowStone"
-            hint = "[DEFAULT] is not applied: write it in each section"
+            message = f"{', '.join(sorted(ours))} has no effect in FlowStone"
+            hint = "[DEFAULT] is not applied: write each setting in its section"
             self._warning(block.line, "[DEFAULT]", message, hint)
 
     def _indented_headers(self, block: ini.Block, subject: str) -> Iterator[int]:
@@ -212,9 +211,9 @@ class _Reading:
             match = _INDENTED_HEADER.fullmatch(text) if text[0].isspace() else None
             if match is None:
                 continue
-            # In a value, [id] may be SQL; with a colon or a dot it is hardly anything but a header.
+            # In a value, [id] may be SQL; with a colon or a dot it is probably a header.
             if is_near(match[1]) or (ours and re.search(r"\w[:.]\w", match[1])):
-                message = f"indented, this line is part of {subject} and begins no section"
+                message = f"indented section header is part of {subject}"
                 inner = title(without_value(match[1].strip()))
                 self._problem(line, inner, message, "remove the blanks before it")
                 yield line
@@ -222,28 +221,27 @@ class _Reading:
     def _unreadable(self, block: ini.Block, subject: str) -> Iterator[int]:
         for line, text in block.numbered():
             if len(text) > LINE_LIMIT:
-                self._problem(line, subject, f"this line is longer than {LINE_LIMIT} characters")
+                self._problem(line, subject, f"line is longer than {LINE_LIMIT} characters")
                 yield line
             elif _BLANKS.search(text.strip()):
-                self._problem(line, subject, "there are 200 blanks in a row in this line")
+                self._problem(line, subject, "line has 200 blanks in a row")
                 yield line
 
     def _settings(self, block: ini.Block, subject: str) -> Mapping[str, Setting]:
         options, wrong = ini.read(block)
         for line in wrong:
-            message = "this line is neither 'key = value' nor indented (it is not shown: it may "
-            message += "hold a secret)"
+            message = "invalid line: neither 'key = value' nor indented (not shown: it may hold a "
+            message += "secret)"
             self._problem(line, subject, message, "only indented lines continue a value")
         settings: dict[str, Setting] = {}
         for option in options:
             if not _KEY.fullmatch(option.key):
-                message = "this is no name of a setting (it is not shown: it may be a secret)"
-                hint = "names are written in small letters, digits and '_', and followed by '='"
+                message = "invalid setting name (not shown: it may be a secret)"
+                hint = "use small letters, digits and '_', followed by '='"
                 self._problem(option.line, subject, message, hint)
             elif option.key in settings:
-                hint = f"the other is on line {settings[option.key].line}"
-                message = "this setting is there twice"
-                self._problem(option.line, f"{subject} {option.key}", message, hint)
+                hint = f"first set on line {settings[option.key].line}"
+                self._problem(option.line, f"{subject} {option.key}", "duplicate setting", hint)
             else:
                 settings[option.key] = self._setting(option, f"{subject} {option.key}")
         return settings
@@ -251,10 +249,10 @@ class _Reading:
     def _setting(self, option: ini.Option, subject: str) -> Setting:
         expansion = expand(option.value, self.environ)
         for name in expansion.unset:
-            message = f"the environment variable {name} is not set"
+            message = f"environment variable {name} is not set"
             self._problem(option.line, subject, message, f"set it, or write ${{{name}:-default}}")
         if expansion.malformed:
-            message = "there is a '${' that begins no variable"
+            message = "invalid variable reference: '${' without a name or '}'"
             hint = "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is"
             self._problem(option.line, subject, message, hint)
         self._warn_of_text(option, expansion, subject)
@@ -269,10 +267,10 @@ class _Reading:
             self._warning(option.line, subject, message, "write '%%', which means '%'")
         own_line = "" if option.begins_below else option.value.partition("\n")[0]
         if _TRAILING_COMMENT.search(own_line):
-            message = "the '#' or ';' and what follows it is part of the value, no comment"
-            self._warning(option.line, subject, message, "write comments on a line of their own")
+            message = "inline comment is part of the value"
+            self._warning(option.line, subject, message, "write the comment on a separate line")
         if _QUOTED.fullmatch(option.value):
-            self._warning(option.line, subject, "the quotes are part of the value", "remove them")
+            self._warning(option.line, subject, "quotes are part of the value", "remove them")
 
 
 def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:
@@ -280,11 +278,11 @@ def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:
         yield expansion.value
     yield from hidden_in_urls(expansion.value)
     for name, value in _LINE.findall(expansion.value):
-        # Indented by mistake, a setting is a line of the one above it.
+        # A setting indented by mistake is a line of the value above it.
         if looks_secret(name):
             yield value
     for name, value in expansion.taken.items():
-        # A short one of a harmless name, such as ENV=prod, would be masked inside other words.
+        # A short value with a harmless name, such as ENV=prod, would be masked in other words.
         if len(value) >= 8 or looks_secret(name.lower()):
             yield value
 

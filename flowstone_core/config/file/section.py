@@ -1,4 +1,4 @@
-"""FlowStone's sections of a configuration file: their names, and their settings."""
+"""Sections and settings of a configuration file, and the names a section may have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from flowstone_core.model.safe_text import printable
 
 KINDS = ("sensor", "schedule")
-"""What a section with a name may be for."""
+"""The kinds of sections that have a name."""
 
 ALLOWED = (
     "FlowStone's sections are [flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
@@ -21,13 +21,13 @@ _SEPARATOR = re.compile(r"[:.\s]+")
 
 @dataclass(frozen=True)
 class Swallowed:
-    """An indented line that would be a setting of its own if it were not indented.
+    """Indented line that would be a separate setting without the indentation.
 
     Attributes:
-        key: The setting that it seems to be.
-        line: Its number.
-        likely: Whether it is no ordinary line of a multi-line value: the value begins on its
-            key's own line, or with this one.
+        key: The key of that setting.
+        line: The line's number.
+        likely: True if the line is probably not part of a multi-line value: the value begins on
+            its key's own line, or with this line.
     """
 
     key: str
@@ -42,11 +42,10 @@ class Setting:
     Attributes:
         value: The text, expanded.
         line: The number of its line.
-        shown: The text as it may be shown, with ``***`` for secrets and for what the environment
-            gave.
-        secrets: What must be kept out of every text: the value of a key that looks secret,
-            passwords in URLs, and what the environment gave.
-        swallowed: Lines of the value that look like settings of their own.
+        shown: The text safe to show, with ``***`` for secrets and values of the environment.
+        secrets: The texts that no message may contain: the value of a key that looks secret,
+            passwords in URLs, and values of the environment.
+        swallowed: Lines of the value that look like separate settings.
     """
 
     value: str = field(repr=False)
@@ -57,7 +56,7 @@ class Setting:
 
     @property
     def secret(self) -> bool:
-        """Whether any part of the value is a secret."""
+        """True if any part of the value is a secret."""
         return bool(self.secrets)
 
 
@@ -66,10 +65,10 @@ class Section:
     """One section and its settings.
 
     Attributes:
-        name: What stands between the brackets.
+        name: The text between the brackets.
         line: The number of the header's line.
         settings: The settings by key, in the order of the file.
-        file: The file, as it is shown.
+        file: The path of the file as messages show it.
     """
 
     name: str
@@ -79,22 +78,22 @@ class Section:
 
     @property
     def title(self) -> str:
-        """The name as it is shown, in brackets."""
+        """The name in brackets, safe to show."""
         return title(self.name)
 
     def where(self, key: str | None = None) -> str:
-        """Return ``file:line`` of a setting, or of the header if there is no such setting."""
+        """Return ``file:line`` of a setting, or of the header for an unknown setting."""
         setting = self.settings.get(key) if key is not None else None
         return f"{self.file}:{self.line if setting is None else setting.line}"
 
 
 def title(header: str) -> str:
-    """Return a section's header in brackets as it may be shown, whatever characters it has."""
+    """Return a section's header in brackets, with unprintable characters escaped."""
     return f"[{printable(header, limit=120)}]"
 
 
 def without_value(header: str) -> str:
-    """Cut a header at an ``=``: where a line end is missing, the value of a setting follows."""
+    """Cut a header at an ``=``: if a line end is missing, the value of a setting follows."""
     name, equals, _ = header.partition("=")
     return f"{name}..." if equals else name
 
@@ -105,19 +104,19 @@ def split_name(header: str) -> tuple[str, ...]:
 
 
 def is_known(name: tuple[str, ...]) -> bool:
-    """Say whether a split name is one of FlowStone's."""
+    """Return True if a split name is a section of FlowStone."""
     return name == ("flowstone",) or (
         len(name) == 3 and name[0] == "flowstone" and name[1] in KINDS
     )
 
 
 def is_near(header: str) -> bool:
-    """Say whether somebody who wrote this header may have meant FlowStone."""
+    """Return True if a header is probably a misspelt section of FlowStone."""
     return _resembles(_words(header)[0], "flowstone")
 
 
 def nearest(header: str) -> str:
-    """Say what is allowed instead of a header that is near, and what was probably meant."""
+    """Return a hint for a misspelt header: the probable section, and the allowed ones."""
     _, *rest = _words(header)
     if not rest:
         return f"did you mean [flowstone]? {ALLOWED}"

@@ -1,4 +1,4 @@
-"""A file as UTF-8 text, or one clear error; whatever its bytes are."""
+"""Text file: reads UTF-8 text, or raises one clear error for any other bytes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _MARKS = {
 
 
 def shown_path(path: Path) -> str:
-    """Return the path as it may be shown, whatever characters it has."""
+    """Return the path for messages, with unprintable characters escaped."""
     return printable(str(path), limit=500)
 
 
 def read_text(path: Path) -> str | None:
-    """Read a UTF-8 text; a byte order mark at its beginning is left out.
+    """Read a UTF-8 text without its byte order mark.
 
     Returns:
-        The text, or None if there is no such file.
+        The text, or None if the file does not exist.
 
     Raises:
-        ValidationError: If it is there and no such text, or cannot be read. No byte of it is shown.
+        ValidationError: If the file cannot be read or is not UTF-8 text. The message contains no
+            byte of the file.
     """
     shown = shown_path(path)
     try:
@@ -41,31 +42,31 @@ def read_text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except IsADirectoryError:
-        raise ValidationError(Problem("this is a directory, not a file", shown)) from None
+        raise ValidationError(Problem("is a directory, not a file", shown)) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ValidationError(Problem(f"the file cannot be read: {reason}", shown)) from None
+        raise ValidationError(Problem(f"cannot read the file: {reason}", shown)) from None
     except ValueError:
-        raise ValidationError(Problem("this is no name of a file", shown)) from None
+        raise ValidationError(Problem("invalid file name", shown)) from None
     if len(data) > SIZE_LIMIT:
-        raise ValidationError(Problem(f"the file is larger than {SIZE_LIMIT // 1024**2} MB", shown))
+        raise ValidationError(Problem(f"file is larger than {SIZE_LIMIT // 1024**2} MB", shown))
     return _decoded(data, shown)
 
 
 def _decoded(data: bytes, shown: str) -> str:
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
-            raise ValidationError(Problem(f"the file is {encoding}, not UTF-8", shown, hint=_HINT))
+            raise ValidationError(Problem(f"file is {encoding}, not UTF-8", shown, hint=_HINT))
     if b"\0" in data:
         where = f"{shown}:{_line_at(data, data.index(0))}"
         raise ValidationError(
-            Problem("there is a NUL character: this is no UTF-8 text", where, hint=_HINT)
+            Problem("NUL character: the file is not UTF-8 text", where, hint=_HINT)
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = f"{shown}:{_line_at(data, error.start)}"
-        raise ValidationError(Problem("this line is not UTF-8", where, hint=_HINT)) from None
+        raise ValidationError(Problem("line is not valid UTF-8", where, hint=_HINT)) from None
 
 
 def _line_at(data: bytes, offset: int) -> int:

@@ -1,4 +1,4 @@
-"""A ``[flowstone:schedule:NAME]`` section, made into a schedule's declaration."""
+"""Schedule sections: ``[flowstone:schedule:NAME]`` read into a schedule's declaration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowstone_core.config.declarations.schedule import (
 )
 from flowstone_core.config.file.section import Section
 from flowstone_core.config.import_string import load_reference
-from flowstone_core.config.sections.values import conceal, field_values, places, strays, swallowed
+from flowstone_core.config.sections.section_reader import SectionReader, conceal
 from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.scheduling.schedule import Triggers
@@ -24,13 +24,13 @@ _FUNCTION = "partition_fn"
 
 @dataclass(frozen=True)
 class ScheduleSections:
-    """Reads schedule sections beside what there is.
+    """Reads the schedule sections of a project.
 
     Attributes:
-        triggers: The trigger classes there are.
+        triggers: The installed trigger classes, by name.
         assets: All assets.
-        declared: What pipelines say of schedules, by name.
-        folder: Where ``partition_fn`` is imported from first.
+        declared: The options of the schedules that pipelines declare, by name.
+        folder: The folder put first on ``sys.path`` to import ``partition_fn``.
     """
 
     triggers: Triggers
@@ -41,30 +41,29 @@ class ScheduleSections:
     def declare(
         self, name: str, section: Section
     ) -> tuple[ScheduleDeclaration | None, list[Problem]]:
-        """Make the declaration that a section asks for.
+        """Build the declaration of one section.
 
-        A section of a schedule that a pipeline declares overrides the settings that it names.
+        The settings of the section override those of a pipeline's schedule with the same name.
 
         Returns:
             The declaration, and everything that is wrong; one of the two is empty.
         """
         known = {*ScheduleSettings.model_fields, *self.triggers, "asset", _FUNCTION}
-        stray = dict(strays(section, known))
-        problems = [*stray.values(), *swallowed(section, ScheduleSettings, known)]
-        options = field_values(section, ScheduleSettings, leave={_FUNCTION, *stray})
+        reader = SectionReader(section, ScheduleSettings, known, leave={_FUNCTION})
+        problems, values = reader.problems, reader.values
         if _FUNCTION in section.settings:
             where, subject = section.where(_FUNCTION), f"{section.title} {_FUNCTION}"
             text = section.settings[_FUNCTION].value
             try:
-                options[_FUNCTION] = load_reference(text, self.folder, where, subject)
+                values[_FUNCTION] = load_reference(text, self.folder, where, subject)
             except ValidationError as error:
                 problems += error.problems
-        spoken = ScheduleOptions(name, options, section.where(), places(section))
+        options = ScheduleOptions(name, values, section.where(), reader.places)
         base = self.declared.get(name)
         if base is not None:
-            spoken = base.overlaid(spoken, self.triggers)
-        declaration, wrong = declare_schedule(spoken, self.triggers, self.assets, section.title)
+            options = base.overlaid(options, self.triggers)
+        declaration, wrong = declare_schedule(options, self.triggers, self.assets, section.title)
         problems += wrong
         if problems:
-            return None, [conceal(problem, section) for problem in problems]
+            return None, conceal(problems, section)
         return declaration, []

@@ -1,4 +1,4 @@
-"""A ``[flowstone:sensor:NAME]`` section, made into a sensor's declaration."""
+"""Sensor sections: ``[flowstone:sensor:NAME]`` read into a sensor's declaration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flowstone_core.config.declarations.problems import (
 )
 from flowstone_core.config.declarations.sensor import declare_sensor
 from flowstone_core.config.file.section import Section, Setting
-from flowstone_core.config.sections.values import conceal, field_values, places, strays, swallowed
+from flowstone_core.config.sections.section_reader import SectionReader, conceal
 from flowstone_core.errors import Problem, did_you_mean
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.sensor import SensorDeclaration, is_sensor_class
@@ -30,18 +30,18 @@ USUAL_DISTRIBUTIONS = {
     "s3_file_arrival": "flowstone-s3",
     "webhook": "flowstone-http",
 }
-"""The distributions that provide the sensor types people will ask for."""
+"""The distribution that provides each well-known sensor type, for hints."""
 
 _COMMON = frozenset(SensorSettings.model_fields)
-_OWN = frozenset({"type", "asset", "on_trigger"})
+_ELSEWHERE = frozenset({"type", "asset", "on_trigger"})
 
 
 @dataclass(frozen=True)
 class SensorSections:
-    """Reads sensor sections beside what there is.
+    """Reads the sensor sections of a project.
 
     Attributes:
-        plugins: What provides sensor classes.
+        plugins: The installed plugins, which provide the sensor classes.
         assets: All assets.
         declared: The sensors that pipelines declare, by name.
     """
@@ -53,10 +53,10 @@ class SensorSections:
     def declare(
         self, name: str, section: Section
     ) -> tuple[SensorDeclaration | None, list[Problem]]:
-        """Make the declaration that a section asks for.
+        """Build the declaration of one section.
 
-        A section without ``type`` overrides, of a sensor that a pipeline declares, the settings
-        every sensor has.
+        A section without ``type`` overrides the common settings of a sensor that a pipeline
+        declares.
 
         Args:
             name: The sensor's name.
@@ -68,13 +68,13 @@ class SensorSections:
         if other is not None and kind is None:
             declaration, problems = _override(other, section)
         elif other is not None:
-            hint = f"the other is at {other.where}; without 'type' this section overrides it"
-            message = f"there is already a sensor {name!r}"
+            hint = f"first declared at {other.where}; without 'type' this section overrides it"
+            message = f"duplicate sensor {name!r}"
             declaration = None
             problems = [Problem(message, section.where("type"), section.title, hint)]
         else:
             declaration, problems = self._declare(name, section, kind)
-        return declaration, [conceal(problem, section) for problem in problems]
+        return declaration, conceal(problems, section)
 
     def _declare(
         self, name: str, section: Section, kind: Setting | None
@@ -83,17 +83,16 @@ class SensorSections:
         provided = self.plugins.sensors.get(kind.value) if kind is not None else None
         sensor_class = provided.value if provided is not None else None
         if not is_sensor_class(sensor_class):
-            wrong_name = name_problem(name, "a sensor", section.where())
+            wrong_name = name_problem(name, "sensor", section.where())
             problems += [wrong_name] if wrong_name is not None else []
             problems.append(
                 self._no_type(name, section) if kind is None else self._unknown(kind, section)
             )
             return None, problems + _common_problems(section)
         model = sensor_class.Config
-        known = {*_COMMON, *_OWN, *model.model_fields}
-        problems += swallowed(section, model, known)
-        stray = dict(strays(section, known))
-        problems += stray.values()
+        known = {*_COMMON, *_ELSEWHERE, *model.model_fields}
+        reader = SectionReader(section, model, known, leave=_ELSEWHERE)
+        problems += [*reader.swallowed, *reader.strays.values()]
         asset = section.settings.get("asset")
         named = asset.value if asset is not None else None
         if "on_trigger" in section.settings:
@@ -101,11 +100,11 @@ class SensorSections:
         declaration, wrong = declare_sensor(
             name,
             sensor_class,
-            field_values(section, model, leave={*_OWN, *stray}),
+            reader.values,
             assets=self.assets,
             asset=named if named in self.assets else None,
             where=section.where(),
-            places=places(section),
+            places=reader.places,
         )
         prefix = f"sensor {name!r:.210}"
         problems += (
@@ -119,15 +118,15 @@ class SensorSections:
     def _asset_problems(self, section: Section) -> Iterator[Problem]:
         asset = section.settings.get("asset")
         if asset is not None and asset.value not in self.assets:
-            problem = missing_asset("it is for", asset.value, self.assets, section.where("asset"))
-            yield replace(problem, subject=f"{section.title} asset")
+            subject = f"{section.title} asset"
+            yield missing_asset(subject, asset.value, self.assets, section.where("asset"))
 
     def _no_type(self, name: str, section: Section) -> Problem:
         near = did_you_mean(name, self.declared)
         if near:
-            near = f"it overrides a sensor of a pipeline: {near}"
+            near = f"to override a sensor of a pipeline: {near}"
         hint = near or f"write type = ...; known types: {self._known_types()}"
-        return Problem("the setting 'type' is missing", section.where(), section.title, hint)
+        return Problem("missing setting 'type'", section.where(), section.title, hint)
 
     def _unknown(self, kind: Setting, section: Section) -> Problem:
         where, subject = section.where("type"), f"{section.title} type"
@@ -136,17 +135,17 @@ class SensorSections:
             if report.status != "ok" and (
                 kind.value in report.sensors or report.distribution == usual
             ):
-                message = f"the type {kind.shown!r} is not available: {_not_loaded(report)}"
+                message = f"sensor type {kind.shown!r} is unavailable: {_not_loaded(report)}"
                 return Problem(message, where, subject, report.hint or "")
         hint = did_you_mean(kind.value, {*self.plugins.sensors, *USUAL_DISTRIBUTIONS})
         if usual is not None:
-            hint = f"it comes with {usual}: pip install {usual}"
+            hint = f"{usual} provides it: pip install {usual}"
         broken = next(
             (report for report in self.plugins.reports if report.status == "broken"), None
         )
         if not hint and broken is not None:
             hint = f"but {_not_loaded(broken)}"
-        message = f"no installed plugin provides a sensor type {kind.shown!r:.120}"
+        message = f"unknown sensor type {kind.shown!r:.120}"
         return Problem(message, where, subject, hint or f"known types: {self._known_types()}")
 
     def _known_types(self) -> str:
@@ -154,22 +153,21 @@ class SensorSections:
 
 
 def _not_loaded(report: PluginReport) -> str:
-    whose = f"plugin {report.name!r} of {report.distribution} {report.version}"
-    return f"{whose} is {report.status}: {report.error or 'no reason is known'}"
+    return f"{report.owner} is {report.status}: {report.error or 'unknown reason'}"
 
 
 def _override(
     declaration: SensorDeclaration, section: Section
 ) -> tuple[SensorDeclaration | None, list[Problem]]:
-    problems = list(swallowed(section, SensorSettings, _COMMON))
-    stray = dict(strays(section, _COMMON))
-    problems += stray.values()
-    message = f"it cannot be set here: the sensor is declared at {declaration.where}"
+    reader = SectionReader(section, SensorSettings, _COMMON)
+    problems = [*reader.swallowed, *reader.strays.values()]
+    message = f"cannot be set here: the sensor is declared at {declaration.where}"
     allowed = f"a section without 'type' sets only {', '.join(sorted(_COMMON))}"
-    for key in section.settings.keys() - _COMMON - stray.keys():
+    for key in reader.values.keys() - _COMMON:
         hint = did_you_mean(key, _COMMON) or allowed
         problems.append(Problem(message, section.where(key), f"{section.title} {key}", hint))
-    settings, wrong = _common(section, declaration.settings.model_dump(exclude_unset=True))
+    declared = declaration.settings.model_dump(exclude_unset=True)
+    settings, wrong = _common(section, reader, declared)
     problems += wrong
     if problems or settings is None:
         return None, problems
@@ -177,17 +175,17 @@ def _override(
 
 
 def _common_problems(section: Section) -> list[Problem]:
-    """Say what can be said of a sensor whose type is not known."""
-    problems = _common(section, {})[1]
-    return [*problems, *swallowed(section, SensorSettings, _COMMON | _OWN)]
+    """Return the problems with the common settings of a sensor whose type is unknown."""
+    reader = SectionReader(section, SensorSettings, _COMMON | _ELSEWHERE)
+    return [*_common(section, reader, {})[1], *reader.swallowed]
 
 
 def _common(
-    section: Section, declared: Mapping[str, object]
+    section: Section, reader: SectionReader, declared: Mapping[str, object]
 ) -> tuple[SensorSettings | None, list[Problem]]:
-    texts = field_values(section, SensorSettings, leave=section.settings.keys() - _COMMON)
+    values = {key: value for key, value in reader.values.items() if key in _COMMON}
     try:
-        return SensorSettings.model_validate({**declared, **texts}), []
+        return SensorSettings.model_validate({**declared, **values}), []
     except pydantic.ValidationError as error:
         where, title = section.where(), section.title
-        return None, pydantic_problems(error, SensorSettings, where, title, places(section))
+        return None, pydantic_problems(error, SensorSettings, where, title, reader.places)

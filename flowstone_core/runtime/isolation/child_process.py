@@ -43,7 +43,7 @@ class ChildProcess:
         name: Of the process, for people.
         make: A function or class of a module, called in the child with ``arguments``; the calls
             are made on what it returns.
-        arguments: All of them can be pickled; see `send_problem`.
+        arguments: All of them can be pickled.
     """
 
     def __init__(self, name: str, make: Callable[..., object], *arguments: object) -> None:

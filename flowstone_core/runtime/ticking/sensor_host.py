@@ -105,7 +105,7 @@ class ProcessHost:
     """Calls a sensor's code in a process of its own, which reads the machine's clock.
 
     Args:
-        declaration: The sensor; `send_problem` finds nothing wrong with it.
+        declaration: The sensor; its class and settings can be pickled.
         rules: What its ticks are judged by.
         clock: Reads the time of what the process could not tell.
     """

@@ -118,10 +118,8 @@ class TestWrong:
     def test_everything_is_said_at_once(self):
         options = {"every": "5", "bukket": "x", "retries": "many", "deadline": None}
         name, asset, every, deadline, retries, bukket = wrong(options, name="a b", asset="rw")
-        assert name.startswith("p:1: 'a b' is no name for a sensor (use letters, digits, '_', ")
-        assert asset == (
-            "p:1: sensor 'a b' is for asset 'rw', which is not declared (did you mean 'raw'?)"
-        )
+        assert name.startswith("p:1: invalid sensor name 'a b' (use letters, digits, '_', ")
+        assert asset == ("p:1: sensor 'a b' asset: unknown asset 'rw' (did you mean 'raw'?)")
         assert every.startswith("p:1: sensor 'a b' every: '5' is not a duration: use 30s, 5m, ")
         assert deadline.startswith("p:1: sensor 'a b' deadline: a duration is a text such as ")
         assert retries == (
@@ -134,7 +132,7 @@ class TestWrong:
         declaration, problems = declare_sensor("feed", Feed, {}, assets=())
         assert declaration is None
         assert problems == [
-            Problem("this setting is required", "", "sensor 'feed' bucket", "where the files are")
+            Problem("missing setting", "", "sensor 'feed' bucket", "where the files are")
         ]
 
     def test_a_setting_of_every_sensor_is_known_too(self):
@@ -152,7 +150,7 @@ class TestWrong:
         assert not is_sensor_class(thing)
         texts = wrong({"every": "5"}, sensor_class=thing)
         assert "every: '5' is not a duration" in texts[0]
-        assert f"{thing!r:.120} is no sensor class" in texts[1]
+        assert f"{thing!r:.120} is not a sensor class" in texts[1]
 
     @pytest.mark.parametrize("config", [None, FeedConfig(bucket="x"), Login])
     def test_a_class_without_a_config_model(self, config):
@@ -165,17 +163,17 @@ class TestWrong:
 
         texts = wrong({}, sensor_class=type("Greedy", (Feed,), {"Config": Config}))
         assert texts[0] == (
-            "p:1: sensor 'feed': its Config has a field 'asset', but every sensor has a setting "
-            "of that name (give the field another name)"
+            "p:1: sensor 'feed': reserved Config field 'asset': every sensor has a setting "
+            "with this name (give the field another name)"
         )
         assert "'deadline'" in texts[1]
 
     @pytest.mark.parametrize(
         ("raised", "text"),
         [
-            (KeyError("x"), "its Config raised KeyError: 'x'"),
-            (SystemExit(f"{CANARY} is bad"), "its Config raised SystemExit: *** is bad"),
-            (OSError(CANARY), "its Config raised OSError: ***"),
+            (KeyError("x"), "Config raised KeyError: 'x'"),
+            (SystemExit(f"{CANARY} is bad"), "Config raised SystemExit: *** is bad"),
+            (OSError(CANARY), "Config raised OSError: ***"),
         ],
     )
     def test_a_validator_that_raises_anything_is_contained(self, raised, text):
@@ -249,7 +247,7 @@ class TestSecrets:
 
     def test_a_secret_is_known_by_the_alias_of_its_field(self):
         assert wrong({"x": "123456"}, sensor_class=self.Strict) == [
-            "p:1: sensor 'feed' x: the value is not valid (hidden: it is a secret)"
+            "p:1: sensor 'feed' x: invalid value (hidden: it is a secret)"
         ]
 
     def test_a_wrong_value_that_is_no_secret_is_shown(self):
@@ -289,9 +287,9 @@ def test_an_unknown_nested_setting_gets_no_hint_of_the_outer_ones():
 
 @pytest.mark.parametrize("name", [None, 5, "", "a b", ["a"], "x" * 201])
 def test_what_is_no_name(name):
-    problem = name_problem(name, "a pipeline", "p:1")
-    assert problem.message == f"{name!r:.80} is no name for a pipeline"
-    assert name_problem("a-name", "a pipeline", "p:1") is None
+    problem = name_problem(name, "pipeline", "p:1")
+    assert problem.message == f"invalid pipeline name {name!r:.80}"
+    assert name_problem("a-name", "pipeline", "p:1") is None
 
 
 def raw_orders(context):
@@ -301,18 +299,18 @@ def raw_orders(context):
 @pytest.mark.parametrize(
     ("asset", "text"),
     [
-        ("raw_order", "p:1: it wants asset 'raw_order', which is not declared (did you mean 'raw_"),
+        ("raw_order", "p:1: sensor 'a' asset: unknown asset 'raw_order' (did you mean 'raw_"),
         (
             "zzz",
-            "p:1: it wants asset 'zzz', which is not declared (declared so far: b, raw_orders)",
+            "p:1: sensor 'a' asset: unknown asset 'zzz' (declared so far: b, raw_orders)",
         ),
-        (raw_orders, "(give its name, 'raw_orders')"),
-        (5, "p:1: it wants 5; an asset is named by a text"),
+        (raw_orders, "(write its name, 'raw_orders')"),
+        (5, "p:1: sensor 'a' asset: an asset must be named by a text, not by 5"),
     ],
 )
 def test_an_asset_that_is_not_there(asset, text):
-    assert text in str(missing_asset("it wants", asset, ["raw_orders", "b"], "p:1"))
+    assert text in str(missing_asset("sensor 'a' asset", asset, ["raw_orders", "b"], "p:1"))
 
 
 def test_no_asset_is_there():
-    assert missing_asset("it wants", "a", [], "").hint == "declared so far: none"
+    assert missing_asset("sensor 'a' asset", "a", [], "").hint == "declared so far: none"

@@ -79,36 +79,33 @@ def test_C1_all_problems_in_one_run(read, tmp_path):
         "[flowstone:sensors:b]\n"
     )
     assert said(config, tmp_path) == [
-        "flowstone.cfg:1: this line stands before any section (a section begins with [NAME])",
+        "flowstone.cfg:1: line before the first section (a section begins with [NAME])",
         (
-            "flowstone.cfg:6: [flowstone]: this line is neither 'key = value' nor indented (it is "
-            "not shown: it may hold a secret) (only indented lines continue a value)"
+            "flowstone.cfg:6: [flowstone]: invalid line: neither 'key = value' nor indented (not "
+            "shown: it may hold a secret) (only indented lines continue a value)"
         ),
         (
-            "flowstone.cfg:3: [flowstone] store: the environment variable MISSING is not set "
+            "flowstone.cfg:3: [flowstone] store: environment variable MISSING is not set "
             "(set it, or write ${MISSING:-default})"
         ),
-        "flowstone.cfg:4: [flowstone] store: this setting is there twice (the other is on line 3)",
+        "flowstone.cfg:4: [flowstone] store: duplicate setting (first set on line 3)",
         (
-            "flowstone.cfg:5: [flowstone]: this is no name of a setting (it is not shown: it may "
-            "be a secret) (names are written in small letters, digits and '_', and followed by '=')"
+            "flowstone.cfg:5: [flowstone]: invalid setting name (not shown: it may "
+            "be a secret) (use small letters, digits and '_', followed by '=')"
         ),
-        "flowstone.cfg:7: [flowstone:sensor:a]: the closing ']' is missing",
+        "flowstone.cfg:7: [flowstone:sensor:a]: missing closing ']'",
         (
-            "flowstone.cfg:9: [flowstone:sensor:a] prefix: there is a '${' that begins no variable "
-            "(write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is)"
+            "flowstone.cfg:9: [flowstone:sensor:a] prefix: invalid variable reference: '${' "
+            "without a name or '}' (write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is)"
         ),
+        ("flowstone.cfg:10: [flowstone:sensor:a]: duplicate section (first declared on line 7)"),
         (
-            "flowstone.cfg:10: [flowstone:sensor:a]: this section is there twice "
-            "(the other is on line 7)"
-        ),
-        (
-            "flowstone.cfg:11: [flowstone]: what follows the ']' is ignored "
+            "flowstone.cfg:11: [flowstone]: text after the ']' is ignored "
             "(settings begin on the line below)"
         ),
-        "flowstone.cfg:11: [flowstone]: this section is there twice (the other is on line 2)",
+        "flowstone.cfg:11: [flowstone]: duplicate section (first declared on line 2)",
         (
-            "flowstone.cfg:12: [flowstone:sensors:b]: there is no such section (did you "
+            "flowstone.cfg:12: [flowstone:sensors:b]: unknown section (did you "
             "mean [flowstone:sensor:b]? FlowStone's sections are [flowstone], "
             "[flowstone:sensor:NAME] and [flowstone:schedule:NAME])"
         ),
@@ -134,7 +131,7 @@ def test_C1_all_problems_in_one_run(read, tmp_path):
 )
 def test_C2_sections_that_are_near_are_named(read, header, meant):
     (problem,) = read(f"[{header}]\nkey = {CANARY}\n").problems
-    assert problem.message == "there is no such section"
+    assert problem.message == "unknown section"
     assert problem.subject == f"[{header}]"
     assert problem.where.endswith(".cfg:1")
     assert problem.hint.startswith(f"did you mean {meant}?")
@@ -159,8 +156,8 @@ def test_C2_an_indented_header_is_found_in_any_section(read, tmp_path):
         "[flowstone]\nstore = x\n  [flowston]\n  [tool:pytest]\n  [options.extras]\n"
     )
     assert said(config, tmp_path) == [
-        f"flowstone.cfg:{line}: {header}: indented, this line is part of {section} and begins no "
-        "section (remove the blanks before it)"
+        f"flowstone.cfg:{line}: {header}: indented section header is part of {section} "
+        "(remove the blanks before it)"
         for line, header, section in [
             (3, "[flowstone:sensor:a]", "[metadata]"),
             (7, "[flowston]", "[flowstone]"),
@@ -201,8 +198,8 @@ def test_C2_defaults_are_not_applied(read, tmp_path):
     assert config.run.settings == {}
     assert warned(config, tmp_path) == [
         (
-            "flowstone.cfg:1: [DEFAULT]: asset, every here changes nothing in FlowStone "
-            "([DEFAULT] is not applied: write it in each section)"
+            "flowstone.cfg:1: [DEFAULT]: asset, every has no effect in FlowStone "
+            "([DEFAULT] is not applied: write each setting in its section)"
         )
     ]
     assert read("[DEFAULT]\nhome = y\n").warnings == ()
@@ -225,10 +222,10 @@ def test_C1_a_lone_percent_is_literal_and_a_warning_in_setup_cfg_only(read, tmp_
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("30s  # often", "the '#' or ';' and what follows it is part of the value, no comment"),
-        ("30s ; often", "the '#' or ';' and what follows it is part of the value, no comment"),
-        ('"30s"', "the quotes are part of the value"),
-        ("'30s'", "the quotes are part of the value"),
+        ("30s  # often", "inline comment is part of the value"),
+        ("30s ; often", "inline comment is part of the value"),
+        ('"30s"', "quotes are part of the value"),
+        ("'30s'", "quotes are part of the value"),
     ],
 )
 def test_C2_what_is_taken_as_it_stands_is_a_warning(read, value, message):
@@ -329,9 +326,9 @@ def test_lines_that_are_too_long_are_refused_and_fast(read, tmp_path):
         "[other]\n" + "x" * 1_000_000
     )
     assert time.process_time() - started < 2
-    assert config.problems[0].message == "there are 200 blanks in a row in this line"
+    assert config.problems[0].message == "line has 200 blanks in a row"
     assert said(config, tmp_path)[100] == (
-        f"flowstone.cfg:102: [flowstone]: this line is longer than {LINE_LIMIT} characters"
+        f"flowstone.cfg:102: [flowstone]: line is longer than {LINE_LIMIT} characters"
     )
     assert len(config.problems) == 101
     assert list(config.run.settings) == ["engine"]
@@ -349,8 +346,8 @@ def test_a_named_file_that_is_missing(tmp_path):
     with pytest.raises(ValidationError) as caught:
         load(tmp_path / "none.cfg", {})
     assert str(caught.value) == (
-        f"{tmp_path}/none.cfg: there is no such file "
-        "(without a name, setup.cfg and flowstone.cfg are looked for)"
+        f"{tmp_path}/none.cfg: file not found "
+        "(without a file name, setup.cfg and flowstone.cfg are read)"
     )
 
 
@@ -370,8 +367,8 @@ def test_without_a_name_the_folder_is_looked_through(tmp_path, monkeypatch):
     assert len(config.problems) == 1
     assert [str(warning) for warning in config.warnings] == [
         (
-            "flowstone.cfg: this file is not read, because setup.cfg has sections for FlowStone "
-            "(keep them in one of the two, or name the file to read with --config)"
+            "flowstone.cfg: file ignored: setup.cfg has sections for FlowStone "
+            "(keep all sections in one file, or choose the file with --config)"
         )
     ]
 
@@ -379,7 +376,7 @@ def test_without_a_name_the_folder_is_looked_through(tmp_path, monkeypatch):
 def test_without_a_name_a_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("setup.cfg").mkdir()
-    with pytest.raises(ValidationError, match=r"^setup\.cfg: this is a directory, not a file$"):
+    with pytest.raises(ValidationError, match=r"^setup\.cfg: is a directory, not a file$"):
         load(None, {})
 
 

@@ -70,30 +70,27 @@ def test_a_declaration():
 
 def test_a_name_that_is_none():
     assert said(sections(), section(type="topic", topic="t"), "a:b")[0].startswith(
-        "f.cfg:1: 'a:b' is no name for a sensor"
+        "f.cfg:1: invalid sensor name 'a:b'"
     )
     assert said(sections(), section(type="topik"), "a:b")[0].startswith(
-        "f.cfg:1: 'a:b' is no name for a sensor"
+        "f.cfg:1: invalid sensor name 'a:b'"
     )
 
 
 def test_a_type_is_required():
     assert said(sections(), section(topic="t", every="x", asset="no"))[0::2] == [
-        (
-            "f.cfg:4: [flowstone:sensor:a] asset: it is for asset 'no', which is not declared "
-            "(declared so far: orders)"
-        ),
+        ("f.cfg:4: [flowstone:sensor:a] asset: unknown asset 'no' (declared so far: orders)"),
         said(sections(), section(topic="t", every="x"))[1],
     ]
     assert said(sections(), section(topic="t")) == [
         (
-            "f.cfg:1: [flowstone:sensor:a]: the setting 'type' is missing "
+            "f.cfg:1: [flowstone:sensor:a]: missing setting 'type' "
             "(write type = ...; known types: topic)"
         )
     ]
     assert said(sections(sensors=False), section()) == [
         (
-            "f.cfg:1: [flowstone:sensor:a]: the setting 'type' is missing "
+            "f.cfg:1: [flowstone:sensor:a]: missing setting 'type' "
             "(write type = ...; known types: none, no plugin provides any)"
         )
     ]
@@ -104,13 +101,13 @@ def test_a_name_near_that_of_a_declared_sensor():
     reader.declared["new_orders"] = reader.declared.pop("a")
     assert said(reader, section(every="5s"), "new_order") == [
         (
-            "f.cfg:1: [flowstone:sensor:a]: the setting 'type' is missing "
-            "(it overrides a sensor of a pipeline: did you mean 'new_orders'?)"
+            "f.cfg:1: [flowstone:sensor:a]: missing setting 'type' "
+            "(to override a sensor of a pipeline: did you mean 'new_orders'?)"
         )
     ]
 
 
-UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: no installed plugin provides a sensor type "
+UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: unknown sensor type "
 
 
 @pytest.mark.parametrize(
@@ -121,7 +118,7 @@ UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: no installed plugin provides a se
         (
             "s3_file_arrival",
             (),
-            UNKNOWN + "'s3_file_arrival' (it comes with flowstone-s3: pip install flowstone-s3)",
+            UNKNOWN + "'s3_file_arrival' (flowstone-s3 provides it: pip install flowstone-s3)",
         ),
         ("s3_file_arival", (), UNKNOWN + "'s3_file_arival' (did you mean 's3_file_arrival'?)"),
         (
@@ -133,7 +130,7 @@ UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: no installed plugin provides a se
             "s3_file_arrival",
             (report("s3", "flowstone-s3", "broken", "ImportError: boto3", "pip install boto3"),),
             (
-                "f.cfg:2: [flowstone:sensor:a] type: the type 's3_file_arrival' is not available: "
+                "f.cfg:2: [flowstone:sensor:a] type: sensor type 's3_file_arrival' is unavailable: "
                 "plugin 's3' of flowstone-s3 1.0 is broken: ImportError: boto3 (pip install boto3)"
             ),
         ),
@@ -144,8 +141,8 @@ UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: no installed plugin provides a se
                 report("x", "flowstone-x", "blocked", sensors=("other",)),
             ),
             (
-                "f.cfg:2: [flowstone:sensor:a] type: the type 'other' is not available: "
-                "plugin 'x' of flowstone-x 1.0 is blocked: no reason is known"
+                "f.cfg:2: [flowstone:sensor:a] type: sensor type 'other' is unavailable: "
+                "plugin 'x' of flowstone-x 1.0 is blocked: unknown reason"
             ),
         ),
     ],
@@ -163,8 +160,8 @@ def test_a_type_from_the_environment_is_not_shown():
 def test_a_name_that_a_pipeline_has_too():
     assert said(sections(declared=True), section(type="topic", topic="t")) == [
         (
-            "f.cfg:2: [flowstone:sensor:a]: there is already a sensor 'a' "
-            "(the other is at shop.py:9; without 'type' this section overrides it)"
+            "f.cfg:2: [flowstone:sensor:a]: duplicate sensor 'a' "
+            "(first declared at shop.py:9; without 'type' this section overrides it)"
         )
     ]
 
@@ -195,7 +192,7 @@ def test_an_override_of_anything_else_is_refused():
         f"f.cfg:{line}" for line in (2, 3, 4, 5, 6, 7)
     ]
     assert messages[2].startswith(
-        "f.cfg:4: [flowstone:sensor:a] topic: it cannot be set here: the sensor is declared at "
+        "f.cfg:4: [flowstone:sensor:a] topic: cannot be set here: the sensor is declared at "
         "shop.py:9 (a section without 'type' sets only backoff, "
     )
     assert messages[3].endswith("(did you mean 'every'?)")

@@ -1,0 +1,38 @@
+"""Fields of pydantic models: lookup by name or alias, and which of them take a list."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
+
+if TYPE_CHECKING:
+    import pydantic
+    from pydantic.fields import FieldInfo
+
+LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable, AbstractSet)
+"""Types whose values a configuration file writes as one item per line."""
+
+_WRAPPERS = (Union, types.UnionType, Annotated)
+
+
+def field_by_key(model: type[pydantic.BaseModel], key: str) -> FieldInfo | None:
+    """Return the field with this name or alias, or None."""
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias, field.validation_alias):
+            return field
+    return None
+
+
+def takes_list(model: type[pydantic.BaseModel], key: str) -> bool:
+    """Return True if the field with this name or alias takes a list."""
+    field = field_by_key(model, key)
+    return field is not None and _is_list(field.annotation)
+
+
+def _is_list(annotation: object) -> bool:
+    origin = get_origin(annotation)
+    if origin in _WRAPPERS:
+        return any(map(_is_list, get_args(annotation)))
+    return (origin or annotation) in LISTS
