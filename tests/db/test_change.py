@@ -49,7 +49,7 @@ def payload(outcome: Any) -> Any:
     return event.payload
 
 
-def test_the_main_job(make: Make, database: Any) -> None:
+def test_new_data_fires(make: Make, database: Any) -> None:
     sensor = make("SELECT max(cents) FROM price")
     nothing = sensor.poll(sensor.init())
     assert isinstance(nothing, NotTriggered)
@@ -67,7 +67,7 @@ def test_the_main_job(make: Make, database: Any) -> None:
     assert payload(sensor.poll(fallen.state)) == {"value": None, "previous": 240}
 
 
-def test_Q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
+def test_Q3_change_between_no_row_and_null_fires_nothing(make: Make, database: Any) -> None:
     sensor = make("SELECT item, cents FROM price")
     state = sensor.init()
     assert sensor.poll(state).state is state
@@ -84,13 +84,15 @@ def test_Q3_no_row_and_null_are_both_nothing(make: Make, database: Any) -> None:
     assert isinstance(sensor.poll(gone.state), NotTriggered)
 
 
-def test_Q3_a_change_of_type_is_a_change(make: Make) -> None:
+def test_Q3_change_of_type_fires(make: Make) -> None:
     numbers, texts = make("SELECT 1 AS n"), make("SELECT '1' AS n")
     state = numbers.poll(numbers.init()).state
     assert payload(texts.poll(state)) == {"value": "1", "previous": 1}
 
 
-def test_Q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+def test_Q3_postgresql_types_are_encoded(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
     query = """SELECT 1.50 AS d, 'NaN'::float8 AS f, true AS b, '2025-01-15'::date AS day,
         '2025-01-15 10:00+02'::timestamptz AS t, '2025-01-15 10:00'::timestamp AS naive,
         'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS u, '\\x00'::bytea AS raw,
@@ -121,13 +123,13 @@ def test_Q3_types_of_postgresql(make_sensor: Callable[..., Any], postgresql_data
         odd.poll(odd.init())
 
 
-def test_Q3_bytes_of_sqlite(make_sensor: Callable[..., Any], sqlite_file: Any) -> None:
+def test_Q3_sqlite_bytes_are_encoded(make_sensor: Callable[..., Any], sqlite_file: Any) -> None:
     sensor = make_sensor(DatabaseChange, url=sqlite_file.url, query="SELECT x'00' AS raw, 1.0 AS f")
     value = payload(sensor.poll(sensor.init()))["value"]
     assert json.dumps(value) == '{"raw": {"bytes": "AA=="}, "f": 1.0}'
 
 
-def test_Q4_a_value_that_falls_or_comes_back_is_a_change(make: Make, database: Any) -> None:
+def test_Q4_falling_or_returning_value_fires(make: Make, database: Any) -> None:
     """As after a restore: what was seen already is seen again."""
     sensor = make("SELECT max(cents) FROM price")
     database.execute("INSERT INTO price VALUES ('tea', 250)")
@@ -139,9 +141,7 @@ def test_Q4_a_value_that_falls_or_comes_back_is_a_change(make: Make, database: A
         state = outcome.state
 
 
-def test_Q5_a_query_that_returns_rows_without_end_is_not_fetched_to_its_end(
-    make: Make, database: Any
-) -> None:
+def test_Q5_endless_query_is_not_fetched_completely(make: Make, database: Any) -> None:
     query = {
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
         "postgresql": "SELECT 1 AS n FROM generate_series(1, 99999) a, generate_series(1, 99999) b",
@@ -162,7 +162,7 @@ def test_Q5_a_query_that_returns_rows_without_end_is_not_fetched_to_its_end(
         ("SELECT (SELECT 1", "the query failed"),
     ],
 )
-def test_queries_that_cannot_be_used(
+def test_query_unusable_names_the_fault(
     make_sensor: Callable[..., Any], sqlite_file: Any, query: str, complaint: str
 ) -> None:
     sqlite_file.execute("CREATE TABLE price (item TEXT)")
@@ -171,19 +171,19 @@ def test_queries_that_cannot_be_used(
         sensor.poll(sensor.init())
 
 
-def test_signs_in_a_query_are_no_placeholders(make: Make) -> None:
+def test_query_signs_are_not_placeholders(make: Make) -> None:
     sensor = make("SELECT '%s :x %(y)s ? %' AS n -- :z %d ?")
     assert payload(sensor.poll(sensor.init()))["value"] == "%s :x %(y)s ? %"
 
 
-def test_the_default_partition_is_the_date_in_utc(make: Make, clock: Any) -> None:
+def test_change_default_partition_is_utc_date(make: Make, clock: Any) -> None:
     sensor = make("SELECT 1 AS n")
     clock.time = datetime.fromisoformat("2025-01-16T01:00:00+02:00")
     assert sensor.poll(sensor.init()).events[0].partition == DAY  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("column", "partition"), [("item", "tea"), ("cents", "250")])
-def test_a_column_says_which_partition(
+def test_change_column_gives_partition(
     make: Make, database: Any, column: str, partition: str
 ) -> None:
     database.execute("INSERT INTO price VALUES ('tea', 250)")
@@ -206,7 +206,7 @@ def test_a_column_says_which_partition(
         ({"partition_fn": lambda row: 7}, "a value of type int is no partition"),
     ],
 )
-def test_a_value_without_a_partition_fails_the_poll(
+def test_change_value_without_partition_fails_poll(
     make: Make, database: Any, options: Any, complaint: str
 ) -> None:
     database.execute("INSERT INTO price VALUES ('tea', NULL)")
@@ -215,7 +215,7 @@ def test_a_value_without_a_partition_fails_the_poll(
         sensor.poll(sensor.init())
 
 
-def test_a_boolean_is_no_partition(
+def test_change_boolean_partition_is_refused(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     url = postgresql_database.url
@@ -226,7 +226,7 @@ def test_a_boolean_is_no_partition(
         sensor.poll(sensor.init())
 
 
-def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> None:
+def test_partition_fn_gives_partition_or_none(make: Make, database: Any) -> None:
     database.execute("INSERT INTO price VALUES ('tea', 250)")
     query = "SELECT item, cents FROM price"
     sensor = make(query, partition_fn=lambda row: (row["item"], str(row["cents"])))
@@ -237,7 +237,7 @@ def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> N
     assert outcome.state["value"] == {"item": "tea", "cents": 250}
 
 
-def test_what_a_function_intends_is_obeyed(make: Make) -> None:
+def test_change_intent_of_partition_fn_passes(make: Make) -> None:
     def later(row: Any) -> None:
         raise RetryLater(timedelta(hours=1))
 
@@ -246,9 +246,7 @@ def test_what_a_function_intends_is_obeyed(make: Make) -> None:
         sensor.poll(sensor.init())
 
 
-def test_a_value_that_comes_back_is_another_event_and_a_replay_is_not(
-    make: Make, database: Any
-) -> None:
+def test_change_returning_value_is_another_event(make: Make, database: Any) -> None:
     sensor = make("SELECT max(cents) FROM price")
     rules = TickRules("prices", "report", {"report"})
     memory = SensorCheckpoint(state=json.dumps(sensor.init()))
@@ -278,16 +276,12 @@ def test_a_value_that_comes_back_is_another_event_and_a_replay_is_not(
     ("state", "complaint"),
     [({"version": 2}, "version 2"), ({}, "KeyError"), (None, "TypeError"), ({"version": 1}, "Key")],
 )
-def test_a_state_that_cannot_be_read_breaks_the_sensor(
-    make: Make, state: Any, complaint: str
-) -> None:
+def test_state_unreadable_breaks_the_sensor(make: Make, state: Any, complaint: str) -> None:
     with pytest.raises(SensorBroken, match=complaint):
         make("SELECT 1").poll(state)
 
 
-def test_connecting_looks_at_the_query_and_does_not_run_it(
-    make: Make, database: Any, clock: Any
-) -> None:
+def test_change_connect_checks_query_without_running(make: Make, database: Any, clock: Any) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     clock.step = 1.0
     make(endless).connect()
@@ -296,7 +290,7 @@ def test_connecting_looks_at_the_query_and_does_not_run_it(
         make("SELECT nothing FROM price").connect()
 
 
-def test_the_plugin_offers_its_sensors() -> None:
+def test_plugin_offers_its_sensors() -> None:
     assert flowstone_db.FLOWSTONE_API == API_VERSION
     sensors = flowstone_db.flowstone_sensors()
     assert sensors["database_change"] is DatabaseChange
@@ -305,7 +299,7 @@ def test_the_plugin_offers_its_sensors() -> None:
     assert entry.load() is flowstone_db
 
 
-def test_looking_at_the_plugin_does_not_import_sqlalchemy() -> None:
+def test_plugin_import_does_not_import_sqlalchemy() -> None:
     code = (
         "import sys, flowstone_db\n"
         "for sensor in flowstone_db.flowstone_sensors().values():\n"

@@ -13,7 +13,7 @@ from flowstone_core.testing import ConcurrencyHarness
 TABLE = "CREATE TABLE sale (id INTEGER, at TIMESTAMP, region VARCHAR(40))"
 
 
-def test_no_row_is_lost_or_doubled_between_threads(postgresql_database: Any) -> None:
+def test_threads_lose_or_double_no_row(postgresql_database: Any) -> None:
     postgresql_database.execute(TABLE)
 
     def declare(pipeline: Pipeline) -> None:
@@ -40,7 +40,7 @@ def test_no_row_is_lost_or_doubled_between_threads(postgresql_database: Any) -> 
     assert report.changes
 
 
-def test_of_a_value_that_changes_between_threads_the_last_one_is_found(sqlite_file: Any) -> None:
+def test_threads_find_last_value(sqlite_file: Any) -> None:
     sqlite_file.execute(TABLE)
     written: list[str] = []
 

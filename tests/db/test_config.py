@@ -17,7 +17,7 @@ def make(**options: Any) -> DatabaseChangeConfig:
     return DatabaseChangeConfig.model_validate(usual | options)
 
 
-def test_a_url_and_a_query_are_enough() -> None:
+def test_config_requires_only_url_and_query() -> None:
     config = make()
     assert config.timeout == timedelta(seconds=30)
     assert config.model_fields_set == {"url", "query"}
@@ -34,7 +34,7 @@ def test_a_url_and_a_query_are_enough() -> None:
         ("mariadb+pymysql://host/shop", "mariadb+pymysql", "mariadb://host/shop"),
     ],
 )
-def test_a_driver_is_chosen(url: str, driver: str, shown: str | None) -> None:
+def test_config_driver_follows_url(url: str, driver: str, shown: str | None) -> None:
     address = parse_database_url(url)
     assert address.url.drivername == driver
     assert str(address) == (shown or "postgresql://me:***@host:5/shop")
@@ -68,7 +68,7 @@ def test_a_driver_is_chosen(url: str, driver: str, shown: str | None) -> None:
         ({"qery": "x"}, "Extra inputs"),
     ],
 )
-def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> None:
+def test_config_invalid_setting_names_the_fault(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         make(**options)
     (problem,) = caught.value.errors()
@@ -85,18 +85,18 @@ def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> No
         ("(SELECT 1) UNION (SELECT 2)", "(SELECT 1) UNION (SELECT 2)"),
     ],
 )
-def test_queries(given: str, kept: str) -> None:
+def test_config_query_is_normalized(given: str, kept: str) -> None:
     assert make(query=given).query == kept
 
 
-def test_a_password_is_taken_as_it_is() -> None:
+def test_config_password_is_literal() -> None:
     config = make(url="postgresql://me@host/shop", password=CANARY)
     assert config.database_url().url.password == CANARY
     escaped = make(url="postgresql://me:c4n4ry%2Fp%40ss@host/shop")
     assert escaped.database_url().url.password == CANARY
 
 
-def test_no_text_of_a_config_holds_its_secrets() -> None:
+def test_config_text_hides_secrets() -> None:
     config = make(url="postgresql://me:c4n4ry1@host/shop?sslpassword=c4n4ry2")
     other = make(url="postgresql://me@host/shop", password=CANARY)
     for found in (config, other):
@@ -109,24 +109,24 @@ def test_no_text_of_a_config_holds_its_secrets() -> None:
     )
 
 
-def test_no_complaint_about_a_config_holds_its_secrets() -> None:
+def test_config_errors_hide_secrets() -> None:
     for url in ("oracle://me:c4n4ry@host/x", "postgresql://me:c4n4ry@x:c4n4ry/x", "c4n4ry"):
         with pytest.raises(pydantic.ValidationError) as caught:
             make(url=url, password="c4n4ry2")
         assert "c4n4ry" not in str(caught.value)
 
 
-def test_a_short_password_does_not_blot_out_the_text() -> None:
+def test_config_short_password_is_not_masked() -> None:
     assert parse_database_url("postgresql://a:a@host/x").mask("a table") == "a table"
 
 
-def test_a_partition_function_is_named_or_given() -> None:
+def test_config_partition_fn_by_name_or_object() -> None:
     named = make(partition_fn="flowstone_db.partitioning:as_partition")
     assert named.partition_fn is as_partition
     assert make(partition_fn=as_partition).partition_fn is as_partition
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_config_settings_have_descriptions() -> None:
     models = (DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig)
     fields = [item for model in models for item in model.model_fields.items()]
     assert [name for name, field in fields if not field.description] == []
@@ -137,7 +137,7 @@ def make_rows(**options: Any) -> DatabaseRowsConfig:
     return DatabaseRowsConfig.model_validate(usual | {"table": "orders"} | options)
 
 
-def test_rows_are_watched_by_few_settings() -> None:
+def test_config_rows_minimal_settings() -> None:
     config = make_rows()
     assert config.keys == ("at",)
     assert (config.lag, config.row_limit) == (timedelta(seconds=5), 10_000)
@@ -156,7 +156,7 @@ def test_rows_are_watched_by_few_settings() -> None:
         ({"mode": "incrementing", "url": "sqlite:///shop.db"}, False),
     ],
 )
-def test_open_transactions_are_waited_for_where_ids_alone_tell_what_is_new(
+def test_config_rows_snapshot_default_for_incrementing(
     options: dict[str, Any], waits: bool
 ) -> None:
     if options.get("mode") == "incrementing":
@@ -194,7 +194,7 @@ def test_open_transactions_are_waited_for_where_ids_alone_tell_what_is_new(
         ({"query": "DELETE FROM t", "table": None}, "must begin with SELECT"),
     ],
 )
-def test_what_is_wrong_with_rows_is_said(options: dict[str, object], complaint: str) -> None:
+def test_config_rows_invalid_names_the_fault(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         make_rows(**options)
     (problem,) = caught.value.errors()
@@ -207,7 +207,7 @@ def make_notify(**options: Any) -> PostgresNotifyConfig:
     return PostgresNotifyConfig.model_validate(usual | options)
 
 
-def test_channels_are_listened_to_by_few_settings() -> None:
+def test_config_notify_minimal_settings() -> None:
     config = make_notify()
     assert config.channel == ("orders",)
     assert (config.recheck, config.wait) == (timedelta(minutes=5), timedelta(0))
@@ -246,7 +246,7 @@ def test_channels_are_listened_to_by_few_settings() -> None:
         ({"wait": "2h"}, "less than or equal"),
     ],
 )
-def test_what_is_wrong_with_channels_is_said(options: dict[str, object], complaint: str) -> None:
+def test_config_notify_invalid_names_the_fault(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         make_notify(**options)
     (problem,) = caught.value.errors()

@@ -72,7 +72,7 @@ Open = Callable[..., Database]
         "SELECT 1; DELETE FROM t",
     ],
 )
-def test_Q7_sqlite_does_nothing_but_read(
+def test_Q7_sqlite_only_reads(
     open_database: Open, sqlite_file: Any, tmp_path: Any, statement: str
 ) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
@@ -86,7 +86,7 @@ def test_Q7_sqlite_does_nothing_but_read(
     assert sqlite_file.execute("SELECT name FROM sqlite_schema") == [("t",)]
 
 
-def test_Q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
+def test_Q7_sqlite_file_is_opened_read_only(open_database: Open, sqlite_file: Any) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
     reader = open_database(sqlite_file.url)
     with reader.read_transaction() as connection:
@@ -96,7 +96,7 @@ def test_Q7_the_file_itself_is_opened_read_only(open_database: Open, sqlite_file
             raw.execute("INSERT INTO t VALUES (2)")
 
 
-def test_a_file_that_is_not_there_is_not_made(open_database: Open, tmp_path: Any) -> None:
+def test_sqlite_missing_file_is_not_created(open_database: Open, tmp_path: Any) -> None:
     path = tmp_path / "later.db"
     reader = open_database(f"sqlite:///{path}")
     with pytest.raises(DatabaseUnavailableError, match="cannot be opened for reading"):
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_there_is_not_made(open_database: Open, tmp_path: Any
     assert ask(reader, "SELECT 1") == [(1,)]
 
 
-def test_a_path_is_relative_to_the_folder(
+def test_sqlite_path_is_relative_to_folder(
     open_database: Open, sqlite_file: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(sqlite_file.path.parent)
@@ -116,13 +116,13 @@ def test_a_path_is_relative_to_the_folder(
     assert ask(reader, "SELECT count(*) FROM t") == [(0,)]
 
 
-def test_a_file_that_is_no_database_is_named(open_database: Open, tmp_path: Any) -> None:
+def test_sqlite_foreign_file_is_reported(open_database: Open, tmp_path: Any) -> None:
     (tmp_path / "x.db").write_text("no database at all" * 100)
     with pytest.raises(DatabaseError, match="is not an SQLite database"):
         ask(open_database(f"sqlite:///{tmp_path}/x.db"), "SELECT * FROM t")
 
 
-def test_a_locked_file_is_a_passing_failure(open_database: Open, sqlite_file: Any) -> None:
+def test_sqlite_locked_file_is_retryable(open_database: Open, sqlite_file: Any) -> None:
     sqlite_file.execute("CREATE TABLE t (n INTEGER)")
     sqlite_file.execute("BEGIN EXCLUSIVE")
     reader = open_database(sqlite_file.url, timeout=timedelta(milliseconds=1))
@@ -133,7 +133,7 @@ def test_a_locked_file_is_a_passing_failure(open_database: Open, sqlite_file: An
     assert ask(reader, "SELECT * FROM t") == []
 
 
-def test_Q6_sqlite_stops_a_query_that_never_returns(
+def test_Q6_sqlite_endless_query_is_cancelled(
     open_database: Open, sqlite_file: Any, clock: Any
 ) -> None:
     reader = open_database(sqlite_file.url, timeout="5s")
@@ -145,7 +145,7 @@ def test_Q6_sqlite_stops_a_query_that_never_returns(
     assert ask(reader, "SELECT 1") == [(1,)]
 
 
-def test_Q6_postgresql_stops_a_query_that_never_returns(
+def test_Q6_postgresql_endless_query_is_cancelled(
     open_database: Open, postgresql_database: Any
 ) -> None:
     reader = open_database(postgresql_database.url, timeout=timedelta(milliseconds=50))
@@ -172,7 +172,7 @@ def test_Q6_postgresql_stops_a_query_that_never_returns(
         "COMMIT",
     ],
 )
-def test_Q7_postgresql_does_nothing_but_read(
+def test_Q7_postgresql_only_reads(
     open_database: Open, postgresql_database: Any, statement: str
 ) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT 1 AS n")
@@ -186,7 +186,7 @@ def test_Q7_postgresql_does_nothing_but_read(
     assert postgresql_database.execute("SELECT n FROM t") == [(1,)]
 
 
-def test_Q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_database: Any) -> None:
+def test_Q7_read_transaction_is_rolled_back(open_database: Open, postgresql_database: Any) -> None:
     reader = open_database(postgresql_database.url)
     with reader.read_transaction() as connection:
         connection.exec_driver_sql("SELECT set_config('statement_timeout', '0', false)")
@@ -196,16 +196,14 @@ def test_Q7_a_reading_is_always_rolled_back(open_database: Open, postgresql_data
     assert ask(reader, "SHOW statement_timeout") == [("30s",)]
 
 
-def test_Q8_a_connection_that_went_stale_is_replaced(
-    open_database: Open, postgresql_database: Any
-) -> None:
+def test_Q8_stale_connection_is_replaced(open_database: Open, postgresql_database: Any) -> None:
     reader = open_database(postgresql_database.url)
     ((pid,),) = ask(reader, "SELECT pg_backend_pid()")
     postgresql_database.execute("SELECT pg_terminate_backend(%s)", pid)
     assert ask(reader, "SELECT pg_backend_pid()") != [(pid,)]
 
 
-def test_Q8_a_file_that_is_replaced_by_another_is_read_anew(
+def test_Q8_sqlite_replaced_file_is_reopened(
     open_database: Open, sqlite_file: Any, tmp_path: Any
 ) -> None:
     """As by a nightly export, which writes a new file and renames it."""
@@ -219,7 +217,7 @@ def test_Q8_a_file_that_is_replaced_by_another_is_read_anew(
     assert ask(reader, "SELECT n FROM t") == [(2,)]
 
 
-def test_Q8_there_is_one_connection_and_it_is_closed(
+def test_Q8_database_has_one_connection_and_closes_it(
     open_database: Open, postgresql_database: Any
 ) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone'"
@@ -233,7 +231,7 @@ def test_Q8_there_is_one_connection_and_it_is_closed(
     reader.close()
 
 
-def test_a_connection_that_breaks_in_the_middle_is_replaced(
+def test_connection_broken_midway_is_replaced(
     open_database: Open, postgresql_database: Any
 ) -> None:
     reader = open_database(postgresql_database.url)
@@ -246,16 +244,14 @@ def test_a_connection_that_breaks_in_the_middle_is_replaced(
     assert ask(reader, "SELECT 1") == [(1,)]
 
 
-def test_what_else_goes_wrong_is_not_blamed_on_the_database(
-    open_database: Open, sqlite_file: Any
-) -> None:
+def test_connection_foreign_error_passes_unchanged(open_database: Open, sqlite_file: Any) -> None:
     reader = open_database(sqlite_file.url)
     with pytest.raises(ZeroDivisionError), reader.read_transaction():
         raise ZeroDivisionError
     assert ask(reader, "SELECT 1") == [(1,)]
 
 
-def test_a_server_that_is_not_there_is_named_without_its_password(open_database: Open) -> None:
+def test_connection_missing_server_error_hides_password(open_database: Open) -> None:
     reader = open_database("postgresql://me:c4n4ry@127.0.0.1:1/shop?sslpassword=c4n4ry2")
     with pytest.raises(DatabaseUnavailableError) as caught:
         ask(reader, "SELECT 1")
@@ -266,7 +262,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password(open_database:
     assert "c4n4ry" not in repr(caught.value.__cause__)
 
 
-def test_missing_rights_and_databases_are_told_apart(
+def test_error_rights_and_database_are_distinguished(
     open_database: Open, postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE ROLE nobody LOGIN")
@@ -280,7 +276,7 @@ def test_missing_rights_and_databases_are_told_apart(
 
 
 @pytest.mark.parametrize(("backend", "module"), [("mysql", "pymysql"), ("postgresql", "psycopg")])
-def test_a_driver_that_is_not_installed_is_named(
+def test_error_missing_driver_is_named(
     open_database: Open, monkeypatch: pytest.MonkeyPatch, backend: str, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -288,7 +284,7 @@ def test_a_driver_that_is_not_installed_is_named(
         ask(open_database(f"{backend}://host/shop"), "SELECT 1")
 
 
-def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
+def test_Q6_mysql_and_mariadb_time_limits_differ() -> None:
     half = timedelta(milliseconds=500)
     assert "SET SESSION max_execution_time = 500" in transaction_statements("mysql", half)
     assert "SET SESSION max_statement_time = 0.5" in transaction_statements("mariadb", half)
@@ -314,7 +310,7 @@ def test_Q6_mysql_and_mariadb_limit_a_statement_by_names_of_their_own() -> None:
         (OSError(), QueryError),
     ],
 )
-def test_errors_of_mysql_are_told_apart_by_number(
+def test_error_of_mysql_is_translated_by_number(
     open_database: Open, error: Exception, kind: type[DatabaseError]
 ) -> None:
     found = translate_error(error, open_database("mysql://me:c4n4ry@host/shop").url)
@@ -323,7 +319,7 @@ def test_errors_of_mysql_are_told_apart_by_number(
     assert "c4n4ry" not in str(found)
 
 
-def test_a_value_that_a_driver_cannot_read_is_the_querys_fault(
+def test_error_unreadable_value_is_query_error(
     open_database: Open, postgresql_database: Any
 ) -> None:
     reader = open_database(postgresql_database.url)

@@ -27,7 +27,7 @@ def orders(mariadb_database: Any) -> Any:
 
 @pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing", "incrementing"])
 @pytest.mark.parametrize("query", [None, "SELECT *, ':x %s' AS more FROM orders -- all; of them"])
-def test_Q2_rows_are_found_across_ties(
+def test_Q2_mariadb_rows_across_ties_are_found(
     orders: Any, make_sensor: Callable[..., Any], mode: str, query: str | None
 ) -> None:
     options: dict[str, Any] = {"query": query} if query else {"table": "orders"}
@@ -49,7 +49,7 @@ def test_Q2_rows_are_found_across_ties(
     assert found == 5
 
 
-def test_Q1_lag_is_by_the_servers_clock_in_utc(
+def test_Q1_mariadb_lag_uses_server_clock_in_utc(
     orders: Any, make_sensor: Callable[..., Any]
 ) -> None:
     orders.execute("ALTER TABLE orders MODIFY at TIMESTAMP(6) NULL")
@@ -83,7 +83,7 @@ def insert(session: Any, *values: object) -> None:
 
 
 @pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])
-def test_Q1_a_row_that_is_committed_late_is_found_within_the_lag(
+def test_Q1_mariadb_late_commit_within_lag_is_found(
     orders: Any, make_sensor: Callable[..., Any], mode: str
 ) -> None:
     """Two sessions; the one that wrote first commits last."""
@@ -112,7 +112,7 @@ def test_Q1_a_row_that_is_committed_late_is_found_within_the_lag(
     fast.close()
 
 
-def test_Q1_a_lower_id_that_is_committed_later_is_passed_over_in_mode_incrementing(
+def test_Q1_mariadb_lower_id_committed_later_is_missed(
     orders: Any, make_sensor: Callable[..., Any]
 ) -> None:
     """The limit that the README tells of: the server cannot say which transactions are open."""
@@ -130,7 +130,7 @@ def test_Q1_a_lower_id_that_is_committed_later_is_passed_over_in_mode_incrementi
     fast.close()
 
 
-def test_Q2_a_tie_that_grows_between_two_polls_is_read_to_its_end(
+def test_Q2_mariadb_growing_tie_is_read_completely(
     orders: Any, make_sensor: Callable[..., Any]
 ) -> None:
     """Two sessions write rows of one timestamp; the limit cuts through them."""
@@ -153,7 +153,9 @@ def test_Q2_a_tie_that_grows_between_two_polls_is_read_to_its_end(
     assert sum(found) == 6
 
 
-def test_Q3_values_have_forms(mariadb_database: Any, make_sensor: Callable[..., Any]) -> None:
+def test_Q3_mariadb_values_are_encoded(
+    mariadb_database: Any, make_sensor: Callable[..., Any]
+) -> None:
     query = (
         "SELECT CAST(1.50 AS DECIMAL(9, 2)) AS d, 1.5e0 AS f, NULL AS n, DATE '2025-01-15' AS day, "
         "TIMESTAMP '2025-01-15 10:00:00' AS t, TIME '10:00:00' AS c, 'a%s:x' AS s"
@@ -171,7 +173,7 @@ def test_Q3_values_have_forms(mariadb_database: Any, make_sensor: Callable[..., 
     }
 
 
-def test_Q3_a_timestamp_is_in_utc_whatever_the_servers_zone_is(
+def test_Q3_mariadb_timestamp_is_utc_in_any_server_zone(
     mariadb_database: Any, make_sensor: Callable[..., Any]
 ) -> None:
     query = "SELECT FROM_UNIXTIME(0) AS t"
@@ -184,7 +186,7 @@ def test_Q3_a_timestamp_is_in_utc_whatever_the_servers_zone_is(
     assert event.payload["value"] == {"datetime": "1970-01-01T00:00:00"}
 
 
-def test_Q6_a_query_that_never_returns_is_cancelled(
+def test_Q6_mariadb_endless_query_is_cancelled(
     mariadb_database: Any, make_sensor: Callable[..., Any]
 ) -> None:
     sensor = make_sensor(
@@ -210,7 +212,9 @@ def test_Q6_a_query_that_never_returns_is_cancelled(
         "SELECT nothing",
     ],
 )
-def test_Q7_nothing_is_written(orders: Any, make_sensor: Callable[..., Any], query: str) -> None:
+def test_Q7_mariadb_nothing_is_written(
+    orders: Any, make_sensor: Callable[..., Any], query: str
+) -> None:
     orders.execute("INSERT INTO orders VALUES (1, NULL, 'eu')")
     sensor = make_sensor(DatabaseChange, url=orders.url, query=query)
     with pytest.raises(QueryError):
@@ -237,7 +241,7 @@ def session_ids(database: Any) -> list[Any]:
         "SELECT id FROM orders FOR UPDATE",
     ],
 )
-def test_Q7_what_writes_or_locks_is_refused_by_the_transaction(
+def test_Q7_mariadb_write_or_lock_is_refused(
     orders: Any, make_sensor: Callable[..., Any], query: str
 ) -> None:
     orders.execute("INSERT INTO orders VALUES (1, NULL, 'eu')")
@@ -253,7 +257,7 @@ def test_Q7_what_writes_or_locks_is_refused_by_the_transaction(
     assert orders.execute("SELECT NEXTVAL(numbers)") == [(1,)]
 
 
-def test_Q7_a_reading_is_always_rolled_back(orders: Any, make_sensor: Callable[..., Any]) -> None:
+def test_Q7_read_transaction_is_rolled_back(orders: Any, make_sensor: Callable[..., Any]) -> None:
     open_ones = "SELECT count(*) FROM information_schema.innodb_trx"
     sensor = make_sensor(DatabaseChange, url=orders.url, query="SELECT 1")
     with sensor._database.read_transaction() as connection:
@@ -263,9 +267,7 @@ def test_Q7_a_reading_is_always_rolled_back(orders: Any, make_sensor: Callable[.
     assert session_ids(orders) != []
 
 
-def test_Q8_a_connection_that_went_stale_is_replaced(
-    orders: Any, make_sensor: Callable[..., Any]
-) -> None:
+def test_Q8_stale_connection_is_replaced(orders: Any, make_sensor: Callable[..., Any]) -> None:
     sensor = make_sensor(DatabaseChange, url=orders.url, query="SELECT connection_id() AS n")
     first = sensor.poll(sensor.init())
     assert isinstance(sensor.poll(first.state), NotTriggered)
@@ -274,7 +276,9 @@ def test_Q8_a_connection_that_went_stale_is_replaced(
     assert second.events[0].payload["value"] != first.state["value"]
 
 
-def test_logins_and_rights_are_told_apart(orders: Any, make_sensor: Callable[..., Any]) -> None:
+def test_mariadb_login_and_rights_are_distinguished(
+    orders: Any, make_sensor: Callable[..., Any]
+) -> None:
     orders.execute("CREATE OR REPLACE USER reader@localhost IDENTIFIED BY 'c4n4ry'")
     orders.execute("GRANT SELECT ON shop.orders TO reader@localhost")
     orders.execute("CREATE TABLE price (cents INTEGER)")
@@ -300,9 +304,7 @@ def test_logins_and_rights_are_told_apart(orders: Any, make_sensor: Callable[...
     orders.execute("DROP USER reader@localhost")
 
 
-def test_the_clock_is_that_of_the_server(
-    mariadb_database: Any, make_sensor: Callable[..., Any]
-) -> None:
+def test_mariadb_now_is_server_time(mariadb_database: Any, make_sensor: Callable[..., Any]) -> None:
     sensor = make_sensor(DatabaseChange, url=mariadb_database.url, query="SELECT 1")
     with sensor._database.read_transaction() as connection:
         moment = sensor._database.now(connection, lambda: datetime(1970, 1, 1, tzinfo=UTC))

@@ -95,7 +95,7 @@ def keys(outcome: Any) -> list[str]:
     return [event.key for event in outcome.events]
 
 
-def test_the_main_job(make: Make, postgresql_database: Any) -> None:
+def test_new_data_fires(make: Make, postgresql_database: Any) -> None:
     sensor = make(channel=["orders", "refunds"])
     state = begin(sensor)
     assert isinstance(sensor.poll(state), NotTriggered)
@@ -115,7 +115,7 @@ def test_the_main_job(make: Make, postgresql_database: Any) -> None:
     assert quiet.state == after
 
 
-def test_what_is_rolled_back_is_not_heard_and_duplicates_of_a_transaction_are_one(
+def test_notify_rolled_back_and_duplicate_are_not_received(
     make: Make, postgresql_database: Any
 ) -> None:
     sensor = make()
@@ -135,9 +135,7 @@ def test_what_is_rolled_back_is_not_heard_and_duplicates_of_a_transaction_are_on
 @pytest.mark.parametrize(
     "name", ["Orders", 'a"b', "a b; DROP TABLE orders", "100%s", "%(x)s :y ?", "é" * 31, "'"]
 )
-def test_Q9_the_name_of_a_channel_is_quoted_as_it_is(
-    make: Make, postgresql_database: Any, name: str
-) -> None:
+def test_Q9_notify_channel_name_is_quoted(make: Make, postgresql_database: Any, name: str) -> None:
     sensor = make(channel=[name])
     state = begin(sensor)
     notify(postgresql_database, "1", channel=name)
@@ -146,7 +144,7 @@ def test_Q9_the_name_of_a_channel_is_quoted_as_it_is(
     assert postgresql_database.execute("SELECT count(*) FROM orders") == [(0,)]
 
 
-def test_Q9_a_payload_is_never_a_part_of_a_statement(watch: Make, postgresql_database: Any) -> None:
+def test_Q9_notify_payload_never_enters_a_statement(watch: Make, postgresql_database: Any) -> None:
     sensor = watch(partition="payload", query_partition="tenant", query="SELECT 'x' AS tenant")
     state = begin(sensor)
     text = "'; DROP TABLE orders; -- %s :x"
@@ -157,7 +155,7 @@ def test_Q9_a_payload_is_never_a_part_of_a_statement(watch: Make, postgresql_dat
     assert postgresql_database.execute("SELECT count(*) FROM orders") == [(0,)]
 
 
-def test_a_commit_that_fails_loses_no_notification(make: Make, postgresql_database: Any) -> None:
+def test_notify_failed_commit_loses_no_notification(make: Make, postgresql_database: Any) -> None:
     sensor = make()
     state = begin(sensor)
     notify(postgresql_database, "1", "1")
@@ -175,7 +173,7 @@ def test_a_commit_that_fails_loses_no_notification(make: Make, postgresql_databa
     assert keys(last)[0] not in keys(again)
 
 
-def test_a_replay_on_another_day_is_for_the_same_partition(
+def test_notify_replay_on_another_day_keeps_partition(
     make: Make, postgresql_database: Any, clock: Any
 ) -> None:
     sensor = make()
@@ -189,7 +187,7 @@ def test_a_replay_on_another_day_is_for_the_same_partition(
     assert [event.partition for event in outcome.events] == [DAY, date(2025, 1, 16)]
 
 
-def test_a_state_of_another_process_proves_nothing_of_this_one(
+def test_notify_state_of_another_process_drops_nothing(
     make: Make, postgresql_database: Any
 ) -> None:
     one, two = make(), make()
@@ -202,7 +200,7 @@ def test_a_state_of_another_process_proves_nothing_of_this_one(
     assert payloads(two.poll(ahead)) == ["1", "2"]
 
 
-def test_what_was_taken_is_kept_when_the_query_fails(watch: Make, postgresql_database: Any) -> None:
+def test_notify_received_are_kept_when_query_fails(watch: Make, postgresql_database: Any) -> None:
     sensor = watch()
     state = begin(sensor)
     order(postgresql_database, 1)
@@ -218,9 +216,7 @@ def test_what_was_taken_is_kept_when_the_query_fails(watch: Make, postgresql_dat
     assert outcome.state["value"] == 3
 
 
-def test_a_query_that_is_too_slow_does_not_end_the_listening(
-    watch: Make, postgresql_database: Any
-) -> None:
+def test_notify_slow_query_keeps_listening(watch: Make, postgresql_database: Any) -> None:
     sensor = watch(timeout=timedelta(milliseconds=50))
     state = begin(sensor)
     before = postgresql_database.execute(LISTENERS)
@@ -234,7 +230,7 @@ def test_a_query_that_is_too_slow_does_not_end_the_listening(
     assert postgresql_database.execute(LISTENERS) == before
 
 
-def test_a_new_sensor_fires_for_the_value_there_is(watch: Make, postgresql_database: Any) -> None:
+def test_notify_first_poll_fires_for_present_value(watch: Make, postgresql_database: Any) -> None:
     order(postgresql_database, 1)
     sensor = watch()
     first = sensor.poll(sensor.init())
@@ -242,9 +238,7 @@ def test_a_new_sensor_fires_for_the_value_there_is(watch: Make, postgresql_datab
     assert payloads(sensor.poll(stored(first.state))) == []
 
 
-def test_what_was_sent_while_nobody_listened_is_found_by_the_query(
-    watch: Make, postgresql_database: Any
-) -> None:
+def test_notify_query_finds_missed_change(watch: Make, postgresql_database: Any) -> None:
     sensor = watch()
     state = begin(sensor)
     sensor.cleanup()
@@ -256,9 +250,7 @@ def test_what_was_sent_while_nobody_listened_is_found_by_the_query(
     assert payloads(late.poll(stored(outcome.state))) == []
 
 
-def test_Q8_a_connection_that_was_lost_is_remade_and_what_was_missed_is_found(
-    watch: Make, postgresql_database: Any
-) -> None:
+def test_Q8_notify_lost_connection_is_reopened(watch: Make, postgresql_database: Any) -> None:
     sensor = watch()
     state = begin(sensor)
     postgresql_database.end_sessions()
@@ -269,7 +261,7 @@ def test_Q8_a_connection_that_was_lost_is_remade_and_what_was_missed_is_found(
     assert payloads(sensor.poll(stored(outcome.state))) == ["2"]
 
 
-def test_Q8_a_server_that_is_gone_fails_the_poll(
+def test_Q8_notify_missing_server_fails_poll(
     postgresql: Any, make_sensor: Callable[..., Any]
 ) -> None:
     with postgresql.database() as url:
@@ -279,9 +271,7 @@ def test_Q8_a_server_that_is_gone_fails_the_poll(
         sensor.poll(state)
 
 
-def test_what_was_missed_is_not_forgotten_when_its_commit_fails(
-    watch: Make, postgresql_database: Any
-) -> None:
+def test_notify_missed_change_survives_failed_commit(watch: Make, postgresql_database: Any) -> None:
     sensor = watch()
     state = begin(sensor)
     postgresql_database.end_sessions()
@@ -296,7 +286,7 @@ def test_what_was_missed_is_not_forgotten_when_its_commit_fails(
     assert payloads(sensor.poll(stored(again.state))) == ["3"]
 
 
-def test_a_change_that_nobody_tells_of_is_found_by_the_recheck(
+def test_notify_recheck_finds_silent_change(
     watch: Make, postgresql_database: Any, clock: Any
 ) -> None:
     sensor = watch()
@@ -317,7 +307,7 @@ def test_a_change_that_nobody_tells_of_is_found_by_the_recheck(
     assert payloads(sensor.poll(state)) == [(1, 2)]
 
 
-def test_a_change_that_was_told_of_is_no_change_at_the_recheck(
+def test_notify_recheck_ignores_notified_change(
     watch: Make, postgresql_database: Any, clock: Any
 ) -> None:
     sensor = watch()
@@ -332,7 +322,7 @@ def test_a_change_that_was_told_of_is_no_change_at_the_recheck(
     assert payloads(sensor.poll(stored(outcome.state))) == []
 
 
-def test_listening_comes_before_the_query(
+def test_notify_listens_before_the_query(
     watch: Make, postgresql_database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An order that comes just before the query is told of, and one just after it too."""
@@ -353,14 +343,14 @@ def test_listening_comes_before_the_query(
     assert payloads(sensor.poll(stored(first.state))) == ["1", "2"]
 
 
-def test_a_query_that_returns_nothing_fires_nothing(watch: Make, postgresql_database: Any) -> None:
+def test_notify_empty_query_fires_nothing(watch: Make, postgresql_database: Any) -> None:
     sensor = watch(query="SELECT max(id) FROM orders")
     first = sensor.poll(sensor.init())
     assert isinstance(first, NotTriggered)
     assert first.state["value"] is None
 
 
-def test_without_a_query_it_is_said_what_is_lost(
+def test_notify_without_query_warns_of_loss(
     make: Make, watch: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sensor = make()
@@ -391,7 +381,7 @@ def test_without_a_query_it_is_said_what_is_lost(
         ({"partition_fn": lambda text: None}, "eu", None),
     ],
 )
-def test_the_payload_says_which_partition(
+def test_notify_payload_gives_partition(
     make: Make, postgresql_database: Any, options: Any, payload: str, partition: Any
 ) -> None:
     sensor = make(**options)
@@ -418,7 +408,7 @@ def test_the_payload_says_which_partition(
         ({"partition_fn": lambda text: 7}, "x", "a value of type int is no partition"),
     ],
 )
-def test_notifications_without_a_partition_are_reported_once_and_set_aside(
+def test_notify_without_partition_is_reported_once(
     make: Make, postgresql_database: Any, options: Any, payload: str, reason: str
 ) -> None:
     sensor = make(**options)
@@ -429,7 +419,7 @@ def test_notifications_without_a_partition_are_reported_once_and_set_aside(
     assert payloads(sensor.poll(state)) == []
 
 
-def test_bad_notifications_do_not_hold_up_good_ones(
+def test_notify_invalid_does_not_block_valid(
     make: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sensor = make(partition_field="day")
@@ -444,7 +434,7 @@ def test_bad_notifications_do_not_hold_up_good_ones(
     assert payloads(sensor.poll(stored(outcome.state))) == []
 
 
-def test_the_query_says_which_partition(watch: Make, postgresql_database: Any) -> None:
+def test_notify_query_gives_partition(watch: Make, postgresql_database: Any) -> None:
     sensor = watch(
         partition="payload",
         query="SELECT tenant, count(*) AS n FROM orders GROUP BY tenant LIMIT 1",
@@ -462,7 +452,7 @@ def test_the_query_says_which_partition(watch: Make, postgresql_database: Any) -
         sensor.poll(stored(outcome.state))
 
 
-def test_a_poll_waits_for_a_notification(make: Make, postgresql_database: Any) -> None:
+def test_notify_poll_waits_for_notification(make: Make, postgresql_database: Any) -> None:
     sensor = make(wait="50s", partition="payload")
     state = begin(sensor)
     ((before,),) = postgresql_database.execute("SELECT clock_timestamp()")
@@ -477,9 +467,7 @@ def test_a_poll_waits_for_a_notification(make: Make, postgresql_database: Any) -
     assert payloads(first) == ["1"]
 
 
-def test_a_poll_does_not_wait_when_there_is_something_to_tell(
-    make: Make, postgresql_database: Any
-) -> None:
+def test_notify_poll_with_inbox_does_not_wait(make: Make, postgresql_database: Any) -> None:
     sensor = make(wait="1h")
     # That it has only begun to listen is something too: the query may tell more.
     state = begin(sensor)
@@ -488,13 +476,13 @@ def test_a_poll_does_not_wait_when_there_is_something_to_tell(
     assert payloads(sensor.poll(state)) == ["1"]
 
 
-def test_a_poll_does_not_wait_for_ever(make: Make) -> None:
+def test_notify_poll_wait_is_limited(make: Make) -> None:
     sensor = make(wait=timedelta(milliseconds=1))
     state = begin(sensor)
     assert isinstance(sensor.poll(state), NotTriggered)
 
 
-def test_a_connection_that_does_not_listen_any_more_fails_the_poll(
+def test_notify_connection_no_longer_listening_fails_poll(
     make: Make, postgresql_database: Any
 ) -> None:
     """As behind a pooler that takes it away between transactions, and cleans it."""
@@ -570,7 +558,7 @@ def pooled(
 
 
 @pytest.mark.parametrize("pooled", [False], indirect=True)
-def test_a_pooler_that_hands_on_notifications_may_stand_between(
+def test_notify_pooler_in_session_mode_is_accepted(
     pooled: PostgresNotify, postgresql_database: Any
 ) -> None:
     state = begin(pooled)
@@ -579,7 +567,7 @@ def test_a_pooler_that_hands_on_notifications_may_stand_between(
 
 
 @pytest.mark.parametrize("pooled", [True], indirect=True)
-def test_a_pooler_that_drops_notifications_is_found_out(
+def test_notify_pooler_that_drops_is_detected(
     pooled: PostgresNotify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "PROBE_SECONDS", 0.01)
@@ -587,7 +575,7 @@ def test_a_pooler_that_drops_notifications_is_found_out(
         pooled.poll(pooled.init())
 
 
-def test_connecting_listens_and_looks_at_the_query(
+def test_notify_connect_listens_and_checks_query(
     watch: Make, make: Make, postgresql_database: Any
 ) -> None:
     make().connect()
@@ -599,7 +587,7 @@ def test_connecting_listens_and_looks_at_the_query(
         watch(url="postgresql://me:c4n4ry@127.0.0.1:1/shop").connect()
 
 
-def test_cleaning_up_closes_all_connections(watch: Make, postgresql_database: Any) -> None:
+def test_notify_cleanup_closes_all_connections(watch: Make, postgresql_database: Any) -> None:
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone' "
         "AND datname = current_database()"
@@ -622,8 +610,6 @@ def test_cleaning_up_closes_all_connections(watch: Make, postgresql_database: An
         (None, "TypeError"),
     ],
 )
-def test_a_state_that_cannot_be_read_breaks_the_sensor(
-    make: Make, state: Any, complaint: str
-) -> None:
+def test_state_unreadable_breaks_the_sensor(make: Make, state: Any, complaint: str) -> None:
     with pytest.raises(SensorBroken, match=complaint):
         make().poll(state)

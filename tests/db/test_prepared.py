@@ -115,7 +115,7 @@ def found(sensor: DatabaseRows, state: Any) -> tuple[list[Any], Any]:
     return [event.partition for event in events], json.loads(json.dumps(outcome.state))
 
 
-def test_Q1_a_prepared_transaction_is_waited_for_until_it_is_committed(queue: Queue) -> None:
+def test_Q1_prepared_transaction_is_waited_for(queue: Queue) -> None:
     sensor = queue.sensor()
     with queue.connect() as slow:
         slow.execute("BEGIN; INSERT INTO queue DEFAULT VALUES; PREPARE TRANSACTION 'gift'")
@@ -133,9 +133,7 @@ def test_Q1_a_prepared_transaction_is_waited_for_until_it_is_committed(queue: Qu
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-def test_Q1_a_transaction_that_is_prepared_between_two_polls_is_waited_for(
-    queue: Queue, end: str
-) -> None:
+def test_Q1_transaction_prepared_between_polls_is_waited_for(queue: Queue, end: str) -> None:
     sensor = queue.sensor()
     slow = queue.connect()
     slow.execute("BEGIN; INSERT INTO queue DEFAULT VALUES")
@@ -156,7 +154,7 @@ def test_Q1_a_transaction_that_is_prepared_between_two_polls_is_waited_for(
     assert events == ["3"]
 
 
-def test_Q1_a_prepared_transaction_survives_a_restart_of_the_server_and_is_waited_for(
+def test_Q1_prepared_transaction_survives_server_restart(
     start_server: Callable[..., OwnServer], make_sensor: Callable[..., Any]
 ) -> None:
     server = start_server("max_prepared_transactions = 5")
@@ -177,7 +175,7 @@ def test_Q1_a_prepared_transaction_survives_a_restart_of_the_server_and_is_waite
     assert events == ["1", "2"]
 
 
-def test_a_replica_is_read_and_not_listened_to(
+def test_replica_is_read_but_not_listened_to(
     start_server: Callable[..., OwnServer], make_sensor: Callable[..., Any]
 ) -> None:
     server = start_server(replica=True)

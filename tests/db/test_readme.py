@@ -23,12 +23,12 @@ def _lines(text: str) -> str | list[str]:
     return text.split() if text.startswith("\n") else text
 
 
-def test_there_are_examples() -> None:
+def test_readme_has_examples() -> None:
     assert len(SECTIONS) == 4
 
 
 @pytest.mark.parametrize("text", SECTIONS)
-def test_every_example_is_valid(text: str) -> None:
+def test_readme_example_is_valid(text: str) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
     for name in parser.sections():
@@ -42,14 +42,14 @@ def test_every_example_is_valid(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", flowstone_sensors())
-def test_the_tables_of_settings_are_those_of_the_models(name: str) -> None:
+def test_readme_settings_tables_match_the_models(name: str) -> None:
     """Where one is not, print it by ``flowstone plugins show NAME --markdown``."""
     marks = rf"<!-- settings of {name} -->\n(.*?)\n<!-- end of settings -->"
     (found,) = re.findall(marks, README, re.DOTALL)
     assert found == settings_table(flowstone_sensors()[name].Config)
 
 
-def test_every_error_is_explained_and_no_other() -> None:
+def test_readme_explains_every_error() -> None:
     named = set(re.findall(r"^\| (\w+Error|SensorBroken) \|", README, re.MULTILINE))
     ours = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
     assert named == {name for name in ours if name.endswith("Error")} - {"FlowstoneError"} | {
@@ -66,7 +66,7 @@ def statements(text: str, **names: str) -> list[str]:
     return [each.strip() for each in text.split(";") if each.strip()]
 
 
-def test_the_rights_are_such_that_postgresql_gives_them(postgresql_database: Any) -> None:
+def test_readme_grants_work_on_postgresql(postgresql_database: Any) -> None:
     role = f"reader_{uuid.uuid4().hex[:12]}"
     for table in ("orders", "price"):
         postgresql_database.execute(f"CREATE TABLE {table} (id int)")
@@ -80,7 +80,7 @@ def test_the_rights_are_such_that_postgresql_gives_them(postgresql_database: Any
     postgresql_database.execute(f"DROP ROLE {role}")
 
 
-def test_the_rights_are_such_that_mariadb_gives_them(mariadb_database: Any) -> None:
+def test_readme_grants_work_on_mariadb(mariadb_database: Any) -> None:
     mariadb_database.execute("CREATE TABLE orders (id int)")
     try:
         for each in statements(MARIADB):

@@ -70,7 +70,7 @@ def drain(sensor: DatabaseRows, state: Any) -> tuple[int, int, Any]:
     return rows, polls, outcome.state
 
 
-def test_the_main_job(make: Make, database: Any) -> None:
+def test_new_data_fires(make: Make, database: Any) -> None:
     sensor = make()
     nothing = sensor.poll(sensor.init())
     assert isinstance(nothing, NotTriggered)
@@ -90,7 +90,7 @@ def test_the_main_job(make: Make, database: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_Q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
+def test_Q2_limit_within_equal_timestamps_loses_no_row(
     make: Make, database: Any, mode: str, limit: int
 ) -> None:
     times = ["08:00:00"] * 3 + ["08:00:01"] * 4 + ["08:00:02"]
@@ -107,7 +107,7 @@ def test_Q2_a_limit_that_cuts_through_equal_timestamps_loses_no_row(
     assert sum(counts(sensor.poll(state)).values()) == 1
 
 
-def test_Q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
+def test_Q2_equal_ids_are_read_completely(make: Make, database: Any) -> None:
     add(database, (1, "08:00:00"), (1, "08:00:00"), (1, "08:00:00"), (2, "08:00:00"))
     sensor = make(row_limit=1)
     first = sensor.poll(sensor.init())
@@ -115,7 +115,7 @@ def test_Q2_equal_ids_are_read_to_the_last(make: Make, database: Any) -> None:
     assert counts(sensor.poll(first.state)) == {DAY: 1}
 
 
-def test_Q5_rows_are_streamed_up_to_the_limit(
+def test_Q5_rows_stream_up_to_limit(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute(
@@ -138,7 +138,7 @@ def test_Q5_rows_are_streamed_up_to_the_limit(
 
 
 @pytest.mark.parametrize("database", ["postgresql_database", "mariadb_database"], indirect=True)
-def test_Q5_rows_are_not_fetched_before_they_are_looked_at(make: Make, database: Any) -> None:
+def test_Q5_rows_are_fetched_lazily(make: Make, database: Any) -> None:
     """While the first row is looked at, the server has not sent the last ones."""
     fill = "INSERT INTO orders SELECT n, NULL, repeat('x', 1000) FROM "
     numbers = {
@@ -164,7 +164,7 @@ def test_Q5_rows_are_not_fetched_before_they_are_looked_at(make: Make, database:
     assert seen == [(1,)]
 
 
-def test_Q1_ids_of_sqlite_are_in_the_order_of_commits(
+def test_Q1_sqlite_ids_follow_commit_order(
     make_sensor: Callable[..., Any], sqlite_file: Any
 ) -> None:
     """Who would take an id while another transaction holds one is refused, or waits."""
@@ -185,7 +185,7 @@ def test_Q1_ids_of_sqlite_are_in_the_order_of_commits(
     assert counts(sensor.poll(stored(first.state))) == {"eu": 2}
 
 
-def test_Q1_lag_leaves_young_rows_for_later(
+def test_Q1_rows_younger_than_lag_are_left_for_later(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     """Two sessions; the one that began first commits last, within the lag."""
@@ -235,9 +235,7 @@ def queue(make_sensor: Callable[..., Any], postgresql_database: Any) -> Make:
     return made
 
 
-def test_Q1_a_lower_id_that_is_committed_later_is_not_passed_over(
-    queue: Make, postgresql_database: Any
-) -> None:
+def test_Q1_lower_id_committed_later_is_found(queue: Make, postgresql_database: Any) -> None:
     sensor = queue()
     slow = postgresql_database.connect()
     slow.execute("INSERT INTO queue DEFAULT VALUES")
@@ -262,7 +260,7 @@ def test_Q1_a_lower_id_that_is_committed_later_is_not_passed_over(
     assert counts(hasty.poll(first.state)) == {}
 
 
-def test_Q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
+def test_Q1_older_transaction_taking_id_later_is_waited_for(
     queue: Make, postgresql_database: Any
 ) -> None:
     """Its transaction id is lower than the other's, or higher, or not given out yet."""
@@ -282,7 +280,7 @@ def test_Q1_an_older_transaction_that_takes_its_id_later_is_waited_for_too(
     fast.close()
 
 
-def test_Q1_a_timestamp_of_a_transactions_start_is_waited_for(
+def test_Q1_timestamp_of_transaction_start_is_waited_for(
     queue: Make, postgresql_database: Any
 ) -> None:
     sensor = queue(mode="timestamp", horizon="snapshot", lag="0s")
@@ -297,9 +295,7 @@ def test_Q1_a_timestamp_of_a_transactions_start_is_waited_for(
     assert sum(counts(sensor.poll(stored(held.state))).values()) == 2
 
 
-def test_Q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
-    queue: Make, postgresql_database: Any
-) -> None:
+def test_Q1_steady_transactions_do_not_block_rows(queue: Make, postgresql_database: Any) -> None:
     """There is always one open, but never the same one for long."""
     sensor = queue(row_limit=2)
     state: Any = sensor.init()
@@ -321,7 +317,7 @@ def test_Q1_a_steady_stream_of_transactions_does_not_hold_rows_back(
     assert found + rows == 11
 
 
-def test_Q1_transactions_in_other_databases_are_not_waited_for(
+def test_Q1_transactions_of_other_databases_are_ignored(
     queue: Make, postgresql_database: Any, postgresql: Any
 ) -> None:
     sensor = queue()
@@ -332,9 +328,7 @@ def test_Q1_transactions_in_other_databases_are_not_waited_for(
         stranger.rollback()
 
 
-def test_Q1_a_reader_without_rights_sees_open_transactions_too(
-    queue: Make, postgresql_database: Any
-) -> None:
+def test_Q1_reader_without_rights_sees_transactions(queue: Make, postgresql_database: Any) -> None:
     postgresql_database.execute("CREATE ROLE reader LOGIN")
     postgresql_database.execute("GRANT SELECT ON queue TO reader")
     url = postgresql_database.url.replace("postgres:@", "reader@")
@@ -357,7 +351,7 @@ def test_Q1_a_reader_without_rights_sees_open_transactions_too(
 
 
 @pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])
-def test_Q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: str) -> None:
+def test_Q3_rows_without_key_fail_poll(make: Make, database: Any, mode: str) -> None:
     add(database, (1, "08:00:00"), (2, None), (3, None))
     sensor = make(mode=mode)
     with pytest.raises(CursorError, match="NULL in at of 2 rows"):
@@ -366,7 +360,9 @@ def test_Q3_rows_without_a_key_fail_the_poll(make: Make, database: Any, mode: st
     assert counts(settled.poll(settled.init())) == {DAY: 1}
 
 
-def test_Q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database: Any) -> None:
+def test_Q3_rows_with_nan_key_fail_poll(
+    make_sensor: Callable[..., Any], postgresql_database: Any
+) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT unnest('{1,NaN,NaN}'::numeric[]) AS id")
     options = {"url": postgresql_database.url, "table": "t", "mode": "incrementing"}
     sensor = make_sensor(
@@ -388,7 +384,7 @@ def test_Q3_nan_is_counted(make_sensor: Callable[..., Any], postgresql_database:
         both.poll(both.init())
 
 
-def test_Q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: Any) -> None:
+def test_Q3_rows_changed_column_type_fails_poll(make: Make, database: Any) -> None:
     sensor = make(mode="incrementing", partition_column="tenant")
     add(database, (1, "08:00:00"))
     state = sensor.poll(sensor.init()).state
@@ -402,7 +398,7 @@ def test_Q3_a_column_whose_type_is_changed_fails_the_poll(make: Make, database: 
         text.poll(stored(state))
 
 
-def test_Q3_ids_of_many_types_are_a_cursor(
+def test_Q3_rows_ids_of_many_types_are_accepted(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     for kind, values in {
@@ -432,7 +428,7 @@ def test_Q3_ids_of_many_types_are_a_cursor(
         assert isinstance(sensor.poll(stored(state)), NotTriggered)
 
 
-def test_Q3_booleans_and_dates_are_no_cursor(
+def test_Q3_rows_boolean_and_date_keys_are_refused(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE TABLE t AS SELECT true AS flag, '2025-01-15'::date AS day")
@@ -449,7 +445,7 @@ def test_Q3_booleans_and_dates_are_no_cursor(
         day.poll(day.init())
 
 
-def test_Q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
+def test_Q3_rows_naive_timestamps_use_timezone(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     postgresql_database.execute("CREATE TABLE t (at TIMESTAMP)")
@@ -473,7 +469,7 @@ def test_Q3_timestamps_without_a_zone_are_of_the_zone_that_is_set(
 
 
 @pytest.mark.parametrize("mode", ["incrementing", "timestamp", "timestamp_incrementing"])
-def test_Q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str) -> None:
+def test_Q4_rows_deleted_fail_poll(make: Make, database: Any, mode: str) -> None:
     options = {"partition_column": "tenant"} if mode == "incrementing" else {}
     sensor = make(mode=mode, **options)
     add(database, (1, "08:00:00"), (2, "09:00:00"))
@@ -488,7 +484,7 @@ def test_Q4_rows_that_are_gone_are_noticed(make: Make, database: Any, mode: str)
     assert sum(counts(sensor.poll(stored(state))).values()) == 1
 
 
-def test_Q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any) -> None:
+def test_Q4_rows_deleted_with_go_on_continue(make: Make, database: Any) -> None:
     sensor = make(if_max_falls="go_on")
     add(database, (1, "08:00:00"))
     state = sensor.poll(sensor.init()).state
@@ -502,7 +498,7 @@ def test_Q4_rows_may_be_deleted_as_a_matter_of_course(make: Make, database: Any)
     assert counts(sensor.poll(empty.state)) == {DAY: 1}
 
 
-def test_Q6_a_poll_that_takes_too_long_keeps_the_state(
+def test_Q6_rows_slow_poll_keeps_state(
     make_sensor: Callable[..., Any], postgresql_database: Any
 ) -> None:
     sensor = make_sensor(
@@ -526,7 +522,7 @@ def test_Q6_a_poll_that_takes_too_long_keeps_the_state(
         "WITH gone AS (DELETE FROM orders RETURNING id) SELECT id FROM gone",
     ],
 )
-def test_Q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str) -> None:
+def test_Q7_rows_query_only_reads(make: Make, database: Any, query: str) -> None:
     add(database, (1, "08:00:00"))
     sensor = make(query=query, mode="incrementing", partition_fn=lambda row: DAY)
     with pytest.raises(QueryError):
@@ -534,7 +530,7 @@ def test_Q7_a_query_does_nothing_but_read(make: Make, database: Any, query: str)
     assert database.execute("SELECT id FROM orders") == [(1,)]
 
 
-def test_Q8_a_sensor_survives_a_restart_of_the_server(
+def test_Q8_rows_sensor_survives_server_restart(
     make: Make, database: Any, request: pytest.FixtureRequest
 ) -> None:
     add(database, (1, "08:00:00"))
@@ -545,7 +541,7 @@ def test_Q8_a_sensor_survives_a_restart_of_the_server(
     assert counts(sensor.poll(state)) == {DAY: 1}
 
 
-def test_Q9_values_and_names_are_never_part_of_a_statement(make: Make, database: Any) -> None:
+def test_Q9_rows_values_and_names_never_enter_a_statement(make: Make, database: Any) -> None:
     evil = "x'; DROP TABLE orders; --"
     if database.kind == "mariadb":
         database.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
@@ -563,7 +559,7 @@ def test_Q9_values_and_names_are_never_part_of_a_statement(make: Make, database:
     assert database.execute("SELECT count(*) FROM orders") == [(0,)]
 
 
-def test_signs_in_a_query_are_no_placeholders(make: Make, database: Any) -> None:
+def test_query_signs_are_not_placeholders(make: Make, database: Any) -> None:
     add(database, (1, "08:00:00"))
     text = ":x %s %(y)s \\:z"
     cast = "::text" if database.kind == "postgresql" else ""
@@ -573,7 +569,7 @@ def test_signs_in_a_query_are_no_placeholders(make: Make, database: Any) -> None
     assert counts(sensor.poll(sensor.init())) == {text: 1}
 
 
-def test_only_new_rows_fire_if_so_wished(make: Make, database: Any) -> None:
+def test_rows_start_new_fires_only_later_rows(make: Make, database: Any) -> None:
     sensor = make(start="new", row_limit=1)
     add(database, (1, "08:00:00"), (2, "08:00:00"), (3, "09:00:00"))
     first = sensor.poll(sensor.init())
@@ -587,7 +583,7 @@ def test_only_new_rows_fire_if_so_wished(make: Make, database: Any) -> None:
     assert counts(sensor.poll(stored(empty.state))) == {DAY: 1}
 
 
-def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> None:
+def test_partition_fn_gives_partition_or_none(make: Make, database: Any) -> None:
     add(database, (1, "08:00:00", "eu"), (2, "08:00:00", "us"), (3, "08:00:00", "test"))
     seen = []
 
@@ -602,7 +598,7 @@ def test_a_function_says_which_partition_or_none(make: Make, database: Any) -> N
     assert isinstance(sensor.poll(first.state), NotTriggered)
 
 
-def test_rows_without_a_partition_fail_the_poll(make: Make, database: Any) -> None:
+def test_rows_without_partition_fail_poll(make: Make, database: Any) -> None:
     add(database, *((number, "08:00:00", None) for number in range(1, 6)))
     sensor = make(mode="incrementing", partition_column="tenant")
     with pytest.raises(PartitionError) as caught:
@@ -616,7 +612,7 @@ def test_rows_without_a_partition_fail_the_poll(make: Make, database: Any) -> No
         sensor.poll(sensor.init())
 
 
-def test_timestamps_of_sqlite_are_texts_or_numbers(
+def test_rows_sqlite_timestamps_are_texts_or_numbers(
     make_sensor: Callable[..., Any], sqlite_file: Any, clock: Any
 ) -> None:
     forms = {
@@ -643,7 +639,7 @@ def test_timestamps_of_sqlite_are_texts_or_numbers(
         assert counts(sensor.poll(stored(first.state))) == {DAY: 1}
 
 
-def test_timestamps_of_several_forms_fail_the_poll(
+def test_rows_mixed_timestamp_formats_fail_poll(
     make_sensor: Callable[..., Any], sqlite_file: Any
 ) -> None:
     sqlite_file.execute("CREATE TABLE t (at)")
@@ -655,7 +651,7 @@ def test_timestamps_of_several_forms_fail_the_poll(
         sensor.poll(sensor.init())
 
 
-def test_connecting_looks_at_the_columns_and_reads_no_row(make: Make, database: Any) -> None:
+def test_rows_connect_checks_columns_without_reading(make: Make, database: Any) -> None:
     add(database, (1, "08:00:00"))
 
     def never(row: Any) -> None:
@@ -686,8 +682,6 @@ def test_connecting_looks_at_the_columns_and_reads_no_row(make: Make, database: 
         ),
     ],
 )
-def test_a_state_that_cannot_be_read_breaks_the_sensor(
-    make: Make, state: Any, complaint: str
-) -> None:
+def test_state_unreadable_breaks_the_sensor(make: Make, state: Any, complaint: str) -> None:
     with pytest.raises(SensorBroken, match=complaint):
         make().poll(state)

@@ -28,7 +28,7 @@ MOMENT = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
         (1736942400000000, 1736983800000000.0),
     ],
 )
-def test_a_moment_is_written_as_the_column_writes_it(value: Any, written: object) -> None:
+def test_timestamp_is_written_in_column_format(value: Any, written: object) -> None:
     found = timestamp_format(value).write(MOMENT, WARSAW)
     assert found == written
     assert type(found) is type(written)
@@ -47,20 +47,20 @@ def test_a_moment_is_written_as_the_column_writes_it(value: Any, written: object
         (1736983800000, 16),
     ],
 )
-def test_the_date_of_a_timestamp_is_that_in_the_zone(value: Any, day: int) -> None:
+def test_timestamp_date_is_in_the_zone(value: Any, day: int) -> None:
     assert date_of(value, WARSAW) == date(2025, 1, day)
 
 
 @pytest.mark.parametrize(
     "value", [None, True, math.nan, Decimal("NaN"), -1, 10**18, "", "15.01.2025 12:00:00", b""]
 )
-def test_what_is_no_timestamp_is_refused(value: Any) -> None:
+def test_timestamp_invalid_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="invalid timestamp"):
         timestamp_format(value)
 
 
 @pytest.mark.parametrize("value", [date(2025, 1, 15)])
-def test_a_date_is_too_coarse(value: Any) -> None:
+def test_timestamp_date_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="a date has no time"):
         timestamp_format(value)
     with pytest.raises(ValueError, match="month must be"):

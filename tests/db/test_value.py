@@ -39,7 +39,7 @@ FORMS: list[tuple[object, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "form"), FORMS)
-def test_Q3_a_value_has_one_form_and_comes_back_from_it(value: Any, form: Any) -> None:
+def test_Q3_value_round_trips_through_its_form(value: Any, form: Any) -> None:
     written = encode_value(value)
     assert canonical(written) == canonical(form)
     back = decode_value(json.loads(json.dumps(written)))
@@ -59,7 +59,7 @@ def test_Q3_a_value_has_one_form_and_comes_back_from_it(value: Any, form: Any) -
         (memoryview(b"\x00"), {"bytes": "AA=="}),
     ],
 )
-def test_Q3_what_is_not_read_back_has_a_form_too(value: Any, form: Any) -> None:
+def test_Q3_value_without_decoder_has_a_form(value: Any, form: Any) -> None:
     assert canonical(encode_value(value)) == canonical(form)
 
 
@@ -69,18 +69,18 @@ def test_Q3_values_of_different_types_differ() -> None:
     assert len({canonical(encode_value(value)) for value in values}) == len(values)
 
 
-def test_nan_and_unread_forms_are_read_as_numbers() -> None:
+def test_value_nan_is_decoded_as_number() -> None:
     assert math.isnan(decode_value({"float": "nan"}))  # type: ignore[arg-type]
     assert decode_value({"int": "9223372036854775808"}) == 2**63
 
 
 @pytest.mark.parametrize("form", [{"json": {}}, {"uuid": 7}, [1], {"a": "b", "c": "d"}, {}])
-def test_what_was_not_written_here_is_not_read(form: Any) -> None:
+def test_value_foreign_form_is_refused(form: Any) -> None:
     with pytest.raises(ValueError, match="invalid stored value"):
         decode_value(form)
 
 
-def test_a_row_of_one_column_is_its_value() -> None:
+def test_value_row_of_one_column_is_the_value() -> None:
     assert encode_row({"n": Decimal(1)}) == {"decimal": "1"}
     assert encode_row({"n": 1, "m": None}) == {"n": 1, "m": None}
     with pytest.raises(ValueError, match="column 'n': unsupported type Fraction"):

@@ -10,7 +10,7 @@ from flowstone_core import Pipeline
 from flowstone_core.testing import ConcurrencyHarness
 
 
-def test_nothing_that_a_server_said_is_lost_or_doubled_between_threads(server: Any) -> None:
+def test_threads_lose_or_double_no_response(server: Any) -> None:
     days: list[str] = []
     server.say = lambda request, connection: server.reply({"days": list(days)})
 

@@ -68,7 +68,7 @@ def anything(body: object, facts: object) -> None:
         ({"not_ready_status": ["302"]}, "invalid not_ready_status = 302"),
     ],
 )
-def test_what_is_wrong_is_said_without_its_value(options: dict[str, Any], said: str) -> None:
+def test_config_invalid_setting_hides_its_value(options: dict[str, Any], said: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         config(**options)
     messages = " ".join(str(error["msg"]) for error in caught.value.errors())
@@ -88,11 +88,11 @@ def test_what_is_wrong_is_said_without_its_value(options: dict[str, Any], said: 
         {"partition": "`[\"a\"]`"},
     ],
 )  # fmt: skip
-def test_what_is_right(options: dict[str, Any]) -> None:
+def test_config_valid_settings_are_accepted(options: dict[str, Any]) -> None:
     config(**options)
 
 
-def test_of_a_target_only_the_server_is_shown() -> None:
+def test_url_shows_only_the_server() -> None:
     target = config(url="https://Example.org:8443/a/b?token=hunter2#x").parsed_url()
     assert target.authority == "example.org:8443"
     assert repr(target) == "<ParsedUrl example.org:8443>"

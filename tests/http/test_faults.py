@@ -62,9 +62,7 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("what", DRIPS)
-def test_H1_what_drips_does_not_stretch_the_deadline(
-    make_sensor: Make, server: Any, what: str
-) -> None:
+def test_H1_dripping_response_keeps_the_deadline(make_sensor: Make, server: Any, what: str) -> None:
     begins, goes_on = DRIPS[what]
 
     def drip(request: object, connection: socket.socket) -> None:
@@ -77,12 +75,12 @@ def test_H1_what_drips_does_not_stretch_the_deadline(
     assert said.startswith("response incomplete after 0.3 s")
 
 
-def test_H1_a_server_that_says_nothing_is_not_waited_for(make_sensor: Make, server: Any) -> None:
+def test_H1_silent_server_times_out(make_sensor: Make, server: Any) -> None:
     server.say = lambda request, connection: server.going.wait(30) and None
     failure(make_sensor(timeout="200ms"), HttpTimeoutError)
 
 
-def test_H1_the_deadline_is_over_all_redirects_together(make_sensor: Make, server: Any) -> None:
+def test_H1_deadline_covers_all_redirects(make_sensor: Make, server: Any) -> None:
     def slowly(request: Any, connection: socket.socket) -> bytes:
         server.going.wait(0.1)
         return bytes(server.reply(b"", 302, Location=f"/{len(server.seen)}"))
@@ -91,9 +89,7 @@ def test_H1_the_deadline_is_over_all_redirects_together(make_sensor: Make, serve
     failure(make_sensor(timeout="250ms", max_redirects=20), HttpTimeoutError)
 
 
-def test_H1_a_server_that_takes_no_more_of_a_body_is_not_waited_for(
-    make_sensor: Make, serve: Callable[..., Any]
-) -> None:
+def test_H1_stalled_upload_times_out(make_sensor: Make, serve: Callable[..., Any]) -> None:
     # It accepts connections, and reads nothing of them.
     with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
         sensor = make_sensor(
@@ -105,7 +101,7 @@ def test_H1_a_server_that_takes_no_more_of_a_body_is_not_waited_for(
         failure(sensor, HttpTimeoutError)
 
 
-def test_H1_a_tls_handshake_that_is_not_answered_is_not_waited_for(make_sensor: Make) -> None:
+def test_H1_stalled_tls_handshake_times_out(make_sensor: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         sensor = make_sensor(url=f"https://127.0.0.1:{deaf.getsockname()[1]}/", timeout="200ms")
         failure(sensor, HttpTimeoutError)
@@ -114,14 +110,14 @@ def test_H1_a_tls_handshake_that_is_not_answered_is_not_waited_for(make_sensor: 
 # -- H2: large -------------------------------------------------------------------------------------
 
 
-def test_H2_a_body_past_the_limit_is_refused(make_sensor: Make, server: Any) -> None:
+def test_H2_body_over_limit_is_refused(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply(b"x" * 1001))
     assert "more than 1,000 bytes" in failure(make_sensor(max_bytes=1000), RefusedError)
     server.answers(server.reply(b"x" * 1000))
     assert fires(make_sensor(max_bytes=1000))
 
 
-def test_H2_an_endless_body_is_refused_at_the_limit(make_sensor: Make, server: Any) -> None:
+def test_H2_endless_body_is_refused_at_limit(make_sensor: Make, server: Any) -> None:
     def endless(request: object, connection: socket.socket) -> None:
         connection.sendall(HEAD + b"\r\n")
         while True:
@@ -131,7 +127,7 @@ def test_H2_an_endless_body_is_refused_at_the_limit(make_sensor: Make, server: A
     failure(make_sensor(max_bytes=100_000), RefusedError)
 
 
-def test_H2_the_limit_is_counted_after_decompression(make_sensor: Make, server: Any) -> None:
+def test_H2_limit_applies_after_decompression(make_sensor: Make, server: Any) -> None:
     bomb = gzip.compress(b"0" * 200_000_000, 9)
     assert len(bomb) < 300_000
     server.answers(server.reply(bomb, Content_Encoding="gzip"))
@@ -139,14 +135,14 @@ def test_H2_the_limit_is_counted_after_decompression(make_sensor: Make, server: 
     assert "more than 1,000,000 bytes" in said
 
 
-def test_H2_the_body_of_a_redirect_is_not_read(make_sensor: Make, server: Any) -> None:
+def test_H2_redirect_body_is_not_read(make_sensor: Make, server: Any) -> None:
     bomb = gzip.compress(b"0" * 50_000_000, 9)
     first = server.reply(bomb, 302, Content_Encoding="gzip", Location="/there")
     server.answers(first, server.reply({}))
     assert fires(make_sensor(max_bytes=1000))
 
 
-def test_H2_gzip_in_one_or_several_members_is_read(make_sensor: Make, server: Any) -> None:
+def test_H2_gzip_members_are_read(make_sensor: Make, server: Any) -> None:
     body = json.dumps({"ok": True, "filler": "x" * 100_000}).encode()
     several = gzip.compress(body[:50_000]) + gzip.compress(body[50_000:])
     for packed in (gzip.compress(body), several, several + b"\0" * 512):
@@ -165,7 +161,7 @@ def test_H2_gzip_in_one_or_several_members_is_read(make_sensor: Make, server: An
         (b"{}", "zstd", "unsupported Content-Encoding"),
     ],
 )
-def test_H2_what_cannot_be_decompressed_is_refused(
+def test_H2_invalid_compression_is_refused(
     make_sensor: Make, server: Any, body: bytes, encoding: str, said: str
 ) -> None:
     server.answers(server.reply(body, Content_Encoding=encoding))
@@ -194,7 +190,7 @@ def test_H2_what_cannot_be_decompressed_is_refused(
         (b"[" * 100_000 + b"]" * 100_000, "nested more than 64 deep"),
     ],
 )
-def test_H3_what_is_no_json_is_said_with_status_type_and_how_it_begins(
+def test_H3_invalid_json_error_describes_the_response(
     make_sensor: Make, server: Any, body: bytes, said: str
 ) -> None:
     server.answers(server.reply(body))
@@ -204,16 +200,14 @@ def test_H3_what_is_no_json_is_said_with_status_type_and_how_it_begins(
     assert f"{len(body):,} bytes that begin" in text
 
 
-def test_H3_how_it_begins_is_shown_masked(make_sensor: Make, server: Any) -> None:
+def test_H3_invalid_json_error_masks_the_body(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply(b'{"token": "hunter22"', Content_Type="text/plain"))
     text = failure(make_sensor(check="a"), ContentError)
     assert 'begin \'{"xxxxx": "xxxxxx00"\'' in text
     assert "content type text/plain" in text
 
 
-def test_H3_a_charset_that_is_not_utf_8_is_refused_where_it_matters(
-    make_sensor: Make, server: Any
-) -> None:
+def test_H3_other_charset_is_refused_unless_ascii(make_sensor: Make, server: Any) -> None:
     kind = "application/json; charset=iso-8859-1"
     server.answers(server.reply('{"a": "Käse"}'.encode(), Content_Type=kind))
     assert "declared charset is not UTF-8" in failure(make_sensor(check="a"), ContentError)
@@ -221,7 +215,7 @@ def test_H3_a_charset_that_is_not_utf_8_is_refused_where_it_matters(
     assert fires(make_sensor(check="b"))
 
 
-def test_H3_nesting_and_brackets_within_texts_do_not_count(make_sensor: Make, server: Any) -> None:
+def test_H3_brackets_within_texts_do_not_count(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"a": "[" * 500 + '\\"{', "b": True}))
     assert fires(make_sensor(check="b"))
 
@@ -240,7 +234,7 @@ def test_H3_nesting_and_brackets_within_texts_do_not_count(make_sensor: Make, se
         ("Sat, 13 Jan 2035 12:00:00 GMT", timedelta(hours=1)),
     ],
 )
-def test_H4_a_pause_that_is_asked_for_is_kept_up_to_an_hour(
+def test_H4_retry_after_is_honoured_up_to_an_hour(
     make_sensor: Make, server: Any, status: int, text: str, delay: timedelta
 ) -> None:
     server.answers(server.reply({}, status, Retry_After=text))
@@ -253,7 +247,7 @@ def test_H4_a_pause_that_is_asked_for_is_kept_up_to_an_hour(
 @pytest.mark.parametrize(
     "text", ["", "0", "-5", "soon", "1.5", "Wed, 15 Jan 2025 11:00:00 GMT", "Wed, 99 Foo"]
 )
-def test_H4_a_pause_that_is_none_is_left_to_the_back_off(
+def test_H4_invalid_retry_after_is_left_to_backoff(
     make_sensor: Make, server: Any, text: str
 ) -> None:
     server.answers(server.reply({}, 503, Retry_After=text))
@@ -275,7 +269,7 @@ def sent_secrets(request: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_H5_on_the_same_server_credentials_go_along(
+def test_H5_redirect_to_same_server_keeps_credentials(
     make_sensor: Make, server: Any, status: int
 ) -> None:
     server.answers(server.reply(b"", status, Location="/there"), server.reply({}))
@@ -286,7 +280,7 @@ def test_H5_on_the_same_server_credentials_go_along(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_H5_to_another_server_no_credentials_go(
+def test_H5_redirect_to_another_server_drops_credentials(
     make_sensor: Make, server: Any, serve: Callable[..., Any], host: str
 ) -> None:
     other = serve()
@@ -298,7 +292,7 @@ def test_H5_to_another_server_no_credentials_go(
     assert "referer" not in request.headers
 
 
-def test_H5_redirects_without_end_are_refused(make_sensor: Make, server: Any) -> None:
+def test_H5_endless_redirects_are_refused(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply(b"", 302, Location="/ready"))
     assert "too many redirects: more than 5" in failure(make_sensor(), RefusedError)
     assert len(server.seen) == 6
@@ -309,14 +303,14 @@ def test_H5_redirects_without_end_are_refused(make_sensor: Make, server: Any) ->
 @pytest.mark.parametrize(
     "location", ["", "file:///etc/passwd", "ftp://localhost/", "http://", "//", "http://a:x/"]
 )
-def test_H5_a_redirect_to_what_is_no_url_is_refused(
+def test_H5_redirect_to_invalid_url_is_refused(
     make_sensor: Make, server: Any, location: str
 ) -> None:
     server.answers(server.reply(b"", 302, Location=location))
     failure(make_sensor(), RefusedError)
 
 
-def test_H5_from_https_to_http_only_if_that_is_allowed(
+def test_H5_downgrade_only_if_allowed(
     make_sensor: Make,
     server: Any,
     serve: Callable[..., Any],
@@ -332,7 +326,7 @@ def test_H5_from_https_to_http_only_if_that_is_allowed(
     assert sent_secrets(server.seen[0]) == set()
 
 
-def test_H5_a_post_becomes_a_get_or_keeps_its_body(make_sensor: Make, server: Any) -> None:
+def test_H5_redirected_post_becomes_get_or_keeps_body(make_sensor: Make, server: Any) -> None:
     options = {"method": "POST", "body": "b0dy"}
     for status, method, body in ((303, "GET", b""), (302, "GET", b""), (307, "POST", b"b0dy")):
         server.seen.clear()
@@ -341,7 +335,7 @@ def test_H5_a_post_becomes_a_get_or_keeps_its_body(make_sensor: Make, server: An
         assert (server.seen[1].line.split()[0], server.seen[1].body) == (method, body)
 
 
-def test_H5_a_body_does_not_go_to_another_server(
+def test_H5_body_is_not_sent_to_another_server(
     make_sensor: Make, server: Any, serve: Callable[..., Any]
 ) -> None:
     other = serve()
@@ -365,14 +359,14 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_H6_addresses_that_are_not_of_the_internet(address: str) -> None:
+def test_H6_private_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["9.9.9.9", "2620:fe::fe", "64:ff9b::909:909", "::ffff:9.9.9.9"]
 )
-def test_H6_addresses_of_the_internet(address: str) -> None:
+def test_H6_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -381,7 +375,7 @@ def test_H6_addresses_of_the_internet(address: str) -> None:
     ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::1]",
      "[::ffff:127.0.0.1]"],
 )  # fmt: skip
-def test_H6_a_private_address_is_refused_however_it_is_written(
+def test_H6_private_address_in_any_notation_is_refused(
     make_sensor: Make, server: Any, host: str
 ) -> None:
     sensor = make_sensor(url=f"http://{host}:{server.port}/", allow_private="false")
@@ -404,7 +398,7 @@ def of(*addresses: str) -> Callable[[str, int], list[tuple[int, tuple[str, int]]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "10.1.2.3"])
-def test_H6_a_name_that_leads_to_a_private_address_is_refused(
+def test_H6_name_with_private_address_is_refused(
     make_sensor: Make, server: Any, address: str
 ) -> None:
     sensor = make_sensor(
@@ -414,7 +408,7 @@ def test_H6_a_name_that_leads_to_a_private_address_is_refused(
     assert server.seen == []
 
 
-def test_H6_one_bad_address_among_good_ones_is_refused(make_sensor: Make, server: Any) -> None:
+def test_H6_one_private_among_public_addresses_is_refused(make_sensor: Make, server: Any) -> None:
     found = [(socket.AF_INET, ("127.0.0.1", server.port)), (socket.AF_INET, ("9.9.9.9", 80))]
     sensor = make_sensor(
         url="http://both.example/", allow_private="false", look_up=lambda host, port: found
@@ -422,7 +416,7 @@ def test_H6_one_bad_address_among_good_ones_is_refused(make_sensor: Make, server
     failure(sensor, RefusedError)
 
 
-def test_H6_each_hop_is_looked_at(make_sensor: Make, server: Any, monkeypatch: Any) -> None:
+def test_H6_each_redirect_is_checked(make_sensor: Make, server: Any, monkeypatch: Any) -> None:
     """The first hop is let through as if its address were public; the second one is looked up."""
     looked_at: list[str] = []
 
@@ -439,7 +433,7 @@ def test_H6_each_hop_is_looked_at(make_sensor: Make, server: Any, monkeypatch: A
     assert len(server.seen) == 1
 
 
-def test_H6_what_was_looked_at_is_what_is_connected_to(make_sensor: Make, server: Any) -> None:
+def test_H6_checked_address_is_the_connected_one(make_sensor: Make, server: Any) -> None:
     """A name that leads elsewhere when it is asked again gains nothing: it is asked once."""
     sensor = make_sensor(
         url=f"http://rebind.example:{server.port}/", look_up=of("127.0.0.1", "192.0.2.1")
@@ -448,7 +442,7 @@ def test_H6_what_was_looked_at_is_what_is_connected_to(make_sensor: Make, server
     assert server.seen[0].headers["host"] == f"rebind.example:{server.port}"
 
 
-def test_H6_proxies_of_the_environment_are_used_only_if_told_to(
+def test_H6_environment_proxies_only_with_trust_env(
     make_sensor: Make, server: Any, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = serve()
@@ -461,7 +455,7 @@ def test_H6_proxies_of_the_environment_are_used_only_if_told_to(
     assert len(server.seen) == 1
 
 
-def test_H6_through_a_proxy_tls_is_tunnelled_and_verified(
+def test_H6_proxy_tunnels_and_verifies_tls(
     make_sensor: Make,
     serve: Callable[..., Any],
     tls: Callable[..., ssl.SSLContext],
@@ -495,7 +489,7 @@ def test_H6_through_a_proxy_tls_is_tunnelled_and_verified(
     assert sent_secrets(proxy.seen[0]) == set()
 
 
-def test_H6_a_socks_proxy_is_refused(make_sensor: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_H6_socks_proxy_is_refused(make_sensor: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
     assert "SOCKS" in failure(make_sensor(trust_env="true"), RefusedError)
 
@@ -503,7 +497,7 @@ def test_H6_a_socks_proxy_is_refused(make_sensor: Make, monkeypatch: pytest.Monk
 # -- H7: no connection -----------------------------------------------------------------------------
 
 
-def test_H7_a_name_that_is_not_known(make_sensor: Make) -> None:
+def test_H7_unknown_name_is_reported(make_sensor: Make) -> None:
     def unknown(host: str, port: int) -> list[Any]:
         raise socket.gaierror("no such name")
 
@@ -514,23 +508,21 @@ def test_H7_a_name_that_is_not_known(make_sensor: Make) -> None:
     failure(sensor, HttpUnavailableError)
 
 
-def test_H7_a_port_that_nobody_listens_on(make_sensor: Make) -> None:
+def test_H7_closed_port_is_reported(make_sensor: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     said = failure(make_sensor(url=f"http://localhost:{port}/"), HttpUnavailableError)
     assert f"localhost refuses connections: port {port}" in said
 
 
-def test_H7_the_next_address_is_tried_where_one_does_not_answer(
-    make_sensor: Make, server: Any
-) -> None:
+def test_H7_next_address_is_tried(make_sensor: Make, server: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     found = [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET, ("127.0.0.1", server.port))]
     assert fires(make_sensor(look_up=lambda host, port: found))
 
 
-def test_H7_a_host_that_takes_no_connection_is_given_its_share_of_the_time(
+def test_H7_unresponsive_host_gets_its_share_of_time(
     make_sensor: Make,
 ) -> None:
     with socket.socket() as full:
@@ -557,13 +549,13 @@ def test_H7_a_host_that_takes_no_connection_is_given_its_share_of_the_time(
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
     ],
 )
-def test_H7_a_connection_that_breaks_off(make_sensor: Make, server: Any, says: bytes) -> None:
+def test_H7_broken_connection_is_reported(make_sensor: Make, server: Any, says: bytes) -> None:
     server.say = lambda request, connection: says
     said = failure(make_sensor(), HttpUnavailableError)
     assert "the connection broke off" in said
 
 
-def test_H7_a_connection_that_is_reset(make_sensor: Make, server: Any) -> None:
+def test_H7_reset_connection_is_reported(make_sensor: Make, server: Any) -> None:
     def reset(request: object, connection: socket.socket) -> None:
         linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -575,12 +567,12 @@ def test_H7_a_connection_that_is_reset(make_sensor: Make, server: Any) -> None:
 @pytest.mark.parametrize(
     "says", [b"SSH-2.0-OpenSSH_9.0\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 50]
 )
-def test_H7_what_speaks_no_http(make_sensor: Make, server: Any, says: bytes) -> None:
+def test_H7_foreign_protocol_is_reported(make_sensor: Make, server: Any, says: bytes) -> None:
     server.say = lambda request, connection: says
     assert "does not speak valid HTTP" in failure(make_sensor(), HttpError)
 
 
-def test_H7_tls_that_is_trusted(
+def test_H7_trusted_tls_is_accepted(
     make_sensor: Make,
     serve: Callable[..., Any],
     tls: Callable[..., ssl.SSLContext],
@@ -601,7 +593,7 @@ def test_H7_tls_that_is_trusted(
         ("other.example", {}, "is for another host"),
     ],
 )
-def test_H7_a_certificate_that_is_not_right(
+def test_H7_invalid_certificate_is_reported(
     make_sensor: Make,
     serve: Callable[..., Any],
     tls: Callable[..., ssl.SSLContext],
@@ -619,7 +611,7 @@ def test_H7_a_certificate_that_is_not_right(
     assert safe.seen == []
 
 
-def test_H7_an_address_needs_a_certificate_of_its_own(
+def test_H7_ip_address_requires_its_certificate(
     make_sensor: Make, serve: Callable[..., Any], tls: Callable[..., ssl.SSLContext], ca_file: str
 ) -> None:
     safe = serve(context=tls("localhost"))
@@ -627,7 +619,7 @@ def test_H7_an_address_needs_a_certificate_of_its_own(
     assert "another host" in failure(make_sensor(url=url, ca_file=ca_file), TlsError)
 
 
-def test_H7_verification_is_off_only_with_a_warning_at_each_start(
+def test_H7_disabled_verification_warns_at_each_start(
     make_sensor: Make,
     serve: Callable[..., Any],
     tls: Callable[..., ssl.SSLContext],
@@ -644,7 +636,7 @@ def test_H7_verification_is_off_only_with_a_warning_at_each_start(
     assert "s1gn" not in caplog.text
 
 
-def test_H7_plain_http_on_a_port_of_tls_and_the_other_way_round(
+def test_H7_http_on_tls_port_and_reverse_are_reported(
     make_sensor: Make, server: Any, serve: Callable[..., Any], tls: Callable[..., ssl.SSLContext]
 ) -> None:
     said = failure(make_sensor(url=f"https://localhost:{server.port}/"), TlsError)
@@ -655,7 +647,7 @@ def test_H7_plain_http_on_a_port_of_tls_and_the_other_way_round(
         sensor.poll(sensor.init())
 
 
-def test_H7_an_address_that_no_connection_can_be_made_to(make_sensor: Make) -> None:
+def test_H7_unreachable_address_is_reported(make_sensor: Make) -> None:
     sensor = make_sensor(url="http://nowhere.example/", look_up=of("255.255.255.255"))
     assert "nowhere.example cannot be reached" in failure(sensor, HttpUnavailableError)
 
@@ -663,7 +655,7 @@ def test_H7_an_address_that_no_connection_can_be_made_to(make_sensor: Make) -> N
 # -- alone -----------------------------------------------------------------------------------------
 
 
-def test_a_deadline_that_is_over_leaves_nothing() -> None:
+def test_deadline_passed_raises() -> None:
     moments = iter([100.0, 101.5, 102.0])
     deadline = Deadline(lambda: next(moments), 2.0)
     assert deadline.remaining() == 0.5
@@ -673,14 +665,14 @@ def test_a_deadline_that_is_over_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 1_000_000])
 @pytest.mark.parametrize("piece", [1, 7, 100_000])
-def test_gzip_comes_out_whole_however_it_arrives(size: int, piece: int) -> None:
+def test_gzip_in_any_chunks_is_read_completely(size: int, piece: int) -> None:
     body = b"0" * size
     packed = gzip.compress(body, mtime=0)
     chunks = [packed[start : start + piece] for start in range(0, len(packed), piece)]
     assert read_body(chunks, "gzip", 2_000_000) == body
 
 
-def test_what_nobody_has_foreseen_is_explained_all_the_same() -> None:
+def test_unforeseen_error_is_translated() -> None:
     found = translate_error(ValueError("s3cret"), "example.org")
     assert str(found).startswith("the server does not speak valid HTTP: example.org")
     told = ValueError("outer")

@@ -12,7 +12,7 @@ from flowstone_core.testing import settings_table
 README = Path(__file__, "../../../plugins/flowstone-http/README.md").resolve().read_text("utf-8")
 
 
-def test_the_table_of_settings_is_that_of_the_model() -> None:
+def test_readme_settings_table_matches_the_model() -> None:
     """Where it is not, print it by ``flowstone plugins show webhook --markdown``."""
     marks = r"<!-- settings of webhook -->\n(.*?)\n<!-- end of settings -->"
     (found,) = re.findall(marks, README, re.DOTALL)

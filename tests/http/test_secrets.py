@@ -63,7 +63,7 @@ def everything_of(error: BaseException) -> str:
         None,
     ],
 )
-def test_H9_no_error_and_no_log_line_holds_a_secret(
+def test_H9_errors_and_logs_hide_secrets(
     make_sensor: Make, server: Any, caplog: pytest.LogCaptureFixture, answer: dict[str, Any] | None
 ) -> None:
     if answer is None:
@@ -78,7 +78,7 @@ def test_H9_no_error_and_no_log_line_holds_a_secret(
     assert CANARY not in repr(sensor.config) + repr(sensor.__dict__)
 
 
-def test_H9_neither_does_a_connection_that_cannot_be_made(
+def test_H9_connection_errors_hide_secrets(
     make_sensor: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -89,7 +89,7 @@ def test_H9_neither_does_a_connection_that_cannot_be_made(
     assert CANARY not in everything_of(caught.value) + caplog.text
 
 
-def test_H9_others_in_the_process_keep_their_log_lines(
+def test_H9_other_users_of_urllib3_keep_their_logs(
     make_sensor: Make, server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -100,7 +100,7 @@ def test_H9_others_in_the_process_keep_their_log_lines(
         assert "of somebody else" in caplog.text
 
 
-def test_H9_nothing_that_is_stored_or_printed_holds_a_secret(
+def test_H9_store_and_output_hide_secrets(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -30,22 +30,18 @@ def polls(sensor: Webhook, count: int) -> list[list[object]]:
     return found
 
 
-def test_it_fires_once_when_it_is_ready_and_again_when_it_was_not_in_between(
-    make_sensor: Make, server: Any
-) -> None:
+def test_ready_fires_once_and_again_after_not_ready(make_sensor: Make, server: Any) -> None:
     no, yes = server.reply({"done": False}), server.reply({"done": True})
     server.answers(no, yes, yes, no, yes, yes)
     assert polls(make_sensor(check="done"), 6) == [[], ["all"], [], [], ["all"], []]
 
 
-def test_with_repeat_it_fires_at_each_poll_while_it_is_ready(
-    make_sensor: Make, server: Any
-) -> None:
+def test_repeat_fires_at_each_ready_poll(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"done": True}))
     assert polls(make_sensor(check="done", repeat=True), 3) == [["all"]] * 3
 
 
-def test_each_partition_that_becomes_ready_fires_once(make_sensor: Make, server: Any) -> None:
+def test_ready_partition_fires_once(make_sensor: Make, server: Any) -> None:
     server.answers(
         server.reply({"days": ["2025-01-13"]}),
         server.reply({"days": ["2025-01-13", "2025-01-14"]}),
@@ -65,7 +61,7 @@ def test_each_partition_that_becomes_ready_fires_once(make_sensor: Make, server:
     ]
 
 
-def test_the_payload_says_what_was_answered(make_sensor: Make, server: Any) -> None:
+def test_payload_describes_the_response(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"state": {"rows": 3}}, ETag='"abc"'))
     sensor = make_sensor(url=f"{server.url}/ready?token=hunter2", check="state")
     outcome = sensor.poll(sensor.init())
@@ -87,7 +83,7 @@ def test_the_payload_says_what_was_answered(make_sensor: Make, server: Any) -> N
         ("\ud800", "it holds a lone surrogate"),
     ],
 )
-def test_a_value_that_cannot_be_stored_is_left_out(
+def test_payload_unstorable_value_is_left_out(
     make_sensor: Make, server: Any, value: object, reason: str
 ) -> None:
     server.answers(server.reply({"a": value}))
@@ -110,7 +106,7 @@ def name(body: Any, facts: Facts) -> object:
     return None if body["n"] == 2 else [f"n{body['n']}", ("a", date(2025, 1, 1))]
 
 
-def test_functions_say_whether_it_is_ready_and_for_what(make_sensor: Make, server: Any) -> None:
+def test_functions_decide_readiness_and_partition(make_sensor: Make, server: Any) -> None:
     server.answers(*(server.reply({"n": n}, X_Kind="full") for n in (1, 2, 3)))
     sensor = make_sensor(check_fn=ready, partition_fn=name)
     assert polls(sensor, 3) == [[], [], ["n3", ("a", date(2025, 1, 1))]]
@@ -137,7 +133,7 @@ def later(body: object, facts: Facts) -> object:
         ({"partition_fn": lambda body, facts: map(str, range(10_001))}, PartitionError, "10,000"),
     ],
 )
-def test_what_a_function_does_wrong_is_said_without_its_text(
+def test_function_error_hides_its_text(
     make_sensor: Make, server: Any, options: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     server.answers(server.reply({"n": 1}))
@@ -161,7 +157,7 @@ def test_what_a_function_does_wrong_is_said_without_its_text(
         ({"check": "ok", "partition": "day"}, {"ok": True}, "partition finds nothing in it"),
     ],
 )
-def test_an_answer_of_another_form_fails_the_poll(
+def test_response_of_another_form_fails_poll(
     make_sensor: Make, server: Any, options: dict[str, str], body: object, said: str
 ) -> None:
     server.answers(server.reply(body))
@@ -170,7 +166,7 @@ def test_an_answer_of_another_form_fails_the_poll(
         sensor.poll(sensor.init())
 
 
-def test_without_a_check_no_partition_means_not_ready(make_sensor: Make, server: Any) -> None:
+def test_no_partition_without_check_means_not_ready(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"day": None}), server.reply({"day": "2025-01-13"}))
     assert polls(make_sensor(partition="day"), 2) == [[], [date(2025, 1, 13)]]
 
@@ -178,9 +174,7 @@ def test_without_a_check_no_partition_means_not_ready(make_sensor: Make, server:
 # -- change ----------------------------------------------------------------------------------------
 
 
-def test_H8_an_etag_that_changes_fires_once_and_is_sent_back(
-    make_sensor: Make, server: Any
-) -> None:
+def test_H8_changed_etag_fires_once_and_is_sent_back(make_sensor: Make, server: Any) -> None:
     server.answers(
         server.reply({}, ETag='"a"'),
         server.reply(b"", 304),
@@ -192,9 +186,7 @@ def test_H8_an_etag_that_changes_fires_once_and_is_sent_back(
     assert conditions == [None, '"a"', '"a"', '"a"']
 
 
-def test_H8_a_time_of_modification_that_goes_back_is_no_change(
-    make_sensor: Make, server: Any
-) -> None:
+def test_H8_earlier_last_modified_is_not_a_change(make_sensor: Make, server: Any) -> None:
     first, second = "Wed, 15 Jan 2025 12:00:00 GMT", "Wed, 15 Jan 2025 12:00:01 GMT"
     server.answers(
         server.reply({}, Last_Modified=first),
@@ -217,7 +209,7 @@ def test_H8_a_time_of_modification_that_goes_back_is_no_change(
         ("a.b", [{"a": {"b": {"x": 1, "y": 2}}}, {"a": {"b": {"y": 2, "x": 1}}}], [1, 0]),
     ],
 )
-def test_what_is_watched_fires_when_it_changes(
+def test_on_change_fires_when_validator_changes(
     make_sensor: Make, server: Any, on_change: str, bodies: list[object], fired: list[object]
 ) -> None:
     server.answers(*map(server.reply, bodies))
@@ -225,7 +217,7 @@ def test_what_is_watched_fires_when_it_changes(
     assert list(map(bool, found)) == list(map(bool, fired))
 
 
-def test_a_change_while_it_is_not_ready_fires_when_it_is(make_sensor: Make, server: Any) -> None:
+def test_on_change_while_not_ready_fires_when_ready(make_sensor: Make, server: Any) -> None:
     server.answers(
         server.reply({"ok": True}, ETag='"a"'),
         server.reply({"ok": False}, ETag='"b"'),
@@ -235,7 +227,7 @@ def test_a_change_while_it_is_not_ready_fires_when_it_is(make_sensor: Make, serv
     assert polls(make_sensor(on_change="etag", check="ok"), 4) == [["all"], [], ["all"], []]
 
 
-def test_what_is_watched_may_be_changed(make_sensor: Make, server: Any) -> None:
+def test_on_change_setting_may_be_changed(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({}, ETag='"a"', Last_Modified="Wed, 15 Jan 2025 12:00:00 GMT"))
     by_etag = make_sensor(on_change="etag")
     state = by_etag.poll(by_etag.init()).state
@@ -252,7 +244,7 @@ def test_what_is_watched_may_be_changed(make_sensor: Make, server: Any) -> None:
         ("last_modified", {"Last_Modified": "yesterday"}),
     ],
 )
-def test_an_answer_without_what_is_watched_fails_the_poll(
+def test_on_change_missing_validator_fails_poll(
     make_sensor: Make, server: Any, on_change: str, headers: dict[str, str]
 ) -> None:
     server.answers(server.reply({}, **headers))
@@ -261,7 +253,7 @@ def test_an_answer_without_what_is_watched_fails_the_poll(
         sensor.poll(sensor.init())
 
 
-def test_an_odd_etag_is_compared_and_not_sent_back(make_sensor: Make, server: Any) -> None:
+def test_etag_malformed_is_compared_but_not_sent(make_sensor: Make, server: Any) -> None:
     server.answers(
         server.reply({}, ETag="odd"), server.reply({}, ETag="odd"), server.reply({}, ETag="other")
     )
@@ -272,7 +264,7 @@ def test_an_odd_etag_is_compared_and_not_sent_back(make_sensor: Make, server: An
 # -- statuses --------------------------------------------------------------------------------------
 
 
-def test_a_status_that_means_not_ready_is_no_failure(make_sensor: Make, server: Any) -> None:
+def test_status_not_ready_is_not_a_failure(make_sensor: Make, server: Any) -> None:
     gone, there = server.reply({}, 404), server.reply({})
     server.answers(gone, there, gone, there)
     sensor = make_sensor(not_ready_status=["404"])
@@ -290,9 +282,7 @@ def test_a_status_that_means_not_ready_is_no_failure(make_sensor: Make, server: 
         (503, "polls go on with longer pauses"),
     ],
 )
-def test_any_other_status_fails_the_poll(
-    make_sensor: Make, server: Any, status: int, hint: str
-) -> None:
+def test_status_other_fails_poll(make_sensor: Make, server: Any, status: int, hint: str) -> None:
     server.answers(server.reply({"secret": "hunter2"}, status))
     sensor = make_sensor()
     with pytest.raises(StatusError, match=f"responded with status {status}") as caught:
@@ -301,9 +291,7 @@ def test_any_other_status_fails_the_poll(
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_empty_answer_is_enough_where_nothing_of_it_is_read(
-    make_sensor: Make, server: Any
-) -> None:
+def test_empty_response_suffices_without_body_settings(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply(b"", 204))
     assert polls(make_sensor(), 2) == [["all"], []]
 
@@ -311,7 +299,7 @@ def test_an_empty_answer_is_enough_where_nothing_of_it_is_read(
 # -- what is asked ---------------------------------------------------------------------------------
 
 
-def test_what_is_sent(make_sensor: Make, server: Any) -> None:
+def test_request_has_configured_headers_and_body(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"ok": True}))
     sensor = make_sensor(
         url=f"{server.url}/ready?day=15",
@@ -333,7 +321,7 @@ def test_what_is_sent(make_sensor: Make, server: Any) -> None:
     assert request.headers["user-agent"] == "flowstone-http"
 
 
-def test_a_bearer_token_and_a_head_request(make_sensor: Make, server: Any) -> None:
+def test_request_head_with_bearer_token(make_sensor: Make, server: Any) -> None:
     server.say = lambda request, connection: (
         b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 5\r\n\r\n'
     )
@@ -348,12 +336,12 @@ def test_a_bearer_token_and_a_head_request(make_sensor: Make, server: Any) -> No
 
 
 @pytest.mark.parametrize("state", [{"version": 2}, {}, [], None])
-def test_a_state_of_another_version_is_not_guessed_at(make_sensor: Make, state: Any) -> None:
+def test_state_of_another_version_is_refused(make_sensor: Make, state: Any) -> None:
     with pytest.raises(SensorBroken, match="flowstone sensors reset"):
         make_sensor().poll(state)
 
 
-def test_an_unchanged_answer_leaves_the_state_as_it_is(make_sensor: Make, server: Any) -> None:
+def test_unchanged_response_keeps_state(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"days": ["b", "a"]}), server.reply({"days": ["a", "b"]}))
     sensor = make_sensor(partition="days")
     first = sensor.poll(sensor.init())
@@ -374,7 +362,7 @@ def test_an_unchanged_answer_leaves_the_state_as_it_is(make_sensor: Make, server
         ({"status": 503, "Retry_After": "9"}, {}, RetryLater),
     ],
 )
-def test_connecting_asks_once_and_fires_nothing(
+def test_connect_sends_one_request(
     make_sensor: Make,
     server: Any,
     answer: dict[str, Any],

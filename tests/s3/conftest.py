@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from xml.sax.saxutils import escape
 
 import boto3
+import botocore.loaders
+import botocore.session
 import pytest
 from botocore.config import Config
 from flowstone_s3 import S3FileArrival
@@ -49,6 +51,15 @@ class SetClock(SystemClock):
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_service_models() -> Iterator[None]:
+    """Share one loader of service models; each boto3 session would parse 3 MB of JSON again."""
+    loader = botocore.loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda *_: loader)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +236,7 @@ class ScriptedS3:
 
     def __init__(self) -> None:
         self.objects: list[S3Object] = []
+        self._keys: set[str] = set()
         self.refusals: list[Refusal] = []
         self.refuse_all: Refusal | None = None
         self.fail_after_page: int | None = None
@@ -250,7 +262,9 @@ class ScriptedS3:
     def put(
         self, key: str, content: str = "x", at: datetime = START, size: int | None = None
     ) -> None:
-        self.delete(key)
+        if key in self._keys:
+            self.delete(key)
+        self._keys.add(key)
         etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
         self.objects.append(S3Object(key, etag, len(content) if size is None else size, at))
 

@@ -44,14 +44,14 @@ def all_objects(bucket: Bucket, *prefixes: str) -> list[S3Object]:
     return [item for answer in bucket.list_pages(prefixes or [""]) for item in answer.objects]
 
 
-def test_every_page_is_read(scripted: Any) -> None:
+def test_bucket_lists_every_page(scripted: Any) -> None:
     for number in range(2_500):
         scripted.put(f"{number:04}")
     assert [found.key for found in listed(scripted.options)] == [f"{n:04}" for n in range(2_500)]
     assert len(scripted.requests) == 3
 
 
-def test_S1_every_page_of_a_faithful_server_is_read(bucket: Any) -> None:
+def test_S1_bucket_lists_every_page_of_real_server(bucket: Any) -> None:
     for number in range(25):
         bucket.put(f"orders/{number:02}")
     bucket.put("other/1")
@@ -59,38 +59,38 @@ def test_S1_every_page_of_a_faithful_server_is_read(bucket: Any) -> None:
     assert [item.key for item in found] == [f"orders/{number:02}" for number in range(25)]
 
 
-def test_an_object_is_told_as_it_is(bucket: Any) -> None:
+def test_bucket_object_has_exact_attributes(bucket: Any) -> None:
     bucket.put("orders/1.csv", b"hello")
     (found,) = listed(bucket.options)
     written = bucket.last_modified("orders/1.csv")
     assert found == S3Object("orders/1.csv", "5d41402abc4b2a76b9719d911017c592", 5, written)
 
 
-def test_S2_keys_stay_exactly_what_they_are(scripted: Any) -> None:
+def test_S2_bucket_keys_are_exact(scripted: Any) -> None:
     for key in ODD_KEYS:
         scripted.put(key)
     assert [found.key for found in listed(scripted.options)] == ODD_KEYS
 
 
-def test_S2_keys_of_a_faithful_server_stay_exactly_what_they_are(bucket: Any) -> None:
+def test_S2_bucket_keys_of_real_server_are_exact(bucket: Any) -> None:
     keys = sorted(KEYS_OF[bucket.server.name])
     for key in keys:
         bucket.put(key)
     assert sorted(found.key for found in listed(bucket.options)) == keys
 
 
-def test_S7_folder_markers_are_left_out(bucket: Any) -> None:
+def test_S7_bucket_leaves_out_folder_markers(bucket: Any) -> None:
     bucket.put("orders/", b"")
     bucket.put("orders/empty", b"")
     bucket.put("orders/odd/", b"content")
     assert [found.key for found in listed(bucket.options)] == ["orders/empty", "orders/odd/"]
 
 
-def test_an_empty_bucket_has_no_objects(bucket: Any) -> None:
+def test_bucket_empty_has_no_objects(bucket: Any) -> None:
     assert listed(bucket.options) == []
 
 
-def test_S9_a_bucket_that_is_not_there(bucket: Any) -> None:
+def test_S9_bucket_missing_is_reported(bucket: Any) -> None:
     with pytest.raises(S3Error, match="bucket not found: bucket 'no-such-bucket' at http"):
         listed(bucket.options | {"bucket": "no-such-bucket"})
 
@@ -111,7 +111,7 @@ def test_S9_a_bucket_that_is_not_there(bucket: Any) -> None:
         (418, "", S3Error, "does not speak the S3 protocol"),
     ],
 )
-def test_S9_a_refusal_is_explained_without_secrets(
+def test_S9_bucket_refusal_is_explained_without_secrets(
     scripted: Any, refusal: Any, status: int, code: str, kind: type[S3Error], message: str
 ) -> None:
     scripted.refuse_all = refusal(status, code)
@@ -124,23 +124,21 @@ def test_S9_a_refusal_is_explained_without_secrets(
         assert secret not in text
 
 
-def test_S8_an_overloaded_server_is_asked_again_within_the_poll(
-    scripted: Any, refusal: Any
-) -> None:
+def test_S8_bucket_overload_is_retried_within_poll(scripted: Any, refusal: Any) -> None:
     scripted.put("a")
     scripted.refusals = [refusal(503, "SlowDown")]
     assert len(listed(scripted.options, ATTEMPTS)) == 1
     assert len(scripted.requests) == 2
 
 
-def test_S8_it_is_asked_a_few_times_and_not_for_ever(scripted: Any, refusal: Any) -> None:
+def test_S8_bucket_retries_are_limited(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(503, "SlowDown")
     with pytest.raises(S3UnavailableError):
         listed(scripted.options, 2)
     assert len(scripted.requests) == 2
 
 
-def test_S1_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
+def test_S1_bucket_failed_page_fails_listing(scripted: Any) -> None:
     for number in range(5):
         scripted.put(str(number))
     scripted.fail_after_page = 4
@@ -150,13 +148,13 @@ def test_S1_a_page_that_fails_fails_the_listing(scripted: Any) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_S8_a_server_that_does_not_answer(scripted: Any, refusal: Any) -> None:
+def test_S8_bucket_silent_server_times_out(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(0, hang=True)
     with pytest.raises(S3UnavailableError, match=r"did not respond in time.*raise timeout"):
         listed(scripted.options | {"timeout": "100ms"})
 
 
-def test_a_server_that_is_not_there(scripted: Any) -> None:
+def test_bucket_unreachable_server_is_reported(scripted: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(S3UnavailableError, match=f"cannot be reached.*127.0.0.1:{port}"):
@@ -178,7 +176,7 @@ def test_a_server_that_is_not_there(scripted: Any) -> None:
         (503, "<!DOCTYPE x [<!ENTITY a 'b'>]><Error>&a;</Error>", "or a proxy before it, fails"),
     ],
 )
-def test_what_is_no_s3_is_said_to_be_none(
+def test_bucket_foreign_server_is_reported(
     scripted: Any, refusal: Any, status: int, body: str, message: str
 ) -> None:
     scripted.refuse_all = refusal(status, body=body)
@@ -186,16 +184,14 @@ def test_what_is_no_s3_is_said_to_be_none(
         listed(scripted.options)
 
 
-def test_a_redirect_to_another_place_is_not_followed_without_end(
-    scripted: Any, refusal: Any
-) -> None:
+def test_bucket_redirect_is_not_followed_forever(scripted: Any, refusal: Any) -> None:
     scripted.refuse_all = refusal(301, headers={"Location": "https://127.0.0.1/"})
     with pytest.raises(S3Error, match=r"redirects without a target.*https instead of http"):
         listed(scripted.options)
     assert len(scripted.requests) == 1
 
 
-def test_S9_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any) -> None:
+def test_S9_bucket_region_of_server_is_in_hint(scripted: Any, refusal: Any) -> None:
     region = {"x-amz-bucket-region": "eu-west-1"}
     scripted.refuse_all = refusal(301, "PermanentRedirect", headers=region)
     with pytest.raises(S3Error, match=r"than eu-central-1.*set region = eu-west-1"):
@@ -206,7 +202,7 @@ def test_S9_the_region_that_the_server_names_is_told(scripted: Any, refusal: Any
         listed(scripted.options)
 
 
-def test_an_error_in_an_answer_that_seems_good_is_an_error(scripted: Any, refusal: Any) -> None:
+def test_bucket_error_in_status_200_is_an_error(scripted: Any, refusal: Any) -> None:
     scripted.put("a")
     body = "<Error><Code>InternalError</Code><Message>x</Message></Error>"
     scripted.refusals = [refusal(200, body=body)]
@@ -217,7 +213,7 @@ def test_an_error_in_an_answer_that_seems_good_is_an_error(scripted: Any, refusa
         listed(scripted.options)
 
 
-def test_keys_that_a_server_does_not_encode_stay_what_they_are(scripted: Any) -> None:
+def test_bucket_unencoded_keys_are_unchanged(scripted: Any) -> None:
     scripted.encoded = False
     keys = ["a+b", "a%20b", "a b", "%"]
     for key in keys:
@@ -233,14 +229,14 @@ def test_keys_that_a_server_does_not_encode_stay_what_they_are(scripted: Any) ->
         (None, None),
     ],
 )
-def test_the_time_of_the_server_is_told(scripted: Any, date: str | None, told: object) -> None:
+def test_bucket_server_time_is_returned(scripted: Any, date: str | None, told: object) -> None:
     scripted.date = date
     bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
     assert [answer.at for answer in bucket.list_pages([""])] == [told]
     bucket.close()
 
 
-def test_each_prefix_is_listed_to_its_end(scripted: Any) -> None:
+def test_bucket_lists_each_prefix_completely(scripted: Any) -> None:
     for key in ("a1", "a2", "b1", "c1"):
         scripted.put(key)
     config = S3FileArrivalConfig.model_validate(scripted.options)
@@ -249,7 +245,7 @@ def test_each_prefix_is_listed_to_its_end(scripted: Any) -> None:
     bucket.close()
 
 
-def test_to_reach_a_bucket_one_key_is_asked_for(bucket: Any, scripted: Any) -> None:
+def test_bucket_check_access_requests_one_key(bucket: Any, scripted: Any) -> None:
     live = Bucket(S3FileArrivalConfig.model_validate(bucket.options), PollContext())
     live.check_access("")
     bucket.client.delete_bucket(Bucket=bucket.name)
@@ -266,7 +262,7 @@ def test_to_reach_a_bucket_one_key_is_asked_for(bucket: Any, scripted: Any) -> N
     bucket.close()
 
 
-def test_an_answer_that_is_cut_off_and_cannot_be_continued_is_an_error(scripted: Any) -> None:
+def test_bucket_truncated_page_without_token_is_error(scripted: Any) -> None:
     scripted.put("a")
     scripted.put("b")
     scripted.token = False
@@ -275,7 +271,7 @@ def test_an_answer_that_is_cut_off_and_cannot_be_continued_is_an_error(scripted:
 
 
 @pytest.mark.parametrize("missing", ["ETag", "LastModified", "Size"])
-def test_an_object_of_which_something_is_missing_is_an_error(scripted: Any, missing: str) -> None:
+def test_bucket_incomplete_object_is_an_error(scripted: Any, missing: str) -> None:
     scripted.put("a")
     scripted.leave_out = missing
     with pytest.raises(S3Error, match=f"lacks {missing} for 'a'"):
@@ -289,17 +285,17 @@ def without_keys(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in KEYLESS}
 
 
-def test_S9_no_credentials_at_all(scripted: Any) -> None:
+def test_S9_credentials_missing_are_reported(scripted: Any) -> None:
     with pytest.raises(CredentialsError, match=r"no credentials found.*AWS_ACCESS_KEY_ID"):
         listed(without_keys(scripted.options))
 
 
-def test_a_profile_that_is_not_there(scripted: Any) -> None:
+def test_credentials_missing_profile_is_reported(scripted: Any) -> None:
     with pytest.raises(CredentialsError, match="profile not found in the AWS configuration"):
         listed(without_keys(scripted.options) | {"profile": "absent"})
 
 
-def test_credentials_come_from_where_they_are_configured(scripted: Any, aws_home: Path) -> None:
+def test_credentials_come_from_the_profile(scripted: Any, aws_home: Path) -> None:
     (aws_home / "credentials").write_text(
         "[reader]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\n"
     )
@@ -325,7 +321,7 @@ def test_credentials_come_from_the_environment(
     assert "Credential=AKIATEST/" in by_keys["Authorization"]
 
 
-def test_credentials_come_from_a_role_that_a_profile_assumes(
+def test_credentials_come_from_an_assumed_role(
     scripted: Any, moto_endpoint: str, aws_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_endpoint)
@@ -341,7 +337,7 @@ def test_credentials_come_from_a_role_that_a_profile_assumes(
     assert asked["X-Amz-Security-Token"]
 
 
-def test_S9_renewed_credentials_count_without_a_restart(
+def test_S9_credentials_renewed_without_restart(
     scripted: Any, refusal: Any, aws_home: Path
 ) -> None:
     scripted.put("a")
@@ -358,7 +354,7 @@ def test_S9_renewed_credentials_count_without_a_restart(
     bucket.close()
 
 
-def test_one_client_serves_many_listings_and_can_be_closed_at_any_time(scripted: Any) -> None:
+def test_bucket_client_is_reused_and_reopened(scripted: Any) -> None:
     bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
     bucket.close()
     all_objects(bucket)

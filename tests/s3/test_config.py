@@ -13,7 +13,7 @@ def make(**options: Any) -> S3FileArrivalConfig:
     return S3FileArrivalConfig.model_validate({"bucket": "shop"} | options)
 
 
-def test_a_bucket_is_enough() -> None:
+def test_config_requires_only_bucket() -> None:
     config = make()
     assert config.prefix == config.suffix == ""
     assert config.timeout == timedelta(seconds=10)
@@ -25,7 +25,7 @@ def test_a_bucket_is_enough() -> None:
     "bucket",
     ["shop", "my.bucket-1", "Old_Bucket", "arn:aws:s3:eu-west-1:123456789012:accesspoint/shop"],
 )
-def test_names_of_buckets(bucket: str) -> None:
+def test_config_bucket_name_is_accepted(bucket: str) -> None:
     assert make(bucket=bucket).bucket == bucket
 
 
@@ -74,7 +74,7 @@ def test_names_of_buckets(bucket: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> None:
+def test_config_invalid_setting_names_the_fault(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         make(**options)
     (problem,) = caught.value.errors()
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_said(options: dict[str, object], complaint: str) -> No
         raise ValueError(problem["msg"])
 
 
-def test_the_prefixes_are_those_of_the_time() -> None:
+def test_config_prefixes_follow_the_time() -> None:
     now = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
     assert make(prefix="in/").prefixes(now) == ["in/"]
     config = make(prefix="${year}-${month}-${day}", lookback="1d", timezone="Europe/Warsaw")
@@ -90,19 +90,19 @@ def test_the_prefixes_are_those_of_the_time() -> None:
     assert make(prefix="${year}-${month}-${day}").prefixes(now)[0] == "2025-01-13"
 
 
-def test_no_text_of_a_config_holds_its_secrets() -> None:
+def test_config_text_hides_secrets() -> None:
     config = make(access_key="AKIATEST", secret_key="hidden1", session_token="hidden2")
     for text in (repr(config), str(config), config.model_dump_json()):
         assert "hidden" not in text
         assert "AKIATEST" not in text
 
 
-def test_a_partition_function_is_named_or_given() -> None:
+def test_config_partition_fn_by_name_or_object() -> None:
     named = make(partition_fn="flowstone_s3.partitioning:date_in_key")
     assert named.partition_fn is date_in_key
     assert make(partition_fn=date_in_key).partition_fn is date_in_key
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_config_settings_have_descriptions() -> None:
     fields = S3FileArrivalConfig.model_fields.items()
     assert [name for name, field in fields if not field.description] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import socketserver
@@ -21,6 +22,22 @@ from flowstone_core import PollContext
 from flowstone_core.testing import SensorContract
 
 ACCOUNT = "123456789012"
+EVERY = bool(os.environ.get("FLOWSTONE_CHAOS"))
+
+INDEPENDENT_OF_OPTIONS = (
+    "test_a_run_ends_in_materializations",
+    "test_a_source_that_never_answers_is_given_up",
+    "test_an_unknown_setting_is_refused",
+    "test_cleanup_may_come_at_any_time",
+    "test_connect_fails_where_the_source_does",
+    "test_connect_proves_and_changes_nothing",
+    "test_each_call_may_come_in_another_thread",
+    "test_every_setting_is_described",
+    "test_nothing_is_left_behind",
+    "test_secrets_are_never_shown",
+    "test_wrong_settings_are_refused_by_name",
+)
+"""Checks of connection, threads and settings: `on`, `settle` and `window` do not change them."""
 
 
 class Gate:
@@ -121,7 +138,11 @@ class TestS3FileArrival(SensorContract):
 
 
 class OnOneServer:
-    """What depends on the settings is tried on one server; the other is no other for it."""
+    """Checks that depend on the options, on one server; all of them with FLOWSTONE_CHAOS=1."""
+
+    def __init_subclass__(cls) -> None:
+        for name in () if EVERY else INDEPENDENT_OF_OPTIONS:
+            setattr(cls, name, None)
 
     @pytest.fixture
     def bucket(self, moto_bucket: Any) -> Any:

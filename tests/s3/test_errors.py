@@ -49,7 +49,7 @@ def answer(code: str, status: int) -> ClientError:
         ("Odd", 418, S3Error, "S3 refused the request"),
     ],
 )
-def test_what_the_server_answers_is_explained(
+def test_error_response_is_translated(
     code: str, status: int, kind: type[S3Error], message: str
 ) -> None:
     found = translate_error(answer(code, status), PLACE)
@@ -112,7 +112,7 @@ def test_what_the_server_answers_is_explained(
         (exceptions.PaginationError(message="same token twice"), S3Error, "same token twice"),
     ],
 )
-def test_what_botocore_finds_itself_is_explained(
+def test_error_of_botocore_is_translated(
     error: Exception, kind: type[S3Error], message: str
 ) -> None:
     found = translate_error(error, PLACE)
@@ -123,6 +123,6 @@ def test_what_botocore_finds_itself_is_explained(
     assert "s3cret" not in str(found)
 
 
-def test_without_an_endpoint_the_place_is_amazon() -> None:
+def test_error_without_endpoint_names_amazon() -> None:
     text = str(translate_error(answer("PermanentRedirect", 301), BucketLocation("shop")))
     assert "another region than the default one: bucket 'shop' at Amazon S3" in text

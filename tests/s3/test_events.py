@@ -23,7 +23,7 @@ def first_letter(key: str) -> Partition | None:
     return None if key.startswith("-") else key[0]
 
 
-def test_objects_are_grouped_by_partition_with_their_keys_as_payload() -> None:
+def test_events_group_objects_by_partition() -> None:
     events = list(object_events("shop", map(item, ["b1", "a2", "-x", "a1"]), first_letter))
     assert [event.partition for event in events] == ["a", "b"]
     assert events[1].payload == {
@@ -41,7 +41,7 @@ def test_objects_are_grouped_by_partition_with_their_keys_as_payload() -> None:
     assert events[0].key is None
 
 
-def test_the_order_of_the_objects_does_not_matter() -> None:
+def test_events_do_not_depend_on_object_order() -> None:
     objects = [item(f"{letter}{number}") for letter in "cab" for number in range(30)]
     shuffled = random.Random(7).sample(objects, len(objects))  # noqa: S311 - no secret
     assert list(object_events("shop", objects, first_letter)) == list(
@@ -49,12 +49,12 @@ def test_the_order_of_the_objects_does_not_matter() -> None:
     )
 
 
-def test_nothing_new_is_no_event() -> None:
+def test_events_of_no_objects_are_none() -> None:
     assert list(object_events("shop", [], first_letter)) == []
     assert list(object_events("shop", [item("-")], first_letter)) == []
 
 
-def test_many_objects_of_a_partition_become_several_events() -> None:
+def test_events_split_many_objects_of_a_partition() -> None:
     objects = [item(f"a{number:04}") for number in range(2 * OBJECTS_PER_EVENT + 1)]
     events = list(object_events("shop", objects, first_letter))
     assert [len(event.payload["objects"]) for event in events] == [500, 500, 1]
@@ -64,7 +64,7 @@ def test_many_objects_of_a_partition_become_several_events() -> None:
 
 
 @pytest.mark.parametrize("letter", ["é", "\x01", '"', "😀"])
-def test_the_longest_keys_stay_far_below_what_a_payload_may_have(letter: str) -> None:
+def test_events_of_longest_keys_stay_below_payload_limit(letter: str) -> None:
     long = letter * (1020 // len(letter.encode()))
     objects = [item(f"a{number:03}{long}") for number in range(OBJECTS_PER_EVENT)]
     events = list(object_events("shop" * 16, objects, first_letter))
@@ -76,7 +76,7 @@ def test_the_longest_keys_stay_far_below_what_a_payload_may_have(letter: str) ->
     assert sum(len(event.payload["objects"]) for event in events) == len(objects)
 
 
-def test_equal_partitions_are_one_however_they_are_said() -> None:
+def test_events_equal_partitions_are_merged() -> None:
     zones = [UTC, timezone(timedelta(hours=2))]
     said = {
         key: datetime(2025, 1, 15, 12, tzinfo=UTC).astimezone(zone)
@@ -86,7 +86,7 @@ def test_equal_partitions_are_one_however_they_are_said() -> None:
     assert len(events) == 1
 
 
-def test_every_object_without_a_partition_is_told_at_once() -> None:
+def test_events_name_all_objects_without_partition() -> None:
     def by_date(key: str) -> date:
         return {"a": date(2025, 1, 15)}[key]
 
@@ -98,12 +98,12 @@ def test_every_object_without_a_partition_is_told_at_once() -> None:
         assert way_out in text
 
 
-def test_what_is_no_partition_is_told_with_its_key() -> None:
+def test_events_invalid_partition_names_the_key() -> None:
     with pytest.raises(PartitionError, match=r"'a': a value of type int is no partition"):
         list(object_events("shop", [item("a")], lambda key: 7))  # type: ignore[arg-type,return-value]
 
 
-def test_the_reason_that_a_function_gives_is_told() -> None:
+def test_events_include_reason_of_partition_fn() -> None:
     def refuse(key: str) -> Partition:
         raise ValueError("not today")
 
@@ -112,7 +112,7 @@ def test_the_reason_that_a_function_gives_is_told() -> None:
 
 
 @pytest.mark.parametrize("intent", [RetryLater(5), SensorBroken("stop")])
-def test_an_intent_of_the_partition_function_passes(intent: Exception) -> None:
+def test_events_pass_intent_of_partition_fn(intent: Exception) -> None:
     def state_it(key: str) -> Partition:
         raise intent
 
@@ -120,6 +120,6 @@ def test_an_intent_of_the_partition_function_passes(intent: Exception) -> None:
         list(object_events("shop", [item("a")], state_it))
 
 
-def test_payloads_are_json() -> None:
+def test_events_payloads_are_json() -> None:
     (event,) = object_events("shop", [item("a")], first_letter)
     assert json.loads(json.dumps(event.payload)) == event.payload

@@ -48,9 +48,7 @@ class Watch:
 @pytest.mark.parametrize(
     "key", ["a b+c%20d", "\x00line\n", "😀e\u0301é", "/../x", "é" * 512, "d:x"]
 )
-def test_S2_a_key_may_be_a_partition_whatever_is_in_it(
-    scripted: Any, make_sensor: Make, key: str
-) -> None:
+def test_S2_any_key_may_be_a_partition(scripted: Any, make_sensor: Make, key: str) -> None:
     scripted.put(key)
     sensor = make_sensor(**scripted.options, partition_pattern="(?s)(?P<all>.*)")
     (event,) = sensor.poll(sensor.init()).events  # type: ignore[union-attr]
@@ -58,7 +56,7 @@ def test_S2_a_key_may_be_a_partition_whatever_is_in_it(
     assert decode_partition(encode_partition(event.partition)) == key
 
 
-def test_S2_two_keys_that_look_alike_are_two(bucket: Any, make_sensor: Make) -> None:
+def test_S2_lookalike_keys_are_distinct(bucket: Any, make_sensor: Make) -> None:
     watch = Watch(make_sensor, **bucket.options, partition_fn=lambda key: "all")
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     bucket.put(composed)
@@ -70,9 +68,7 @@ def test_S2_two_keys_that_look_alike_are_two(bucket: Any, make_sensor: Make) -> 
     assert watch.poll() == sorted(["a+b", "a b", "a%2Bb", "a%20b"])
 
 
-def test_S3_an_upload_in_parts_has_another_etag_than_one_in_one_piece(
-    bucket: Any, make_sensor: Make
-) -> None:
+def test_S3_multipart_upload_has_another_etag(bucket: Any, make_sensor: Make) -> None:
     if bucket.server.name == "s3rver":
         pytest.skip("s3rver gives both the same ETag")
     bucket.put("2025-01-15.csv", b"same")
@@ -83,7 +79,7 @@ def test_S3_an_upload_in_parts_has_another_etag_than_one_in_one_piece(
     assert watch.poll() == []
 
 
-def test_S4_what_was_deleted_and_made_again_fires_again(bucket: Any, make_sensor: Make) -> None:
+def test_S4_deleted_and_recreated_object_fires_again(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv", b"one")
     watch = Watch(make_sensor, **bucket.options)
     watch.poll()
@@ -93,9 +89,7 @@ def test_S4_what_was_deleted_and_made_again_fires_again(bucket: Any, make_sensor
     assert watch.poll() == ["2025-01-15.csv"]
 
 
-def test_S4_a_delete_marker_hides_an_object_and_fires_nothing(
-    moto_bucket: Any, make_sensor: Make
-) -> None:
+def test_S4_delete_marker_fires_nothing(moto_bucket: Any, make_sensor: Make) -> None:
     moto_bucket.client.put_bucket_versioning(
         Bucket=moto_bucket.name, VersioningConfiguration={"Status": "Enabled"}
     )
@@ -109,7 +103,7 @@ def test_S4_a_delete_marker_hides_an_object_and_fires_nothing(
     assert watch.poll() == []
 
 
-def test_S5_a_key_that_sorts_before_the_last_one_is_found(bucket: Any, make_sensor: Make) -> None:
+def test_S5_key_sorting_before_the_last_is_found(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15/m")
     watch = Watch(make_sensor, **bucket.options)
     watch.poll()
@@ -120,7 +114,7 @@ def test_S5_a_key_that_sorts_before_the_last_one_is_found(bucket: Any, make_sens
 
 
 @pytest.mark.parametrize("options", [{}, {"window": "1h"}])
-def test_S5_an_object_of_the_same_second_or_an_earlier_one_is_found(
+def test_S5_object_of_same_or_earlier_second_is_found(
     scripted: Any, make_sensor: Make, later: Any, options: dict[str, str]
 ) -> None:
     scripted.put("2025-01-15/1")
@@ -135,7 +129,7 @@ def test_S5_an_object_of_the_same_second_or_an_earlier_one_is_found(
 
 
 @pytest.mark.parametrize("options", [{}, {"window": "1h"}, {"settle": "1ms"}])
-def test_S6_a_listing_that_is_behind_fires_nothing(
+def test_S6_lagging_listing_fires_nothing(
     scripted: Any, make_sensor: Make, later: Any, clock: Any, options: dict[str, str]
 ) -> None:
     watch = Watch(make_sensor, **scripted.options, **options)
@@ -154,7 +148,7 @@ def test_S6_a_listing_that_is_behind_fires_nothing(
         assert watch.poll() == []
 
 
-def test_S7_an_upload_counts_when_it_is_complete(bucket: Any, make_sensor: Make) -> None:
+def test_S7_upload_fires_when_complete(bucket: Any, make_sensor: Make) -> None:
     complete = bucket.begin_upload("2025-01-15.csv", b"content")
     watch = Watch(make_sensor, **bucket.options)
     assert watch.poll() == []
@@ -162,16 +156,14 @@ def test_S7_an_upload_counts_when_it_is_complete(bucket: Any, make_sensor: Make)
     assert watch.poll() == ["2025-01-15.csv"]
 
 
-def test_S7_a_folder_marker_is_no_arrival(bucket: Any, make_sensor: Make) -> None:
+def test_S7_folder_marker_fires_nothing(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15/", b"")
     watch = Watch(make_sensor, **bucket.options)
     assert watch.poll() == []
     assert watch.state == watch.sensor.init()
 
 
-def test_S7_an_object_that_still_grows_fires_when_it_has_settled(
-    bucket: Any, make_sensor: Make, clock: Any
-) -> None:
+def test_S7_growing_object_fires_after_settling(bucket: Any, make_sensor: Make, clock: Any) -> None:
     watch = Watch(make_sensor, **bucket.options, settle="5m")
     for size in range(1, 4):
         bucket.put("2025-01-15.csv", b"x" * size)
@@ -188,18 +180,18 @@ def test_S7_an_object_that_still_grows_fires_when_it_has_settled(
 @pytest.mark.parametrize(
     ("status", "code"), [(503, "SlowDown"), (429, "TooManyRequests"), (500, "InternalError")]
 )
-def test_S8_a_request_that_is_refused_for_a_while_is_made_again(
+def test_S8_refused_request_is_retried(
     scripted: Any, refusal: Any, make_sensor: Make, status: int, code: str
 ) -> None:
-    for number in range(1_500):
+    for number in range(1_001):
         scripted.put(f"2025-01-15/{number:04}")
     watch = Watch(make_sensor, **scripted.options)
     scripted.refusals = [refusal(status, code)]
-    assert len(watch.poll()) == 1_500
+    assert len(watch.poll()) == 1_001
     assert len(scripted.requests) == 3
 
 
-def test_S8_a_listing_that_takes_too_long_is_given_up_and_changes_nothing(
+def test_S8_slow_listing_fails_and_changes_nothing(
     scripted: Any, make_sensor: Make, clock: Any
 ) -> None:
     for number in range(2_500):
@@ -222,7 +214,7 @@ def test_S8_a_listing_that_takes_too_long_is_given_up_and_changes_nothing(
     assert len(watch.poll()) == 2_500
 
 
-def test_S8_a_request_is_not_repeated_after_the_time_of_the_poll(
+def test_S8_request_is_not_retried_after_poll_timeout(
     scripted: Any, refusal: Any, make_sensor: Make, clock: Any
 ) -> None:
     scripted.refuse_all = refusal(503, "SlowDown")
@@ -237,9 +229,7 @@ def test_S8_a_request_is_not_repeated_after_the_time_of_the_poll(
     assert len(scripted.requests) == 1
 
 
-def test_S9_an_unknown_access_key_is_told_and_a_right_one_goes_on(
-    bucket: Any, make_sensor: Make
-) -> None:
+def test_S9_unknown_access_key_is_reported_then_recovers(bucket: Any, make_sensor: Make) -> None:
     if bucket.server.name == "moto":
         pytest.skip("moto lets in everybody")
     bucket.put("2025-01-15.csv")
@@ -250,9 +240,7 @@ def test_S9_an_unknown_access_key_is_told_and_a_right_one_goes_on(
     assert Watch(make_sensor, **bucket.options).poll() == ["2025-01-15.csv"]
 
 
-def test_S9_a_bucket_that_is_gone_is_told_and_found_again_when_it_is_back(
-    bucket: Any, make_sensor: Make
-) -> None:
+def test_S9_missing_bucket_is_reported_then_recovers(bucket: Any, make_sensor: Make) -> None:
     watch = Watch(make_sensor, **bucket.options)
     bucket.client.delete_bucket(Bucket=bucket.name)
     with pytest.raises(S3Error, match="bucket not found"):
@@ -262,9 +250,7 @@ def test_S9_a_bucket_that_is_gone_is_told_and_found_again_when_it_is_back(
     assert watch.poll() == ["2025-01-15.csv"]
 
 
-def test_S10_a_window_keeps_the_state_small_however_many_objects_there_are(
-    scripted: Any, make_sensor: Make, later: Any
-) -> None:
+def test_S10_window_keeps_the_state_small(scripted: Any, make_sensor: Make, later: Any) -> None:
     scripted.date = None
     for number in range(3_000):
         scripted.put(f"2025-01-15/{number:04}", at=later(minutes=number))
@@ -277,7 +263,7 @@ def test_S10_a_window_keeps_the_state_small_however_many_objects_there_are(
     assert watch.poll() == ["2025-01-15/new"]
 
 
-def test_S10_dates_in_the_prefix_keep_the_listing_and_the_state_small(
+def test_S10_dated_prefix_keeps_listing_and_state_small(
     bucket: Any, make_sensor: Make, clock: Any
 ) -> None:
     clock.time = datetime(2025, 1, 15, 23, 50, tzinfo=UTC)
@@ -302,7 +288,7 @@ def test_S10_dates_in_the_prefix_keep_the_listing_and_the_state_small(
     assert len(watch.state["seen"]) == 24
 
 
-def test_S11_a_bucket_of_another_owner_is_refused_by_the_server(
+def test_S11_bucket_of_another_owner_is_refused(
     scripted: Any, refusal: Any, make_sensor: Make
 ) -> None:
     scripted.put("2025-01-15.csv")
@@ -314,9 +300,7 @@ def test_S11_a_bucket_of_another_owner_is_refused_by_the_server(
         watch.poll()
 
 
-def test_who_asks_for_nothing_special_sends_no_header_for_it(
-    scripted: Any, make_sensor: Make
-) -> None:
+def test_default_options_send_no_extra_header(scripted: Any, make_sensor: Make) -> None:
     Watch(make_sensor, **scripted.options).poll()
     Watch(make_sensor, **scripted.options, requester_pays=True).poll()
     plain, paying = ({name.lower() for name in request} for request in scripted.requests)

@@ -33,7 +33,7 @@ def objects(body: bytes) -> list[S3Object]:
     return page.objects
 
 
-def test_a_page_says_what_it_lists_and_how_to_go_on() -> None:
+def test_page_has_objects_and_token() -> None:
     body = (
         b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b"
         b"</NextContinuationToken></ListBucketResult>"
@@ -56,21 +56,21 @@ def test_a_page_says_what_it_lists_and_how_to_go_on() -> None:
         ("&lt;%26amp;", "<&amp;"),
     ],
 )
-def test_an_encoded_key_is_decoded_once(written: str, key: str) -> None:
+def test_page_encoded_key_is_decoded_once(written: str, key: str) -> None:
     assert [item.key for item in objects(listing(entry(written)))] == [key]
 
 
 @pytest.mark.parametrize("key", ["a+b%2Bc", "%zz", " ", "😀"])
-def test_a_key_that_is_not_encoded_stays_as_it_is(key: str) -> None:
+def test_page_unencoded_key_is_unchanged(key: str) -> None:
     assert [item.key for item in objects(listing(entry(key), encoded=False))] == [key]
 
 
-def test_a_long_key_comes_in_one_piece() -> None:
+def test_page_long_key_is_complete() -> None:
     key = "é&amp;" * 20_000
     assert objects(listing(entry(key), encoded=False))[0].key == "é&" * 20_000
 
 
-def test_only_what_stands_in_an_element_of_its_own_counts() -> None:
+def test_page_nested_elements_are_ignored() -> None:
     spaced = listing(entry()).replace(b"><", b">\n  <")
     assert objects(spaced) == [S3Object("a", "e", 7, AT)]
     owner = "<Owner><ID>1</ID><DisplayName>x</DisplayName></Owner><StorageClass>y</StorageClass>"
@@ -81,11 +81,11 @@ def test_only_what_stands_in_an_element_of_its_own_counts() -> None:
 
 
 @pytest.mark.parametrize("space", ["", ' xmlns="urn:other"', NAMESPACE])
-def test_any_namespace_will_do(space: str) -> None:
+def test_page_any_namespace_is_accepted(space: str) -> None:
     assert len(objects(listing(entry(), space=space))) == 1
 
 
-def test_a_namespace_may_have_a_prefix() -> None:
+def test_page_namespace_prefix_is_accepted() -> None:
     body = listing(entry(), space=NAMESPACE.replace("xmlns", "xmlns:s3")).decode()
     body = body.replace("</", "</s3:").replace("<s3:", "<s3:")
     for name in ("ListBucketResult", "Name", "IsTruncated", "Contents", "Key", "LastModified"):
@@ -104,7 +104,7 @@ def test_a_namespace_may_have_a_prefix() -> None:
         ("2025-01-15T14:00:30+02:00", AT.astimezone(timezone(timedelta(hours=2)))),
     ],
 )
-def test_times_are_aware(written: str, at: datetime) -> None:
+def test_page_times_are_aware(written: str, at: datetime) -> None:
     (found,) = objects(listing(entry(LastModified=written)))
     assert found.last_modified == at
     assert found.last_modified.tzinfo is not None
@@ -123,7 +123,7 @@ def test_times_are_aware(written: str, at: datetime) -> None:
         b"<ListBucketResult>&undefined;</ListBucketResult>",
     ],
 )
-def test_what_is_no_listing_is_none(body: bytes) -> None:
+def test_page_of_another_document_is_none(body: bytes) -> None:
     assert parse_page(body) is None
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_listing_is_none(body: bytes) -> None:
         ({"LastModified": "yesterday"}, "cannot be read: .*'yesterday'.*for 'a'"),
     ],
 )
-def test_what_cannot_be_read_is_said(facts: dict[str, str], complaint: str) -> None:
+def test_page_invalid_object_names_the_fault(facts: dict[str, str], complaint: str) -> None:
     with pytest.raises(ForeignListingError, match=complaint):
         parse_page(listing(entry(**facts)))
 
@@ -149,6 +149,6 @@ def test_what_cannot_be_read_is_said(facts: dict[str, str], complaint: str) -> N
         '<!DOCTYPE x SYSTEM "http://127.0.0.1/x.dtd">',
     ],
 )
-def test_a_page_that_could_define_entities_is_refused(doctype: str) -> None:
+def test_page_with_doctype_is_refused(doctype: str) -> None:
     with pytest.raises(ForeignListingError, match="declares a document type"):
         parse_page(listing(entry("&b;")).replace(b"\n", doctype.encode()))

@@ -64,7 +64,7 @@ def in_sns(message: str) -> str:
     return json.dumps({"Type": "Notification", "MessageId": "1", "Message": message})
 
 
-def test_what_arrived_is_read_from_each_envelope() -> None:
+def test_notification_is_parsed_from_each_envelope() -> None:
     (first,) = parse_notifications(plain(record()))
     assert first == ObjectNotification(
         "shop",
@@ -92,14 +92,14 @@ def test_what_arrived_is_read_from_each_envelope() -> None:
         ("%2F..%2Fa", "/../a"),
     ],
 )
-def test_S2_the_key_of_a_plain_notification_is_decoded_once(written: str, key: str) -> None:
+def test_S2_notification_key_is_decoded_once(written: str, key: str) -> None:
     (found,) = parse_notifications(plain(record(written)))
     assert found.key == key
     assert len(found.event_key) < 150
     assert found.event_key.isprintable()
 
 
-def test_S2_the_key_of_an_event_of_eventbridge_is_as_it_is() -> None:
+def test_S2_notification_key_of_eventbridge_is_unchanged() -> None:
     (found,) = parse_notifications(json.dumps(event_bridge("a+b%2B c.csv")))
     assert found.key == "a+b%2B c.csv"
 
@@ -114,11 +114,11 @@ def test_S2_the_key_of_an_event_of_eventbridge_is_as_it_is() -> None:
         json.dumps(event_bridge(**{"detail-type": "Object Deleted", "detail": {}})),
     ],
 )
-def test_what_tells_of_no_arrival_is_nothing(body: str) -> None:
+def test_notification_of_another_event_yields_nothing(body: str) -> None:
     assert list(parse_notifications(body)) == []
 
 
-def test_each_upload_has_a_key_of_its_own() -> None:
+def test_notification_event_key_is_unique_per_upload() -> None:
     different = [
         record(),
         record(sequencer="0055AED6DCD90281E6"),
@@ -135,7 +135,7 @@ def test_each_upload_has_a_key_of_its_own() -> None:
     assert found.event_key not in keys
 
 
-def test_a_version_is_in_the_payload_where_there_is_one() -> None:
+def test_notification_version_is_in_payload() -> None:
     (found,) = parse_notifications(plain(record()))
     assert found.entry["version_id"] == "096fKKXTRTtl3on89fVO.nfljtsv6qko"
     (found,) = parse_notifications(plain(record(versionId=None)))
@@ -193,12 +193,12 @@ def without(*path: str) -> str:
         (json.dumps(event_bridge(detail={"object": 7})), "the object of its detail"),
     ],
 )
-def test_what_cannot_be_used_says_why(body: str, said: str) -> None:
+def test_notification_invalid_names_the_fault(body: str, said: str) -> None:
     with pytest.raises(NotificationError, match=said):
         list(parse_notifications(body))
 
 
-def test_what_is_good_is_read_though_a_record_before_it_is_not() -> None:
+def test_notification_valid_records_after_invalid_are_yielded() -> None:
     notices = parse_notifications(
         plain(record(size=-1), record("2025-01-16/b.csv"), record(size=2**63))
     )
@@ -207,6 +207,6 @@ def test_what_is_good_is_read_though_a_record_before_it_is_not() -> None:
         next(notices)
 
 
-def test_the_longest_key_of_s3_is_read_though_each_byte_of_it_is_encoded() -> None:
+def test_notification_longest_encoded_key_is_parsed() -> None:
     (found,) = parse_notifications(plain(record("%2B" * 1024)))
     assert found.key == "+" * 1024

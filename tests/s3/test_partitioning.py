@@ -45,14 +45,14 @@ FORMS = [
         "2025-01-15 a+b%20c.csv",
     ],
 )
-def test_the_last_valid_date_in_a_key_is_its_date(key: str) -> None:
+def test_partition_last_valid_date_in_key_counts(key: str) -> None:
     assert date_in_key(key) == DAY
 
 
 @pytest.mark.parametrize(
     "key", ["", "orders.csv", "2025-01", "2025-02-29.csv", "1-2-3", "2025-1-5"]
 )
-def test_a_key_without_a_date_has_none(key: str) -> None:
+def test_partition_key_without_date_has_none(key: str) -> None:
     assert date_in_key(key) is None
 
 
@@ -62,14 +62,12 @@ def test_a_key_without_a_date_has_none(key: str) -> None:
     st.text(st.characters(exclude_categories=["Cs", "N"]), max_size=20),
     st.text(st.characters(exclude_categories=["Cs", "N"]), max_size=20),
 )
-def test_a_date_is_found_in_any_form_among_any_text(
-    day: date, form: str, before: str, after: str
-) -> None:
+def test_partition_date_is_found_in_any_text(day: date, form: str, before: str, after: str) -> None:
     assert date_in_key(f"{before}/{form.format(day)}/{after}") == day
 
 
 @given(st.text())
-def test_any_key_has_a_date_or_none_and_never_an_error(key: str) -> None:
+def test_partition_any_key_raises_no_error(key: str) -> None:
     assert isinstance(date_in_key(key), date | None)
 
 
@@ -98,7 +96,9 @@ def test_any_key_has_a_date_or_none_and_never_an_error(key: str) -> None:
         (r"(?P<tenant>[^/]*)/x", "/x", ""),
     ],
 )
-def test_named_groups_make_the_partition(pattern: str, key: str, partition: object) -> None:
+def test_partition_named_groups_form_the_partition(
+    pattern: str, key: str, partition: object
+) -> None:
     found = KeyPattern(pattern).partition(key)
     assert found == partition
     assert type(found) is type(partition)
@@ -114,7 +114,7 @@ def test_named_groups_make_the_partition(pattern: str, key: str, partition: obje
         (r"(?P<hour>\d+)", "hour only"),
     ],
 )
-def test_a_pattern_that_cannot_make_partitions_is_refused(pattern: str, complaint: str) -> None:
+def test_partition_invalid_pattern_is_refused(pattern: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         KeyPattern(pattern)
 
@@ -140,7 +140,7 @@ def test_a_pattern_that_cannot_make_partitions_is_refused(pattern: str, complain
         (r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d+)", "2025-01-" + "9" * 30, "invalid date"),
     ],
 )
-def test_a_key_that_a_pattern_finds_no_partition_in_is_an_error(
+def test_partition_pattern_without_match_is_an_error(
     pattern: str, key: str, complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):

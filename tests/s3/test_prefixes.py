@@ -14,32 +14,32 @@ def at(text: str, now: datetime = NOW, zone: str = "UTC", **lookback: float) -> 
 
 
 @pytest.mark.parametrize("text", ["", "in/", "a$b/", "$", "$year/", "$$"])
-def test_a_prefix_without_a_token_stays_as_it_is(text: str) -> None:
+def test_prefix_without_token_is_unchanged(text: str) -> None:
     assert at(text, days=9) == [text]
     assert not Prefixes(text).dated
 
 
-def test_each_token_is_that_of_the_time_in_the_zone() -> None:
+def test_prefix_tokens_use_the_time_zone() -> None:
     assert at("${year}/${month}/${day}/${hour}") == ["2025/03/01/00"]
     assert at("${year}/${month}/${day}/${hour}", zone="America/New_York") == ["2025/02/28/19"]
 
 
-def test_a_dollar_is_written_twice_beside_a_token() -> None:
+def test_prefix_double_dollar_is_a_dollar() -> None:
     assert at("a$$b/${year}") == ["a$b/2025"]
     assert at("$${year}") == ["${year}"]
 
 
-def test_the_earliest_prefix_comes_first_and_each_once() -> None:
+def test_prefixes_are_sorted_and_unique() -> None:
     assert at("${year}-${month}-${day}/", days=2) == ["2025-02-27/", "2025-02-28/", "2025-03-01/"]
     assert at("${year}-${month}/", days=2) == ["2025-02/", "2025-03/"]
     assert at("${year}/", days=2) == ["2025/"]
 
 
-def test_a_lookback_of_nothing_is_now() -> None:
+def test_prefixes_zero_lookback_is_now() -> None:
     assert at("${year}-${month}-${day}/") == ["2025-03-01/"]
 
 
-def test_a_lookback_begins_exactly_where_it_says() -> None:
+def test_prefixes_lookback_starts_exactly() -> None:
     assert at("${year}-${month}-${day}/", minutes=30) == ["2025-03-01/"]
     assert at("${year}-${month}-${day}/", minutes=31) == ["2025-02-28/", "2025-03-01/"]
 
@@ -60,21 +60,19 @@ def test_a_lookback_begins_exactly_where_it_says() -> None:
         ("Asia/Kathmandu", datetime(2025, 1, 1, 2, 14, tzinfo=UTC), ["04", "05", "06", "07"]),
     ],
 )
-def test_no_hour_is_left_out_where_clocks_change(
-    zone: str, now: datetime, hours: list[str]
-) -> None:
+def test_prefixes_clock_change_skips_no_hour(zone: str, now: datetime, hours: list[str]) -> None:
     text = "${year}${month}${day}${hour}"
     assert [prefix[-2:] for prefix in at(text, now, zone, hours=3)] == hours
 
 
-def test_every_day_of_a_year_is_listed_in_every_zone() -> None:
+def test_prefixes_cover_every_day_in_every_zone() -> None:
     for zone in ("UTC", "America/New_York", "Pacific/Apia", "Africa/Cairo"):
         days = at("${year}-${month}-${day}", zone=zone, days=365)
         assert len(days) == 366
         assert days == sorted(days)
 
 
-def test_too_many_prefixes_are_refused() -> None:
+def test_prefixes_over_the_limit_are_refused() -> None:
     assert len(at("${year}-${month}-${day}", days=PREFIX_LIMIT - 1)) == PREFIX_LIMIT
     with pytest.raises(ValueError, match=r"more than 400 prefixes.*remove the last token"):
         at("${year}-${month}-${day}-${hour}", days=30)
@@ -94,6 +92,6 @@ def test_too_many_prefixes_are_refused() -> None:
         ("${year}/${day}/", r"\$\{month\} is needed beside \$\{day\}"),
     ],
 )
-def test_what_is_wrong_in_a_template_is_said(text: str, complaint: str) -> None:
+def test_prefix_invalid_template_names_the_fault(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Prefixes(text)

@@ -120,7 +120,7 @@ def keys(outcome: Outcome[Any]) -> list[str]:
     return sorted(event.payload["objects"][0]["key"] for event in events if event.payload)  # type: ignore[index, call-overload]  # JSON
 
 
-def test_a_message_fires_and_is_deleted_by_the_poll_after(queue: Live, make: Make) -> None:
+def test_queue_message_fires_and_next_poll_deletes(queue: Live, make: Make) -> None:
     queue.send(notice("orders/2025-01-15/a.csv"))
     sensor = make()
     first = sensor.poll(sensor.init())
@@ -145,9 +145,7 @@ def test_a_message_fires_and_is_deleted_by_the_poll_after(queue: Live, make: Mak
     assert sensor.poll(second.state) == second, "a quiet poll changes nothing"
 
 
-def test_more_messages_than_one_request_gives_are_read_up_to_the_limit(
-    queue: Live, make: Make
-) -> None:
+def test_queue_reads_messages_up_to_limit(queue: Live, make: Make) -> None:
     queue.send(*(notice(f"2025-01-15/{number:02}") for number in range(25)))
     sensor = make(max_messages=23)
     first = sensor.poll(sensor.init())
@@ -158,7 +156,7 @@ def test_more_messages_than_one_request_gives_are_read_up_to_the_limit(
     assert queue.left() == (0, 0)
 
 
-def test_a_message_that_comes_again_has_the_same_key(queue: Live, make: Make) -> None:
+def test_queue_redelivered_message_has_same_key(queue: Live, make: Make) -> None:
     queue.send(notice("2025-01-15/a"), notice("2025-01-15/b"))
     sensor = make()
     first = sensor.poll(sensor.init())
@@ -169,7 +167,7 @@ def test_a_message_that_comes_again_has_the_same_key(queue: Live, make: Make) ->
     assert {event.key for event in again.events} == {event.key for event in first.events}
 
 
-def test_a_handle_that_is_out_of_date_does_no_harm(
+def test_queue_expired_handle_is_harmless(
     queue: Live, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.send(notice("2025-01-15/a"))
@@ -182,7 +180,7 @@ def test_a_handle_that_is_out_of_date_does_no_harm(
     assert "will be received again, without new events" in caplog.text
 
 
-def test_two_notices_of_one_upload_are_one_event(queue: Live, make: Make) -> None:
+def test_queue_duplicate_notifications_are_one_event(queue: Live, make: Make) -> None:
     queue.send(notice("2025-01-15/a"), notice("2025-01-15/a"))
     sensor = make()
     first = sensor.poll(sensor.init())
@@ -191,7 +189,7 @@ def test_two_notices_of_one_upload_are_one_event(queue: Live, make: Make) -> Non
     assert queue.left() == (0, 0)
 
 
-def test_what_does_not_count_is_deleted_quietly(queue: Live, make: Make) -> None:
+def test_queue_filtered_message_is_deleted(queue: Live, make: Make) -> None:
     queue.send(
         json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "shop"}),
         notice("2025-01-15/a.csv", name="ObjectRemoved:Delete"),
@@ -209,7 +207,7 @@ def test_what_does_not_count_is_deleted_quietly(queue: Live, make: Make) -> None
     assert queue.left() == (0, 0)
 
 
-def test_the_marker_of_a_folder_does_not_count(queue: Live, make: Make) -> None:
+def test_queue_folder_marker_is_ignored(queue: Live, make: Make) -> None:
     body = json.loads(notice("2025-01-15/"))
     body["Records"][0]["s3"]["object"]["size"] = 0
     queue.send(json.dumps(body))
@@ -231,7 +229,7 @@ def by_name(key: str) -> object:
     return None if key.startswith("out") else key
 
 
-def test_a_reason_can_be_kept_and_sent_whatever_a_function_raises(queue: Live, make: Make) -> None:
+def test_queue_reason_of_any_exception_is_storable(queue: Live, make: Make) -> None:
     rejects = queue.create()
     queue.send(notice("odd"))
     sensor = make(partition_fn=by_name, rejects_queue_url=rejects)
@@ -241,7 +239,7 @@ def test_a_reason_can_be_kept_and_sent_whatever_a_function_raises(queue: Live, m
     assert queue.left(rejects) == (1, 0)
 
 
-def test_a_function_says_which_partition(queue: Live, make: Make) -> None:
+def test_queue_partition_fn_gives_partition(queue: Live, make: Make) -> None:
     queue.send(*map(notice, ("raises", "number", "out", "fine")))
     sensor = make(partition_fn=by_name)
     first = sensor.poll(sensor.init())
@@ -254,7 +252,7 @@ def test_a_function_says_which_partition(queue: Live, make: Make) -> None:
 
 
 @pytest.mark.parametrize(("key", "error"), [("later", RetryLater), ("broken", SensorBroken)])
-def test_a_function_may_say_that_it_is_not_the_time(
+def test_queue_partition_fn_may_retry_later(
     queue: Live, make: Make, key: str, error: type[Exception]
 ) -> None:
     queue.send(notice(key))
@@ -274,7 +272,7 @@ POISON = [
 ]
 
 
-def test_what_cannot_be_used_is_hidden_told_of_once_and_holds_up_nothing(
+def test_queue_rejected_message_is_hidden_and_logged_once(
     queue: Live, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.send(*POISON, notice("2025-01-15/good"))
@@ -296,7 +294,7 @@ def test_what_cannot_be_used_is_hidden_told_of_once_and_holds_up_nothing(
     assert queue.left() == (0, 4), "they are still there, out of the way"
 
 
-def test_a_message_that_comes_again_is_not_told_of_again(
+def test_queue_redelivered_reject_is_logged_once(
     queue: Live, make: Make, caplog: pytest.LogCaptureFixture, clock: Any
 ) -> None:
     queue.send("hello")
@@ -313,7 +311,7 @@ def test_a_message_that_comes_again_is_not_told_of_again(
     assert sensor.poll(known).state == known | {"done": []}
 
 
-def test_what_is_hidden_comes_again_and_is_told_of_by_its_last_time(
+def test_queue_redelivered_reject_updates_its_time(
     queue: Live, make: Make, caplog: pytest.LogCaptureFixture, clock: Any
 ) -> None:
     queue.send("hello")
@@ -330,7 +328,7 @@ def test_what_is_hidden_comes_again_and_is_told_of_by_its_last_time(
     assert "rejected" not in caplog.text
 
 
-def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> None:
+def test_queue_rejects_are_moved(queue: Live, make: Make) -> None:
     rejects = queue.create()
     queue.send("hello", notice("2025-01-15/good"))
     sensor = make(rejects_queue_url=rejects)
@@ -346,7 +344,7 @@ def test_rejects_are_moved_to_a_queue_of_their_own(queue: Live, make: Make) -> N
     assert moved["MessageAttributes"]["flowstone_message_id"]["StringValue"]
 
 
-def test_a_queue_of_rejects_that_is_not_there_holds_up_nothing(
+def test_queue_missing_rejects_queue_blocks_nothing(
     queue: Live, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.send("hello", notice("2025-01-15/good"))
@@ -360,7 +358,7 @@ def test_a_queue_of_rejects_that_is_not_there_holds_up_nothing(
     assert queue.left() == (0, 1), "it is not lost"
 
 
-def test_a_message_too_long_to_be_moved_with_its_reason_stays(queue: Live, make: Make) -> None:
+def test_queue_reject_too_long_to_move_stays(queue: Live, make: Make) -> None:
     queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes={"MaximumMessageSize": "2048"})
     rejects = queue.create()
     queue.client.set_queue_attributes(QueueUrl=rejects, Attributes={"MaximumMessageSize": "1024"})
@@ -373,7 +371,7 @@ def test_a_message_too_long_to_be_moved_with_its_reason_stays(queue: Live, make:
 
 
 @pytest.mark.parametrize("facts", [{"eTag": "\ud800"}, {"size": 2**70}])
-def test_what_a_store_cannot_hold_is_set_aside_and_holds_up_nothing(
+def test_queue_unstorable_message_is_rejected(
     queue: Live, tmp_path: Path, facts: dict[str, Any]
 ) -> None:
     body = json.loads(notice("2025-01-15/bad"))
@@ -389,9 +387,7 @@ def test_what_a_store_cannot_hold_is_set_aside_and_holds_up_nothing(
     assert queue.left() == (0, 1)
 
 
-def test_what_is_good_in_a_message_fires_though_the_rest_of_it_cannot_be_used(
-    queue: Live, make: Make
-) -> None:
+def test_queue_valid_records_of_rejected_message_fire(queue: Live, make: Make) -> None:
     both = json.loads(notice("2025-01-15/good"))
     both["Records"] += json.loads(notice("no-date"))["Records"]
     both["Records"] += json.loads(notice("2025-01-16/good"))["Records"]
@@ -403,7 +399,7 @@ def test_what_is_good_in_a_message_fires_though_the_rest_of_it_cannot_be_used(
     assert len(first.state["rejects"]) == 1
 
 
-def test_only_the_last_rejects_are_kept_in_the_state(queue: Live, make: Make) -> None:
+def test_queue_state_keeps_last_rejects(queue: Live, make: Make) -> None:
     sensor = make(max_messages=1000)
     old = [{"id": str(number), "at": "then", "reason": "any"} for number in range(100)]
     queue.send("hello")
@@ -419,9 +415,7 @@ def seen(context: Any) -> dict[str, Any]:
     return {"keys": [found["key"] for each in context.payloads for found in each["objects"]]}
 
 
-def test_real_uploads_through_real_notifications_are_made_once(
-    queue: Live, moto: Any, tmp_path: Path
-) -> None:
+def test_queue_real_uploads_materialize_once(queue: Live, moto: Any, tmp_path: Path) -> None:
     bucket = f"bucket-{uuid.uuid4().hex}"
     moto.client.create_bucket(Bucket=bucket)
     arn = queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=["QueueArn"])
@@ -465,7 +459,7 @@ with Flowstone(pipeline, store=sys.argv[1]) as flow:
 
 
 @pytest.mark.parametrize("point", ["before the commit", "after the commit"])
-def test_a_process_that_dies_around_the_commit_loses_nothing_and_doubles_nothing(
+def test_queue_process_killed_at_commit_loses_nothing(
     queue: Live, tmp_path: Path, point: str
 ) -> None:
     store = f"sqlite:///{tmp_path / 'flow.db'}"
@@ -492,18 +486,18 @@ def test_a_process_that_dies_around_the_commit_loses_nothing_and_doubles_nothing
 
 
 @pytest.mark.parametrize("state", [{"version": 2}, {}, None, []])
-def test_a_state_of_another_version_is_not_guessed_at(make: Make, state: Any) -> None:
+def test_queue_state_of_another_version_is_refused(make: Make, state: Any) -> None:
     with pytest.raises(SensorBroken, match="flowstone sensors reset"):
         make().poll(state)
 
 
-def test_connecting_changes_nothing(queue: Live, make: Make) -> None:
+def test_queue_connect_changes_nothing(queue: Live, make: Make) -> None:
     queue.send(notice("2025-01-15/a"))
     make(rejects_queue_url=queue.create()).connect()
     assert queue.left() == (1, 0)
 
 
-def test_a_queue_that_is_not_there(queue: Live, make: Make) -> None:
+def test_queue_missing_is_reported(queue: Live, make: Make) -> None:
     sensor = make(queue_url=f"{queue.url}-missing")
     for call in (sensor.connect, lambda: sensor.poll(sensor.init())):
         with pytest.raises(S3Error, match="queue not found: queue ") as caught:
@@ -586,7 +580,7 @@ def refusing() -> Iterator[Refusing]:
         (503, "ServiceUnavailable", S3UnavailableError, "fails or is overloaded: queue"),
     ],
 )
-def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
+def test_queue_error_names_the_remedy(
     make: Make, refusing: Refusing, status: int, code: str, kind: type[Exception], said: str
 ) -> None:
     refusing.answer = (status, code, "any text")
@@ -599,9 +593,7 @@ def test_what_sqs_refuses_is_said_so_that_a_person_knows_what_to_do(
     assert type(caught.value) is kind
 
 
-def test_a_signature_of_another_time_is_a_matter_of_the_clock(
-    make: Make, refusing: Refusing
-) -> None:
+def test_queue_expired_signature_is_clock_skew(make: Make, refusing: Refusing) -> None:
     text = "Signature expired: 20140325T143453Z is now earlier than 20140325T143751Z"
     refusing.answer = (403, "InvalidSignatureException", text)
     sensor = make(endpoint_url=refusing.endpoint, queue_url=f"{refusing.endpoint}/1/name")
@@ -609,7 +601,7 @@ def test_a_signature_of_another_time_is_a_matter_of_the_clock(
         sensor.connect()
 
 
-def test_the_region_is_the_one_in_the_url_where_none_is_set(
+def test_queue_region_defaults_to_url(
     make: Make, refusing: Refusing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -634,19 +626,19 @@ def test_the_region_is_the_one_in_the_url_where_none_is_set(
         ("127.0.0.1:9324", None),
     ],
 )
-def test_the_region_in_a_url(host: str, region: str | None) -> None:
+def test_queue_region_is_parsed_from_url(host: str, region: str | None) -> None:
     url = f"https://{host}/123456789012/name"
     assert S3EventQueueConfig(queue_url=url).queue_region == region
 
 
-def test_a_region_that_is_nowhere_is_asked_for(make: Make, refusing: Refusing) -> None:
+def test_queue_missing_region_is_reported(make: Make, refusing: Refusing) -> None:
     url = f"{refusing.endpoint}/1/name"
     sensor = make(endpoint_url=refusing.endpoint, queue_url=url, region=None)
     with pytest.raises(S3Error, match=r"region is not set.*set region"):
         sensor.connect()
 
 
-def test_a_right_to_hide_that_is_missing_holds_up_nothing(
+def test_queue_missing_right_to_hide_blocks_nothing(
     queue: Live, make: Make, refusing: Refusing, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.send("hello", notice("2025-01-15/good"))
@@ -665,7 +657,7 @@ def test_a_right_to_hide_that_is_missing_holds_up_nothing(
 
 
 @pytest.mark.parametrize("action", ["ChangeMessageVisibilityBatch", "SendMessage"])
-def test_a_server_that_fails_half_way_fails_the_poll_and_nothing_is_lost(
+def test_queue_failing_server_loses_nothing(
     queue: Live, make: Make, refusing: Refusing, action: str
 ) -> None:
     queue.send("hello", notice("2025-01-15/good"))
@@ -677,7 +669,7 @@ def test_a_server_that_fails_half_way_fails_the_poll_and_nothing_is_lost(
     assert queue.left() == (0, 2)
 
 
-def test_what_could_not_be_deleted_is_deleted_by_a_later_poll(
+def test_queue_failed_delete_is_retried_by_later_poll(
     queue: Live, make: Make, refusing: Refusing
 ) -> None:
     queue.send(notice("2025-01-15/a"), notice("2025-01-15/b"))
@@ -694,7 +686,7 @@ def test_what_could_not_be_deleted_is_deleted_by_a_later_poll(
     assert queue.left() == (0, 0)
 
 
-def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:
+def test_queue_unreachable_endpoint_is_reported(make: Make) -> None:
     sensor = make(endpoint_url="http://127.0.0.1:1", queue_url="http://127.0.0.1:1/1/name")
     with pytest.raises(S3UnavailableError, match="cannot be reached: queue"):
         sensor.poll(sensor.init())
@@ -720,6 +712,6 @@ def test_an_endpoint_that_cannot_be_reached(make: Make) -> None:
         ({"partition_pattern": "("}, "partition_pattern"),
     ],
 )
-def test_settings_that_are_wrong(options: dict[str, Any], said: str) -> None:
+def test_queue_invalid_setting_names_the_fault(options: dict[str, Any], said: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=said):
         S3EventQueueConfig.model_validate({"queue_url": "https://host/1/q"} | options)

@@ -16,12 +16,12 @@ README = Path(__file__, "../../../plugins/flowstone-s3/README.md").resolve().rea
 SECTIONS = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
 
 
-def test_there_are_examples() -> None:
+def test_readme_has_examples() -> None:
     assert len(SECTIONS) >= 4
 
 
 @pytest.mark.parametrize("text", SECTIONS)
-def test_every_example_is_valid(text: str) -> None:
+def test_readme_example_is_valid(text: str) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
     for name in parser.sections():
@@ -34,7 +34,7 @@ def test_every_example_is_valid(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", flowstone_sensors())
-def test_the_tables_of_settings_are_those_of_the_models(name: str) -> None:
+def test_readme_settings_tables_match_the_models(name: str) -> None:
     """Where one is not, print it by ``flowstone plugins show NAME --markdown``."""
     marks = rf"<!-- settings of {name} -->\n(.*?)\n<!-- end of settings -->"
     (found,) = re.findall(marks, README, re.DOTALL)

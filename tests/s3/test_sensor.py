@@ -37,7 +37,7 @@ def found(outcome: Any) -> dict[Any, list[str]]:
     return keys
 
 
-def test_the_main_job(bucket: Any, make_sensor: Make) -> None:
+def test_sensor_new_object_fires(bucket: Any, make_sensor: Make) -> None:
     bucket.put("orders/2025-01-16/1.csv")
     bucket.put("orders/2025-01-15/2.csv")
     bucket.put("orders/2025-01-15/1.csv")
@@ -55,7 +55,7 @@ def test_the_main_job(bucket: Any, make_sensor: Make) -> None:
     assert found(second) == {date(2024, 12, 31): ["orders/2024-12-31/late.csv"]}
 
 
-def test_a_quiet_poll_gives_back_the_very_state(bucket: Any, make_sensor: Make) -> None:
+def test_sensor_quiet_poll_returns_same_state(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv")
     sensor = make_sensor(**bucket.options)
     state = sensor.poll(sensor.init()).state
@@ -64,13 +64,13 @@ def test_a_quiet_poll_gives_back_the_very_state(bucket: Any, make_sensor: Make) 
     assert quiet.state is state
 
 
-def test_an_empty_bucket_is_quiet(bucket: Any, make_sensor: Make) -> None:
+def test_sensor_empty_bucket_is_quiet(bucket: Any, make_sensor: Make) -> None:
     sensor = make_sensor(**bucket.options)
     initial = sensor.init()
     assert sensor.poll(initial) == NotTriggered(initial)
 
 
-def test_S3_an_overwritten_object_fires_with_its_new_etag(bucket: Any, make_sensor: Make) -> None:
+def test_S3_overwritten_object_fires_with_new_etag(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv", b"one")
     sensor = make_sensor(**bucket.options)
     first = sensor.poll(sensor.init())
@@ -81,7 +81,7 @@ def test_S3_an_overwritten_object_fires_with_its_new_etag(bucket: Any, make_sens
     assert old != new
 
 
-def test_S3_the_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> None:
+def test_S3_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv", b"one")
     sensor = make_sensor(**bucket.options)
     state = sensor.poll(sensor.init()).state
@@ -89,7 +89,7 @@ def test_S3_the_same_content_again_is_quiet(bucket: Any, make_sensor: Make) -> N
     assert isinstance(sensor.poll(state), NotTriggered)
 
 
-def test_S4_a_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> None:
+def test_S4_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> None:
     bucket.put("2025-01-15.csv")
     bucket.put("2025-01-16.csv")
     sensor = make_sensor(**bucket.options)
@@ -100,7 +100,7 @@ def test_S4_a_deleted_object_fires_nothing(bucket: Any, make_sensor: Make) -> No
     assert outcome.state != state
 
 
-def test_S6_what_comes_back_fires_only_if_it_was_written_again(
+def test_S6_returning_object_fires_only_if_rewritten(
     scripted: Any, make_sensor: Make, later: Any, clock: Any
 ) -> None:
     sensor = make_sensor(**scripted.options)
@@ -121,9 +121,7 @@ def test_S6_what_comes_back_fires_only_if_it_was_written_again(
     assert found(sensor.poll(state)) == {DAY: ["2025-01-15.csv"]}
 
 
-def test_thousands_of_objects_become_events_of_bounded_size(
-    scripted: Any, make_sensor: Make
-) -> None:
+def test_sensor_many_objects_become_bounded_events(scripted: Any, make_sensor: Make) -> None:
     keys = [f"2025-01-15/{number:04}.csv" for number in range(2_500)]
     for key in keys:
         scripted.put(key)
@@ -147,7 +145,7 @@ def test_thousands_of_objects_become_events_of_bounded_size(
         ({"prefix": "in/2025-01-15/a.t"}, ["in/2025-01-15/a.txt"]),
     ],
 )
-def test_what_is_left_out_is_not_remembered(
+def test_sensor_filtered_objects_are_not_remembered(
     scripted: Any, make_sensor: Make, options: dict[str, str], keys: list[str]
 ) -> None:
     everything = ["in/2025-01-15/a.csv", "in/2025-01-15/a.txt", "in/2025-01-15/b.csv"]
@@ -160,14 +158,14 @@ def test_what_is_left_out_is_not_remembered(
     assert found(rest)[DAY] == [key for key in everything if key not in keys]
 
 
-def test_a_pattern_says_which_partition(scripted: Any, make_sensor: Make) -> None:
+def test_sensor_pattern_gives_partition(scripted: Any, make_sensor: Make) -> None:
     scripted.put("eu/2025-01-15T07.csv")
     pattern = r"^(?P<region>\w+)/(?P<year>\d+)-(?P<month>\d+)-(?P<day>\d+)T(?P<hour>\d+)"
     sensor = make_sensor(**scripted.options, partition_pattern=pattern)
     assert list(found(sensor.poll(sensor.init()))) == [("eu", datetime(2025, 1, 15, 7, tzinfo=UTC))]
 
 
-def test_a_function_says_which_partition_or_none(scripted: Any, make_sensor: Make) -> None:
+def test_sensor_partition_fn_gives_partition_or_none(scripted: Any, make_sensor: Make) -> None:
     scripted.put("acme/x")
     scripted.put("_temporary/x")
 
@@ -183,9 +181,7 @@ def test_a_function_says_which_partition_or_none(scripted: Any, make_sensor: Mak
     assert sensor.poll(ignored.state).state is ignored.state
 
 
-def test_a_key_without_a_partition_fails_the_poll_until_it_is_settled(
-    scripted: Any, make_sensor: Make
-) -> None:
+def test_sensor_key_without_partition_fails_poll(scripted: Any, make_sensor: Make) -> None:
     scripted.put("2025-01-15.csv")
     scripted.put("readme.txt")
     sensor = make_sensor(**scripted.options)
@@ -195,7 +191,7 @@ def test_a_key_without_a_partition_fails_the_poll_until_it_is_settled(
     assert found(settled.poll(settled.init())) == {DAY: ["2025-01-15.csv"]}
 
 
-def test_S1_a_listing_that_breaks_off_loses_nothing(scripted: Any, make_sensor: Make) -> None:
+def test_S1_interrupted_listing_loses_nothing(scripted: Any, make_sensor: Make) -> None:
     for number in range(1_500):
         scripted.put(f"2025-01-15/{number:04}")
     sensor = make_sensor(**scripted.options)
@@ -208,7 +204,7 @@ def test_S1_a_listing_that_breaks_off_loses_nothing(scripted: Any, make_sensor: 
     assert len(found(sensor.poll(initial))[DAY]) == 1_500
 
 
-def test_a_state_of_another_version_breaks_the_sensor(scripted: Any, make_sensor: Make) -> None:
+def test_sensor_state_of_another_version_breaks(scripted: Any, make_sensor: Make) -> None:
     sensor = make_sensor(**scripted.options)
     with pytest.raises(SensorBroken, match="version 3"):
         sensor.poll({"version": 3})  # type: ignore[arg-type]
@@ -219,7 +215,7 @@ def test_a_state_of_another_version_breaks_the_sensor(scripted: Any, make_sensor
     ("on", "keys"),
     [("created", [["1"], ["2"]]), ("changed", [[], ["1"]]), ("both", [["1"], ["1", "2"]])],
 )
-def test_what_is_new_and_what_has_changed_are_told_apart(
+def test_sensor_created_and_changed_are_distinguished(
     bucket: Any, make_sensor: Make, on: str, keys: list[list[str]]
 ) -> None:
     sensor = make_sensor(**bucket.options, on=on, partition_fn=lambda key: "all")
@@ -235,7 +231,7 @@ def test_what_is_new_and_what_has_changed_are_told_apart(
     assert isinstance(sensor.poll(stored(second.state)), NotTriggered)
 
 
-def test_each_month_that_the_lookback_touches_is_listed_once(
+def test_sensor_lists_each_month_of_lookback_once(
     scripted: Any, make_sensor: Make, clock: Any
 ) -> None:
     clock.time = datetime(2025, 1, 15, tzinfo=UTC)
@@ -247,9 +243,7 @@ def test_each_month_that_the_lookback_touches_is_listed_once(
     assert ["prefix=2024-12" in scripted.requests[0]["path"], len(scripted.requests)] == [True, 2]
 
 
-def test_it_connects_by_asking_for_one_key_of_now(
-    scripted: Any, refusal: Any, make_sensor: Make
-) -> None:
+def test_sensor_connect_requests_one_key(scripted: Any, refusal: Any, make_sensor: Make) -> None:
     sensor = make_sensor(**scripted.options, prefix="in/${year}/")
     sensor.connect()
     (asked,) = scripted.requests
@@ -259,7 +253,7 @@ def test_it_connects_by_asking_for_one_key_of_now(
         sensor.connect()
 
 
-def test_the_plugin_offers_its_sensor() -> None:
+def test_plugin_offers_its_sensors() -> None:
     assert flowstone_s3.FLOWSTONE_API == API_VERSION
     offered = flowstone_s3.flowstone_sensors()
     assert offered["s3_file_arrival"] is S3FileArrival
@@ -269,7 +263,7 @@ def test_the_plugin_offers_its_sensor() -> None:
     assert entry.load() is flowstone_s3
 
 
-def test_looking_at_the_plugin_does_not_import_boto3() -> None:
+def test_plugin_import_does_not_import_boto3() -> None:
     code = (
         "import sys, flowstone_s3\n"
         "sensor = flowstone_s3.S3FileArrival(\n"
