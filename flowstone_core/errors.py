@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -190,5 +189,7 @@ class Discard(FlowstoneError):  # noqa: N818
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the most similar known name, or an empty text."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean {near[0]!r}?" if near else ""

@@ -1,41 +1,35 @@
 """The ``flowstone`` command: one module for each group of commands.
 
-Nothing heavy is imported here or at the top of a command's module, so that ``--help`` and
-``--version`` answer at once; a command imports what it needs when it runs.
+``--help`` and ``--version`` must answer at once: the command table imports a command's module
+only when the command is used, and each module imports what is heavy inside its functions.
+
+root: the root command: global options, errors as messages, exit codes, commands of plugins
+commands: the command table
+session: configuration, log and open Flowstone of one command line
+run: ``run``
+check: ``check``
+status: ``status``
+sensors: ``sensors list, show, poll, pause, resume, reset``
+schedules: ``schedules list, show, skipped, add, update, remove, pause, resume, next``
+schedule_options: options for the settings of a schedule
+schedule_rows: schedules and skips as rows of listings
+preview: ``schedules next``: upcoming instants
+source_commands: ``pause`` and ``resume``, which sensors and schedules share
+events: ``events list``
+materializations: ``materialize``; ``materializations list, show, retry, cancel``
+backfill: ``backfill``
+explain: ``explain``
+database: ``db upgrade, prune, backup, check``
+plugins: ``plugins list, show``
+new_plugin: ``new-plugin``
+scaffold: the template of a new plugin, and its writer
+listing: tables for people, JSON for programs
+log_format: log lines
 """
 
 from __future__ import annotations
 
-from flowstone_core.cli.backfill import backfill
-from flowstone_core.cli.check import check
-from flowstone_core.cli.database import db
-from flowstone_core.cli.events import events
-from flowstone_core.cli.explain import explain
-from flowstone_core.cli.materializations import materializations, materialize
-from flowstone_core.cli.new_plugin import new_plugin
-from flowstone_core.cli.plugins import plugins
 from flowstone_core.cli.root import root
-from flowstone_core.cli.run import run
-from flowstone_core.cli.schedules import schedules
-from flowstone_core.cli.sensors import sensors
-from flowstone_core.cli.status import status
-
-for _command in (
-    run,
-    check,
-    status,
-    plugins,
-    sensors,
-    schedules,
-    events,
-    explain,
-    materialize,
-    backfill,
-    materializations,
-    db,
-    new_plugin,
-):
-    root.add_command(_command)
 
 main = root
 """The console script; it takes its arguments from ``sys.argv`` and ends the process."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flowstone_core.runtime.backfill.backfill import Plan, Progress
 
 LISTED = 50
-"""Partitions that people are shown of a plan."""
+"""Most partitions of a plan in output for people."""
 
 PLAN_COLUMNS = {"partition_shown": "PARTITION", "move": "WOULD"}
 
@@ -36,10 +36,15 @@ def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
         raise click.BadParameter(error.message) from None
 
 
-@click.command(short_help="Make a range of an asset's partitions.")
+@click.command(short_help="Materialize a range of an asset's partitions.")
 @click.argument("asset")
 @click.option(
-    "--from", "first", metavar="PARTITION", required=True, callback=_partition, help="The first."
+    "--from",
+    "first",
+    metavar="PARTITION",
+    required=True,
+    callback=_partition,
+    help="First partition.",
 )
 @click.option(
     "--to",
@@ -47,22 +52,22 @@ def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
     metavar="PARTITION",
     required=True,
     callback=_partition,
-    help="The last, included.",
+    help="Last one, included.",
 )
 @click.option(
     "--every",
     metavar="STEP",
-    help="day, week, month or year for dates; minute, hour, day, week or a duration for "
+    help="Step: day, week, month or year for dates; minute, hour, day, week or a duration for "
     "datetimes. By default day for dates, hour for datetimes.",
 )
-@click.option("--force", is_flag=True, help="Make again what is completed.")
-@click.option("--dry-run", is_flag=True, help="Show what would be made, and make nothing.")
+@click.option("--force", is_flag=True, help="Materialize completed partitions again.")
+@click.option("--dry-run", is_flag=True, help="Show the actions; request nothing.")
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000),
     default=4,
     show_default=True,
-    help="At most so many unfinished at once.",
+    help="Most unfinished materializations at once.",
 )
 @json_option
 @pass_session
@@ -78,19 +83,19 @@ def backfill(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Make the partitions of an ASSET from one date or datetime to another.
+    """Materialize the partitions of an ASSET from one date or datetime to another.
 
-    What is completed is skipped, and what is on its way is waited for. A runner makes the rest;
-    while none is alive this command does. If it is interrupted, the same command goes on where
-    it was, and nothing is made twice, with --force neither.
+    Completed partitions are skipped, and unfinished materializations are waited for. Runners run
+    the rest; while no runner is alive, this command does. If the command is interrupted, the same
+    command continues the backfill; no partition is requested twice, even with --force.
 
     With --json an object: backfill (its number), resumed, total, completed, skipped, failed,
-    unfinished, left, finished, here (whether this command made them), failures (of what failed
-    the first 20: materialization, partition, partition_shown, state, error). With --dry-run:
+    unfinished, left, finished, here (true if this command ran them), failures (the first 20:
+    materialization, partition, partition_shown, state, error). With --dry-run:
     resumes (a number, or null), total, make, wait, skip, partitions (partition, partition_shown,
     move).
 
-    Exit code 1: something could not be made, or the backfill is not finished.
+    Exit code 1: a materialization failed, or the backfill is not finished.
     """
     flow = session.flow()
     if dry_run:
@@ -111,13 +116,13 @@ def backfill(
 
 
 class Lines:
-    """Says how a backfill goes on.
+    """Progress lines of a backfill.
 
     Args:
-        asset: Whose partitions it makes.
-        say: Prints a line that stays.
-        show: Prints a line that the next one takes the place of, if it can.
-        sparing: Whether to show one only where the number of those done has moved by a hundredth.
+        asset: The asset.
+        say: Prints a permanent line.
+        show: Prints a line that the next one replaces, on a terminal.
+        sparing: Show a line only when the share of done partitions changes by a hundredth.
     """
 
     def __init__(
@@ -136,7 +141,7 @@ class Lines:
         self._shown: int | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Hear of a progress."""
+        """Print a progress."""
         if not self._begun:
             self._begun = True
             verb = "resuming backfill" if progress.resumed else "backfill"
@@ -144,7 +149,7 @@ class Lines:
             self._say(f"{what}: {_counted(progress.total, 'partition')}")
         if progress.here and not self._here:
             self._here = True
-            self._say("no runner is alive: this command makes them itself")
+            self._say("no runner is alive: this command runs the materializations")
         hundredth = progress.done * 100 // progress.total
         if not self._sparing or hundredth != self._shown:
             self._shown = hundredth
@@ -190,13 +195,13 @@ def _print_end(
         session.fail(f"{progress.failed - len(failures):,} more failed")
     if progress.finished:
         click.echo(
-            f"backfill {progress.backfill} is finished: {progress.completed:,} made, "
+            f"backfill {progress.backfill} is finished: {progress.completed:,} completed, "
             f"{progress.skipped:,} skipped, {progress.failed:,} failed"
         )
     else:
         session.warn(
             f"backfill {progress.backfill} is not finished: {_line(progress)}; "
-            "the same command goes on with it"
+            "repeat the command to continue"
         )
 
 
@@ -211,7 +216,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         print_json({**head, "partitions": list(rows)})
         return
     if plan.resumes is not None:
-        click.echo(f"it would go on with backfill {plan.resumes}")
+        click.echo(f"would resume backfill {plan.resumes}")
     print_table(islice(rows, LISTED), PLAN_COLUMNS, empty="")
     if len(plan.moves) > LISTED:
         click.echo(f"... and {len(plan.moves) - LISTED:,} more")

@@ -39,23 +39,23 @@ CONNECTION_COLUMNS = {
     "error": "ERROR",
 }
 SHOWN_BESIDE = {"asset", "trigger", "text", "timezone", "enabled"}
-"""What of a schedule's settings has a column of its own."""
+"""Settings of a schedule that have their own column."""
 
 SETTINGS_LIMIT = 1_000
-"""Most characters of the settings of a sensor or a schedule that are shown."""
+"""Most characters of the settings of a sensor or a schedule."""
 
 
-@click.command(short_help="Check the configuration, and print what would run.")
-@click.option("--connect", is_flag=True, help="Open the store, and try each sensor's source.")
+@click.command(short_help="Check the configuration and show what would run.")
+@click.option("--connect", is_flag=True, help="Open the store, and connect each sensor.")
 @pass_session
 def check(session: Session, *, connect: bool) -> None:
-    """Check the configuration, every problem at once, and print what would run.
+    """Check the configuration and show what would run; every problem is reported at once.
 
-    Pipelines are imported and plugins loaded. With --connect the store is opened, and each sensor
-    that is enabled proves that it reaches its source; nothing is committed.
+    Pipelines are imported and plugins loaded. With --connect the store is opened and each enabled
+    sensor connects to its source; nothing is committed.
 
-    Exit code 1: the store or a source cannot be reached. Exit code 2: something is wrong; each
-    problem is a line on standard error.
+    Exit code 1: the store or a source cannot be reached. Exit code 2: the configuration is
+    invalid; each problem is a line on standard error.
     """
     flow = session.flow()
     project = flow.project
@@ -69,9 +69,9 @@ def check(session: Session, *, connect: bool) -> None:
 
 
 def nothing_to_run(project: Project) -> str:
-    """Say that the configuration names nothing that could run."""
+    """Return the message for a configuration without sensors, schedules and pipelines."""
     if project.file is None:
-        return "nothing to run: there is no setup.cfg or flowstone.cfg here; name one with --config"
+        return "nothing to run: no setup.cfg or flowstone.cfg here; name one with --config"
     return (
         f"nothing to run: {project.file} names no sensor, no schedule and no pipeline (in a "
         "section [flowstone:sensor:NAME] or [flowstone:schedule:NAME], or as 'pipelines' in "
@@ -158,15 +158,15 @@ def _connect(flow: Flowstone) -> None:
     rows = [
         {
             "sensor": each.sensor,
-            "source": "cannot be used" if each.error else "is reached",
+            "source": "unavailable" if each.error else "connected",
             "duration": f"{each.duration.total_seconds():.3f} s",
             "error": each.error,
         }
         for each in flow.sensors.connect()
     ]
     click.echo()
-    print_table(rows, CONNECTION_COLUMNS, empty="no sensor to try", cell_limit=SETTINGS_LIMIT)
+    print_table(rows, CONNECTION_COLUMNS, empty="no enabled sensors", cell_limit=SETTINGS_LIMIT)
     status = flow.status()
-    click.echo(f"\nthe store {status.store} can be used; runners alive: {len(status.runners)}")
+    click.echo(f"\nstore {status.store} available; live runners: {len(status.runners)}")
     if any(row["error"] for row in rows):
         raise Exit(FAILED)

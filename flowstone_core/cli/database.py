@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """The store's database."""
+    """Upgrade, prune, back up and check the store."""
 
 
 @db.command()
 @pass_session
 def upgrade(session: Session) -> None:
-    """Apply the migrations that are missing; a newer, foreign or corrupt store is left as it is.
+    """Apply the missing migrations; a newer, foreign or corrupt store is left unchanged.
 
-    A store in SQLite is upgraded by whatever opens it; one in PostgreSQL only by this.
+    Any command that opens an SQLite store upgrades it; only this command upgrades PostgreSQL.
     """
     from flowstone_core.app.maintenance import upgrade_store
 
     before, after = upgrade_store(session.flow().project.run.store)
     if before == after:
-        click.echo(f"the store has revision {after} already")
+        click.echo(f"the store is up to date: revision {after}")
     else:
         click.echo(f"the store was upgraded from {before or 'nothing'} to revision {after}")
 
@@ -42,20 +42,20 @@ def upgrade(session: Session) -> None:
 @click.option(
     "--older-than",
     metavar="DURATION",
-    help="What ended longer ago, such as 90d; by default the setting retention.",
+    help="Age to delete, such as 90d; the setting 'retention' by default.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Count what would be deleted; delete nothing.")
 @json_option
 @pass_session
 def prune(session: Session, *, older_than: str | None, dry_run: bool, as_json: bool) -> None:
-    """Delete history that ended long ago, a few rows at a time, while runners go on.
+    """Delete old history in small transactions, beside running runners.
 
-    What is not finished stays, and so does the latest completed materialization of each partition
-    of each asset: it says that the partition is up to date. Events stay as long as their keys are
-    remembered (dedupe_for). If it is interrupted, the next time goes on.
+    Unfinished materializations stay, and so does the latest completed materialization of each
+    partition, which shows that the partition is up to date. Events stay while their keys are
+    remembered (dedupe_for). An interrupted command can be repeated.
 
     With --json an object: dry_run, events, materializations, attempts, ticks, skips, backfills,
-    runners (how many of each were deleted), keys (forgotten: they may occur again), kept_events,
+    runners (the number of deleted rows), keys (forgotten: they may fire again), kept_events,
     kept_materializations.
     """
     pruned = session.flow().prune(older_than, dry_run=dry_run)
@@ -67,15 +67,14 @@ def prune(session: Session, *, older_than: str | None, dry_run: bool, as_json: b
 
 @db.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing FILE.")
 @json_option
 @pass_session
 def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
-    """Copy the store to FILE, while runners go on; SQLite only.
+    """Back up the store to FILE, beside running runners; SQLite only.
 
-    FILE appears when the copy is whole and has been checked. To restore it: stop the runners,
-    delete the store's file and those beside it that end in -wal and -shm, and put FILE in its
-    place.
+    FILE appears when the copy is complete and checked. To restore it: stop the runners, delete
+    the store's file and its -wal and -shm files, and move FILE to its place.
 
     With --json an object: path, size (in bytes), revision.
     """
@@ -88,18 +87,18 @@ def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
         click.echo(f"{made.path}: {made.size:,} bytes, revision {made.revision}")
 
 
-@db.command(short_help="Look whether the store is whole and fits together.")
+@db.command(short_help="Check the integrity of the store.")
 @json_option
 @pass_session
 def check(session: Session, *, as_json: bool) -> None:
-    """Look whether the store is whole, and whether what it says fits together.
+    """Check the integrity of the database and the consistency of its rows.
 
-    It reads everything, changes nothing, and may run beside runners.
+    The command reads everything, changes nothing, and may run beside runners.
 
     With --json an object: store, revision, journal_mode (null for PostgreSQL), complete (false if
-    only the database was looked at, and not what it says), problems (a list of texts).
+    the rows were not checked), problems (a list of texts).
 
-    Exit code 1: something is wrong.
+    Exit code 1: a problem was found.
     """
     from flowstone_core.app.maintenance import check_store
 
@@ -114,11 +113,11 @@ def check(session: Session, *, as_json: bool) -> None:
         raise Exit(FAILED)
     if not found.complete:
         session.warn(
-            f"this version of FlowStone does not know revision {found.revision}: only the "
-            "database was looked at, and not what it says"
+            f"unknown revision {found.revision}: only the database was checked, not its rows "
+            "(use the version of FlowStone that wrote it)"
         )
     if not as_json:
-        click.echo("the store is sound")
+        click.echo("no problems found")
 
 
 WORDS = {

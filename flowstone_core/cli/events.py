@@ -26,12 +26,15 @@ COLUMNS = {
 
 @click.group()
 def events() -> None:
-    """What was found, and what it asked for."""
+    """List events."""
 
 
 @events.command("list")
-@click.option("--source", help="Only of this source: sensor:NAME, asset:NAME or manual.")
-@click.option("--asset", help="Only for this asset.")
+@click.option(
+    "--source",
+    help="Show only events of this source: sensor:NAME, schedule:NAME, asset:NAME or manual.",
+)
+@click.option("--asset", help="Show only events for this asset.")
 @listing_options
 @pass_session
 def list_events(
@@ -53,5 +56,5 @@ def list_events(
 
 
 def event_row(event: StoredEvent) -> dict[str, object]:
-    """Return all that there is to say of an event."""
+    """Return all fields of an event."""
     return {**asdict(event), **partition_fields(event.partition)}

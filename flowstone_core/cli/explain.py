@@ -10,16 +10,16 @@ from flowstone_core.cli.listing import json_option, print_json
 from flowstone_core.cli.session import Session, pass_session
 
 
-@click.command()
+@click.command(short_help="Explain the state of a sensor, a schedule or a materialization.")
 @click.argument("name")
 @json_option
 @pass_session
 def explain(session: Session, *, name: str, as_json: bool) -> None:
-    """Say why a sensor, a schedule or a materialization is as it is.
+    """Explain the state of a sensor, a schedule or a materialization, and what comes next.
 
-    NAME is the name of a sensor or a schedule (of both: both are explained), or the number of a
-    materialization: why it fired, was skipped or suppressed, is late, or is quarantined, and what
-    comes next.
+    NAME is the name of a sensor or a schedule (if both have it, both are explained), or the number
+    of a materialization. The explanation gives the reason why it fired, was skipped or suppressed,
+    is late or is quarantined.
 
     With --json a list of objects: subject and facts (a list of sentences).
     """

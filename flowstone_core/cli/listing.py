@@ -1,4 +1,4 @@
-"""Listings: the same rows as a table for people and as JSON for programs.
+"""Listings: rows printed as a table for people or as JSON for programs.
 
 In JSON, instants are ISO 8601 in UTC with offset, durations are seconds, and a partition is its
 text in the store (``partition``) beside the form for people (``partition_shown``).
@@ -18,10 +18,10 @@ import click
 F = TypeVar("F", bound=Callable[..., object])
 Row: TypeAlias = Mapping[str, object]
 Columns: TypeAlias = Mapping[str, str]
-"""The keys that people are shown, and their headings."""
+"""Keys of the rows that a table shows, and their headings."""
 
 CELL_LIMIT = 100
-"""Most characters of one cell; ``show`` has the whole."""
+"""Most characters of one cell; ``show`` prints the whole."""
 
 
 def listing_options(function: F) -> F:
@@ -32,14 +32,14 @@ def listing_options(function: F) -> F:
             "before_id",
             type=click.IntRange(1),
             metavar="ID",
-            help="Only those with a smaller id: the next page.",
+            help="Show only rows with a smaller id: the next page.",
         ),
         click.option(
             "--limit",
             type=click.IntRange(1, 100_000),
             default=50,
             show_default=True,
-            help="At most so many.",
+            help="Most rows to show.",
         ),
         json_option,
     ):
@@ -49,17 +49,17 @@ def listing_options(function: F) -> F:
 
 def json_option(function: F) -> F:
     """Add ``--json`` to a command."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def print_listing(rows: Iterable[Row], columns: Columns, *, as_json: bool, empty: str) -> None:
     """Print a listing.
 
     Args:
-        rows: All that there is to say of each; a program gets everything.
-        columns: What people are shown.
-        as_json: Whether a program reads it.
-        empty: What people are told if there are no rows.
+        rows: The rows; JSON contains all their fields.
+        columns: The columns of the table.
+        as_json: Print JSON instead of a table.
+        empty: Printed instead of an empty table.
     """
     if as_json:
         print_json(list(rows))
@@ -68,19 +68,19 @@ def print_listing(rows: Iterable[Row], columns: Columns, *, as_json: bool, empty
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, in ASCII: it is the same in every locale, and safe for a terminal."""
+    """Print a value as JSON in ASCII: the same in every locale, and safe for a terminal."""
     click.echo(json.dumps(value, indent=2, default=_plain))
 
 
 def print_table(
     rows: Iterable[Row], columns: Columns, *, empty: str, cell_limit: int = CELL_LIMIT
 ) -> None:
-    """Print a table for people; in a terminal it is fitted to its width.
+    """Print a table for people, fitted to the width of a terminal.
 
     Args:
-        rows: What there is to say of each.
-        columns: What of it is shown.
-        empty: What is printed if there are no rows.
+        rows: The rows.
+        columns: The columns.
+        empty: Printed if there are no rows.
         cell_limit: Most characters of a cell.
     """
     cells = [[_cell(row.get(key), cell_limit) for key in columns] for row in rows]
@@ -93,7 +93,7 @@ def print_table(
 
 
 def print_facts(facts: Row) -> None:
-    """Print what is known of one thing, a line each; what is None is left out."""
+    """Print the fields of one thing, one line each, without those that are None."""
     width = max(map(len, facts)) + 2
     for key, value in facts.items():
         if value is not None:
@@ -104,7 +104,7 @@ def print_facts(facts: Row) -> None:
 
 
 def partition_fields(text: str) -> dict[str, str]:
-    """Return a stored partition's fields of a row."""
+    """Return the fields of a stored partition in a row."""
     from flowstone_core.errors import ValidationError
     from flowstone_core.model.partition import decode_partition, format_partition
 
@@ -116,7 +116,7 @@ def partition_fields(text: str) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """Write a value for people, safe for a terminal; it may have several lines."""
+    """Format a value for people, safe for a terminal; possibly in several lines."""
     from flowstone_core.model.safe_text import printable
 
     return printable(_raw_text(value), sys.maxsize)
@@ -160,8 +160,10 @@ def _plain(value: object) -> object:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Write a table that is as wide as its cells: whoever reads a pipe wants them whole."""
-    from rich.cells import cell_len
+    """Return a table that is as wide as its cells: a pipe gets them whole."""
+    cell_len: Callable[[str], int] = len
+    if not all(cell.isascii() for row in rows for cell in row):
+        from rich.cells import cell_len
 
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""Log lines: one record, one line, structured, without secrets, and safe for a terminal.
+"""Log format: one line for each record, structured, without secrets, safe for a terminal.
 
-The standard `logging` does the logging everywhere; structlog, which only this module imports,
-and only when it is used, renders what comes out of it.
+Everything logs with the standard `logging`; structlog renders the records. Only this module
+imports it, when the first line is written: the import costs more than most commands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias, cast
 
 from flowstone_core.model.safe_text import describe, describe_traceback, printable
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 LogFormat: TypeAlias = Literal["keyvalue", "json"]
 
 LOGGER = "flowstone"
-"""The logger of which all of FlowStone's are children."""
+"""Parent of all of FlowStone's loggers."""
 
 VALUE_LIMIT = 10_000
-"""Most characters of one field that are shown."""
+"""Most characters of one field."""
 
 _CAUSES = 5
-# What is there besides the fields of ``extra``; other handlers leave the last two on the record.
+# Not fields of ``extra``: other handlers leave the last two on the record.
 _NOT_EXTRA = frozenset({"_record", "message", "asctime"})
 _NO_KEY = re.compile(r"[^\w.-]+")
 
@@ -38,26 +39,32 @@ def configure(
     level: int | str = logging.INFO,
     redact: Callable[[str], str] = str,
     stream: TextIO | None = None,
+    *,
+    preload: bool = False,
 ) -> None:
-    """Send what is logged to a stream, one line for each record; called again, it starts anew.
+    """Write log records to a stream, one line each; a second call replaces the first.
 
-    FlowStone's loggers, and those that sensors and asset functions are given, log from ``level``;
-    all others from warnings, because the libraries below write requests with credentials in them
-    at lower ones.
+    FlowStone's loggers, and those of sensors and asset functions, log from ``level`` on; all
+    others from warnings on, because libraries write requests with credentials at lower levels.
 
     Args:
         format: ``key=value`` pairs, or JSON objects.
-        level: The least serious level that is shown, such as ``INFO``.
+        level: The lowest level to log, such as ``INFO``.
         redact: Hides secrets; applied to whole lines.
-        stream: Where to; standard error by default.
+        stream: Standard error by default.
+        preload: Import the renderer now. A process that runs for long needs this: it must be
+            able to log that it has run out of file descriptors.
 
     Raises:
-        ValueError: If there is no such level.
+        ValueError: If the level is unknown.
     """
     ours = logging.getLogger(LOGGER)
     ours.setLevel(level.upper() if isinstance(level, str) else level)
     handler = _LineHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(_SafeFormatter(_formatter(format, redact), redact))
+    formatter = _SafeFormatter(partial(_renderer, format, redact), redact)
+    if preload:
+        formatter.load()
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.setLevel(max(ours.level, logging.WARNING))
     for old in list(root.handlers):
@@ -67,7 +74,7 @@ def configure(
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes lines; a stream that takes none costs no more than the line."""
+    """Writes lines; a stream that refuses a line loses only that line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -76,28 +83,36 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             line = line.encode(encoding, "backslashreplace").decode(encoding)
             self.stream.write(line + self.terminator)
             self.flush()
-        except Exception:  # noqa: BLE001, S110 - there is no other place to say it
+        except Exception:  # noqa: BLE001, S110 - nowhere else to report it
             pass
 
 
 class _SafeFormatter(logging.Formatter):
-    """Formats by another formatter, hides secrets, and never raises.
+    """Formats with another formatter, hides secrets, and never raises.
 
     Args:
-        inner: Makes the line.
-        redact: Applied to the whole line, after all: a key or a path may hold a secret too.
+        make: Makes the other formatter, when the first line is written.
+        redact: Applied to the whole line at the end: a key or a path may hold a secret too.
     """
 
-    def __init__(self, inner: logging.Formatter, redact: Callable[[str], str]) -> None:
+    def __init__(self, make: Callable[[], logging.Formatter], redact: Callable[[str], str]) -> None:
         super().__init__()
-        self._inner = inner
+        self._make = make
+        self._inner: logging.Formatter | None = None
         self._redact = redact
 
+    def load(self) -> logging.Formatter:
+        """Return the other formatter; the handler's lock keeps threads apart."""
+        if self._inner is None:
+            self._inner = self._make()
+        return self._inner
+
     def format(self, record: logging.LogRecord) -> str:
+        inner = self.load()
         try:
-            line = self._inner.format(record)
-        except Exception as error:  # noqa: BLE001 - arguments may not fit, or raise what they like
-            line = self._inner.format(_unreadable(record, describe(error, self._redact)))
+            line = inner.format(record)
+        except Exception as error:  # noqa: BLE001 - arguments may not fit, or raise anything
+            line = inner.format(_unreadable(record, describe(error, self._redact)))
         return self._redact(line)
 
 
@@ -132,7 +147,7 @@ class _Fields:
         return {**fields, "_record": record, "_from_structlog": False}
 
     def _plain(self, value: object) -> object:
-        """Make any value one that JSON can write, without secrets."""
+        """Convert any value to one that JSON can represent, without secrets."""
         try:
             if value is None or isinstance(value, int | float | dict | list | tuple):
                 text = json.dumps(value, allow_nan=False, default=str, skipkeys=True)
@@ -154,7 +169,7 @@ class _Fields:
         return "\ncaused by ".join(parts)
 
 
-def _formatter(format: LogFormat, redact: Callable[[str], str]) -> logging.Formatter:  # noqa: A002
+def _renderer(format: LogFormat, redact: Callable[[str], str]) -> logging.Formatter:  # noqa: A002
     from structlog.processors import JSONRenderer, LogfmtRenderer
     from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
@@ -169,7 +184,7 @@ def _formatter(format: LogFormat, redact: Callable[[str], str]) -> logging.Forma
 
 
 def _read(text: str) -> object:
-    """Read JSON, or take it as a text if a hidden secret left none."""
+    """Parse JSON; return the text itself if redaction broke the JSON."""
     try:
         return cast("object", json.loads(text))
     except ValueError:
@@ -177,7 +192,7 @@ def _read(text: str) -> object:
 
 
 def _one_line(logger: object, method: str, fields: EventDict) -> EventDict:
-    """Make each key a word and each value a text; the renderer escapes line ends, but no tabs."""
+    """Convert keys to words and values to text; the renderer escapes line ends but not tabs."""
     del logger, method
     line: EventDict = {}
     for key, value in fields.items():
@@ -188,14 +203,14 @@ def _one_line(logger: object, method: str, fields: EventDict) -> EventDict:
 
 
 def _unreadable(record: logging.LogRecord, error: str) -> logging.LogRecord:
-    """Return a record that says that another one could not be read."""
+    """Return a record that reports another one as unreadable."""
     return logging.makeLogRecord(
         {
             "name": record.name,
             "levelno": logging.ERROR,
             "levelname": logging.getLevelName(logging.ERROR),
             "created": record.created,
-            "msg": "a log line could not be rendered",
+            "msg": "cannot render a log record",
             "at": f"{record.pathname}:{record.lineno}",
             "error": error,
         }

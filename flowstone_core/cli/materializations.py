@@ -40,7 +40,7 @@ ATTEMPT_COLUMNS = {
     "started_at": "STARTED",
     "finished_at": "ENDED",
     "outcome": "OUTCOME",
-    "runner_id": "WORKER",
+    "runner_id": "RUNNER",
     "error": "ERROR",
 }
 EVENT_COLUMNS = {
@@ -52,11 +52,11 @@ EVENT_COLUMNS = {
 }
 
 
-@click.command(short_help="Ask for one partition of an asset to be made.")
+@click.command(short_help="Request one partition of an asset.")
 @click.argument("asset")
 @click.argument("partition", required=False)
-@click.option("--partition", "-p", "named", help="The partition, if not given after the asset.")
-@click.option("--payload", metavar="JSON", help="A JSON object for the asset function.")
+@click.option("--partition", "-p", "named", help="The partition, instead of the argument.")
+@click.option("--payload", metavar="JSON", help="JSON object passed to the asset function.")
 @json_option
 @pass_session
 def materialize(
@@ -68,12 +68,12 @@ def materialize(
     payload: str | None,
     as_json: bool,
 ) -> None:
-    """Ask for one PARTITION of an ASSET to be made; a runner makes it.
+    """Request one PARTITION of an ASSET; a runner materializes it.
 
     2025-01-15 is a date, 2025-01-15T02:00Z a datetime, a tagged text such as s:... or d:... the
-    value it stands for, and everything else a string.
+    value that the tag stands for, and any other text a string.
 
-    With --json an object, as 'materializations list' has it.
+    With --json an object with the fields of 'materializations list'.
     """
     from flowstone_core.model.partition import parse_partition
 
@@ -81,22 +81,26 @@ def materialize(
     if len(given) != 1:
         raise click.UsageError("give one partition, such as: materialize daily_report 2025-01-15")
     value = parse_partition(given[0])
-    made = session.flow().materialize(asset, value, payload=_payload(payload))
+    requested = session.flow().materialize(asset, value, payload=_payload(payload))
     if as_json:
-        print_json(_row(made))
+        print_json(_row(requested))
     else:
-        click.echo(_said(made))
+        click.echo(_sentence(requested))
 
 
 @click.group()
 def materializations() -> None:
-    """What is being made, was made, or could not be."""
+    """Inspect, retry and cancel materializations."""
 
 
 @materializations.command("list")
-@click.option("--asset", help="Only of this asset.")
-@click.option("--partition", "-p", help="Only of this partition; written as for 'materialize'.")
-@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@click.option("--asset", help="Show only this asset.")
+@click.option(
+    "--partition",
+    "-p",
+    help="Show only this partition, written as for 'materialize'.",
+)
+@click.option("--state", type=click.Choice(STATES), help="Show only this state.")
 @listing_options
 @pass_session
 def list_materializations(
@@ -133,10 +137,10 @@ def list_materializations(
 @json_option
 @pass_session
 def show(session: Session, *, number: int, as_json: bool) -> None:
-    """Show one materialization with its attempts and the events that asked for it.
+    """Show one materialization with its attempts and the events that requested it.
 
-    With --json an object: as 'materializations list' has it, and attempts (number, started_at,
-    finished_at, outcome, error, worker) and events (as 'events list' has them).
+    With --json an object: the fields of 'materializations list', and attempts (number, started_at,
+    finished_at, outcome, error, runner_id) and events (with the fields of 'events list').
     """
     flow = session.flow()
     found = _row(flow.materializations.get(number))
@@ -150,33 +154,31 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
     click.echo()
     print_table(attempts, ATTEMPT_COLUMNS, empty="no attempts yet")
     click.echo()
-    print_table(
-        events, EVENT_COLUMNS, empty="no event asked for it, but an asset that depends on it"
-    )
+    print_table(events, EVENT_COLUMNS, empty="no events: a dependent asset requested it")
 
 
 @materializations.command()
 @click.argument("number", type=int, metavar="ID")
 @pass_session
 def retry(session: Session, *, number: int) -> None:
-    """Have one made after all that was discarded or cancelled, or one that waits, at once."""
-    click.echo(_said(session.flow().materializations.retry(number)))
+    """Retry a discarded or cancelled materialization, or start a waiting one now."""
+    click.echo(_sentence(session.flow().materializations.retry(number)))
 
 
 @materializations.command()
 @click.argument("number", type=int, metavar="ID")
 @pass_session
 def cancel(session: Session, *, number: int) -> None:
-    """Cancel one that has not ended; what a running asset function returns is discarded."""
-    click.echo(_said(session.flow().materializations.cancel(number)))
+    """Cancel an unfinished materialization; a running function's return value is discarded."""
+    click.echo(_sentence(session.flow().materializations.cancel(number)))
 
 
 def _row(item: Materialization) -> dict[str, object]:
-    """Return all that there is to say of a materialization."""
+    """Return all fields of a materialization."""
     return {**asdict(item), **partition_fields(item.partition), "duration": item.duration}
 
 
-def _said(item: Materialization) -> str:
+def _sentence(item: Materialization) -> str:
     partition = partition_fields(item.partition)["partition_shown"]
     return f"materialization {item.id} of {item.asset} {partition} is {item.state}"
 
@@ -189,7 +191,7 @@ def _payload(text: str | None) -> JsonObject | None:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise click.BadParameter(f"it is not JSON: {error}", param_hint="--payload") from None
+        raise click.BadParameter(f"invalid JSON: {error}", param_hint="--payload") from None
     if not isinstance(value, dict):
-        raise click.BadParameter("it is no JSON object: write {...}", param_hint="--payload")
+        raise click.BadParameter("not a JSON object: write {...}", param_hint="--payload")
     return cast("JsonObject", value)

@@ -37,24 +37,24 @@ SETTING_COLUMNS = {
     "description": "DESCRIPTION",
 }
 SETTING_LIMIT = 1_000
-"""Most characters of a cell of a table of settings: a description is to be read whole."""
+"""Most characters of a cell in a table of settings: descriptions are not cut."""
 
 DOC_LIMIT = 100_000
-"""Most characters of a sensor's documentation."""
+"""Most characters of the documentation of a sensor or a trigger."""
 
 
 @click.group()
 def plugins() -> None:
-    """What is installed, and what it provides."""
+    """Inspect installed plugins."""
 
 
 @plugins.command("list")
 @json_option
 @pass_session
 def list_plugins(session: Session, *, as_json: bool) -> None:
-    """List plugins, broken ones too, each with its cause.
+    """List plugins; broken ones with the cause.
 
-    It works without a configuration, and with one that is wrong.
+    Needs no configuration, and works with an invalid one.
 
     With --json a list of objects: name, distribution, version, status (ok, broken, blocked),
     error, hint, sensors, triggers, engines, watches, commands.
@@ -71,18 +71,18 @@ def list_plugins(session: Session, *, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name")
 @json_option
-@click.option("--markdown", is_flag=True, help="Print a sensor type's settings for its README.")
+@click.option("--markdown", is_flag=True, help="Print the settings of a sensor type as Markdown.")
 @pass_session
 def show(session: Session, *, name: str, as_json: bool, markdown: bool) -> None:
-    """Show a sensor type, with its documentation and settings, a trigger, or a plugin.
+    """Show a sensor type with its documentation and settings, a trigger, or a plugin.
 
-    NAME is what configuration writes as 'type' of a sensor, the name of a trigger such as 'cron',
-    or the name of a plugin.
+    NAME is the 'type' of a sensor in the configuration, the name of a trigger such as 'cron', or
+    the name of a plugin.
 
     With --json an object; for a sensor type: type, plugin, distribution, version, doc, settings
     and common_settings, each of these a list of objects: name, type, required, default,
     description. For a trigger: trigger, plugin, distribution, version, doc. For a plugin: as
-    'plugins list' has it.
+    'plugins list' shows it.
     """
     found = session.plugins()
     if markdown:
@@ -97,7 +97,7 @@ def show(session: Session, *, name: str, as_json: bool, markdown: bool) -> None:
     if name not in {report.name for report in found.reports}:
         raise _unknown(name, found)
     rows = [row for row in _rows(found, session) if row["name"] == name]
-    # Of several with one name, the one that is loaded is meant.
+    # Of several plugins with one name, the loaded one is meant.
     row = min(rows, key=lambda row: row["status"] == "blocked")
     if as_json:
         print_json(row)
@@ -111,7 +111,7 @@ def _print_table(name: str, found: Plugins) -> None:
 
     provided = found.sensors.get(name)
     if provided is None:
-        raise click.UsageError(f"--markdown is for a sensor type, and {name!r} is none")
+        raise click.UsageError(f"--markdown needs a sensor type; {name!r} is not one")
     sensor_class: object = provided.value
     assert is_sensor_class(sensor_class)  # noqa: S101 - discovery has checked it
     click.echo(settings_table(sensor_class.Config))
@@ -129,7 +129,7 @@ def _rows(found: Plugins, session: Session) -> list[dict[str, object]]:
 
 
 def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
-    """Ask each plugin for its commands; note it where something is wrong with them."""
+    """Return the commands of each plugin; mark plugins whose commands are invalid as faulty."""
     from flowstone_core.plugin.contributions import provide_commands
 
     own = click.get_current_context().find_root().command
@@ -146,13 +146,13 @@ def _commands(found: Plugins, session: Session) -> dict[str, tuple[str, ...]]:
         for problem in contributions.problems:
             reports[plugin].fault(problem)
         for name in sorted(taken.keys() & contributions.commands.keys()):
-            session.warn(f"plugin {plugin!r}: its command {name!r} is hidden by FlowStone's own")
+            session.warn(f"plugin {plugin!r}: FlowStone's own command hides its command {name!r}")
         names[plugin] = tuple(sorted(contributions.commands.keys() - taken.keys()))
     return names
 
 
 def _provides(row: dict[str, object]) -> str:
-    """Say in one cell what a plugin provides."""
+    """Return everything that a plugin provides as one cell."""
     parts = []
     for key in ("sensors", "triggers", "engines", "commands", "watches"):
         names = row[key]
@@ -165,9 +165,9 @@ def _unknown(name: str, found: Plugins) -> Exception:
     from flowstone_core.errors import NotFoundError, did_you_mean
 
     known = sorted({*found.sensors, *found.triggers, *(report.name for report in found.reports)})
-    hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+    hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
     return NotFoundError(
-        f"no plugin is called {name!r}, and none provides a sensor or a trigger {name!r}",
+        f"unknown plugin, sensor type or trigger {name!r}",
         hint=hint,
     )
 
@@ -188,7 +188,7 @@ def _show_trigger(provided: Contribution, *, as_json: bool) -> None:
         )
         return
     click.echo(f"{provided.name}, {provided.owner}\n")
-    click.echo(doc or "It has no documentation.")
+    click.echo(doc or "(no documentation)")
 
 
 def _show_type(provided: Contribution, *, as_json: bool) -> None:
@@ -200,7 +200,7 @@ def _show_type(provided: Contribution, *, as_json: bool) -> None:
     sensor_class: object = provided.value
     assert is_sensor_class(sensor_class)  # noqa: S101 - discovery has checked it
     own, common = describe_settings(sensor_class.Config), describe_settings(SensorSettings)
-    # Its own: getdoc() would return that of a base class instead of nothing.
+    # Not getdoc(): it would return the documentation of a base class.
     doc = printable(inspect.cleandoc(sensor_class.__doc__ or ""), DOC_LIMIT)
     if as_json:
         print_json(
@@ -216,7 +216,7 @@ def _show_type(provided: Contribution, *, as_json: bool) -> None:
         )
         return
     click.echo(f"{provided.name}, {provided.owner}\n")
-    click.echo(doc or "It has no documentation.")
+    click.echo(doc or "(no documentation)")
     for title, settings in (("Its settings", own), ("Settings that every sensor has", common)):
         click.echo(f"\n{title}:\n")
         rows = [

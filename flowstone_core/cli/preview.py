@@ -1,4 +1,4 @@
-"""The instants to come, for people and programs; needs neither a configuration nor a store."""
+"""Preview of upcoming instants, for people and programs; needs no configuration and no store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def print_fires(fires: Sequence[Fire], *, as_json: bool) -> None:
     if as_json:
         print_json([{key: row[key] for key in row if key != "local"} for row in rows])
     else:
-        print_table(rows, COLUMNS, empty="it does not fire any more")
+        print_table(rows, COLUMNS, empty="no more instants")
 
 
 def print_instants(
@@ -56,8 +56,8 @@ def print_instants(
     """Print the instants of an expression.
 
     Raises:
-        ValidationError: If the expression, the time zone or the moment is wrong; lists everything
-            that is.
+        ValidationError: If the expression, the time zone or the moment is invalid; lists every
+            problem.
     """
     from flowstone_core.scheduling.upcoming import instants
 
@@ -89,7 +89,7 @@ def _read(
             problems.extend(error.problems)
         return None
 
-    # What else is wrong is said of a wrong time zone too.
+    # With an unknown time zone the other values are checked too.
     known = timezone if attempt(lambda: load_zone(timezone)) else "UTC"
     trigger: Trigger | None
     if cron is not None:
@@ -103,10 +103,10 @@ def _read(
 
 
 def read_moment(text: str, timezone: str) -> datetime:
-    """Read a moment from a command line; without an offset it is in the time zone.
+    """Parse a moment from a command line; without an offset it is in the time zone.
 
     Raises:
-        ValidationError: If it is none.
+        ValidationError: If the moment is invalid.
     """
     from flowstone_core.errors import ValidationError
     from flowstone_core.model.safe_text import printable
@@ -117,7 +117,7 @@ def read_moment(text: str, timezone: str) -> datetime:
     except ValueError:
         shown = printable(text, 80)
         raise ValidationError(
-            f"{shown!r} is no moment: use ISO 8601, such as 2026-03-08T01:30 or "
+            f"invalid moment {shown!r}: use ISO 8601, such as 2026-03-08T01:30 or "
             "2026-03-08T01:30:00-05:00"
         ) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=load_zone(timezone))

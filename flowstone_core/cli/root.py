@@ -1,4 +1,4 @@
-"""The root command: global options, errors as messages, exit codes, and plugins' commands."""
+"""Root command: global options, errors as messages and exit codes, and commands of plugins."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
+from flowstone_core.cli.commands import SHORT_HELP, LazyCommands
 from flowstone_core.cli.session import FAILED, WRONG, LogFormat, Session
-from flowstone_core.errors import FlowstoneError, ValidationError
-from flowstone_core.model.safe_text import describe, describe_traceback
 
 PLUGIN_API = 1
 """`hookspecs.API_VERSION`, which costs an import of pluggy; a test compares them."""
 
 
 class Root(click.Group):
-    """Turns errors into messages and exit codes, and finds the commands of plugins.
+    """Root group: turns errors into messages and exit codes, and finds the commands of plugins.
 
-    A plugin's command is looked for only when a name is none of FlowStone's own: finding out
-    what is installed costs more than all the rest of ``--help``.
+    A plugin's command is looked up only when FlowStone itself has no command of the name:
+    discovering plugins costs more than all the rest of ``--help``.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what it raises becomes a message and an exit code."""
+        """Run a command; an exception becomes a message and an exit code."""
         session = ctx.obj = Session(**ctx.params)
         ctx.call_on_close(session.close)
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -36,22 +35,13 @@ class Root(click.Group):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except ValidationError as error:
-            session.fail(*map(str, error.problems))
-            raise Exit(WRONG) from None
-        except FlowstoneError as error:
-            session.fail(str(error))
-            raise Exit(FAILED) from None
         except Exception as error:
             if _is_clicks_own(error):
                 raise
-            session.fail(describe(error, session.redact))
-            click.echo(session.redact(describe_traceback(error)), err=True)
-            click.echo("This is a fault of FlowStone or of a plugin: please report it.", err=True)
-            raise Exit(FAILED) from None
+            raise Exit(_report(session, error)) from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command of FlowStone's own, or else one of a plugin."""
+        """Return one of FlowStone's own commands, or else one of a plugin."""
         own = super().get_command(ctx, cmd_name)
         session = ctx.find_object(Session)
         if own is not None or session is None:
@@ -62,32 +52,60 @@ class Root(click.Group):
             session.warn(*problems)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(SHORT_HELP.items()))
+
+
+def _report(session: Session, error: Exception) -> int:
+    """Print an error and return its exit code."""
+    from flowstone_core.errors import FlowstoneError, ValidationError
+    from flowstone_core.model.safe_text import describe, describe_traceback
+
+    if isinstance(error, ValidationError):
+        session.fail(*map(str, error.problems))
+        return WRONG
+    if isinstance(error, FlowstoneError):
+        session.fail(str(error))
+        return FAILED
+    session.fail(describe(error, session.redact))
+    click.echo(session.redact(describe_traceback(error)), err=True)
+    click.echo("This is a bug in FlowStone or in a plugin: please report it.", err=True)
+    return FAILED
+
 
 def _is_clicks_own(error: Exception) -> bool:
-    """Say whether click knows best what to do: wrong use, an end, a reader who went away."""
+    """Return True if click handles the error: wrong use, an exit, a reader that went away."""
     known = isinstance(error, click.ClickException | Exit | click.Abort | EOFError)
     return known or (isinstance(error, OSError) and error.errno == errno.EPIPE)
 
 
-@click.group("flowstone", cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "flowstone",
+    cls=Root,
+    commands=LazyCommands(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--config",
     "path",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The configuration file; setup.cfg or flowstone.cfg of this folder by default.",
+    help="Configuration file; setup.cfg or flowstone.cfg in the current folder by default.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["keyvalue", "json"]),
     default="keyvalue",
     show_default=True,
-    help="How log lines are written, to standard error.",
+    help="Format of the log lines on standard error.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="The least level that is logged; info for 'run', warning for the others by default.",
+    help="Lowest level to log; by default info for 'run', warning for other commands.",
 )
 @click.version_option(
     package_name="flowstone-core",
@@ -97,9 +115,9 @@ def _is_clicks_own(error: Exception) -> bool:
 def root(path: Path | None, log_format: LogFormat, log_level: str | None) -> None:
     """Turn "something happened" into "this partition of this asset is up to date".
 
-    Commands of plugins are not listed here, but by 'flowstone plugins list'.
+    Commands of plugins are listed by 'flowstone plugins list'.
 
     Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration.
     """
-    # The options make the session, in `Root.invoke`: it must be there before a command is found.
+    # The options make the session, in `Root.invoke`: it must exist before a command is looked up.
     del path, log_format, log_level

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from flowstone_core.model.tick import Tick
 
 WATCHED_LEASES = 10
-"""After so many leases a process that stands still is ended. Others have taken over long before;
-so many, because a machine or a container that was only paused for a while shall go on."""
+"""Leases after which a process that stands still is ended. Other runners take over after one;
+the rest is for a machine or a container that was only paused."""
 
 
 class Failures:
-    """What failed while it ran, and stayed so; told in any thread."""
+    """Failures of a run that no later success made good; any thread may report."""
 
     def __init__(self) -> None:
         self._ticks: list[Tick] = []
-        self._unmade: dict[int, Materialization] = {}
+        self._unfinished: dict[int, Materialization] = {}
 
     def __call__(self, news: Tick | Materialization) -> None:
-        """Hear of a tick that was committed, or of a materialization that changed."""
+        """Record a committed tick or a changed materialization."""
         from flowstone_core.model.materialization import MaterializationState
         from flowstone_core.model.tick import Tick, TickOutcome
 
@@ -38,16 +38,16 @@ class Failures:
             if not news.outcome.good and news.outcome is not TickOutcome.RETRY_LATER:
                 self._ticks.append(news)
         elif news.state in {MaterializationState.DISCARDED, MaterializationState.RETRYING}:
-            self._unmade[news.id] = news
+            self._unfinished[news.id] = news
         else:
-            self._unmade.pop(news.id, None)
+            self._unfinished.pop(news.id, None)
 
     def messages(self, flow: Flowstone) -> list[str]:
-        """Say what failed, one text for each."""
+        """Return one message for each failure."""
         from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 
         found = [f"{tick.source}, tick {tick.id}: {tick.error}" for tick in self._ticks]
-        for item in self._unmade.values():
+        for item in self._unfinished.values():
             if item.state is MaterializationState.RETRYING:
                 last = flow.materializations.attempts(item.id)[-1].outcome
                 if last in {AttemptOutcome.RETRY_LATER, AttemptOutcome.RELEASED}:
@@ -66,34 +66,34 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
         raise click.BadParameter(error.message) from None
 
 
-@click.command(short_help="Tick sensors and schedules, and carry the materializations.")
+@click.command(short_help="Tick sensors and schedules, and run materializations.")
 @click.option(
     "--once",
     is_flag=True,
-    help="Poll each sensor once, fire what is due, carry it to its end, and exit.",
+    help="Tick each sensor and schedule once, run what is due to its end, and exit.",
 )
 @click.option(
     "--for",
     "duration",
     metavar="DURATION",
     callback=_duration,
-    help="Stop after so long, such as 10m.",
+    help="Stop after this time, such as 10m.",
 )
 @pass_session
 def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
-    """Tick sensors and schedules, and carry the materializations, until a signal comes.
+    """Tick sensors and schedules, and run materializations, until a signal arrives.
 
-    Ctrl-C, or SIGTERM, lets what runs finish within the grace time; a second one ends it at
-    once. Nothing is lost either way: the next run takes it up.
+    Ctrl-C or SIGTERM stops gracefully: running attempts may finish within the grace time. A second
+    signal ends the process at once. Nothing is lost either way: the next run continues.
 
-    Exit code 1: something did not end within the grace time or, with --once, a tick failed, or a
-    materialization was discarded or is to be retried after a failed attempt. So it is when the
-    process stood still for ten leases, because code in one of its threads never let go of Python's
-    interpreter; standard error names the line.
+    Exit code 1: an attempt did not end within the grace time; or, with --once, a tick failed, or a
+    materialization was discarded or will be retried after a failed attempt; or the process stood
+    still for ten leases because a thread never released Python's interpreter (standard error names
+    the line).
     """
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
-    flow = session.flow(log_level="info")
+    flow = session.flow(log_level="info", preload_log=True)
     session.warn(*map(str, flow.project.warnings))
     if not flow.project.sensors and not flow.project.assets:
         click.echo(nothing_to_run(flow.project))
@@ -103,7 +103,7 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
         ended = flow.run(once=True, watch=failures) if once else flow.run(duration=duration)
     failed = failures.messages(flow)
     if not ended:
-        session.warn("not everything ended within the grace time; the next run takes it up")
+        session.warn("grace time expired: attempts are still running; the next run continues them")
     session.fail(*failed)
     if failed or not ended:
         raise Exit(FAILED)

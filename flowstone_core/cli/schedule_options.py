@@ -1,4 +1,4 @@
-"""What a command line says of a schedule: its options, and what they mean to the API."""
+"""Options for the settings of a schedule, and their values as the API takes them."""
 
 from __future__ import annotations
 
@@ -18,37 +18,45 @@ def setting_options(function: F) -> F:
     catchup = click.Choice(["none", "latest", "all"])
     overlap = click.Choice(["skip", "buffer_one", "buffer_all", "allow"])
     options = [
-        click.option("--cron", metavar="EXPR", help="When it fires: '30 2 * * *'."),
-        click.option("--every", metavar="TEXT", help="Or: '10 minutes', 'day at 10:30', '30s'."),
+        click.option("--cron", metavar="EXPR", help="Cron expression, such as '30 2 * * *'."),
+        click.option(
+            "--every",
+            metavar="TEXT",
+            help="Or interval: '10 minutes', 'day at 10:30', '30s'.",
+        ),
         click.option(
             "--trigger",
             nargs=2,
             metavar="NAME TEXT",
-            help="Or: a trigger that a plugin provides, and what it is made of.",
+            help="Or a trigger that a plugin provides, and its text.",
         ),
-        click.option("--timezone", metavar="TZ", help="An IANA name; UTC by default."),
+        click.option("--timezone", metavar="TZ", help="IANA time zone; UTC by default."),
         click.option(
             "--partition",
             metavar="TEMPLATE",
-            help="Such as '${year}-${month}'; the instant's date by default.",
+            help="Partition, such as '${year}-${month}'; the date of the instant by default.",
         ),
-        click.option("--catchup", type=catchup, help="Which missed instants are caught up."),
-        click.option("--catchup-window", metavar="DURATION", help="How long ago at most."),
-        click.option("--overlap", type=overlap, help="What to do while the last one runs."),
-        click.option("--jitter", metavar="DURATION", help="Fire at most so long after."),
+        click.option("--catchup", type=catchup, help="Missed instants that fire."),
+        click.option("--catchup-window", metavar="DURATION", help="Greatest age of such instants."),
+        click.option(
+            "--overlap",
+            type=overlap,
+            help="Action while the previous one runs.",
+        ),
+        click.option("--jitter", metavar="DURATION", help="Greatest random delay of an instant."),
         click.option("--start", metavar="ISO", help="Do not fire before."),
         click.option("--end", metavar="ISO", help="Do not fire after."),
         click.option(
             "--pause-on-failure/--no-pause-on-failure",
             default=None,
-            help="Pause it when a materialization is discarded.",
+            help="Pause the schedule when a materialization is discarded.",
         ),
-        click.option("--enabled/--disabled", default=None, help="Whether it fires at all."),
+        click.option("--enabled/--disabled", default=None, help="Switch the schedule on or off."),
         click.option(
             "--metadata",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Your own notes on it; may be given several times.",
+            help="Note for readers; may be repeated.",
         ),
     ]
     for option in reversed(options):
@@ -57,14 +65,14 @@ def setting_options(function: F) -> F:
 
 
 def given_settings(options: dict[str, object], triggers: Triggers) -> dict[str, object]:
-    """Return the settings that a command line names, as the API takes them.
+    """Return the settings of a command line as the API takes them.
 
     Args:
-        options: What `setting_options` gives a command.
-        triggers: The trigger classes there are.
+        options: The values of the options of `setting_options`.
+        triggers: The trigger classes by name.
 
     Raises:
-        ValidationError: If there is no trigger of the name that is given.
+        ValidationError: If the trigger is unknown.
     """
     given = {key: value for key, value in options.items() if value is not None}
     trigger = given.pop("trigger", None)
@@ -72,7 +80,7 @@ def given_settings(options: dict[str, object], triggers: Triggers) -> dict[str, 
         kind, text = trigger
         _check_trigger(kind, triggers)
         if kind in given:
-            raise click.UsageError(f"--trigger {kind} and --{kind} both say when it fires")
+            raise click.UsageError(f"give either --trigger {kind} or --{kind}")
         given[kind] = text
     metadata = given.pop("metadata", ())
     if isinstance(metadata, tuple) and metadata:
@@ -88,5 +96,5 @@ def _check_trigger(kind: str, triggers: Triggers) -> None:
 
     if kind not in triggers:
         hint = did_you_mean(kind, triggers) or f"known: {', '.join(sorted(triggers))}"
-        message = f"no installed plugin provides a trigger {kind!r:.80}"
+        message = f"unknown trigger {kind!r:.80}"
         raise ValidationError(Problem(message, hint=hint))

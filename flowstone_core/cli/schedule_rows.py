@@ -1,4 +1,4 @@
-"""Schedules, and what they skipped, as rows of listings."""
+"""Rows of listings for schedules and skips."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flowstone_core.store import StoredSkip
 
 Redact: TypeAlias = Callable[[str], str]
-"""Hides secrets, and what the environment gave."""
+"""Hides secrets and values of the environment."""
 
 COLUMNS = {
     "name": "SCHEDULE",
@@ -36,7 +36,7 @@ SKIP_COLUMNS = {
 
 
 def schedule_fields(schedule: ScheduleStatus, redact: Redact) -> dict[str, object]:
-    """Return all that a program is told of a schedule."""
+    """Return all fields of a schedule, for JSON."""
     hidden = {
         key: _redacted(getattr(schedule, key), redact)
         for key in ("text", "words", "settings", "error")
@@ -45,7 +45,7 @@ def schedule_fields(schedule: ScheduleStatus, redact: Redact) -> dict[str, objec
 
 
 def schedule_row(schedule: ScheduleStatus, redact: Redact) -> dict[str, object]:
-    """Return what people are shown of a schedule in a table."""
+    """Return the cells of a schedule in a table."""
     fields = schedule_fields(schedule, redact)
     edited = f" (edited: {', '.join(schedule.edited)})" if schedule.edited else ""
     return {
@@ -58,7 +58,7 @@ def schedule_row(schedule: ScheduleStatus, redact: Redact) -> dict[str, object]:
 
 
 def local_next(schedule: ScheduleStatus) -> str | None:
-    """Return the next instant on the clocks of the schedule's time zone."""
+    """Return the next instant in the time zone of the schedule."""
     if schedule.next_at is None:
         return None
     from flowstone_core.scheduling.time_zone import load_zone
@@ -67,14 +67,14 @@ def local_next(schedule: ScheduleStatus) -> str | None:
 
 
 def next_in_words(schedule: ScheduleStatus, redact: Redact) -> str:
-    """Say when a schedule fires, or why it does not."""
+    """Return the next instant of a schedule in words, or its health if it does not fire."""
     following = local_next(schedule)
     words = f"{redact(schedule.words)} ({schedule.timezone})"
     return f"{words}, next at {following}" if following else f"{words}, {schedule.health.value}"
 
 
 def skip_fields(stored: StoredSkip) -> dict[str, object]:
-    """Return all that a program is told of what was skipped."""
+    """Return all fields of a skip, for JSON."""
     skip = stored.skip
     return {
         "id": stored.id,
@@ -89,7 +89,7 @@ def skip_fields(stored: StoredSkip) -> dict[str, object]:
 
 
 def skip_row(stored: StoredSkip) -> dict[str, object]:
-    """Return what people are shown of what was skipped in a table."""
+    """Return the cells of a skip in a table."""
     skip = stored.skip
     skipped = skip.count if skip.complete else f"at least {skip.count}"
     return {**skip_fields(stored), "skipped": skipped}

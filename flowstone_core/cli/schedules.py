@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from click.exceptions import Exit
@@ -28,6 +29,10 @@ from flowstone_core.cli.schedule_rows import (
     skip_row,
 )
 from flowstone_core.cli.session import FAILED, Session, pass_session
+from flowstone_core.cli.source_commands import add_pause_and_resume
+
+if TYPE_CHECKING:
+    from flowstone_core.app.flowstone import Flowstone
 
 TICK_COLUMNS = {
     "id": "TICK",
@@ -40,26 +45,26 @@ TICK_COLUMNS = {
 }
 HEALTHS = ["undeclared", "disabled", "paused", "broken", "failing", "ended", "ok"]
 SILENT = {"undeclared", "disabled", "paused"}
-"""How schedules do that fire nothing, whatever their instants are."""
+"""Healths of schedules that do not fire."""
 
 
 @click.group()
 def schedules() -> None:
-    """What fires at points in time."""
+    """Inspect and control schedules."""
 
 
 @schedules.command("list")
-@click.option("--health", type=click.Choice(HEALTHS), help="Only those that do so.")
-@click.option("--asset", help="Only those for this asset.")
+@click.option("--health", type=click.Choice(HEALTHS), help="Show only schedules with this health.")
+@click.option("--asset", help="Show only schedules of this asset.")
 @json_option
 @pass_session
 def list_schedules(
     session: Session, *, health: str | None, asset: str | None, as_json: bool
 ) -> None:
-    """List schedules: those declared, those added, and those that only the store still knows.
+    """List schedules: declared ones, added ones, and undeclared ones that the store remembers.
 
-    ORIGIN is the file and line of the declaration, or 'command'; settings that were changed at
-    run time, and lie over the declaration, are named behind it.
+    ORIGIN is the file and line of the declaration, or 'command', followed by the settings that
+    were changed at run time.
 
     With --json a list of objects: name, health, asset, trigger, text, words, timezone, origin,
     edited, settings, next_at, paused_because, error, failures, last_tick_at, last_outcome, owner.
@@ -79,10 +84,11 @@ def list_schedules(
 @json_option
 @pass_session
 def show(session: Session, *, name: str, as_json: bool) -> None:
-    """Show one schedule: how it does, its settings, its last ticks, and what it skipped.
+    """Show one schedule: its health, settings, last ticks and last skips.
 
-    With --json an object: as 'schedules list' has it, and ticks (id, source, outcome, started_at,
-    finished_at, events, duplicates, error, skipped) and skips (as 'schedules skipped' has them).
+    With --json an object: the fields of 'schedules list', and ticks (id, source, outcome,
+    started_at, finished_at, events, duplicates, error, skipped) and skips (with the fields of
+    'schedules skipped').
     """
     from flowstone_core.config.settings_reference import schedule_settings
 
@@ -102,7 +108,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     settings = schedule_settings(schedule.settings, redact, defaults=True)
     print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
-    print_table(ticks, TICK_COLUMNS, empty="no tick yet that was not quiet")
+    print_table(ticks, TICK_COLUMNS, empty="no ticks yet, except quiet ones")
     if skips:
         click.echo()
         print_table(map(skip_row, skips), SKIP_COLUMNS, empty="")
@@ -115,30 +121,31 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 def skipped(
     session: Session, *, name: str | None, limit: int, before_id: int | None, as_json: bool
 ) -> None:
-    """List the instants that schedules fired nothing for, each with the reason.
+    """List the instants that schedules skipped, each with the reason.
 
-    The reasons: catchup (missed, and not wanted by 'catchup'), window (missed longer ago than
-    'catchup_window'), overlap (the last one had not ended), paused, disabled, edited (missed, and
-    then the times were changed). What one look passes over for one reason is one row.
+    Reasons: catchup (missed, and dropped by the setting 'catchup'), window (missed before
+    'catchup_window'), overlap (the previous materialization had not ended), paused, disabled,
+    edited (missed, and then the times were changed). Instants that one tick skips for one reason
+    are one row.
 
     With --json a list of objects: id, schedule, tick_id, reason, first_at, last_at, count,
-    complete (false: count is the least number, and last_at the moment up to which there are more).
+    complete (false: count is a lower bound, and more instants follow up to last_at).
     """
     flow = session.flow()
     skips = flow.schedules.skips(name, limit=limit, before_id=before_id)
     if name is not None and not skips:
-        flow.schedules.get(name)  # one that was removed still has its history
+        flow.schedules.get(name)  # a removed schedule keeps its history
     fields = skip_fields if as_json else skip_row
-    print_listing(map(fields, skips), SKIP_COLUMNS, as_json=as_json, empty="nothing was skipped")
+    print_listing(map(fields, skips), SKIP_COLUMNS, as_json=as_json, empty="no skipped instants")
 
 
 @schedules.command()
 @click.argument("asset")
-@click.option("--name", help="Its own name; the asset's by default.")
+@click.option("--name", help="Name of the schedule; the name of the asset by default.")
 @setting_options
 @pass_session
 def add(session: Session, /, *, asset: str, name: str | None, **options: object) -> None:
-    """Add a schedule for ASSET; it stays in the store, and a runner notices within two seconds."""
+    """Add a schedule for ASSET to the store; a runner starts it within two seconds."""
     flow = session.flow()
     given = given_settings(options, flow.project.triggers)
     schedule = flow.schedule(asset, name=name, **given)
@@ -148,25 +155,24 @@ def add(session: Session, /, *, asset: str, name: str | None, **options: object)
 
 @schedules.command()
 @click.argument("name")
-@click.option("--asset", help="The asset that it is for.")
-@click.option("--revert", is_flag=True, help="Take back what was changed of its declaration.")
+@click.option("--asset", help="Request partitions of this asset.")
+@click.option("--revert", is_flag=True, help="Discard all run-time changes to a declared schedule.")
 @setting_options
 @pass_session
 def update(
     session: Session, /, *, name: str, asset: str | None, revert: bool, **options: object
 ) -> None:
-    """Change settings of a schedule; those not given stay. Nothing of the past is replayed.
+    """Change settings of a schedule and keep the others. Past instants are not fired again.
 
-    What is changed of a schedule that a file or a pipeline declares lies over the declaration,
-    also when that changes, until --revert takes it back. An empty text takes --partition, --start,
-    --end or --metadata away.
+    A change to a declared schedule overrides the declaration, even after the file changes, until
+    --revert discards it. An empty text removes --partition, --start, --end or --metadata.
     """
     flow = session.flow()
     given = given_settings(options, flow.project.triggers)
     if asset is not None:
         given["asset"] = asset
     if revert == bool(given):
-        raise click.UsageError("give settings to change, or --revert, and not both")
+        raise click.UsageError("give either settings to change or --revert")
     schedule = flow.schedules.revert(name) if revert else flow.schedules.update(name, **given)
     fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {fires}")
@@ -176,39 +182,32 @@ def update(
 @click.argument("name")
 @pass_session
 def remove(session: Session, *, name: str) -> None:
-    """Remove a schedule that was added by command, or that is declared nowhere any more."""
+    """Remove a schedule that was added at run time or is no longer declared."""
     session.flow().unschedule(name)
     click.echo(f"schedule {name} is removed")
 
 
-@schedules.command()
-@click.argument("name")
-@pass_session
-def pause(session: Session, *, name: str) -> None:
-    """Have a schedule fire no more until it is resumed; a runner notices within two seconds."""
-    session.flow().schedules.pause(name)
-    click.echo(f"schedule {name} is paused")
+def _resumed(flow: Flowstone, name: str) -> str:
+    return f": {next_in_words(flow.schedules.get(name), flow.project.redactor)}"
 
 
-@schedules.command()
-@click.argument("name")
-@pass_session
-def resume(session: Session, *, name: str) -> None:
-    """Have a paused schedule fire again; what came while it was paused is skipped."""
-    flow = session.flow()
-    flow.schedules.resume(name)
-    fires = next_in_words(flow.schedules.get(name), flow.project.redactor)
-    click.echo(f"schedule {name} is resumed: {fires}")
+add_pause_and_resume(
+    schedules, "schedule", "; the instants that passed meanwhile are skipped", _resumed
+)
 
 
 @schedules.command("next")
 @click.argument("name", required=False)
-@click.option("--cron", metavar="EXPR", help="An expression instead of NAME; needs no config.")
-@click.option("--every", metavar="TEXT", help="An interval instead of NAME; needs no config.")
-@click.option("--timezone", metavar="TZ", help="For --cron and --every; UTC by default.")
-@click.option("--after", metavar="ISO", help="Those later than this moment; now by default.")
+@click.option("--cron", metavar="EXPR", help="Cron expression; no configuration needed.")
+@click.option("--every", metavar="TEXT", help="Interval; no configuration needed.")
+@click.option("--timezone", metavar="TZ", help="Time zone of --cron or --every; UTC by default.")
+@click.option("--after", metavar="ISO", help="Start after this moment; now by default.")
 @click.option(
-    "--count", type=click.IntRange(1, 100_000), default=10, show_default=True, help="So many."
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=10,
+    show_default=True,
+    help="Number of instants.",
 )
 @json_option
 @pass_session
@@ -223,21 +222,21 @@ def next_fires(
     count: int,
     as_json: bool,
 ) -> None:
-    """Show when a schedule, or an expression, fires next.
+    """Show the next instants of a schedule or an expression.
 
-    --after without an offset is meant in the schedule's time zone.
+    --after without an offset is read in the time zone of the schedule.
 
     With --json, for NAME a list of objects: at (with offset), utc, timezone, partition,
-    partition_shown, shift (what clocks did since the one before, or null); for --cron and
+    partition_shown, shift (clock change since the instant before, or null); for --cron and
     --every a list of the instants alone, with offset.
     """
     if [name, cron, every].count(None) != 2:
-        raise click.UsageError("give a NAME, or --cron, or --every")
+        raise click.UsageError("give exactly one of NAME, --cron and --every")
     if name is None:
         print_instants(cron, every, timezone or "UTC", after, count, as_json=as_json)
         return
     if timezone is not None:
-        raise click.UsageError("--timezone goes with --cron or --every; a schedule has its own")
+        raise click.UsageError("--timezone needs --cron or --every; a schedule has its own")
     _print_fires(session, name, after, count, as_json=as_json)
 
 
@@ -258,5 +257,7 @@ def _print_fires(
         session.fail(f"schedule {name!r}: its trigger or its partition_fn raised {describe(error)}")
         raise Exit(FAILED) from None
     if schedule.health.value in SILENT:
-        session.warn(f"schedule {name} is {schedule.health.value}: it fires for none of these")
+        session.warn(
+            f"schedule {name} is {schedule.health.value}: it does not fire at these instants"
+        )
     print_fires(fires, as_json=as_json)

@@ -19,6 +19,7 @@ from flowstone_core.cli.listing import (
     print_table,
 )
 from flowstone_core.cli.session import FAILED, Session, pass_session
+from flowstone_core.cli.source_commands import add_pause_and_resume
 
 if TYPE_CHECKING:
     from flowstone_core.app.dry_run import DryRun
@@ -54,25 +55,27 @@ HEALTHS = [
     "disabled", "paused", "broken", "quarantined", "stale", "failing", "new", "undeclared", "ok"
 ]  # fmt: skip
 STATE_LIMIT = 500
-"""Most characters of a state that people are shown."""
+"""Most characters of a state in output for people."""
 
 
 @click.group()
 def sensors() -> None:
-    """What looks at the outside world."""
+    """Inspect and control sensors."""
 
 
 @sensors.command("list")
-@click.option("--health", type=click.Choice(HEALTHS), help="Only those that do so.")
-@click.option("--asset", help="Only those for this asset.")
+@click.option("--health", type=click.Choice(HEALTHS), help="Show only sensors with this health.")
+@click.option("--asset", help="Show only sensors of this asset.")
 @json_option
 @pass_session
 def list_sensors(session: Session, *, health: str | None, asset: str | None, as_json: bool) -> None:
-    """List sensors, those declared and those that only the store still knows.
+    """List sensors: the declared ones, and undeclared ones that the store remembers.
+
+    The last tick is the last one that was not quiet.
 
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
-    last_tick_at, last_outcome, last_error, owner, stale_since (when its last good poll ended, if
-    that is too long ago). The last tick is the last one that was not quiet.
+    last_tick_at, last_outcome, last_error, owner, stale_since (the end of the last good poll, if
+    the sensor is stale).
     """
     rows = [
         asdict(sensor)
@@ -87,9 +90,9 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
 @json_option
 @pass_session
 def show(session: Session, *, name: str, as_json: bool) -> None:
-    """Show one sensor: how it does, its settings, its state and its last ticks.
+    """Show one sensor: its health, settings, state and last ticks.
 
-    With --json an object: as 'sensors list' has it, and settings (name to text), state, and
+    With --json an object: the fields of 'sensors list', and settings (name to text), state, and
     ticks (id, source, outcome, started_at, finished_at, events, duplicates, error).
     """
     from flowstone_core.config.settings_reference import given_settings
@@ -112,25 +115,25 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
         click.echo("\nsettings:")
         print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
-    print_table(ticks, TICK_COLUMNS, empty="no tick yet that was not quiet")
+    print_table(ticks, TICK_COLUMNS, empty="no ticks yet, except quiet ones")
 
 
 @sensors.command()
 @click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Commit nothing; it must be given.")
+@click.option("--dry-run", is_flag=True, help="Commit nothing (required).")
 @click.option(
-    "--state", metavar="JSON", help="Begin from this state; @FILE reads it from a file, @- too."
+    "--state", metavar="JSON", help="Start from this state; @FILE reads a file, @- standard input."
 )
 @json_option
 @pass_session
 def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_json: bool) -> None:
-    """Poll a sensor once, within its deadline, and show what a tick would amount to.
+    """Poll a sensor once, within its deadline, and show what a tick would commit.
 
-    It begins from the stored state, or from --state. Its runner is not in its way.
+    The poll starts from the stored state, or from --state. A running runner is not disturbed.
 
-    With --json an object: sensor, outcome, error, delay (until the next poll; null for its
+    With --json an object: sensor, outcome, error, delay (until the next poll; null for the usual
     interval), duration (of this poll), events (a list of objects: asset, partition,
-    partition_shown, key, payload), state_before (null: it began anew) and state (the new one).
+    partition_shown, key, payload), state_before (null: the initial state) and state (the new one).
 
     Exit code 1: the poll failed.
     """
@@ -138,8 +141,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
 
     if not dry_run:
         raise click.UsageError(
-            "a sensor is polled for real by 'flowstone run'; to see what it would find, "
-            "add --dry-run"
+            "'flowstone run' polls sensors; to see what this one would find, add --dry-run"
         )
     found = session.flow().sensors.poll(name, state=_given(state))
     if as_json:
@@ -162,33 +164,18 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
         raise Exit(FAILED)
 
 
-@sensors.command()
-@click.argument("name")
-@pass_session
-def pause(session: Session, *, name: str) -> None:
-    """Poll a sensor no more until it is resumed; a runner notices within two seconds."""
-    session.flow().sensors.pause(name)
-    click.echo(f"sensor {name} is paused")
+add_pause_and_resume(sensors, "sensor", " from its stored state")
 
 
 @sensors.command()
 @click.argument("name")
-@pass_session
-def resume(session: Session, *, name: str) -> None:
-    """Poll a paused sensor again, from the state it has."""
-    session.flow().sensors.resume(name)
-    click.echo(f"sensor {name} is resumed")
-
-
-@sensors.command()
-@click.argument("name")
-@click.option("--forget-keys", is_flag=True, help="Let events with keys it has had fire again.")
+@click.option("--forget-keys", is_flag=True, help="Forget event keys: old events fire again.")
 @pass_session
 def reset(session: Session, *, name: str, forget_keys: bool) -> None:
-    """Forget a sensor's state, failures and back-off: it begins anew.
+    """Reset a sensor: forget its state, its failures and its back-off.
 
-    What it finds again with a key that it has had is not fired for twice, unless --forget-keys
-    is given.
+    The sensor starts with its initial state. An event whose key has fired before does not fire
+    again, unless --forget-keys is given.
     """
     session.flow().sensors.reset(name, forget_keys=forget_keys)
     click.echo(f"sensor {name} is reset")
@@ -202,7 +189,7 @@ def _given(state: str | None) -> str | None:
             text: str = file.read()
             return text
     except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{state[1:]} cannot be read: {error}") from None
+        raise click.BadParameter(f"cannot read {state[1:]}: {error}") from None
 
 
 def _print_dry_run(found: DryRun) -> None:

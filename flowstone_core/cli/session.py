@@ -1,4 +1,4 @@
-"""What one command line works with: its configuration, its log, and the open Flowstone."""
+"""Session of one command line: its configuration, its log and its open Flowstone."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ DONE, FAILED, WRONG = 0, 1, 2
 
 
 class Session:
-    """Made by the root command and handed to every other; the main thread's alone.
+    """Session of one command line, made by the root command; for the main thread only.
 
     Args:
         path: The configuration file, if one was named.
-        log_format: How log lines are written, to standard error.
-        log_level: The least level that is logged, if one was named.
+        log_format: Format of the log lines on standard error.
+        log_level: The lowest level to log, if one was named.
 
     Attributes:
-        redact: Hides secrets, as far as they are known yet.
+        redact: Hides the secrets that are known so far.
     """
 
     def __init__(self, path: Path | None, log_format: LogFormat, log_level: str | None) -> None:
@@ -39,14 +39,15 @@ class Session:
         self._flow: Flowstone | None = None
         self.redact: Callable[[str], str] = str
 
-    def flow(self, *, log_level: str = "warning") -> Flowstone:
-        """Return the configured Flowstone; its store is opened when it is first used.
+    def flow(self, *, log_level: str = "warning", preload_log: bool = False) -> Flowstone:
+        """Return the configured Flowstone; its store is opened on first use.
 
         Args:
-            log_level: The least level that is logged unless the command line names one.
+            log_level: The lowest level to log unless the command line names one.
+            preload_log: For commands that run for long: see `log_format.configure`.
 
         Raises:
-            ValidationError: If anything is wrong with the configuration.
+            ValidationError: If the configuration is invalid; lists every problem.
         """
         if self._flow is None:
             from flowstone_core.app.flowstone import Flowstone
@@ -56,14 +57,14 @@ class Session:
             self._log(log_level, Redactor())
             config = load(self._path, os.environ)
             self._flow = Flowstone(config=config)
-            self._log(log_level, self._flow.project.redactor)
+            self._log(log_level, self._flow.project.redactor, preload=preload_log)
             if config.empty:
                 store = self._flow.project.run.store
-                self.warn(f"nothing is configured here; the store is {store}")
+                self.warn(f"no configuration found; using the store {store}")
         return self._flow
 
     def plugins(self) -> Plugins:
-        """Find what is installed; where the configuration cannot be read, all of it."""
+        """Discover the allowed plugins; all of them if the configuration cannot be read."""
         from flowstone_core.app.maintenance import installed_plugins
         from flowstone_core.config.file.reader import Config, load
         from flowstone_core.errors import ValidationError
@@ -86,15 +87,16 @@ class Session:
             self._complain("error", error)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the store, if it is open."""
         if self._flow is not None:
             self._flow.close()
 
-    def _log(self, level: str, redact: Callable[[str], str]) -> None:
+    def _log(self, level: str, redact: Callable[[str], str], *, preload: bool = False) -> None:
         from flowstone_core.cli.log_format import configure
 
         self.redact = redact
-        configure(self._log_format, (self._log_level or level).upper(), redact, sys.stderr)
+        level = (self._log_level or level).upper()
+        configure(self._log_format, level, redact, sys.stderr, preload=preload)
 
     def _complain(self, kind: str, text: str) -> None:
         from flowstone_core.model.safe_text import printable

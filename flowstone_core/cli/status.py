@@ -27,22 +27,21 @@ RUNNER_COLUMNS = {
     "stuck_threads": "STUCK",
 }
 
-UNWELL = {"failing", "stale", "broken", "quarantined"}
+UNHEALTHY = {"failing", "stale", "broken", "quarantined"}
 
 
-@click.command()
+@click.command(short_help="Show runners, sensors, schedules and materializations.")
 @json_option
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
     """Show runners, sensors, schedules and materializations at a glance.
 
-    Of the sensors and schedules those are listed that need a look; 'sensors list' and 'schedules
-    list' have all.
+    Only unhealthy sensors and schedules are listed; 'sensors list' and 'schedules list' show all.
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
-    lease_until, stopped_at, stuck_threads: how many of its threads are left behind in calls that
-    do not come back), sensors (as 'sensors list' has them), schedules (as 'schedules list'
-    has them) and materializations (how many there are in each state).
+    lease_until, stopped_at, stuck_threads: the number of threads in calls that do not return),
+    sensors (with the fields of 'sensors list'), schedules (with the fields of 'schedules list')
+    and materializations (their number in each state).
     """
     flow = session.flow()
     redact = flow.project.redactor
@@ -55,20 +54,20 @@ def status(session: Session, *, as_json: bool) -> None:
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
     health = Counter(sensor.health.value for sensor in found.sensors)
     click.echo(f"\nsensors: {_counted(health)}")
-    unwell = [asdict(sensor) for sensor in found.sensors if sensor.health in UNWELL]
-    if unwell:
-        print_table(unwell, SENSOR_COLUMNS, empty="")
+    unhealthy = [asdict(sensor) for sensor in found.sensors if sensor.health in UNHEALTHY]
+    if unhealthy:
+        print_table(unhealthy, SENSOR_COLUMNS, empty="")
     health = Counter(schedule.health.value for schedule in found.schedules)
     click.echo(f"\nschedules: {_counted(health)}")
-    rows = [schedule_row(each, redact) for each in found.schedules if _needs_a_look(each)]
+    rows = [schedule_row(each, redact) for each in found.schedules if _is_unhealthy(each)]
     if rows:
         print_table(rows, SCHEDULE_COLUMNS, empty="")
-    made = {state.value: count for state, count in found.materializations.items()}
-    click.echo(f"\nmaterializations: {_counted(made)}")
+    counts = {state.value: count for state, count in found.materializations.items()}
+    click.echo(f"\nmaterializations: {_counted(counts)}")
 
 
-def _needs_a_look(schedule: ScheduleStatus) -> bool:
-    return schedule.health.value in UNWELL or schedule.paused_because is not None
+def _is_unhealthy(schedule: ScheduleStatus) -> bool:
+    return schedule.health.value in UNHEALTHY or schedule.paused_because is not None
 
 
 def _counted(counts: Mapping[str, int]) -> str:

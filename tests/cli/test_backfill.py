@@ -34,15 +34,15 @@ def test_it_says_how_it_goes_on_and_what_it_came_to(shop):
     shop.run("run", "--once")
     first, second, *between, last = shop.run("backfill", "raw_orders", *WEEK).stdout.splitlines()
     assert first == "backfill 1 of raw_orders: 7 partitions"
-    assert second == "no runner is alive: this command makes them itself"
+    assert second == "no runner is alive: this command runs the materializations"
     assert between[0] == "1 of 7 done, 1 skipped, 4 unfinished"
     assert between[-1] == "7 of 7 done, 1 skipped"
     assert len(set(between)) == len(between)
-    assert last == "backfill 1 is finished: 6 made, 1 skipped, 0 failed"
+    assert last == "backfill 1 is finished: 6 completed, 1 skipped, 0 failed"
     assert shop.run("backfill", "raw_orders", *WEEK).stdout.splitlines() == [
         "backfill 2 of raw_orders: 7 partitions",
         "7 of 7 done, 7 skipped",
-        "backfill 2 is finished: 0 made, 7 skipped, 0 failed",
+        "backfill 2 is finished: 0 completed, 7 skipped, 0 failed",
     ]
     sources = {event["source"] for event in shop.json("events", "list", "--asset", "raw_orders")}
     assert sources == {"manual", "sensor:feed", "backfill:1"}
@@ -56,7 +56,7 @@ def test_one_partition_is_one(shop):
 def test_what_could_not_be_made_is_said_and_exits_1(shop):
     shop.write(pipeline=PIPELINE)
     result = shop.run("backfill", "report", *WEEK, code=1)
-    assert result.stdout.endswith("\nbackfill 1 is finished: 6 made, 0 skipped, 1 failed\n")
+    assert result.stdout.endswith("\nbackfill 1 is finished: 6 completed, 0 skipped, 1 failed\n")
     (failed,) = shop.json("materializations", "list", "--state", "discarded")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     number = failed["id"]
@@ -150,7 +150,7 @@ def test_a_dry_run_says_that_it_would_go_on(shop):
     killed.communicate(timeout=300)
     assert killed.returncode == 9
     lines = shop.run("backfill", "report", *WEEK, "--dry-run").stdout.splitlines()
-    assert lines[0] == "it would go on with backfill 1"
+    assert lines[0] == "would resume backfill 1"
     assert lines[-1] == "7 partitions: 4 to make, 1 to wait for, 2 to skip"
     assert shop.json("backfill", "report", *WEEK, "--dry-run")["resumes"] == 1
 
@@ -195,7 +195,7 @@ def test_lines_are_few_where_each_stays():
             tell(Progress(7, resumed=True, total=1_000, completed=done, here=done > 5))
         assert said == [
             "resuming backfill 7 of report: 1,000 partitions",
-            "no runner is alive: this command makes them itself",
+            "no runner is alive: this command runs the materializations",
         ]
         return shown
 
@@ -219,7 +219,7 @@ def test_in_a_terminal_one_line_changes(shop):
     process.communicate(timeout=300)
     assert process.returncode == 0
     stays = click.unstyle(shown.decode()).replace("\r\x1b[2K", "\r").splitlines()
-    assert "backfill 1 is finished: 7 made, 0 skipped, 0 failed" in stays[-1]
+    assert "backfill 1 is finished: 7 completed, 0 skipped, 0 failed" in stays[-1]
     assert any("backfill 1 of raw_orders: 7 partitions" in line for line in stays)
     assert "of 7 done" in shown.decode()
     assert "\x1b[2K" in shown.decode()

@@ -46,7 +46,7 @@ def test_check_touches_no_store_unless_it_is_asked_to(shop):
     shop.run("check")
     assert not (shop.folder / "flowstone.db").exists()
     result = shop.run("check", "--connect")
-    assert "the store sqlite:///flowstone.db can be used; runners alive: 0" in result.stdout
+    assert "store sqlite:///flowstone.db available; live runners: 0" in result.stdout
     assert (shop.folder / "flowstone.db").exists()
 
 
@@ -59,10 +59,10 @@ pipeline.sensor("off", ScriptedSensor, asset="raw_orders", script=[OSError("!")]
     shop.write(pipeline=source)
     text = shop.run("check", "--connect", code=1).stdout
     table = [line.split(maxsplit=3) for line in text.splitlines()]
-    assert any(row[:3] == ["feed", "is", "reached"] for row in table)
-    assert any(row[:3] == ["down", "cannot", "be"] for row in table)
+    assert any(row[:2] == ["feed", "connected"] for row in table)
+    assert any(row[:2] == ["down", "unavailable"] for row in table)
     assert text.count("OSError: no route") == 1
-    assert "the store sqlite:///flowstone.db can be used" in text
+    assert "store sqlite:///flowstone.db available" in text
     assert shop.run("events", "list").stdout == "no events\n"
 
 
@@ -96,7 +96,7 @@ def test_a_configuration_without_flowstone_has_nothing_to_run(shop):
             "nothing to run: setup.cfg names no sensor, no schedule and no"
         )
     (shop.folder / "setup.cfg").unlink()
-    assert "there is no setup.cfg or flowstone.cfg here" in shop.run("check").stdout
+    assert "no setup.cfg or flowstone.cfg here" in shop.run("check").stdout
     assert not (shop.folder / "flowstone.db").exists()
 
 

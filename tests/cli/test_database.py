@@ -20,7 +20,7 @@ def test_a_store_is_made_and_then_there_is_nothing_to_do(shop):
     first = shop.run("db", "upgrade").stdout
     assert first.startswith("the store was upgraded from nothing to revision ")
     revision = first.split()[-1]
-    assert shop.run("db", "upgrade").stdout == f"the store has revision {revision} already\n"
+    assert shop.run("db", "upgrade").stdout == f"the store is up to date: revision {revision}\n"
 
 
 def test_a_store_in_postgresql_is_upgraded_by_hand_only(shop, postgresql):
@@ -150,7 +150,7 @@ def test_a_store_that_a_run_left_is_sound(made):
         "store:        sqlite:///flowstone.db\n"
         f"revision:     {HEAD}\n"
         "journal mode: wal\n"
-        "the store is sound\n"
+        "no problems found\n"
     )
     assert made.json("db", "check") == {
         "store": "sqlite:///flowstone.db",
@@ -176,8 +176,8 @@ def test_an_older_store_is_checked_as_far_as_it_is_known(made):
         connection.execute("UPDATE flowstone_schema SET version_num = '0001'")
         connection.commit()
     said = made.run("db", "check")
-    assert "does not know revision 0001" in said.stderr
-    assert said.stdout.endswith("the store is sound\n")
+    assert "unknown revision 0001" in said.stderr
+    assert said.stdout.endswith("no problems found\n")
 
 
 @pytest.mark.parametrize("command", [["check"], ["backup", "copy.db"]])
@@ -191,7 +191,7 @@ def test_D5_a_file_that_is_no_database_is_named_with_what_to_do(shop, command):
 def test_a_store_in_postgresql_is_checked_and_not_backed_up(shop, postgresql):
     with postgresql.database("migrated") as url:
         shop.write(settings=f"store = {url}\n")
-        assert shop.run("db", "check").stdout.endswith("the store is sound\n")
+        assert shop.run("db", "check").stdout.endswith("no problems found\n")
         assert shop.json("db", "check")["journal_mode"] is None
         assert "pg_dump" in shop.run("db", "backup", "copy.db", code=1).stderr
         assert shop.run("db", "prune", "--older-than", "1d").stdout == "deleted: nothing\n"

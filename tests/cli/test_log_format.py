@@ -243,7 +243,7 @@ def test_a_message_that_cannot_be_made_is_said_with_its_place(style, message, ar
     log = Log(style)
     log.logger.info(message, *args)
     line = log.line
-    assert line["event"] == "a log line could not be rendered"
+    assert line["event"] == "cannot render a log record"
     assert line["level"] == "error"
     assert line["at"].startswith(f"{__file__}:")
     assert "Error" in line["error"]

@@ -65,8 +65,8 @@ def test_a_payload_reaches_the_asset_function(shop):
         (["raw_orders", "a", "-p", "a"], "give one partition"),
         (["raw_orders", "2025-02-30"], "looks like a date and is none"),
         (["raw_orders", "d:2025-1-1"], "is not the text of a partition"),
-        (["raw_orders", "a", "--payload", "{"], "it is not JSON"),
-        (["raw_orders", "a", "--payload", "[1]"], "it is no JSON object"),
+        (["raw_orders", "a", "--payload", "{"], "invalid JSON"),
+        (["raw_orders", "a", "--payload", "[1]"], "not a JSON object"),
         (["raw_orders", "x" * 3000], "bytes"),
     ],
     ids=lambda value: str(value)[:40],
@@ -138,7 +138,7 @@ def test_one_that_no_event_asked_for_says_so(shop):
     shop.run("run", "--once")
     (made_ahead,) = shop.json("materializations", "list", "--asset", "raw_orders")
     text = shop.run("materializations", "show", str(made_ahead["id"])).stdout
-    assert text.endswith("no event asked for it, but an asset that depends on it\n")
+    assert text.endswith("no events: a dependent asset requested it\n")
 
 
 def test_cancel_and_retry(shop):

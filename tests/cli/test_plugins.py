@@ -76,7 +76,7 @@ def test_what_plugins_provide_is_listed(greeter, documented):
 
 def test_a_command_that_ours_hides_is_a_warning(greeter):
     assert greeter.run("plugins", "list").stderr == (
-        "warning: plugin 'greeter': its command 'check' is hidden by FlowStone's own\n"
+        "warning: plugin 'greeter': FlowStone's own command hides its command 'check'\n"
     )
 
 
@@ -134,7 +134,7 @@ def test_a_sensor_type_is_shown_with_its_settings(greeter):
     rows = greeter.lines("plugins", "show", "greeting")
     assert ["whom", "text", "(required)", "who is greeted"] in rows
     assert ["every", "duration", "30s", "the interval between polls, start to start"] in rows
-    assert "\nIt has no documentation.\n\nIts settings:\n\nnone\n" in (
+    assert "\n(no documentation)\n\nIts settings:\n\nnone\n" in (
         greeter.run("plugins", "show", "silent").stdout
     )
 
@@ -178,9 +178,9 @@ def test_a_plugin_is_shown(greeter):
 
 def test_a_name_that_nothing_has(greeter):
     wrong = greeter.run("plugins", "show", "greting", code=1)
-    assert wrong.stderr.startswith("error: no plugin is called 'greting'")
+    assert wrong.stderr.startswith("error: unknown plugin, sensor type or trigger 'greting'")
     assert "did you mean 'greeting'?" in wrong.stderr
-    listed = greeter.run("plugins", "show", "xyz", code=1).stderr.partition("there are: ")[2]
+    listed = greeter.run("plugins", "show", "xyz", code=1).stderr.partition("known: ")[2]
     assert {"builtin", "cron", "greeter", "greeting", "s3_file_arrival"} < set(
         listed.rstrip(")\n").split(", ")
     )
@@ -218,4 +218,4 @@ def test_settings_are_printed_as_a_readme_has_them(greeter):
     assert len(lines) == 2 + len(greeter.json("plugins", "show", "greeting")["settings"]) > 2
     for name in ("greeter", "cron", "xyz"):
         wrong = greeter.run("plugins", "show", name, "--markdown", code=2)
-        assert f"--markdown is for a sensor type, and '{name}' is none" in wrong.stderr
+        assert f"--markdown needs a sensor type; '{name}' is not one" in wrong.stderr

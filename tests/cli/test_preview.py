@@ -93,14 +93,16 @@ def test_ten_instants_from_now_on_by_default(timed):
 
 
 def test_a_schedule_that_has_ended_has_no_instants(timed):
-    assert timed.run("schedules", "next", "over").stdout == "it does not fire any more\n"
+    assert timed.run("schedules", "next", "over").stdout == "no more instants\n"
     assert timed.json("schedules", "next", "over") == []
 
 
 def test_a_paused_schedule_has_instants_and_a_warning(timed):
     timed.run("schedules", "pause", "hourly")
     result = timed.run("schedules", "next", "hourly", "--count", "1", "--json")
-    assert result.stderr == ("warning: schedule hourly is paused: it fires for none of these\n")
+    assert result.stderr == (
+        "warning: schedule hourly is paused: it does not fire at these instants\n"
+    )
     assert len(json.loads(result.stdout)) == 1
 
 
@@ -184,7 +186,7 @@ def test_every_field_that_is_wrong_is_named(empty_folder):
         "day of month: '32' is out of range; allowed are 1-31 and L",
         "month: '13' is out of range; allowed are 1-12 and jan-dec",
         "day of week: '8' is out of range; allowed are 0-7 and sun-sat, 5L, 5#2",
-        "'tomorrow' is no moment: use ISO 8601",
+        "invalid moment 'tomorrow': use ISO 8601",
     ]
     lines = result.stderr.splitlines()
     assert len(lines) == len(wrong)
@@ -201,12 +203,12 @@ def test_every_field_that_is_wrong_is_named(empty_folder):
         (["--cron", "@dayly"], "did you mean '@daily'?"),
         (["--every", "3 dyas"], "has the unknown unit 'dyas'"),
         (["--every", ""], "is no interval"),
-        (["--cron", "@daily", "--after", "2026-02-30"], "'2026-02-30' is no moment"),
+        (["--cron", "@daily", "--after", "2026-02-30"], "invalid moment '2026-02-30'"),
         (["--cron", "@daily", "--count", "0"], "0 is not in the range"),
-        (["--cron", "@daily", "--every", "day"], "give a NAME, or --cron, or --every"),
-        (["nightly", "--every", "day"], "give a NAME, or --cron, or --every"),
-        ([], "give a NAME, or --cron, or --every"),
-        (["nightly", "--timezone", "UTC"], "--timezone goes with --cron or --every"),
+        (["--cron", "@daily", "--every", "day"], "give exactly one of NAME, --cron and --every"),
+        (["nightly", "--every", "day"], "give exactly one of NAME, --cron and --every"),
+        ([], "give exactly one of NAME, --cron and --every"),
+        (["nightly", "--timezone", "UTC"], "--timezone needs --cron or --every"),
     ],
     ids=str,
 )

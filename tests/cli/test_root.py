@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from flowstone_core.cli import main
+from flowstone_core.cli.commands import SHORT_HELP
 from flowstone_core.plugin.hookspecs import API_VERSION
 
 HEAVY = {
-    "alembic", "boto3", "botocore", "cron_descriptor", "croniter", "pluggy", "pydantic", "rich",
-    "schedule", "sqlalchemy", "stevedore", "structlog",
+    "alembic", "asyncio", "boto3", "botocore", "cron_descriptor", "croniter", "dateutil", "difflib",
+    "pluggy", "pydantic", "rich", "schedule", "sqlalchemy", "stevedore", "structlog",
 }  # fmt: skip
 OURS = [
     "backfill", "check", "db", "events", "explain", "materializations", "materialize", "new-plugin",
@@ -23,7 +25,7 @@ OURS = [
 SAY_WHAT_IS_IMPORTED = """
 import atexit, sys
 from flowstone_core.cli import main
-atexit.register(lambda: print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr))
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
 main()
 """
 
@@ -31,7 +33,8 @@ main()
 def imported_by(folder, *arguments):
     command = [sys.executable, "-c", SAY_WHAT_IS_IMPORTED, *arguments]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return set(ended.stderr.split())
+    modules = set(ended.stderr.split())
+    return modules | {name.partition(".")[0] for name in modules}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,26 @@ def test_help_and_version_import_nothing_heavy(tmp_path, arguments):
     assert imported_by(tmp_path, *arguments) & HEAVY == set()
 
 
-def test_what_is_heavy_is_noticed(tmp_path):
+def test_help_and_version_import_no_command(tmp_path):
+    commands = {f"flowstone_core.cli.{name}" for name in ("run", "check", "sensors", "listing")}
+    for option in ("--help", "--version"):
+        assert imported_by(tmp_path, option) & commands == set()
+    assert "flowstone_core.cli.check" not in imported_by(tmp_path, "sensors", "--help")
+
+
+def test_check_imports_no_database_and_no_log_renderer(tmp_path):
+    (tmp_path / "setup.cfg").write_text("[flowstone]\nplugins = flowstone-core\n")
+    unused = {"alembic", "asyncio", "rich", "sqlalchemy", "structlog"}
+    assert imported_by(tmp_path, "check") & unused == set()
+
+
+def test_help_lists_the_short_help_of_each_command():
+    assert {name: command.get_short_help_str(100) for name, command in main.commands.items()} == (
+        SHORT_HELP
+    )
+
+
+def test_heavy_modules_are_found_where_they_are_used(tmp_path):
     assert {"pydantic", "sqlalchemy"} <= imported_by(tmp_path, "status")
 
 
@@ -147,7 +169,7 @@ def test_where_nothing_is_configured_it_is_said_which_store_is_looked_at(empty_f
     result = empty_folder.run("materializations", "list")
     assert result.stdout == "no materializations\n"
     assert result.stderr == (
-        "warning: nothing is configured here; the store is sqlite:///flowstone.db\n"
+        "warning: no configuration found; using the store sqlite:///flowstone.db\n"
     )
 
 

@@ -124,6 +124,6 @@ def test_what_does_not_end_within_the_grace_time_exits_1(shop):
     process = shop.process("run")
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "warning: not everything ended within the grace time" in stderr
+    assert "warning: grace time expired" in stderr
     assert shop.json("materializations", "list")[0]["state"] == "retrying"
     assert stdout == ""

@@ -192,7 +192,7 @@ def test_a_state_may_be_read_from_a_file(counter):
     shown = counter.json("sensors", "poll", "counter", "--dry-run", "--state", "@state.json")
     assert shown["state_before"] == {"n": 7}
     missing = counter.run("sensors", "poll", "counter", "--dry-run", "--state", "@no.json", code=2)
-    assert "no.json cannot be read" in missing.stderr
+    assert "cannot read no.json" in missing.stderr
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_after_a_kill_the_same_command_makes_the_rest_once(
 
     said = end(shop.backfill(*force))
     assert "resuming backfill 1 of report: 12 partitions" in said
-    assert "backfill 1 is finished: 12 made, 0 skipped, 0 failed" in said
+    assert "backfill 1 is finished: 12 completed, 0 skipped, 0 failed" in said
     assert sorted(shop.made()) == DAYS
     assert asked(store) == Counter(f"d:{day}" for day in DAYS)
     assert len(store.materializations.all()) == 12
@@ -142,7 +142,7 @@ def test_a_signal_lets_what_runs_end_and_the_same_command_goes_on(
     go_on(interrupted)
     said = end(interrupted, code=1)
     assert (
-        "warning: backfill 1 is not finished: 6 of 12 done; the same command goes on with it"
+        "warning: backfill 1 is not finished: 6 of 12 done; repeat the command to continue"
     ) in said
     assert shop.made() == DAYS[:6]
     assert not store.runners.all(alive_at=store.materializations.all()[0].requested_at)
@@ -181,7 +181,7 @@ def test_two_at_once_are_one_backfill(shop: Shop, store: Store) -> None:
     read_until(second.stdout, "resuming backfill 1 of report")
     go_on(first)
     # The first one makes what either asks for.
-    assert "this command makes them itself" not in end(second) + end(first)
+    assert "this command runs the materializations" not in end(second) + end(first)
     assert sorted(shop.made()) == DAYS
     assert asked(store) == Counter(f"d:{day}" for day in DAYS)
 
@@ -194,7 +194,7 @@ def test_when_the_one_that_made_them_is_killed_the_other_does(shop: Shop, store:
     first.send_signal(signal.SIGKILL)
     first.wait(PATIENCE)
     said = end(second)
-    assert "no runner is alive: this command makes them itself" in said
-    assert "backfill 1 is finished: 12 made" in said
+    assert "no runner is alive: this command runs the materializations" in said
+    assert "backfill 1 is finished: 12 completed" in said
     assert sorted(shop.made()) == DAYS
     assert asked(store) == Counter(f"d:{day}" for day in DAYS)

@@ -64,7 +64,7 @@ def test_a_new_plugin_finds_files_in_a_run(tmp_path: Path) -> None:
         "[flowstone:sensor:inbox]\ntype = tides\nfolder = inbox\non_trigger = handler:handle\n"
     )
     connected = run(tmp_path, FLOWSTONE, "check", "--connect").stdout
-    assert "is reached" in connected
+    assert "connected" in connected
     run(tmp_path, FLOWSTONE, "run", "--once")
     made = json.loads(run(tmp_path, FLOWSTONE, "materializations", "list", "--json").stdout)
     assert [(each["asset"], each["state"], each["metadata"]) for each in made] == [
