@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from flowstone_core import Duration, SensorConfig
 from flowstone_s3.connection import ConnectionConfig
+from flowstone_s3.key_filter import Glob, Suffix
 from flowstone_s3.partitioning import PartitionConfig
 from flowstone_s3.prefixes import Prefixes
 
@@ -44,13 +45,8 @@ class ObjectsConfig(SensorConfig):
     timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
         "UTC", description="the IANA time zone of the dates in a prefix with ${year}"
     )
-    suffix: str = Field("", description="only keys that end with it count, such as .csv")
-    glob: str | None = Field(
-        None,
-        min_length=1,
-        description="only keys that match this pattern as a whole count; * and ? match slashes as "
-        "well, case matters",
-    )
+    suffix: Suffix = ""
+    glob: Glob = None
     on: Literal["created", "changed", "both"] = Field(
         "both",
         description="created: a key that was missing at the previous poll; changed: another ETag "

@@ -116,7 +116,7 @@ def _record(item: JsonValue, where: str) -> Iterator[ObjectNotification]:
     if not name.startswith("ObjectCreated:"):
         return
     found = _object(about.get("object"), f"the object of {where}")
-    yield _notice(
+    yield _notification(
         _object(about.get("bucket"), f"the bucket of {where}"),
         # Only here: a key in an event of EventBridge is not URL-encoded.
         found | {"key": _decoded(_text(found, "key", where), where)},
@@ -134,7 +134,7 @@ def _event_bridge(message: Mapping[str, JsonValue]) -> Iterator[ObjectNotificati
         return
     detail = _object(message.get("detail"), "its detail")
     item = _object(detail.get("object"), "the object of its detail")
-    yield _notice(
+    yield _notification(
         _object(detail.get("bucket"), "the bucket of its detail"),
         item,
         at=_optional(message, "time", "the message"),
@@ -143,7 +143,7 @@ def _event_bridge(message: Mapping[str, JsonValue]) -> Iterator[ObjectNotificati
     )
 
 
-def _notice(
+def _notification(
     bucket: Mapping[str, JsonValue],
     item: Mapping[str, JsonValue],
     *,

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flowstone_core import Duration, SensorConfig
 from flowstone_s3.connection import ConnectionConfig
+from flowstone_s3.key_filter import Glob, Suffix
 from flowstone_s3.partitioning import PartitionConfig
 
 _AMAZON = re.compile(r"(?:.*\.)?sqs(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\..*\bamazonaws\.com.*")
@@ -28,13 +29,8 @@ class MessagesConfig(SensorConfig):
         None, min_length=1, description="only messages about this bucket count; all do if not set"
     )
     prefix: str = Field("", description="only keys that begin with this prefix count")
-    suffix: str = Field("", description="only keys that end with it count, such as .csv")
-    glob: str | None = Field(
-        None,
-        min_length=1,
-        description="only keys that match this pattern as a whole count; * and ? match slashes as "
-        "well, case matters",
-    )
+    suffix: Suffix = ""
+    glob: Glob = None
     wait: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(seconds=20))] = Field(
         timedelta(0),
         description="wait of a poll for a message in an empty queue, in whole seconds, at most "

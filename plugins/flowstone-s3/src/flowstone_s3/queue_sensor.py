@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Iterable
 from typing import TypedDict
 
@@ -19,6 +17,7 @@ from flowstone_core import (
     encode_partition,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
+from flowstone_s3.key_filter import key_filter
 from flowstone_s3.notifications import NotificationError, ObjectNotification, parse_notifications
 from flowstone_s3.partitioning import partition_function
 from flowstone_s3.queue import Message, Queue
@@ -71,7 +70,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
     def __init__(self, config: S3EventQueueConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
         self._queue = Queue(config)
-        self._matches = re.compile(fnmatch.translate(config.glob or "*")).match
+        self._passes = key_filter(config.suffix, config.glob)
         self._partition_of = partition_function(config)
 
     def init(self) -> QueueState:
@@ -135,23 +134,23 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
 
     def _events(self, message: Message) -> Iterable[Event]:
         wrong = ""
-        for notice in parse_notifications(message.body):
-            if self.config.bucket not in {None, notice.bucket}:
+        for notification in parse_notifications(message.body):
+            if self.config.bucket not in {None, notification.bucket}:
                 wrong = "about another bucket"
                 continue
-            if not self._wanted(notice):
+            if not self._wanted(notification):
                 continue
             try:
-                yield from self._event(notice)
+                yield from self._event(notification)
             except NotificationError as error:
                 wrong = str(error)
         # Raised at the end: the other records of the message fire all the same.
         if wrong:
             raise NotificationError(wrong)
 
-    def _event(self, notice: ObjectNotification) -> Iterable[Event]:
+    def _event(self, notification: ObjectNotification) -> Iterable[Event]:
         try:
-            partition = self._partition_of(notice.key)
+            partition = self._partition_of(notification.key)
             if partition is None:
                 return
             encode_partition(partition)
@@ -161,19 +160,18 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             # The text of another error may hold anything, and the reason is stored and sent.
             why = str(error) if type(error) is ValueError else type(error).__name__
             why = "".join(each if each.isprintable() else " " for each in why[:300])
-            raise NotificationError(f"no partition for {notice.key!r:.300}: {why}") from None
+            raise NotificationError(f"no partition for {notification.key!r:.300}: {why}") from None
         yield Event(
             partition,
-            key=notice.event_key,
-            payload={"bucket": notice.bucket, "objects": [notice.entry]},
+            key=notification.event_key,
+            payload={"bucket": notification.bucket, "objects": [notification.entry]},
         )
 
-    def _wanted(self, notice: ObjectNotification) -> bool:
-        key = notice.key
-        begins, ends = key.startswith(self.config.prefix), key.endswith(self.config.suffix)
+    def _wanted(self, notification: ObjectNotification) -> bool:
+        key = notification.key
         # S3 sends notifications of folder markers too.
-        marker = key.endswith("/") and notice.size == 0
-        return begins and ends and self._matches(key) is not None and not marker
+        marker = key.endswith("/") and notification.size == 0
+        return key.startswith(self.config.prefix) and self._passes(key) and not marker
 
     def _set_aside(self, rejected: list[tuple[Message, str]], known: set[str]) -> set[str]:
         """Move or hide rejected messages; return the ids of those that may be deleted."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
-
 from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.events import object_events
+from flowstone_s3.key_filter import key_filter
 from flowstone_s3.listing import S3Object
 from flowstone_s3.partitioning import partition_function
 from flowstone_s3.seen_objects import DetectionRules, SeenObjects
@@ -33,7 +31,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         super().__init__(config, context)
         self._bucket = Bucket(config, self.context)
         self._rules = DetectionRules(config.on, config.settle, config.window)
-        self._matches = re.compile(fnmatch.translate(config.glob or "*")).match
+        self._passes = key_filter(config.suffix, config.glob)
         self._partition_of = partition_function(config)
 
     def init(self) -> SeenState:
@@ -53,7 +51,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         fresh: dict[str, S3Object] = {}
         for page in self._bucket.list_pages(self.config.prefixes(now)):
             for item in page.objects:
-                if self._wanted(item.key) and seen.observe(item, page.at):
+                if self._passes(item.key) and seen.observe(item, page.at):
                     fresh[item.key] = item
         events = list(object_events(self.config.bucket, fresh.values(), self._partition_of))
         return Triggered(events, seen.state()) if events else NotTriggered(seen.state())
@@ -69,6 +67,3 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
         self._bucket.close()
-
-    def _wanted(self, key: str) -> bool:
-        return key.endswith(self.config.suffix) and self._matches(key) is not None
