@@ -45,6 +45,7 @@ format: $(VENV)/.dev ## rewrite the sources as ruff formats them
 chaos: $(VENV)/.dev ## kill a runner a thousand times, fail its store at every statement, hang all that is foreign: nothing lost, nothing doubled, nothing else late
 	@$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
 	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -rP --show-capture=stdout -n auto tests/chaos/test_flaky_database.py tests/faults/test_fuzz.py tests/s3/test_contract.py tests/s3/test_seen_objects.py
+	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -n auto tests/testing tests/model tests/scheduling
 	@$(BIN)/python tests/chaos/hangs.py
 
 bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of large buckets

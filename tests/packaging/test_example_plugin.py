@@ -15,6 +15,9 @@ from typing import TypeAlias
 
 import pytest
 
+from tests import forked
+
+PATIENCE = 300
 EXAMPLES = Path(__file__).resolve().parents[1] / "example_plugin"
 FLOWSTONE = Path(sys.executable).parent / "flowstone"
 
@@ -48,13 +51,14 @@ class House:
 
     def python(self, *arguments: str | Path) -> str:
         """Run Python, which must have nothing to complain about, and return what it prints."""
-        ended = subprocess.run(
+        run = subprocess.run if "pip" in arguments else forked.run
+        ended = run(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
             text=True,
-            check=False,
+            timeout=PATIENCE,
         )
         assert (ended.returncode, ended.stderr) == (0, ""), ended
         return ended.stdout
@@ -65,13 +69,13 @@ class House:
         return own | ways | self.variables
 
     def flowstone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return forked.run(
             [FLOWSTONE, *arguments],
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
             text=True,
-            check=False,
+            timeout=PATIENCE,
         )
 
     def reports(self) -> Reports:
@@ -171,7 +175,7 @@ def test_the_sensor_fires_and_the_watcher_is_told(
     assert [line for line in lines if line not in made] == committed
     assert [line for line in lines if line not in committed] == made
     log = (house.folder / "log").read_text()
-    assert ("a plugin that watches failed" in log) is ("broken" in projects)
+    assert ("watching hook failed" in log) is ("broken" in projects)
 
 
 BROKEN = {

@@ -28,6 +28,9 @@ from flowstone_core.errors import StoreError
 from flowstone_core.store import Store, migration, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.store_url import parse_url
+from tests import forked
+
+PATIENCE = 300
 
 
 @pytest.fixture
@@ -159,7 +162,7 @@ def test_K11_killed_at_any_statement_it_is_made_whole_by_the_next(
         monkeypatch.setattr(migration, "HEAD", before)
         Store.open(empty_url, migrate=True).close()
         monkeypatch.undo()
-    killed = subprocess.run([sys.executable, "-c", KILLED, empty_url, str(statement)], check=False)
+    killed = forked.run([sys.executable, "-c", KILLED, empty_url, str(statement)], timeout=PATIENCE)
     assert killed.returncode == -signal.SIGKILL
     assert Store.upgrade(empty_url) == (before, migration.HEAD)
     store = Store.open(empty_url)
@@ -172,7 +175,7 @@ UPGRADE = "import sys; from flowstone_core.store import Store; print(Store.upgra
 
 def test_processes_that_upgrade_at_once_do_it_once(empty_url):
     running = [
-        subprocess.Popen([sys.executable, "-c", UPGRADE, empty_url], stdout=subprocess.PIPE)
+        forked.Popen([sys.executable, "-c", UPGRADE, empty_url], stdout=subprocess.PIPE)
         for _ in range(4)
     ]
     befores = sorted(process.communicate()[0].decode().strip() for process in running)
@@ -369,7 +372,7 @@ def test_K7_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
         "Store.open(sys.argv[1]).sensors.declare(['a'], datetime(2025, 1, 1, tzinfo=UTC));"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", script, f"sqlite:///{path}"], check=False)
+    forked.run([sys.executable, "-c", script, f"sqlite:///{path}"], timeout=PATIENCE)
     assert (tmp_path / "flowstone.db-wal").stat().st_size > 0
     store = Store.open(f"sqlite:///{path}")
     assert [record.name for record in store.sensors.all()] == ["a"]
@@ -415,7 +418,7 @@ def test_another_programs_database_with_a_write_ahead_log_is_refused(tmp_path):
         "c.execute('PRAGMA journal_mode = WAL'); c.execute('CREATE TABLE customers (id)');"
         "c.commit(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", script, path], check=False)
+    forked.run([sys.executable, "-c", script, path], timeout=PATIENCE)
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.execute("SELECT * FROM customers")  # its own readers change the shared index
     refused(path, "another program")
@@ -511,8 +514,14 @@ def test_a_missing_folder_is_named_and_not_made(tmp_path):
 
 def without_rights(url):
     """Open a store as somebody who has none of root's rights, and return what was printed."""
-    done = subprocess.run([sys.executable, "-c", OPEN, url], capture_output=True, check=True)
-    return done.stdout.decode()
+    done = forked.run(
+        [sys.executable, "-c", OPEN, url],
+        timeout=PATIENCE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 # Opened in memory first: what it imports may be in a folder that only root can read.

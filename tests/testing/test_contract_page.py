@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from flowstone_core.testing import ConcurrencyReport, SensorContract
+from tests import forked
 
 PAGE = Path(__file__, "../../../docs/testing-a-sensor.md").resolve().read_text("utf-8")
 FILES = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
@@ -25,9 +25,7 @@ def run(tmp_path):
 
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
+        done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         return done.stdout + done.stderr
 
     return run

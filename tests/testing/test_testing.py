@@ -11,6 +11,7 @@ from flowstone_core import testing
 from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.model.event import NotTriggered, Triggered
 from flowstone_core.testing import FakeClock, Script, ScriptedSensor
+from tests import forked
 
 PATIENCE = 300
 
@@ -229,8 +230,6 @@ def test_a_users_test_gets_the_fixtures_without_an_import(tmp_path):
         "    assert scripted_sensor(initial=1).init() == 1\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE * 2
-    )
+    done = forked.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
