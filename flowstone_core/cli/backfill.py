@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LISTED = 50
 """Most partitions of a plan in output for people."""
 
-PLAN_COLUMNS = {"partition_shown": "PARTITION", "move": "WOULD"}
+PLAN_COLUMNS = {"partition_shown": "PARTITION", "action": "ACTION"}
 
 
 def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
@@ -92,8 +92,8 @@ def backfill(
     With --json an object: backfill (its number), resumed, total, completed, skipped, failed,
     unfinished, left, finished, here (true if this command ran them), failures (the first 20:
     materialization, partition, partition_shown, state, error). With --dry-run:
-    resumes (a number, or null), total, make, wait, skip, partitions (partition, partition_shown,
-    move).
+    resumes (a number, or null), total, materialize, wait, skip, partitions (partition,
+    partition_shown, action).
 
     Exit code 1: a materialization failed, or the backfill is not finished.
     """
@@ -208,25 +208,25 @@ def _print_end(
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
     from flowstone_core.runtime.backfill.backfill import PartitionAction
 
-    rows = ({**partition_fields(text), "move": move} for text, move in plan.moves.items())
-    counts: dict[str, int] = {str(move): plan.count(move) for move in PartitionAction}
+    rows = ({**partition_fields(text), "action": action} for text, action in plan.actions.items())
+    counts: dict[str, int] = {str(action): plan.count(action) for action in PartitionAction}
     if as_json:
-        total = len(plan.moves)
+        total = len(plan.actions)
         head = {"resumes": plan.resumes, "total": total, **counts}
         print_json({**head, "partitions": list(rows)})
         return
     if plan.resumes is not None:
         click.echo(f"would resume backfill {plan.resumes}")
     print_table(islice(rows, LISTED), PLAN_COLUMNS, empty="")
-    if len(plan.moves) > LISTED:
-        click.echo(f"... and {len(plan.moves) - LISTED:,} more")
+    if len(plan.actions) > LISTED:
+        click.echo(f"... and {len(plan.actions) - LISTED:,} more")
     words = {
-        PartitionAction.MAKE: "to make",
+        PartitionAction.MATERIALIZE: "to materialize",
         PartitionAction.WAIT: "to wait for",
         PartitionAction.SKIP: "to skip",
     }
-    said = ", ".join(f"{plan.count(move):,} {what}" for move, what in words.items())
-    click.echo(f"\n{_counted(len(plan.moves), 'partition')}: {said}")
+    said = ", ".join(f"{plan.count(action):,} {what}" for action, what in words.items())
+    click.echo(f"\n{_counted(len(plan.actions), 'partition')}: {said}")
 
 
 def _failure(item: Materialization) -> dict[str, object]:

@@ -202,5 +202,5 @@ if __name__ == "__main__":
 
     logging.basicConfig(level=logging.WARNING)
     time_limit.LOADING_SECONDS = float(sys.argv[2])
-    schedule_ticker.DEADLINE = 1.0
+    schedule_ticker.DEADLINE_SECONDS = 1.0
     note("ended", swamp.run(cast("swamp.Mode", sys.argv[1]), *sys.argv[3:6]))

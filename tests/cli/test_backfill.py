@@ -108,22 +108,22 @@ def test_a_dry_run_lists_the_partitions_and_makes_nothing(shop):
     shop.run("materialize", "raw_orders", "2025-01-02")
     before = shop.json("materializations", "list")
     assert shop.run("backfill", "raw_orders", *WEEK, "--every", "2d", "--dry-run").stdout == (
-        "PARTITION   WOULD\n"
+        "PARTITION   ACTION\n"
         "2025-01-01  skip\n"
-        "2025-01-03  make\n"
-        "2025-01-05  make\n"
-        "2025-01-07  make\n"
+        "2025-01-03  materialize\n"
+        "2025-01-05  materialize\n"
+        "2025-01-07  materialize\n"
         "\n"
-        "4 partitions: 3 to make, 0 to wait for, 1 to skip\n"
+        "4 partitions: 3 to materialize, 0 to wait for, 1 to skip\n"
     )
     found = shop.json("backfill", "raw_orders", *WEEK, "--every", "1d", "--dry-run")
     assert found["partitions"][1] == {
         "partition": "d:2025-01-02",
         "partition_shown": "2025-01-02",
-        "move": "wait",
+        "action": "wait",
     }
     del found["partitions"]
-    assert found == {"resumes": None, "total": 7, "make": 5, "wait": 1, "skip": 1}
+    assert found == {"resumes": None, "total": 7, "materialize": 5, "wait": 1, "skip": 1}
     assert shop.json("materializations", "list") == before
 
 
@@ -133,7 +133,7 @@ def test_a_long_dry_run_is_cut_for_people_and_whole_for_programs(shop):
     assert len(lines) == 1 + 50 + 1 + 2
     assert lines[50].startswith("2025-01-03 01:00:00Z")
     assert lines[51] == "... and 1,367 more"
-    assert lines[53] == "1,417 partitions: 1,417 to make, 0 to wait for, 0 to skip"
+    assert lines[53] == "1,417 partitions: 1,417 to materialize, 0 to wait for, 0 to skip"
     assert len(shop.json("backfill", "raw_orders", *span, "--dry-run")["partitions"]) == 1_417
     short = ("--from", "2025-01-01T00:00Z", "--to", "2025-01-03T01:00Z")
     lines = shop.run("backfill", "raw_orders", *short, "--dry-run").stdout.splitlines()
@@ -151,7 +151,7 @@ def test_a_dry_run_says_that_it_would_go_on(shop):
     assert killed.returncode == 9
     lines = shop.run("backfill", "report", *WEEK, "--dry-run").stdout.splitlines()
     assert lines[0] == "would resume backfill 1"
-    assert lines[-1] == "7 partitions: 4 to make, 1 to wait for, 2 to skip"
+    assert lines[-1] == "7 partitions: 4 to materialize, 1 to wait for, 2 to skip"
     assert shop.json("backfill", "report", *WEEK, "--dry-run")["resumes"] == 1
 
 

@@ -204,10 +204,10 @@ def test_a_poll_runs_in_one_process_that_is_used_again(
 @pytest.mark.parametrize(
     ("deed", "said"),
     [
-        ("exits", "its process ended by itself with exit code 0"),
+        ("exits", "its process exited with code 0"),
         ("segfaults", "its process was killed by signal 11 (SIGSEGV)"),
         ("aborts", "its process was killed by signal 6 (SIGABRT)"),
-        ("is_killed", "killed by signal 9 (SIGKILL): perhaps there was no memory left"),
+        ("is_killed", "killed by signal 9 (SIGKILL): perhaps out of memory"),
     ],
 )
 def test_P10_a_crash_is_a_failed_tick_and_the_next_poll_has_a_new_process(
@@ -280,7 +280,7 @@ def test_a_process_that_ended_between_two_polls_is_replaced(
     until(lambda: not is_alive(pid))
     assert tick(ticker).outcome is TickOutcome.TRIGGERED
     assert pid_in(tmp_path) != pid
-    assert "a process ended between two calls" in caplog.text
+    assert "child process ended between two calls" in caplog.text
 
 
 def test_what_a_process_logs_is_logged_here(
@@ -433,7 +433,7 @@ with Flowstone(pipeline, store="sqlite:///script.db") as flow:
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     assert "if __name__ == '__main__':" in ended.stderr
-    assert "its process ended by itself with exit code 1" in ended.stdout
+    assert "its process exited with code 1" in ended.stdout
 
 
 def until(happened: Callable[[], bool]) -> None:

@@ -142,7 +142,7 @@ def test_K14_K15_attempts_killing_their_process_end_as_discarded(
     assert len(set(house.pids)) == 2
     assert len(house.pids) == 2
     assert set(house.errors()) == {
-        "its process was killed by signal 9 (SIGKILL): perhaps there was no memory left"
+        "its process was killed by signal 9 (SIGKILL): perhaps out of memory"
     }
 
 

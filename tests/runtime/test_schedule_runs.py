@@ -620,7 +620,7 @@ def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
     assert runner.settle(PATIENCE)
     (tick,) = desk.store.ticks.all(source="schedule:odd")
     assert tick.outcome is TickOutcome.TIMED_OUT
-    assert "did not come back within 60 s" in tick.error
+    assert "did not return within 60 s" in tick.error
     assert runner.stuck == 1
     let_go.set()
 

@@ -1,1 +1,8 @@
-"""..."""
+"""Backfill: materializes a range of partitions of one asset, a few at a time.
+
+The store remembers what a backfill has asked for, so that an interrupted backfill continues.
+
+Modules:
+    backfill: plans and steps: which partitions are missing, asked for, waited for or skipped.
+    backfill_runner: runs a backfill to its end, and becomes a runner while there is none.
+"""

@@ -1,4 +1,4 @@
-"""Backfills: a span of one asset's partitions, asked for a few at a time, each at most once."""
+"""Backfill: materializes a range of one asset's partitions, a few at a time, each at most once."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MOST_UNFINISHED = 1_000
 """The largest limit of a backfill."""
 
 FAILURES_KEPT = 20
-"""Materializations that could not be made, in a progress."""
+"""Most failed materializations that a progress names."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillRequest:
-    """What a backfill is to make.
+    """Request for a backfill: an asset and a range of partitions.
 
     Attributes:
-        limit: Most of its materializations that are unfinished at once: what is new never waits
-            behind more.
+        limit: Most unfinished materializations of the backfill at a time, so that new events
+            never wait behind more of them.
 
     Raises:
         ValidationError: If the limit is out of range.
@@ -44,32 +44,32 @@ class BackfillRequest:
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MOST_UNFINISHED:
             raise ValidationError(
-                f"the limit of a backfill is from 1 to {MOST_UNFINISHED:,}, not {self.limit}"
+                f"invalid limit {self.limit}: must be from 1 to {MOST_UNFINISHED:,}"
             )
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What, beside ``force``, makes it the same backfill as another one."""
+        """Asset, first and last partition, and step; with ``force`` it identifies a backfill."""
         span = self.span
         return self.asset, encode_partition(span.first), encode_partition(span.last), span.every
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill is; each of its partitions counts once.
+    """Progress of a backfill; each of its partitions counts once.
 
     Attributes:
-        backfill: Its number.
-        resumed: Whether it had begun before and goes on here.
-        total: Its partitions.
-        completed: Made, by it or by what it waited for.
-        skipped: Completed already, and not asked for.
-        failed: Ended otherwise.
-        unfinished: Asked for or waited for.
-        left: Not asked for yet.
-        finished: Whether all have ended.
-        failures: The materializations that failed, the first of them.
-        here: Whether this process makes them, because no runner is there.
+        backfill: The number of the backfill.
+        resumed: True if the backfill was begun before and continues.
+        total: Number of partitions.
+        completed: Partitions materialized, by the backfill or by others that it waited for.
+        skipped: Partitions that were completed already, and not asked for.
+        failed: Partitions whose materializations ended otherwise.
+        unfinished: Partitions that are asked for or waited for.
+        left: Partitions that are not asked for yet.
+        finished: True if all materializations have ended.
+        failures: The first materializations that failed.
+        here: True if this process runs the materializations, because there is no runner.
     """
 
     backfill: int
@@ -86,75 +86,76 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many are completed, skipped or failed."""
+        """Number of partitions that are completed, skipped or failed."""
         return self.completed + self.skipped + self.failed
 
 
 class PartitionAction(StrEnum):
-    """What a backfill does with a partition."""
+    """Action of a backfill for a partition."""
 
-    MAKE = "make"
-    """It asks for it."""
+    MATERIALIZE = "materialize"
+    """Ask for its materialization."""
     WAIT = "wait"
-    """It waits for what is on its way already."""
+    """Wait for its unfinished materialization."""
     SKIP = "skip"
-    """It is completed, or this backfill asked for it before and it has ended."""
+    """Do nothing: it is completed, or this backfill asked for it before and it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill would do.
+    """Plan of a backfill.
 
     Attributes:
-        resumes: The number of the unfinished backfill that it would go on with.
-        moves: What it would do with each partition, by their texts, in the order of the span.
+        resumes: The number of the unfinished backfill that it would continue; None if there is
+            none.
+        actions: The action for each partition, by its text, in the order of the range.
     """
 
     resumes: int | None
-    moves: dict[str, PartitionAction]
+    actions: dict[str, PartitionAction]
 
-    def count(self, move: PartitionAction) -> int:
-        """Return with how many partitions it would do this."""
-        return sum(each is move for each in self.moves.values())
+    def count(self, action: PartitionAction) -> int:
+        """Return the number of partitions with an action."""
+        return sum(each is action for each in self.actions.values())
 
 
-def plan(order: BackfillRequest, store: BackfillRepository) -> Plan:
-    """Say what a backfill would do now; nothing is written.
+def plan(request: BackfillRequest, store: BackfillRepository) -> Plan:
+    """Return the plan of a backfill as of now; nothing is written.
 
     Raises:
         StoreError: If the store cannot be used.
     """
-    record = store.unfinished(*order.identity, force=order.force)
-    moves: dict[str, PartitionAction] = {}
-    for chunk in chunks(_texts(order)):
-        found = store.standings(order.asset, chunk, force=order.force, backfill=record)
-        moves |= {text: _move(standing) for text, standing in found.items()}
-    return Plan(None if record is None else record.id, moves)
+    record = store.unfinished(*request.identity, force=request.force)
+    actions: dict[str, PartitionAction] = {}
+    for chunk in chunks(_texts(request)):
+        found = store.standings(request.asset, chunk, force=request.force, backfill=record)
+        actions |= {text: _action(standing) for text, standing in found.items()}
+    return Plan(None if record is None else record.id, actions)
 
 
 class Backfill:
-    """Carries out an order, step by step; whoever makes the materializations does so elsewhere.
+    """State machine of a backfill: asks for materializations step by step; engines run them.
 
-    It keeps where it is in the span and what it waits for; the store keeps what it asked for. So
-    one that was interrupted goes on where it was, and several processes may carry the same one.
+    The backfill keeps its position in the range and what it waits for; the store keeps what it
+    asked for. So an interrupted backfill continues, and several processes may run the same one.
 
     Args:
-        order: What to make; its asset is in ``assets``.
-        store: Where it is remembered.
-        clock: Says when it began and ended.
+        request: The asset, which is in ``assets``, and the range of partitions.
+        store: The repository of backfills.
+        clock: Gives the times of its begin and end.
         assets: All assets.
     """
 
     def __init__(
-        self, order: BackfillRequest, store: BackfillRepository, clock: Clock, assets: AssetGraph
+        self, request: BackfillRequest, store: BackfillRepository, clock: Clock, assets: AssetGraph
     ) -> None:
-        self._order = order
+        self._request = request
         self._store = store
         self._clock = clock
         self._assets = assets
         self._record: BackfillRecord | None = None
         self._resumed = False
-        self._unread = chunks(_texts(order))
+        self._unread = chunks(_texts(request))
         self._chunk: list[str] = []
         self._missing: deque[str] = deque()
         self._own: set[int] = set()
@@ -164,19 +165,22 @@ class Backfill:
         self._finished = False
 
     def step(self, *, ask: bool = True) -> Progress:
-        """See what has ended, ask for what may be asked for, and finish if that was all.
+        """Count what has ended, ask for more up to the limit, and finish if nothing is left.
 
-        It may be called again after whatever it raises.
+        It may be called again after any error.
 
         Args:
-            ask: Whether to ask for more.
+            ask: False to ask for no more materializations.
+
+        Returns:
+            The progress.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         record = self._begun()
-        self._look(self._own)
-        self._look(self._others)
+        self._count_ended(self._own)
+        self._count_ended(self._others)
         while ask and self._room > 0:
             if self._missing:
                 self._ask(record)
@@ -190,18 +194,18 @@ class Backfill:
 
     @property
     def _room(self) -> int:
-        return self._order.limit - len(self._own)
+        return self._request.limit - len(self._own)
 
     def _begun(self) -> BackfillRecord:
         if self._record is None:
-            order, now = self._order, self._clock.now()
+            request, now = self._request, self._clock.now()
             self._record, self._resumed = self._store.begin(
-                *order.identity, force=order.force, now=now
+                *request.identity, force=request.force, now=now
             )
         return self._record
 
-    def _look(self, waiting: set[int]) -> None:
-        """Count those that have ended."""
+    def _count_ended(self, waiting: set[int]) -> None:
+        """Count the materializations that have ended."""
         for chunk in chunks(sorted(waiting)):
             states = self._store.states(chunk)
             ended = {number: state for number, state in states.items() if state.ended}
@@ -209,12 +213,12 @@ class Backfill:
             for number, state in ended.items():
                 self._count(number, state)
             if not ended:
-                # All have to end: while none of these has, a look at the others can wait.
+                # All must end: while none of these has, the others need not be queried.
                 return
 
     def _read(self, record: BackfillRecord) -> bool:
-        """Look how the next partitions of the span stand; False at its end."""
-        # Kept until it is read: the store may not be there at the moment.
+        """Read the states of the next partitions of the range; return False at its end."""
+        # Kept until its states are read: the store may be unavailable now.
         self._chunk = self._chunk or next(self._unread, [])
         if not self._chunk:
             return False
@@ -237,12 +241,12 @@ class Backfill:
             self._settle(standing)
 
     def _settle(self, standing: PartitionState) -> None:
-        """Count a partition that needs not be asked for any more."""
+        """Count a partition that needs not be asked for."""
         if standing.asked is not None and standing.state is not None:
             if not standing.state.ended:
                 self._own.add(standing.asked)
             elif standing.completed:
-                # Perhaps by another one: after its own had failed, say.
+                # Perhaps by another materialization, after its own had failed.
                 self._completed += 1
             else:
                 self._count(standing.asked, standing.state)
@@ -261,7 +265,7 @@ class Backfill:
 
     def _progress(self, record: BackfillRecord) -> Progress:
         unfinished = len(self._own) + len(self._others)
-        total = len(self._order.span)
+        total = len(self._request.span)
         return Progress(
             backfill=record.id,
             resumed=self._resumed,
@@ -275,13 +279,13 @@ class Backfill:
         )
 
 
-def _texts(order: BackfillRequest) -> Iterator[str]:
-    return map(encode_partition, order.span)
+def _texts(request: BackfillRequest) -> Iterator[str]:
+    return map(encode_partition, request.span)
 
 
-def _move(standing: PartitionState) -> PartitionAction:
+def _action(standing: PartitionState) -> PartitionAction:
     if standing.missing:
-        return PartitionAction.MAKE
+        return PartitionAction.MATERIALIZE
     state = standing.state
     if state is None:
         return PartitionAction.SKIP if standing.completed else PartitionAction.WAIT

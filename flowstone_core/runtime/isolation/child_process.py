@@ -1,8 +1,8 @@
-"""Processes of their own for foreign code: they can be killed, and harm nobody when they crash.
+"""Child process: runs foreign code in a process that can be killed, and may crash alone.
 
-A thread cannot be killed; a process can. Each child serves one object, made in it, and makes one
-call at a time. Parent and child are one program and trust each other: what passes between them
-is pickled by `multiprocessing`, and never stored.
+A thread cannot be killed; a process can. Each child serves one object, created in it, and runs
+one call at a time. Parent and child are one program and trust each other: messages between them
+are pickled by `multiprocessing`, and never stored.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ logger = logging.getLogger("flowstone.child")
 _PRELOADED = ["flowstone_core.runtime.ticking.sensor_host"]
 
 
-_LEAVE_TAKING = 5.0
+_JOIN_SECONDS = 5.0
+"""Longest wait for the end of a child that was asked to end, before it is killed."""
 
 
 class ChildProcess:
-    """A process that is started at its first call, used by later ones, and made anew if it dies.
+    """Child process that is started at its first call, reused, and started again if it dies.
 
-    Calls are made one at a time, by any thread; `kill` and `close` may come from another.
+    Calls are made one at a time, by any thread; `kill` and `close` may be called by another.
 
     Args:
-        name: Of the process, for people.
-        make: A function or class of a module, called in the child with ``arguments``; the calls
-            are made on what it returns.
-        arguments: All of them can be pickled.
+        name: Name of the process.
+        factory: A function or class of a module, called in the child with ``arguments``; the
+            calls are made on the object that it returns.
+        arguments: Arguments of the factory; all of them can be pickled.
     """
 
-    def __init__(self, name: str, make: Callable[..., object], *arguments: object) -> None:
+    def __init__(self, name: str, factory: Callable[..., object], *arguments: object) -> None:
         self._name = name
-        self._recipe = (make, arguments)
+        self._recipe = (factory, arguments)
         self._lock = threading.Lock()
         self._process: BaseProcess | None = None
         self._connection: Connection[Any, Any] | None = None
@@ -56,21 +57,21 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, while there is one."""
+        """Id of the process; None while there is none."""
         process = self._process
         return None if process is None else process.pid
 
     def call(self, method: str, *arguments: object) -> object:
-        """Have the child call a method of its object; blocks until it has answered.
+        """Call a method of the child's object; blocks until the child has answered.
 
         Args:
-            method: It must not raise.
+            method: Name of the method; the method must not raise.
 
         Returns:
-            What it returned.
+            The return value of the method.
 
         Raises:
-            ChildDiedError: If the child ends before it has answered, in whatever way.
+            ChildDiedError: If the child ends before it has answered, for any reason.
             ConflictError: If the child was closed.
         """
         try:
@@ -84,7 +85,7 @@ class ChildProcess:
                     answer: object = value
                     return answer
                 else:
-                    raise ChildDiedError(f"its process could not begin: {value}")
+                    raise ChildDiedError(f"its process could not start: {value}")
         except (EOFError, OSError):
             raise ChildDiedError(f"its process {self._bury()}") from None
 
@@ -92,7 +93,7 @@ class ChildProcess:
         """Kill the process, if there is one; a call that waits for it fails. Any thread.
 
         Args:
-            final: Whether no other is made either.
+            final: Never start another process.
         """
         with self._lock:
             self._closed = self._closed or final
@@ -100,25 +101,25 @@ class ChildProcess:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process, and make no other; it is killed if it takes longer than a moment."""
+        """End the process for good; kill it if it has not ended after 5 seconds."""
         with self._lock:
             self._closed = True
             process, connection = self._process, self._connection
         if connection is not None:
             connection.close()
         if process is not None:
-            process.join(_LEAVE_TAKING)
+            process.join(_JOIN_SECONDS)
             self._bury()
 
     def _connected(self) -> Connection[Any, Any]:
         with self._lock:
             if self._closed:
-                raise ConflictError("its process has been ended")
-            if self._connection is not None and _listens(self._connection):
+                raise ConflictError("its process was closed")
+            if self._connection is not None and _is_alive(self._connection):
                 return self._connection
         if self._process is not None:
             extra = {"child": self._name, "end": self._bury()}
-            logger.warning("a process ended between two calls; another is started", extra=extra)
+            logger.warning("child process ended between two calls; starting another", extra=extra)
         with self._lock:
             self._process, self._connection = self._start()
             connection = self._connection
@@ -132,18 +133,18 @@ class ChildProcess:
         process = context.Process(target=_serve, args=(theirs, level), name=self._name)
         process.start()
         theirs.close()
-        _living.add(self)
+        _alive_children.add(self)
         return process, ours
 
     def _bury(self) -> str:
-        """Make sure that it has ended, and say how it did."""
+        """Make sure that the process has ended; return how it ended."""
         with self._lock:
             process, connection = self._process, self._connection
             self._process = self._connection = None
         if process is None or connection is None:
             return "was ended"
         connection.close()
-        process.join(_LEAVE_TAKING)
+        process.join(_JOIN_SECONDS)
         if process.is_alive():
             process.kill()
             process.join()
@@ -151,19 +152,21 @@ class ChildProcess:
 
 
 def refuse_in_child() -> None:
-    """Keep a script from running as a whole once more in each child that imports it.
+    """Prevent a script from running once more in each child process that imports it.
 
     Raises:
-        ConflictError: If this process is a child that has not begun yet.
+        ConflictError: If this process is a child that is still importing the script.
     """
-    # As multiprocessing itself tells it, where a process is started.
+    # The mark that multiprocessing itself checks before it starts a process.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         hint = "put what runs FlowStone below: if __name__ == '__main__':"
-        raise ConflictError("this script is imported by a process that it has started", hint=hint)
+        raise ConflictError(
+            "this script was imported by a child process that it started", hint=hint
+        )
 
 
-def _listens(connection: Connection[Any, Any]) -> bool:
-    """Say whether the child still lives; log what it has logged since its last answer."""
+def _is_alive(connection: Connection[Any, Any]) -> bool:
+    """Return True if the child is alive; log its log lines since its last answer."""
     try:
         while connection.poll():
             kind, value = connection.recv()
@@ -177,17 +180,17 @@ def _listens(connection: Connection[Any, Any]) -> bool:
 def _end(process: BaseProcess) -> str:
     code = process.exitcode
     if code is None or code >= 0:
-        return f"ended by itself with exit code {code}"
+        return f"exited with code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
-        name = "of no name"
+        name = "unknown signal"
     told = f"was killed by signal {-code} ({name})"
-    return f"{told}: perhaps there was no memory left" if name == "SIGKILL" else told
+    return f"{told}: perhaps out of memory" if name == "SIGKILL" else told
 
 
 def _context() -> ForkServerContext | SpawnContext:
-    # A server that forks makes a child in some 10 ms, and is safe: it has no threads.
+    # The fork server starts a child in about 10 ms, and is safe to fork: it has no threads.
     if "forkserver" in multiprocessing.get_all_start_methods():
         server = multiprocessing.get_context("forkserver")
         server.set_forkserver_preload(_PRELOADED)
@@ -195,13 +198,14 @@ def _context() -> ForkServerContext | SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
-_living: WeakSet[ChildProcess] = WeakSet()
+_alive_children: WeakSet[ChildProcess] = WeakSet()
 
 
 @atexit.register
 def _end_all() -> None:
-    # Registered after multiprocessing's own, so called before it: that one waits for children.
-    for child in list(_living):
+    # Registered after the handler of multiprocessing, so called before it: that one waits for
+    # children.
+    for child in list(_alive_children):
         child.kill()
 
 
@@ -209,15 +213,15 @@ def _end_all() -> None:
 
 
 def _serve(connection: Connection[Any, Any], level: int) -> None:
-    # A signal for the whole group, as Ctrl-C sends it, is the parent's business: it ends us when
-    # what runs has ended.
+    # A signal for the whole process group, as Ctrl-C sends it, is handled by the parent: it ends
+    # this process when the running call has ended.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, name="flowstone-parent", daemon=True).start()
     send = _forward_logs(connection, level)
     try:
-        make, arguments = connection.recv()
-        served = make(*arguments)
+        factory, arguments = connection.recv()
+        served = factory(*arguments)
     except BaseException as error:  # noqa: BLE001 - foreign modules are imported here
         send("failure", describe(error))
         return
@@ -235,10 +239,10 @@ def _die_with_parent() -> None:
 
 
 def _forward_logs(connection: Connection[Any, Any], level: int) -> Callable[[str, object], None]:
-    """Send log lines to the parent.
+    """Forward log lines to the parent.
 
     Returns:
-        What sends other messages beside them.
+        A function that sends other messages on the same connection.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -250,7 +254,7 @@ def _forward_logs(connection: Connection[Any, Any], level: int) -> Callable[[str
 
 
 class _Forwarder(logging.Handler):
-    """Sends records to the parent, as texts; any thread, one message at a time."""
+    """Log handler that sends records to the parent as text; any thread, one message at a time."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         super().__init__()

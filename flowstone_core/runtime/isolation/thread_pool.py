@@ -1,8 +1,8 @@
-"""Daemon threads for foreign code, each call with a deadline.
+"""Thread pool for foreign code: daemon threads, and a deadline for each call.
 
-A thread cannot be killed. So a call past its deadline is given up: whoever made it is told, its
-thread is left behind, and another thread takes the place. The threads are daemons, because one
-that hangs would otherwise keep the process from ending.
+A thread cannot be killed. So a call past its deadline is abandoned: its `Call.expired` is called,
+its thread is left behind, and another thread takes its place. The threads are daemons, because a
+hanging thread would otherwise keep the process from ending.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from abc import ABC, abstractmethod
 
 from flowstone_core.model.clock import Clock
 
-logger = logging.getLogger("flowstone.pool")
+logger = logging.getLogger("flowstone.thread_pool")
 
-_LOOK_AGAIN = 1.0
+_EXPIRE_SECONDS = 1.0
+"""Longest time between two calls of `expire` while a call waits for a thread."""
 
 
 class Call(ABC):
-    """One call that the pool makes.
+    """Call that the pool makes.
 
     Args:
-        deadline: Seconds it may run, counted from its start, not from its time in the queue.
+        deadline: Seconds that the call may run, counted from its start, not from its submission.
     """
 
     __slots__ = ("abandoned", "deadline", "started")
@@ -35,20 +36,20 @@ class Call(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Do it; in a thread of the pool. It must not raise."""
+        """Make the call; in a thread of the pool. It must not raise."""
 
     @abstractmethod
     def expired(self) -> None:
-        """Hear that it is past its deadline; in the thread that called `ThreadPool.expire`."""
+        """Called when the deadline passes, in the thread that called `ThreadPool.expire`."""
 
 
 class ThreadPool:
-    """Runs calls in at most ``limit`` threads, those left behind not counted.
+    """Pool of at most ``limit`` threads; abandoned threads are not counted.
 
     Args:
-        name: Of its threads.
+        name: Prefix of the threads' names.
         limit: Calls that may run at once.
-        stuck_limit: Threads that may be left behind; each one more takes a place of ``limit``.
+        stuck_limit: Threads that may be abandoned; each further one reduces ``limit`` by one.
     """
 
     def __init__(self, name: str, clock: Clock, limit: int, stuck_limit: int = 64) -> None:
@@ -63,25 +64,25 @@ class ThreadPool:
         self._idle = 0
         self._threads = 0
         self._stuck = 0
-        self._made = 0
+        self._started = 0
 
     @property
     def stuck(self) -> int:
-        """How many threads are left behind in calls that have not returned."""
+        """Number of abandoned threads whose calls have not returned."""
         return self._stuck
 
     def submit(self, call: Call) -> None:
-        """Have a call made as soon as a thread is free; any thread, returns at once."""
+        """Queue a call for the next free thread; any thread, returns at once."""
         with self._lock:
             self._waiting += 1
             self._grow()
         self._queue.put(call)
 
     def expire(self) -> float | None:
-        """Give up the calls that are past their deadlines.
+        """Abandon the calls that are past their deadlines.
 
         Returns:
-            Seconds until it should be called again; None when no call runs or waits.
+            Seconds until `expire` should be called again; None if no call runs or waits.
         """
         now = self._clock.monotonic()
         nearest: float | None = None
@@ -91,12 +92,12 @@ class ThreadPool:
                 nearest = left if nearest is None else min(nearest, left)
             elif self._abandon(call):
                 call.expired()
-        if self._waiting:  # one that starts between two looks has a deadline too
-            nearest = _LOOK_AGAIN if nearest is None else min(nearest, _LOOK_AGAIN)
+        if self._waiting:  # a call that starts in between has a deadline too
+            nearest = _EXPIRE_SECONDS if nearest is None else min(nearest, _EXPIRE_SECONDS)
         return nearest
 
     def close(self) -> None:
-        """End the threads that are idle, and the others when their calls return."""
+        """End the idle threads now, and the others when their calls return."""
         for _ in range(self._threads):
             self._queue.put(None)
 
@@ -110,8 +111,8 @@ class ThreadPool:
             self._grow()
         if self._allowed <= 0:
             logger.error(
-                "every thread hangs in a call that does not come back: no more calls are made "
-                "before one does; restart the process, and isolate what hangs in processes",
+                "every thread hangs in a call that does not return; no calls are made until one "
+                "does (restart the process, and use isolation = process for what hangs)",
                 extra={"threads": self._name, "stuck": self._stuck},
             )
         return True
@@ -124,8 +125,8 @@ class ThreadPool:
         if self._waiting > self._idle and self._threads < self._allowed:
             self._threads += 1
             self._idle += 1
-            self._made += 1
-            name = f"{self._name}-{self._made}"
+            self._started += 1
+            name = f"{self._name}-{self._started}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
@@ -139,7 +140,7 @@ class ThreadPool:
             try:
                 call.run()
             except Exception:
-                logger.exception("a call broke its promise not to raise")
+                logger.exception("pool call raised an exception")
             with self._lock:
                 del self._active[me]
                 if call.abandoned:

@@ -1,9 +1,9 @@
-"""What has the last word of a process that crashes, or whose interpreter stands still.
+"""Watchdog: ends a process whose interpreter is blocked, and prints where its threads were.
 
-Code that never lets go of the interpreter's lock freezes every thread: nothing is polled, no
-signal is heard, and a lock on the store that one of them holds is never given back. Only a timer
-that needs no interpreter can end that: the one of `faulthandler`, which also tells the lines at
-which the threads of a process were that crashed.
+Code that never releases the interpreter's lock freezes every thread: nothing is polled, no signal
+is handled, and a lock on the store is never released. Only a timer that needs no interpreter can
+end such a process: the timer of `faulthandler`, which also prints the lines at which the threads
+of a crashed process were.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ STANDARD_ERROR = 2
 
 
 class Watchdog:
-    """While it is entered, a process that stands still ends with exit code 1, and says where.
+    """Watchdog of this process, while its context is entered.
 
-    So does one that was stopped for as long, by Ctrl-Z, when it goes on.
+    A process whose interpreter is blocked ends with exit code 1 and prints the stacks of its
+    threads. A process that was suspended by Ctrl-Z for as long ends in the same way when it
+    continues.
 
     Args:
-        patience: For how long it must stand still, at least.
+        patience: Shortest time for which the interpreter must be blocked.
     """
 
     def __init__(self, patience: timedelta) -> None:
@@ -50,7 +52,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def _keep(self) -> None:
-        """Set the timer again and again, for as long as this thread gets its turns."""
+        """Set the timer again and again, while the interpreter schedules this thread."""
         while True:
             faulthandler.dump_traceback_later(self._seconds, exit=True, file=STANDARD_ERROR)
             if self._end.wait(self._seconds / 4):

@@ -1,4 +1,4 @@
-"""One schedule's life in a runner: what it was made of, and what was decided."""
+"""Schedule ticker: evaluates one schedule and decides what the tick commits."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from flowstone_core.store import ScheduleRecord
 
 logger = logging.getLogger("flowstone.ticker")
 
-DEADLINE = 60.0
-"""Seconds that a schedule's trigger and its ``partition_fn`` may take together."""
+DEADLINE_SECONDS = 60.0
+"""Longest time for a schedule's trigger and its ``partition_fn`` together."""
 
 
 class ScheduleTicker(Ticker):
-    """Looks at one schedule, and fires for what is due.
+    """Ticker of one schedule; fires for its due instants.
 
     Args:
-        record: The schedule as the runner claimed it.
-        make: Makes the schedule of it; called in a thread of the pool, and may raise.
-        count_active: From the source of events to the number of materializations that they asked
-            for and that have not ended.
+        record: The schedule's record, as the runner claimed it.
+        build: Builds the schedule; called in a thread of the pool, and may raise.
+        count_active: Returns the number of materializations that have not ended and that events
+            of a source asked for.
         redact: Hides secrets in error texts.
     """
 
     def __init__(
         self,
         record: ScheduleRecord,
-        make: Callable[[], Schedule],
+        build: Callable[[], Schedule],
         count_active: Callable[[str], int],
         clock: Clock,
         redact: Redactor,
     ) -> None:
-        super().__init__("schedule", record.name, DEADLINE)
+        super().__init__("schedule", record.name, DEADLINE_SECONDS)
         self.checkpoint = record.checkpoint
         self._enabled = bool(record.spec.get("enabled", True))
-        self._make = make
+        self._build = build
         self._count_active = count_active
         self._clock = clock
         self._redact = redact
@@ -65,13 +65,13 @@ class ScheduleTicker(Ticker):
 
     @property
     def tickable(self) -> bool:
-        """Whether it is this runner's and enabled."""
+        """True if it is assigned to this runner and enabled."""
         return self.owned and self._enabled
 
     @property
     def held_back_by(self) -> str | None:
         """See `Ticker.held_back_by`."""
-        return None if self.owned else "it is paused, or another runner has it"
+        return None if self.owned else "it is paused, or another runner ticks it"
 
     def first_delay(self) -> float:
         """See `Ticker.first_delay`."""
@@ -83,7 +83,7 @@ class ScheduleTicker(Ticker):
         return 0.0 if until is None else max(0.0, (until - self._clock.now()).total_seconds())
 
     def following(self, due: float, now: float) -> None:
-        """See `Ticker.following`: the trigger says it, in the tick."""
+        """See `Ticker.following`: the tick's decision gives the time."""
 
     def tick(self, number: int) -> Decision[ScheduleCommit] | None:
         """See `Ticker.tick`."""
@@ -92,25 +92,25 @@ class ScheduleTicker(Ticker):
         schedule = self._schedule
         try:
             if schedule is None:
-                schedule = self._make()
+                schedule = self._build()
             found = due(schedule, checkpoint.decided_until, started_at)
             partitions = tuple(
                 encode_partition(schedule.partition(instant)) for instant in found.instants
             )
             crowded = found.instants and schedule.settings.overlap is not Overlap.ALLOW
             active = self._count_active(self.source) if crowded else 0
-            look = ScheduleObservation(found, started_at, self._clock.now(), partitions, active)
+            seen = ScheduleObservation(found, started_at, self._clock.now(), partitions, active)
         except BaseException as error:  # noqa: BLE001 - triggers and functions may raise anything
-            look = ScheduleObservation(error, started_at, self._clock.now())
+            seen = ScheduleObservation(error, started_at, self._clock.now())
         if not self._end(number):
-            raised = look.due if isinstance(look.due, BaseException) else None
+            raised = seen.due if isinstance(seen.due, BaseException) else None
             text = "" if raised is None else describe(raised, self._redact)
             logger.warning("late result discarded", extra={**self.labels, "error": text})
             return None
         self._schedule = schedule
         if schedule is None:
-            return decide_failure(self.name, checkpoint, look, self._backoff, self._redact)
-        return decide_firing(schedule, checkpoint, look, self._backoff, self._redact)
+            return decide_failure(self.name, checkpoint, seen, self._backoff, self._redact)
+        return decide_firing(schedule, checkpoint, seen, self._backoff, self._redact)
 
     def expire(self, number: int) -> Decision[ScheduleCommit] | None:
         """See `Ticker.expire`."""
@@ -118,8 +118,8 @@ class ScheduleTicker(Ticker):
             return None
         return self._failed(
             PollTimeoutError(
-                f"its trigger or its partition_fn did not come back within {self.deadline:g} s",
-                hint="its late result is discarded, and it is not asked again before it returns",
+                f"its trigger or its partition_fn did not return within {self.deadline:g} s",
+                hint="its late result is discarded, and it is not called before it returns",
             )
         )
 
@@ -135,5 +135,5 @@ class ScheduleTicker(Ticker):
 
     def _failed(self, error: Exception) -> Decision[ScheduleCommit]:
         now = self._clock.now()
-        look = ScheduleObservation(error, now, now)
-        return decide_failure(self.name, self.checkpoint, look, self._backoff, self._redact)
+        seen = ScheduleObservation(error, now, now)
+        return decide_failure(self.name, self.checkpoint, seen, self._backoff, self._redact)

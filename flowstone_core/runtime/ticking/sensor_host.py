@@ -1,4 +1,4 @@
-"""Where a sensor's own code is called: its instance, contained, in whichever process it lives."""
+"""Sensor host: calls a sensor's code and contains its errors, in a thread or a child process."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ logger = logging.getLogger("flowstone.ticker")
 
 
 class SensorHost(Protocol):
-    """Calls a sensor's code; none of its methods raises. One call at a time, in any thread."""
+    """Host of one sensor: calls its code, one call at a time, in any thread; never raises."""
 
     def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
-        """Poll once from what is known, and decide what it amounts to."""
+        """Poll once from a checkpoint, and return the decision."""
 
     def connect(self) -> str | None:
-        """Ask the sensor to prove that it reaches its source; say why it does not."""
+        """Check that the sensor reaches its source; return the error, or None."""
 
     def cleanup(self) -> None:
-        """Have the sensor close what it holds."""
+        """Close the sensor's resources."""
 
     def kill(self) -> bool:
-        """End the call that runs, if that can be done; say whether it can. Any thread."""
+        """End the running call; return True if that is possible. Any thread."""
 
 
 class ThreadHost:
-    """Calls a sensor's code in the thread that asks.
+    """Host that calls the sensor's code in the calling thread.
 
     Args:
         declaration: The sensor.
-        rules: What its ticks are judged by.
-        clock: Reads the time, for the sensor too.
+        rules: Rules for the decisions of its ticks.
+        clock: Time of the ticks, and the clock of the sensor.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ThreadHost:
             logger.warning("cleanup failed", extra=extra)
 
     def kill(self) -> bool:
-        """A thread cannot be killed."""
+        """Return False: a thread cannot be killed."""
         return False
 
     def _instance(self) -> AnySensor:
@@ -102,12 +102,12 @@ class ThreadHost:
 
 
 class ProcessHost:
-    """Calls a sensor's code in a process of its own, which reads the machine's clock.
+    """Host that calls the sensor's code in a child process, which reads the system clock.
 
     Args:
         declaration: The sensor; its class and settings can be pickled.
-        rules: What its ticks are judged by.
-        clock: Reads the time of what the process could not tell.
+        rules: Rules for the decisions of its ticks.
+        clock: Time of ticks whose process ended without an answer.
     """
 
     def __init__(self, declaration: SensorDeclaration, rules: TickRules, clock: Clock) -> None:
@@ -120,7 +120,7 @@ class ProcessHost:
         )
 
     def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
-        """See `SensorHost.tick`; that the process ends is a failed tick."""
+        """See `SensorHost.tick`; a tick whose process ends has failed."""
         started_at = self._clock.now()
         try:
             return cast("Decision[TickCommit]", self._child.call("tick", checkpoint))

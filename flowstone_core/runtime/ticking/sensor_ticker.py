@@ -1,4 +1,4 @@
-"""One sensor's life in a runner: whose turn it is, and what is known of it."""
+"""Sensor ticker: polls one sensor and decides what the tick commits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 logger = logging.getLogger("flowstone.ticker")
 
 
-SPREAD = 5.0
-"""Seconds over which first polls are spread, so that many sensors do not start together."""
+SPREAD_SECONDS = 5.0
+"""First polls are spread over this time, so that many sensors do not start together."""
 
 
 class SensorTicker(Ticker):
-    """Polls one sensor.
+    """Ticker of one sensor.
 
     Args:
         declaration: The sensor.
@@ -46,7 +46,7 @@ class SensorTicker(Ticker):
         self.stale_after = settings.stale_after or 3 * settings.every
         self.checkpoint = SensorCheckpoint()
         self.good_at = clock.now()
-        """When its last good poll ended, or when this runner began to poll it."""
+        """End of its last good poll, or the time at which this runner began to poll it."""
         self._clock = clock
         self._rules = TickRules(
             declaration.name,
@@ -58,21 +58,21 @@ class SensorTicker(Ticker):
             partial(backoff_delay, first=settings.backoff, limit=settings.backoff_limit),
             redact,
         )
-        make = ThreadHost if settings.isolation == "thread" else ProcessHost
-        self._host: SensorHost = make(declaration, self._rules, clock)
+        host = ThreadHost if settings.isolation == "thread" else ProcessHost
+        self._host: SensorHost = host(declaration, self._rules, clock)
         self._killed = False
 
     @property
     def tickable(self) -> bool:
-        """Whether it is this runner's and not broken."""
+        """True if it is assigned to this runner and not broken."""
         return self.owned and not self.checkpoint.broken
 
     @property
     def held_back_by(self) -> str | None:
         """See `Ticker.held_back_by`.
 
-        A sensor that asked to be polled later is left alone until then. One that failed is not:
-        whoever asks for a poll now wants to know whether it works again.
+        A sensor that asked to be polled later is not polled before. A sensor that failed is
+        polled: the request for a poll is meant to find out if it works again.
         """
         if not self.owned:
             return "it is paused, or another runner polls it"
@@ -84,7 +84,7 @@ class SensorTicker(Ticker):
 
     def first_delay(self) -> float:
         """See `Ticker.first_delay`."""
-        spread = zlib.crc32(self.name.encode()) / 2**32 * min(self.every, SPREAD)
+        spread = zlib.crc32(self.name.encode()) / 2**32 * min(self.every, SPREAD_SECONDS)
         return max(spread, self.backoff_left())
 
     def backoff_left(self) -> float:
@@ -95,20 +95,16 @@ class SensorTicker(Ticker):
     def following(self, due: float, now: float) -> float:
         """See `Ticker.following`.
 
-        Start to start, and in step with the first poll; a machine that slept polls once, not as
-        often as it missed.
+        The interval runs from start to start, in step with the first poll. After the machine has
+        slept there is one poll, not one for each that was missed.
         """
         missed = (now - due) // self.every
         return due + (missed + 1) * self.every
 
     def tick(self, number: int) -> Decision[TickCommit] | None:
-        """Poll, and decide what it amounts to; in a thread of the pool, and never raises.
-
-        Returns:
-            The decision, or None if the turn was ended early: the result is discarded.
-        """
-        # Read once: an operator's reset may replace it while the poll runs, and what is decided
-        # on the old one must then be refused by the store.
+        """Poll and decide; see `Ticker.tick`."""
+        # Read once: a reset may replace the checkpoint while the poll runs, and the store must
+        # then refuse the decision that is based on the old one.
         decision = self._host.tick(self.checkpoint)
         if self._end(number):
             return decision
@@ -119,19 +115,15 @@ class SensorTicker(Ticker):
         return None
 
     def expire(self, number: int) -> Decision[TickCommit] | None:
-        """End a turn that is past its deadline; in the scheduler.
-
-        Returns:
-            The decision, or None if the poll has come back just now after all.
-        """
+        """End a poll that is past its deadline; see `Ticker.expire`."""
         if not self._end(number):
             return None
-        hint = "its late result is discarded, and it is not polled again before it returns"
+        hint = "its late result is discarded, and the sensor is not polled before it returns"
         self._killed = self._host.kill()
         if self._killed:
             hint = "its process was killed"
         seconds = f"{self.deadline:g} s"
-        message = f"the poll did not come back within its deadline of {seconds}"
+        message = f"the poll did not return within its deadline of {seconds}"
         return self._failed(PollTimeoutError(message, hint=hint))
 
     def stop(self) -> None:
@@ -139,15 +131,15 @@ class SensorTicker(Ticker):
         self._host.kill()
 
     def connect(self) -> str | None:
-        """Ask the sensor to prove that it reaches its source; blocks, and never raises.
+        """Check that the sensor reaches its source; blocks, never raises.
 
         Returns:
-            Why it does not; None if it does.
+            The error; None if the source was reached.
         """
         return self._host.connect()
 
     def refuse(self, error: Exception) -> Decision[TickCommit]:
-        """Decide what it amounts to that the store refused what a good tick wanted to write."""
+        """See `Ticker.refuse`."""
         return self._failed(error)
 
     def remember(self, decision: AnyDecision) -> None:
@@ -157,7 +149,7 @@ class SensorTicker(Ticker):
         self.checkpoint = commit.after
 
     def cleanup(self) -> None:
-        """Have the sensor close what it holds; in a thread of the pool, and never raises."""
+        """Close the sensor's resources; in a thread of the pool, never raises."""
         self._host.cleanup()
 
     def _failed(self, error: Exception) -> Decision[TickCommit]:

@@ -52,7 +52,7 @@ class Driver:
 
     def plan(self, *arguments, **options):
         found = plan(self.order(*arguments, **options), self.store.backfills)
-        return found.resumes, [day_of(text) for text in found.moves], list(found.moves.values())
+        return found.resumes, [day_of(text) for text in found.actions], list(found.actions.values())
 
     def ask(self, *days, asset="report"):
         now = self.clock.now()
@@ -304,7 +304,9 @@ def test_it_asks_for_no_more_when_it_is_told_so(bench):
 
 def test_a_limit_is_from_one_to_a_thousand(bench):
     for limit in (0, 1_001):
-        with pytest.raises(ValidationError, match=f"from 1 to 1,000, not {limit}"):
+        with pytest.raises(
+            ValidationError, match=f"invalid limit {limit}: must be from 1 to 1,000"
+        ):
             bench.order(limit=limit)
     assert counts(bench.backfill(1_001, limit=1_000).step()) == {"unfinished": 1_000, "left": 1}
 
@@ -312,9 +314,9 @@ def test_a_limit_is_from_one_to_a_thousand(bench):
 def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
     bench.make(1)
     bench.ask(2)
-    made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MAKE]
+    made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MATERIALIZE]
     assert bench.plan(3) == (None, [1, 2, 3], made)
-    assert bench.plan(3, force=True) == (None, [1, 2, 3], [PartitionAction.MAKE] * 3)
+    assert bench.plan(3, force=True) == (None, [1, 2, 3], [PartitionAction.MATERIALIZE] * 3)
     assert bench.store.events.all(source="backfill:1") == []
     backfill = bench.backfill(3, force=True, limit=2)
     backfill.step()
@@ -327,7 +329,7 @@ def test_a_plan_counts_its_moves(bench, chunk):
     bench.make(1)
     found = plan(bench.order(chunk + 10), bench.store.backfills)
     assert {move: found.count(move) for move in PartitionAction} == {
-        PartitionAction.MAKE: chunk + 9,
+        PartitionAction.MATERIALIZE: chunk + 9,
         PartitionAction.WAIT: 0,
         PartitionAction.SKIP: 1,
     }
@@ -415,7 +417,7 @@ def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, f
     begin = threading.Barrier(3)
     most = []
 
-    def carry(store):
+    def run_backfill(store):
         backfill = bench.backfill(days, force=force, limit=limit, backfills=store.backfills)
         backfill.step(ask=False)
         begin.wait(60)
@@ -430,7 +432,7 @@ def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, f
 
     with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
         stores = [stack.enter_context(closing(Store.open(store_url))) for _ in range(3)]
-        ends = [job.result() for job in [pool.submit(carry, store) for store in stores]]
+        ends = [job.result() for job in [pool.submit(run_backfill, store) for store in stores]]
     assert [end.resumed for end in ends].count(False) == 1
     assert {end.failed for end in ends} == {0}
     (number,) = {end.backfill for end in ends}

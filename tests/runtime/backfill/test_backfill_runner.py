@@ -122,10 +122,12 @@ def test_what_it_depends_on_is_made_too(flow):
 
 
 def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
-    assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.MAKE) == 10
+    assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.MATERIALIZE) == 10
     flow.backfill("orders", *RANGE)
     assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.SKIP) == 10
-    assert flow.backfills.plan("orders", *RANGE, force=True).count(PartitionAction.MAKE) == 10
+    assert (
+        flow.backfills.plan("orders", *RANGE, force=True).count(PartitionAction.MATERIALIZE) == 10
+    )
     progress = flow.backfill("orders", *RANGE)
     assert (progress.backfill, progress.skipped, progress.here) == (2, 10, False)
     assert len(store.runners.all()) == 1
@@ -271,8 +273,8 @@ HALF = replace(BEGUN, completed=1, unfinished=1)
 DONE = replace(BEGUN, completed=2, unfinished=0, finished=True)
 
 
-def carry(backfill, store, pool, watch=lambda _: None):
-    """Carry it while somebody else is a runner; let time pass until it ends."""
+def run_backfill(backfill, store, pool, watch=lambda _: None):
+    """Run it while another runner is alive; let time pass until it ends."""
     clock = FakeClock()
     lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
     store.runners.register(lasting)
@@ -291,7 +293,7 @@ def no_engine(_):
 def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
     seen = []
     backfill = Scripted(BEGUN, GONE, GONE, HALF, HALF, GONE, DONE)
-    assert carry(backfill, store, pool, seen.append) == DONE
+    assert run_backfill(backfill, store, pool, seen.append) == DONE
     assert seen == [BEGUN, HALF, DONE]
     said = [record for record in caplog.records if record.name == "flowstone.backfill"]
     paused, resumed = said[::2], said[1::2]
@@ -304,11 +306,11 @@ def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
 
 def test_a_store_that_cannot_be_used_at_all_is_said_at_once(store, pool):
     with pytest.raises(StoreUnavailableError):
-        carry(Scripted(GONE), store, pool)
+        run_backfill(Scripted(GONE), store, pool)
     with pytest.raises(StoreError, match="refused"):
-        carry(Scripted(BEGUN, StoreError("refused")), store, pool)
+        run_backfill(Scripted(BEGUN, StoreError("refused")), store, pool)
     with pytest.raises(StoreLostError, match="deleted"):
-        carry(Scripted(BEGUN, StoreLostError("deleted")), store, pool)
+        run_backfill(Scripted(BEGUN, StoreLostError("deleted")), store, pool)
 
 
 def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool):
@@ -333,9 +335,9 @@ def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool
 def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
     def run(*last):
         backfill = Scripted(BEGUN, *last)
-        carrier = BackfillRunner(backfill, store, FakeClock(), no_engine, timedelta(0))
+        runner_ = BackfillRunner(backfill, store, FakeClock(), no_engine, timedelta(0))
         # In this thread nobody lets time pass: only the stop ends the wait.
-        return carrier.run(lambda _: carrier.stop()), backfill.asked
+        return runner_.run(lambda _: runner_.stop()), backfill.asked
 
     store.runners.register(runner("one", FakeClock().now()))
     assert run(HALF) == (HALF, [True, False])

@@ -99,7 +99,7 @@ def test_one_that_is_disabled_is_not_ticked(worker_of):
     assert ticker.held_back_by is None
     ticker.owned = False
     assert not ticker.tickable
-    assert ticker.held_back_by == "it is paused, or another runner has it"
+    assert ticker.held_back_by == "it is paused, or another runner ticks it"
 
 
 def test_a_refused_tick_is_a_failed_one(worker_of):

@@ -38,7 +38,7 @@ class Told:
     def __init__(self):
         self.stale = []
 
-    def tell(self, hook, **given):
+    def dispatch(self, hook, **given):
         if hook == "flowstone_sensor_stale":
             self.stale.append((given["sensor"], given["since"]))
 
