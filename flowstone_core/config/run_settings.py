@@ -16,21 +16,22 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     store: str = Field("sqlite:///flowstone.db", description="the store's URL")
-    engine: str = Field("local", description="what carries materializations")
+    engine: str = Field("local", description="the engine that runs materializations")
     pipelines: tuple[str, ...] = Field((), description="module:name of each pipeline, one a line")
     plugins: tuple[str, ...] | None = Field(
-        None, description="only these distributions are loaded; all that are installed by default"
+        None, description="load only plugins of these distributions; all installed ones by default"
     )
     poll_threads: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        32, description="polls that may run at once"
+        32, description="maximum number of polls that run at once"
     )
     asset_threads: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        8, description="materializations that may run at once"
+        8, description="maximum number of materializations that run at once"
     )
     grace: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
-        timedelta(seconds=30), description="how long a graceful stop waits for what runs"
+        timedelta(seconds=30), description="how long a graceful stop waits for running work"
     )
     lease: Annotated[Duration, _within(timedelta(seconds=1), timedelta(hours=1))] = Field(
-        timedelta(seconds=30), description="how long a runner that is not heard of keeps its work"
+        timedelta(seconds=30),
+        description="how long a runner keeps its work without renewing its lease",
     )
     retention: Age | None = Field(None, description="how long history is kept; for ever by default")

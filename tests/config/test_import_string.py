@@ -33,7 +33,7 @@ def refused(text, folder):
     return problem
 
 
-def test_finds_a_name_and_an_attribute_of_it(module, tmp_path):
+def test_name_and_attribute_are_imported(module, tmp_path):
     name = module("class A:\n    b = 7\n")
     assert load_reference(f"{name}:A.b", tmp_path) == 7
     assert load_reference(f"{name}:A", tmp_path).__module__ == name
@@ -41,27 +41,27 @@ def test_finds_a_name_and_an_attribute_of_it(module, tmp_path):
     assert sys.path.count(str(tmp_path)) == 1
 
 
-def test_finds_what_is_installed(module, tmp_path):
+def test_installed_module_is_imported(module, tmp_path):
     assert load_reference("os.path:join", tmp_path) is __import__("os").path.join
 
 
 @pytest.mark.parametrize(
     "text", ["", "shop", "shop:", ":x", "shop/pipeline.py:x", "a b:c", "a:b:c"]
 )
-def test_what_is_no_reference(text, module, tmp_path):
+def test_invalid_reference_is_refused(text, module, tmp_path):
     problem = refused(text, tmp_path)
     assert problem.message == f"invalid reference {text!r}"
     assert problem.hint == "write module:name, such as shop.pipeline:pipeline"
 
 
 @pytest.mark.parametrize("text", ["no_such_module_x:y", "no_such_module_x.sub:y"])
-def test_a_missing_module(text, module, tmp_path):
+def test_missing_module_is_named(text, module, tmp_path):
     problem = refused(text, tmp_path)
     assert problem.message == "no module named 'no_such_module_x'"
     assert problem.hint == f"searched in {tmp_path} and among the installed packages"
 
 
-def test_a_missing_name_is_compared_with_what_there_is(module, tmp_path):
+def test_missing_name_gets_a_suggestion(module, tmp_path):
     name = module("pipeline = 1")
     problem = refused(f"{name}:pipelin", tmp_path)
     assert problem.message == f"module {name!r} has no attribute 'pipelin'"
@@ -79,7 +79,7 @@ def test_a_missing_name_is_compared_with_what_there_is(module, tmp_path):
         ("class E(Exception):\n    def __str__(s): raise s\nraise E", "E: <its str() raised E>"),
     ],
 )
-def test_a_module_that_fails_is_named_with_the_line(source, message, module, tmp_path):
+def test_failing_module_is_named_with_its_line(source, message, module, tmp_path):
     name = module(source)
     problem = refused(f"{name}:pipeline", tmp_path)
     assert problem.message == f"cannot import {name}:pipeline: {message}"
@@ -87,7 +87,7 @@ def test_a_module_that_fails_is_named_with_the_line(source, message, module, tmp
     assert problem.hint == f"look at {tmp_path / name}.py:{line}"
 
 
-def test_a_syntax_error_is_named_with_its_line(module, tmp_path):
+def test_syntax_error_is_named_with_its_line(module, tmp_path):
     name = module("x = 1\nx = = 'canary'\n")
     problem = refused(f"{name}:x", tmp_path)
     assert "SyntaxError: invalid syntax" in problem.message
@@ -95,17 +95,17 @@ def test_a_syntax_error_is_named_with_its_line(module, tmp_path):
     assert "canary" not in str(problem)
 
 
-def test_a_syntax_error_that_names_no_file(module, tmp_path):
+def test_syntax_error_without_a_file_has_no_line(module, tmp_path):
     name = module("raise SyntaxError('made up')")
     assert refused(f"{name}:x", tmp_path).hint == f"look at {tmp_path / name}.py:1"
 
 
-def test_the_users_own_line_is_named_not_one_of_a_package(module, tmp_path):
+def test_line_of_the_user_is_preferred_to_a_packages(module, tmp_path):
     name = module("x = 1\nimport json\njson.loads('{')\n")
     assert refused(f"{name}:x", tmp_path).hint == f"look at {tmp_path / name}.py:3"
 
 
-def test_a_package_that_fails_by_itself_is_named(module, tmp_path):
+def test_failing_package_is_named(module, tmp_path):
     name = module("raise OSError")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -113,7 +113,7 @@ def test_a_package_that_fails_by_itself_is_named(module, tmp_path):
     assert refused(f"{name}:x", elsewhere).hint == f"look at {tmp_path / name}.py:1"
 
 
-def test_an_attribute_that_is_missing_has_no_line(module, tmp_path):
+def test_missing_attribute_has_no_line(module, tmp_path):
     name = module("class A: pass")
     problem = refused(f"{name}:A.b", tmp_path)
     assert problem.message == (
@@ -122,12 +122,12 @@ def test_an_attribute_that_is_missing_has_no_line(module, tmp_path):
     assert problem.hint == ""
 
 
-def test_a_name_that_raises_is_contained(module, tmp_path):
+def test_raising_attribute_is_contained(module, tmp_path):
     name = module("def __getattr__(name): raise SystemExit('no')")
     assert "SystemExit: no" in refused(f"{name}:pipeline", tmp_path).message
 
 
-def test_problems_of_a_declaration_come_through(module, tmp_path):
+def test_validation_error_passes_through(module, tmp_path):
     name = module("from flowstone_core import Pipeline\nPipeline('no name')\n")
     with pytest.raises(ValidationError) as caught:
         load_reference(f"{name}:pipeline", tmp_path, "f.cfg:3")
@@ -135,7 +135,7 @@ def test_problems_of_a_declaration_come_through(module, tmp_path):
     assert problem.where == f"{tmp_path / name}.py:2"
 
 
-def test_an_interrupt_passes(module, tmp_path):
+def test_interrupt_passes_through(module, tmp_path):
     name = module("raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load_reference(f"{name}:pipeline", tmp_path)

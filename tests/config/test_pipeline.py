@@ -69,7 +69,7 @@ NOT_A_NAME = "sensor 's' asset: an asset must be named by a text, not by {}"
 
 
 class TestAssets:
-    def test_a_function_becomes_an_asset_and_stays_a_function(self, shop):
+    def test_decorated_function_becomes_an_asset_unchanged(self, shop):
         place = here(2)
 
         @shop.asset(depends_on=["raw"], follow=True, max_attempts=2, backoff="1m")
@@ -89,7 +89,7 @@ class TestAssets:
         assert shop.assets["raw"].description == "Makes it."
 
     @pytest.mark.parametrize("name", [None, "orders.v2"])
-    def test_an_asset_may_have_a_name_of_its_own(self, name):
+    def test_asset_may_have_another_name_than_its_function(self, name):
         pipeline = Pipeline("shop")
         pipeline.asset(name=name)(raw)
         assert list(pipeline.assets) == [name or "raw"]
@@ -106,11 +106,11 @@ class TestAssets:
     @pytest.mark.parametrize(
         "function", [functools.partial(raw), Feed(Config(bucket="b")).poll, print, max]
     )
-    def test_whatever_takes_one_argument_may_be_the_function(self, function, shop):
+    def test_any_callable_of_one_argument_is_accepted(self, function, shop):
         shop.asset(name="b")(function)
         assert shop.assets["b"].function == function
 
-    def test_what_is_handed_out_changes_nothing(self, shop):
+    def test_returned_mapping_is_a_copy(self, shop):
         before = shop.assets
         shop.asset(name="b")(raw)
         assert list(before) == ["raw"]
@@ -179,7 +179,7 @@ class TestAssets:
         ],
         ids=str,
     )
-    def test_a_wrong_declaration_says_everything_and_where(self, shop, options, said):
+    def test_invalid_declaration_reports_every_problem(self, shop, options, said):
         options = {"name": "b"} | options
         with pytest.raises(ValidationError) as caught:
             shop.asset(**options)(raw)
@@ -189,7 +189,7 @@ class TestAssets:
             assert text.startswith(beginning)
         assert list(shop.assets) == ["raw"]
 
-    def test_a_duplicate_names_the_place_of_the_other(self):
+    def test_duplicate_names_the_first_declaration(self):
         pipeline = Pipeline("shop")
         pipeline.asset(raw)
         first = here(-1)
@@ -197,7 +197,7 @@ class TestAssets:
             pipeline.asset(raw)
         assert problems(caught, here(-1)) == [f"duplicate asset 'raw' (first declared at {first})"]
 
-    def test_an_asset_given_in_place_of_its_name(self, shop):
+    def test_asset_function_instead_of_a_name_gets_a_hint(self, shop):
         with pytest.raises(ValidationError) as caught:
             shop.asset(name="b", depends_on=[raw])(raw)
         (text,) = problems(caught, here(-1))
@@ -222,19 +222,19 @@ class TestAssets:
             (functools.partial(raw), "asset '' name: invalid asset name ''"),
         ],
     )
-    def test_what_cannot_make_an_asset(self, shop, function, said):
+    def test_invalid_asset_function_is_refused(self, shop, function, said):
         with pytest.raises(ValidationError) as caught:
             shop.asset(function)
         (text,) = problems(caught, here(-1))
         assert text.startswith(said)
 
-    def test_a_bare_decorator_with_nothing_to_decorate(self, shop):
+    def test_decorator_without_a_function_is_refused(self, shop):
         with pytest.raises(ValidationError, match="an asset must be a function, not None"):
             shop.asset()(None)
 
 
 class TestSensors:
-    def test_a_sensor_is_declared(self, shop):
+    def test_sensor_is_declared(self, shop):
         shop.sensor("feed", Feed, asset="raw", every="5s", bucket="b", secret_key="hunter2")
         declaration = shop.sensors["feed"]
         assert declaration.where == here(-2)
@@ -242,11 +242,11 @@ class TestSensors:
         assert (declaration.config.bucket, declaration.asset) == ("b", "raw")
         assert declaration.secrets == ("hunter2",)
 
-    def test_a_sensor_may_leave_the_asset_to_its_events(self, shop):
+    def test_sensor_may_leave_the_asset_to_its_events(self, shop):
         shop.sensor("feed", Feed, bucket="b")
         assert shop.sensors["feed"].asset is None
 
-    def test_what_is_handed_out_changes_nothing(self, shop):
+    def test_returned_mapping_is_a_copy(self, shop):
         shop.sensors["x"] = None
         assert shop.sensors == {}
 
@@ -300,7 +300,7 @@ class TestSensors:
             ),
         ],
     )
-    def test_a_wrong_declaration_says_everything_and_where(self, shop, name, kind, options, said):
+    def test_invalid_declaration_reports_every_problem(self, shop, name, kind, options, said):
         with pytest.raises(ValidationError) as caught:
             shop.sensor(name, kind, **options)
         texts = problems(caught, here(-1))
@@ -310,7 +310,7 @@ class TestSensors:
         assert "hunter2" not in str(caught.value)
         assert shop.sensors == {}
 
-    def test_a_duplicate_names_the_place_of_the_other_beside_all_else(self, shop):
+    def test_duplicate_is_reported_with_the_other_problems(self, shop):
         shop.sensor("feed", Feed, bucket="b")
         first = here(-1)
         with pytest.raises(ValidationError) as caught:
@@ -324,16 +324,16 @@ class TestSensors:
 
 class TestPlace:
     @pytest.mark.parametrize("name", ["", "a b", None, 5])
-    def test_a_pipeline_needs_a_name(self, name):
+    def test_pipeline_with_an_invalid_name_is_refused(self, name):
         with pytest.raises(ValidationError) as caught:
             Pipeline(name)
         (text,) = problems(caught, here(-1))
         assert text.startswith(f"invalid pipeline name {name!r} (use letters, digits")
 
-    def test_a_pipeline_has_its_name(self):
+    def test_pipeline_has_its_name(self):
         assert Pipeline("shop").name == "shop"
 
-    def test_a_file_beside_the_package_is_not_taken_for_a_part_of_it(self, shop):
+    def test_file_beside_the_package_is_the_users(self, shop):
         package = Path(pipeline_module.__file__).parents[1]
         beside = f"{package}_user/shop.py"
         code = compile("\n\npipeline.asset(function)", beside, "exec")
@@ -341,7 +341,7 @@ class TestPlace:
             exec(code, {"pipeline": shop, "function": raw})  # noqa: S102 - gives it a file name
         assert caught.value.problems[0].where == f"{beside}:3"
 
-    def test_code_within_the_package_points_at_whoever_called_it(self, shop):
+    def test_code_in_the_package_points_at_its_caller(self, shop):
         within = f"{Path(pipeline_module.__file__).parents[1]}/anywhere.py"
         space = {}
         exec(compile("def declare(p, f): p.asset(f)", within, "exec"), space)  # noqa: S102 - as above
@@ -353,7 +353,7 @@ class TestPlace:
 # -- on_trigger ------------------------------------------------------------------------------------
 
 
-def test_a_function_stands_for_the_asset_of_a_sensor():
+def test_on_trigger_function_becomes_the_sensors_asset():
     pipeline = Pipeline("shop")
     pipeline.sensor("feed", Feed, on_trigger=raw, bucket="shop")
     assert pipeline.assets["feed"].function is raw
@@ -370,7 +370,7 @@ def test_a_function_stands_for_the_asset_of_a_sensor():
         ({"on_trigger": lambda: None}, "must take one argument, the context"),
     ],
 )
-def test_what_is_wrong_with_on_trigger_is_said_with_the_rest(options, said):
+def test_invalid_on_trigger_is_reported_with_the_rest(options, said):
     pipeline = Pipeline("shop")
     pipeline.asset(raw)
     with pytest.raises(ValidationError) as caught:
@@ -381,14 +381,14 @@ def test_what_is_wrong_with_on_trigger_is_said_with_the_rest(options, said):
     assert not pipeline.sensors
 
 
-def test_on_trigger_of_a_sensor_named_like_an_asset():
+def test_on_trigger_of_a_sensor_named_like_an_asset_is_refused():
     pipeline = Pipeline("shop")
     pipeline.asset(raw)
     with pytest.raises(ValidationError, match="duplicate asset 'raw'"):
         pipeline.sensor("raw", Feed, on_trigger=raw, bucket="shop")
 
 
-def test_a_name_that_is_none_is_said_once():
+def test_invalid_sensor_name_is_reported_once():
     with pytest.raises(ValidationError) as caught:
         Pipeline("shop").sensor("a:b", Feed, on_trigger=raw, bucket="shop")
     assert str(caught.value).count("invalid sensor name") == 1

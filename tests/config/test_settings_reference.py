@@ -86,25 +86,25 @@ def described():
         ("either", "integer or text", "1"),
     ],
 )
-def test_a_setting_in_words(described, name, words, default):
+def test_setting_is_described_in_words(described, name, words, default):
     assert described[name]["type"] == words
     assert described[name]["default"] == default
     assert described[name]["required"] is (name == "bucket")
 
 
-def test_a_description_is_there_or_empty(described):
+def test_description_is_given_or_empty(described):
     assert described["bucket"]["description"] == "the bucket"
     assert described["ratio"]["description"] == ""
 
 
-def test_durations_of_every_sensor_are_durations():
+def test_common_durations_are_described_as_durations():
     types = {row["name"]: row["type"] for row in describe_settings(SensorSettings)}
     assert types["every"] == "duration"
     assert types["quarantine_after"] == "integer >= 1"
     assert types["first_poll"] == "fire or baseline"
 
 
-def test_what_was_given_is_shown_without_secrets():
+def test_given_settings_are_shown_without_secrets():
     declaration, problems = declare_sensor(
         "any",
         Anything,
@@ -135,7 +135,7 @@ def test_what_was_given_is_shown_without_secrets():
     assert everything["deadline"] == "1m"
 
 
-def test_a_table_for_a_readme_has_all_settings_and_breaks_no_cell():
+def test_readme_table_has_all_settings_and_whole_cells():
     class Config(SensorConfig):
         """Two settings."""
 

@@ -1,7 +1,7 @@
-"""Anything at all: as a configuration, a partition, an outcome, a state. No traceback, no secret.
+"""Fuzz tests of configurations, partitions, outcomes and states: no traceback, no secret.
 
-Derandomized and short here; ``make chaos`` does far more of it, by chance, and prints how each
-failure is repeated.
+Derandomized and short here; ``make chaos`` runs many more random examples and prints how to repeat
+each failure.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 
 EVERY = bool(os.environ.get("FLOWSTONE_CHAOS"))
-"""Whether much of it is done, by chance, as by ``make chaos``."""
+"""True for the long, random form of ``make chaos``."""
 
 fuzz = settings(
     max_examples=5_000 if EVERY else 150,
@@ -65,7 +65,7 @@ NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
 
 
 def fit_to_show(text: str) -> bool:
-    """Whether a text has nothing in it that a terminal or a log line obeys, and no secret."""
+    """Return True for a text without secrets, control characters and changes of direction."""
     obeyed = {"Cc", "Cs", "Zl", "Zp"}
     turns = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
     return CANARY not in text and not any(
@@ -116,11 +116,11 @@ timezone = America/New_York
 catchup = latest
 metadata =
     owner = team
-"""  # noqa: S608 - nobody runs it
+"""  # noqa: S608 - not executed
 ROOT = Path(__file__).resolve().parents[2]
 README = re.findall(r"^```ini\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
 SHOP = (ROOT / "examples/shop/setup.cfg").read_text("utf-8")
-# Without pipelines: a bent name may be that of any module.
+# Without pipelines: an altered name may be the name of any module.
 SOURCES = [re.sub(r"^pipelines.*\n", "", text, flags=re.M) for text in (SOURCE, SHOP, *README)]
 PIECES = [
     b"\0", b"\r", b"\n", b"\r\n", b"\n\n", b" ", b"\t", b"    ", b"\x0b", b"\x85", b"\xff",
@@ -138,7 +138,7 @@ def installed() -> Plugins:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file in a folder of its own: above those of other tests, pytest would read it."""
+    """A file in a separate folder: pytest would read one above the folders of other tests."""
     return tmp_path_factory.mktemp("fuzz") / "setup.cfg"
 
 
@@ -149,8 +149,8 @@ def shop() -> Pipeline:
     return pipeline
 
 
-def said_of(data: bytes, path: Path, plugins: Plugins) -> str:
-    """What is said of a file: nothing, or all that is wrong with it."""
+def findings_of(data: bytes, path: Path, plugins: Plugins) -> str:
+    """Return the problems and warnings of a file."""
     path.write_bytes(data)
     config = Config()
     try:
@@ -161,8 +161,8 @@ def said_of(data: bytes, path: Path, plugins: Plugins) -> str:
     return "\n".join(map(str, config.warnings))
 
 
-def bent(data: bytes, chance: random.Random) -> bytes:
-    """A file that was edited by somebody who was asleep; secrets stay whole, where they were."""
+def altered(data: bytes, chance: random.Random) -> bytes:
+    """Return a file with random edits; secrets stay whole, where they were."""
     lines = data.split(b"\n")
     loose = [number for number, line in enumerate(lines) if CANARY.encode() not in line]
     for _ in range(chance.randint(1, 6)):
@@ -187,39 +187,39 @@ def bent(data: bytes, chance: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
-def test_the_configuration_that_is_bent_is_right(tmp_path: Path, installed: Plugins) -> None:
-    said = said_of(SOURCE.encode(), tmp_path / "setup.cfg", installed)
-    assert fit_to_show(said)
-    assert "error" not in said.lower()
+def test_unchanged_configuration_is_valid(tmp_path: Path, installed: Plugins) -> None:
+    findings = findings_of(SOURCE.encode(), tmp_path / "setup.cfg", installed)
+    assert fit_to_show(findings)
+    assert "error" not in findings.lower()
 
 
 @fuzz
 @given(seed=st.integers(0, 2**32))
-def test_C1_a_file_that_is_bent_anywhere_is_read_or_refused_whole(
+def test_C1_altered_file_is_read_or_refused_whole(
     seed: int, installed: Plugins, path: Path
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - a seed is the point of it
-    data = bent(chance.choice(SOURCES).encode(), chance)
-    assert fit_to_show(said_of(data, path, installed)), data
+    chance = random.Random(seed)  # noqa: S311 - seeded to be repeatable
+    data = altered(chance.choice(SOURCES).encode(), chance)
+    assert fit_to_show(findings_of(data, path, installed)), data
 
 
 @fuzz
 @given(data=st.binary(max_size=400))
 @example(data=b"\xff\xfe[\0f\0")
 @example(data=b"[flowstone")
-def test_C1_whatever_bytes_a_file_holds_it_is_read_or_refused(
+def test_C1_file_of_any_bytes_is_read_or_refused(
     data: bytes, installed: Plugins, path: Path
 ) -> None:
-    assert fit_to_show(said_of(b"[flowstone]\n" + data, path, installed))
-    assert fit_to_show(said_of(data, path, installed))
+    assert fit_to_show(findings_of(b"[flowstone]\n" + data, path, installed))
+    assert fit_to_show(findings_of(data, path, installed))
 
 
-# -- texts that people write -----------------------------------------------------------------------
+# -- texts written by users ------------------------------------------------------------------------
 
 WORDS = st.text(alphabet="0123456789*/,-LW#?@ aehmnorsuy:.\n\t", max_size=24) | st.text(max_size=40)
 
 
-def lists_its_days(text: str) -> object:
+def parsed_range(text: str) -> object:
     first, _, last = text.partition("..")
     return partitions(parse_partition(first), parse_partition(last or first), None)
 
@@ -232,7 +232,7 @@ def lists_its_days(text: str) -> object:
         lambda text: CronTrigger("0 0 * * *", timezone=text),
         lambda text: format_duration(parse_duration(text)),
         PartitionTemplate,
-        lists_its_days,
+        parsed_range,
     ],
     ids=["cron", "every", "timezone", "duration", "template", "range"],
 )
@@ -242,9 +242,7 @@ def lists_its_days(text: str) -> object:
 @example(text="99999999999999999999d")
 @example(text="*/0 * * * *")
 @example(text="../../etc/passwd")
-def test_C5_what_people_write_is_understood_or_refused(
-    read: Callable[[str], object], text: str
-) -> None:
+def test_C5_partition_text_is_parsed_or_refused(read: Callable[[str], object], text: str) -> None:
     try:
         read(text)
     except (ValidationError, ValueError) as error:
@@ -271,7 +269,7 @@ TEXTS = st.text(max_size=60) | st.tuples(
 
 @fuzz
 @given(value=VALUES)
-def test_C6_a_partition_comes_back_as_what_it_was(value: object) -> None:
+def test_C6_partition_round_trip_keeps_value_and_type(value: object) -> None:
     try:
         text = encode_partition(value)
     except ValidationError as error:
@@ -290,7 +288,7 @@ def test_C6_a_partition_comes_back_as_what_it_was(value: object) -> None:
 @example(text="s:YQ")
 @example(text="s:YQ==")
 @example(text="2025-01-15")
-def test_C6_a_text_is_one_value_with_no_other_text_or_it_is_refused(text: str) -> None:
+def test_C6_encoded_text_is_canonical_or_refused(text: str) -> None:
     try:
         value = decode_partition(text)
     except ValidationError as error:
@@ -303,17 +301,17 @@ def test_C6_a_text_is_one_value_with_no_other_text_or_it_is_refused(text: str) -
 
 
 class Hostile:
-    """Raises whatever it is asked."""
+    """Object that raises from every special method."""
 
     def _raise(self, *_: object, **__: object) -> object:
-        raise BaseException(CANARY)  # noqa: TRY002 - whatever it is
+        raise BaseException(CANARY)  # noqa: TRY002 - any kind of error
 
     __str__ = __repr__ = __eq__ = __hash__ = __len__ = __iter__ = __bool__ = _raise  # type: ignore[assignment]
     __getattr__ = __lt__ = __int__ = __index__ = __fspath__ = __reduce_ex__ = _raise  # type: ignore[assignment]
 
 
 class Odd(str):
-    """A text that is not quite one."""
+    """Subclass of str whose own text is hostile."""
 
     __slots__ = ()
 
@@ -364,7 +362,7 @@ EVENTS = st.builds(
 
 @st.composite
 def outcomes(draw: st.DrawFn) -> object:
-    """Anything a poll could return: an outcome made of anything, or anything else."""
+    """Return any value a poll could return: an outcome of any values, or any other object."""
     make = draw(st.sampled_from([Triggered, NotTriggered, PollFailed, None]))
     state = draw(OBJECTS)
     try:
@@ -379,7 +377,7 @@ def outcomes(draw: st.DrawFn) -> object:
             return PollFailed(draw(ERRORS | OBJECTS), state)
     except (FlowstoneError, TypeError, ValueError) as refused:
         return refused
-    except BaseException as hostile:  # noqa: BLE001 - it is foreign
+    except BaseException as hostile:  # noqa: BLE001 - foreign code may raise anything
         return hostile
     return draw(OBJECTS | ERRORS)
 
@@ -390,7 +388,7 @@ STATES = st.none() | st.just("null") | st.builds(json.dumps, st.integers() | st.
 
 @fuzz
 @given(outcome=outcomes(), raised=st.booleans(), state=STATES)
-def test_P4_P5_P19_whatever_a_poll_returns_or_raises_is_decided(
+def test_P4_P5_P19_any_outcome_or_error_is_decided(
     outcome: object, raised: bool, state: str | None
 ) -> None:
     checkpoint = SensorCheckpoint(version=3, state=state, polled=state is not None)
@@ -403,12 +401,12 @@ def test_P4_P5_P19_whatever_a_poll_returns_or_raises_is_decided(
         for found in commit.events:
             assert encode_partition(decode_partition(found.partition)) == found.partition
             assert found.asset == "orders"
-    if not decision.outcome.good and type(outcome) is not PollFailed:  # which may say a new one
+    if not decision.outcome.good and type(outcome) is not PollFailed:  # which may set a new state
         assert decision.commits[-1].after.state in {state, None}
 
 
 class Content(Sensor[SensorConfig, Json]):
-    """Takes any state, and keeps it."""
+    """Sensor that accepts any state and keeps it."""
 
     def init(self) -> Json:
         return None
@@ -428,7 +426,7 @@ JSON = st.recursive(
 
 @fuzz
 @given(value=JSON | OBJECTS)
-def test_P5_a_document_is_kept_as_it_is_or_refused_with_its_place(value: object) -> None:
+def test_P5_document_round_trips_or_is_refused_with_its_place(value: object) -> None:
     try:
         text = dump_document(value, what="the state", limit=10_000)
     except ValidationError as error:
@@ -440,21 +438,21 @@ def test_P5_a_document_is_kept_as_it_is_or_refused_with_its_place(value: object)
 
 @fuzz
 @given(text=st.text(max_size=60) | JSON.map(json.dumps))
-def test_P18_whatever_state_is_stored_a_poll_of_it_is_decided(text: str) -> None:
+def test_P18_poll_of_any_stored_state_is_decided(text: str) -> None:
     pipeline = shop()
     pipeline.sensor("feed", Content, asset="report")
-    runner_id = SensorTicker(
+    ticker = SensorTicker(
         pipeline.sensors["feed"], pipeline.assets, SystemClock(), Redactor([CANARY])
     )
-    runner_id.checkpoint = SensorCheckpoint(version=1, state=text, polled=True)
-    turn = runner_id.begin()
+    ticker.checkpoint = SensorCheckpoint(version=1, state=text, polled=True)
+    turn = ticker.begin()
     assert turn is not None
-    decision = runner_id.tick(turn)
+    decision = ticker.tick(turn)
     assert decision is not None
     assert decision.error is None or fit_to_show(decision.error)
 
 
-def test_the_fuzz_notices_what_is_not_fit_to_show() -> None:
+def test_fuzz_detects_text_that_must_not_be_shown() -> None:
     assert not fit_to_show(f"a {CANARY} b")
     assert not fit_to_show("a \x1b[31m b")
     assert not fit_to_show("a \u2028 b")

@@ -54,7 +54,7 @@ def problems_of(name="report", **options):
     return [str(problem) for problem in problems]
 
 
-def test_what_was_said_is_kept_as_json_and_no_default_with_it():
+def test_spec_holds_the_given_settings_without_defaults():
     declaration = sound(
         cron="0 2 * * *", timezone="Europe/Warsaw", jitter="90s", start=date(2026, 1, 1)
     )
@@ -70,26 +70,26 @@ def test_what_was_said_is_kept_as_json_and_no_default_with_it():
     assert declaration.where == "shop.py:7"
 
 
-def test_the_asset_is_that_of_its_name_unless_it_is_said():
+def test_asset_is_the_name_by_default():
     assert sound(every="5m").schedule.asset == "report"
     assert sound("nightly", asset="orders", every="5m").schedule.asset == "orders"
 
 
-def test_an_interval_may_be_a_timedelta():
+def test_interval_may_be_a_timedelta():
     assert sound(every=timedelta(minutes=90)).spec["text"] == "1h30m"
 
 
-def test_a_date_as_start_is_midnight_in_the_schedules_zone():
+def test_start_date_is_midnight_in_the_schedules_zone():
     schedule = sound(cron="* * * * *", timezone="Asia/Tokyo", start=date(2026, 1, 16)).schedule
     assert schedule.next_instant(NOON) == datetime(2026, 1, 15, 15, tzinfo=UTC)
 
 
-def test_a_start_with_an_offset_is_that_moment():
+def test_start_with_an_offset_is_that_moment():
     schedule = sound(cron="* * * * *", start="2026-01-16T00:00+01:00").schedule
     assert schedule.next_instant(NOON) == datetime(2026, 1, 15, 23, tzinfo=UTC)
 
 
-def test_everything_that_is_wrong_is_said_at_once():
+def test_all_problems_are_reported_at_once():
     problems = problems_of(
         "re port", asset="repotr", cron="99 2 * * *", timezone="Europe/Warsow", catchup="al",
         jitter="5 m", partition="${yera}", metadata={"password": "x"}, crn="1",
@@ -134,7 +134,7 @@ def test_everything_that_is_wrong_is_said_at_once():
         ({"every": "5m", "catchup_window": "30s"}, "30s is out of bounds: use 1m to"),
     ],
 )
-def test_one_thing_that_is_wrong(options, says):
+def test_each_invalid_option_is_a_problem(options, says):
     (problem,) = problems_of(**options)
     assert says in problem
 
@@ -152,7 +152,7 @@ async def both(instant):
 
 
 @pytest.mark.parametrize("function", [asynchronous, generator, both])
-def test_a_function_that_would_run_nothing_is_refused(function):
+def test_async_or_generator_function_is_refused(function):
     (problem,) = problems_of(every="5m", partition_fn=function)
     assert "must not be async or a generator" in problem
 
@@ -172,13 +172,13 @@ def with_default(instant=None):
         (operator.attrgetter("tzinfo.key"), "Asia/Tokyo"),
     ],
 )
-def test_a_function_takes_the_instant_or_nothing(function, partition):
+def test_function_takes_the_instant_or_nothing(function, partition):
     declaration = sound(every="5m", timezone="Asia/Tokyo", partition_fn=function)
     named = declaration.schedule.partition(NOON)
     assert encode_partition(named) == encode_partition(partition)
 
 
-def test_a_function_without_a_signature_takes_the_instant():
+def test_function_without_a_signature_takes_the_instant():
     class Unsigned:
         __signature__ = "none"
 
@@ -190,7 +190,7 @@ def test_a_function_without_a_signature_takes_the_instant():
     assert declaration.spec["partition_fn"].endswith(".Unsigned")
 
 
-def test_a_trigger_object_of_a_known_class_is_kept_as_its_text():
+def test_trigger_object_of_a_known_class_is_stored_as_text():
     declaration = sound(trigger=CronTrigger("0 2 * * *", "Europe/Warsaw"))
     assert declaration.own_trigger is None
     assert declaration.spec == {
@@ -198,14 +198,14 @@ def test_a_trigger_object_of_a_known_class_is_kept_as_its_text():
     }  # fmt: skip
 
 
-def test_a_trigger_object_of_an_unknown_class_is_kept_as_it_is():
+def test_trigger_object_of_an_unknown_class_is_kept():
     own = type("Unknown", (Odd,), {})("text", "Asia/Tokyo")
     declaration = sound(trigger=own)
     assert declaration.schedule.trigger is own
     assert declaration.spec["trigger"] == "Unknown"
 
 
-def test_who_overrides_replaces_the_trigger_and_the_way_to_name_partitions():
+def test_override_replaces_trigger_and_partition():
     base = ScheduleOptions("report", {"cron": "* * * * *", "partition": "x", "jitter": "1m"}, "a:1")
     over = base.overlaid(
         ScheduleOptions("report", {"every": "5m", "partition_fn": str}, "b:2"), TRIGGERS
@@ -217,7 +217,7 @@ def test_who_overrides_replaces_the_trigger_and_the_way_to_name_partitions():
     assert same.where == "a:1"
 
 
-def test_an_unknown_option_may_be_a_plugins_trigger():
+def test_unknown_option_may_be_a_plugins_trigger():
     assert unknown_kind({"business_days": "08:00", "timezone": "UTC"}) == "business_days"
     assert unknown_kind({"business_days": "08:00", "x": 1}) is None
     assert unknown_kind({"timezon": "UTC"}) is None

@@ -72,7 +72,7 @@ def wrong(options, **more):
 
 
 class TestDeclared:
-    def test_the_settings_every_sensor_has_and_its_own_are_told_apart(self):
+    def test_common_and_own_settings_are_separated(self):
         declaration = declared({"every": "5s", "retries": "7"}, asset="raw")
         assert declaration.settings.every == timedelta(seconds=5)
         assert (declaration.config.bucket, declaration.config.retries) == ("shop", 7)
@@ -100,12 +100,12 @@ class TestDeclared:
             ("key", f"https://me:{CANARY}@host/db", CANARY),
         ],
     )
-    def test_the_secrets_are_known_wherever_they_are(self, option, value, secret):
+    def test_secrets_are_found_in_any_setting(self, option, value, secret):
         declaration = declared({option: value})
         assert secret in declaration.secrets
         assert secret not in repr(declaration)
 
-    def test_what_is_no_secret_is_none(self):
+    def test_plain_values_are_not_secrets(self):
         class Unsayable:
             def __str__(self):
                 raise RuntimeError
@@ -115,7 +115,7 @@ class TestDeclared:
 
 
 class TestWrong:
-    def test_everything_is_said_at_once(self):
+    def test_all_problems_are_reported_at_once(self):
         options = {"every": "5", "bukket": "x", "retries": "many", "deadline": None}
         name, asset, every, deadline, retries, bukket = wrong(options, name="a b", asset="rw")
         assert name.startswith("p:1: invalid sensor name 'a b' (use letters, digits, '_', ")
@@ -128,35 +128,35 @@ class TestWrong:
         )
         assert bukket == "p:1: sensor 'a b' bukket: unknown setting (did you mean 'bucket'?)"
 
-    def test_a_setting_that_is_missing_says_what_it_is(self):
+    def test_missing_setting_has_its_description_as_hint(self):
         declaration, problems = declare_sensor("feed", Feed, {}, assets=())
         assert declaration is None
         assert problems == [
             Problem("missing setting", "", "sensor 'feed' bucket", "where the files are")
         ]
 
-    def test_a_setting_of_every_sensor_is_known_too(self):
+    def test_misspelt_common_setting_gets_a_suggestion(self):
         (text,) = wrong({"evry": "5s"})
         assert text == "p:1: sensor 'feed' evry: unknown setting (did you mean 'every'?)"
         (text,) = wrong({"zzzz": "5s"})
         assert "unknown setting (known: anything, api_token, backoff, backoff_limit, buck" in text
 
-    def test_a_setting_may_have_a_place_of_its_own(self):
+    def test_single_setting_may_have_a_place(self):
         (text,) = wrong({"every": "5"}, places={"every": "setup.cfg:7"})
         assert text.startswith("setup.cfg:7: sensor 'feed' every: '5' is not a duration")
 
     @pytest.mark.parametrize("thing", [None, 5, "Feed", Sensor, SensorConfig, list[int], Feed.poll])
-    def test_what_is_no_sensor_class(self, thing):
+    def test_object_that_is_not_a_sensor_class_is_refused(self, thing):
         assert not is_sensor_class(thing)
         texts = wrong({"every": "5"}, sensor_class=thing)
         assert "every: '5' is not a duration" in texts[0]
         assert f"{thing!r:.120} is not a sensor class" in texts[1]
 
     @pytest.mark.parametrize("config", [None, FeedConfig(bucket="x"), Login])
-    def test_a_class_without_a_config_model(self, config):
+    def test_class_without_a_config_model_is_refused(self, config):
         assert not is_sensor_class(type("Odd", (Feed,), {"Config": config}))
 
-    def test_a_config_may_not_take_the_name_of_a_setting_of_every_sensor(self):
+    def test_config_field_with_a_reserved_name_is_refused(self):
         class Config(SensorConfig):
             deadline: str = ""
             asset: str = ""
@@ -176,7 +176,7 @@ class TestWrong:
             (OSError(CANARY), "Config raised OSError: ***"),
         ],
     )
-    def test_a_validator_that_raises_anything_is_contained(self, raised, text):
+    def test_exception_of_a_validator_is_contained(self, raised, text):
         class Config(SensorConfig):
             bucket: str
             api_token: str
@@ -241,16 +241,16 @@ class TestSecrets:
         ],
         ids=str,
     )
-    def test_a_secret_is_in_no_message(self, options):
+    def test_messages_show_no_secret(self, options):
         texts = wrong(options, sensor_class=self.Strict)
         assert "hunter2" not in "\n".join(texts)
 
-    def test_a_secret_is_known_by_the_alias_of_its_field(self):
+    def test_secret_is_found_by_the_alias_of_its_field(self):
         assert wrong({"x": "123456"}, sensor_class=self.Strict) == [
             "p:1: sensor 'feed' x: invalid value (hidden: it is a secret)"
         ]
 
-    def test_a_wrong_value_that_is_no_secret_is_shown(self):
+    def test_invalid_plain_value_is_shown(self):
         (text,) = wrong({"checked": "this"}, sensor_class=self.Strict)
         assert text == "p:1: sensor 'feed' checked: cannot use this"
         (text,) = wrong({"plain": "x" * 200}, sensor_class=self.Strict)
@@ -259,7 +259,7 @@ class TestSecrets:
         assert text.endswith("Input should be a valid integer, got a value of type list")
 
 
-def test_a_nested_setting_is_named_by_its_path():
+def test_nested_setting_is_named_by_its_path():
     class Model(pydantic.BaseModel):
         model_config = pydantic.ConfigDict(extra="forbid")
         inner: dict[str, list[int]] = pydantic.Field(default_factory=dict)
@@ -271,7 +271,7 @@ def test_a_nested_setting_is_named_by_its_path():
     assert (second.subject, second.hint) == ("thing innr", "did you mean 'inner'?")
 
 
-def test_an_unknown_nested_setting_gets_no_hint_of_the_outer_ones():
+def test_unknown_nested_setting_gets_no_hint():
     class Inner(pydantic.BaseModel):
         model_config = pydantic.ConfigDict(extra="forbid")
 
@@ -286,7 +286,7 @@ def test_an_unknown_nested_setting_gets_no_hint_of_the_outer_ones():
 
 
 @pytest.mark.parametrize("name", [None, 5, "", "a b", ["a"], "x" * 201])
-def test_what_is_no_name(name):
+def test_invalid_name_is_a_problem(name):
     problem = name_problem(name, "pipeline", "p:1")
     assert problem.message == f"invalid pipeline name {name!r:.80}"
     assert name_problem("a-name", "pipeline", "p:1") is None
@@ -308,9 +308,9 @@ def raw_orders(context):
         (5, "p:1: sensor 'a' asset: an asset must be named by a text, not by 5"),
     ],
 )
-def test_an_asset_that_is_not_there(asset, text):
+def test_unknown_asset_gets_a_hint(asset, text):
     assert text in str(missing_asset("sensor 'a' asset", asset, ["raw_orders", "b"], "p:1"))
 
 
-def test_no_asset_is_there():
+def test_unknown_asset_without_any_declared():
     assert missing_asset("sensor 'a' asset", "a", [], "").hint == "declared so far: none"

@@ -10,7 +10,7 @@ def options(text):
     return {option.key: option.value for option in read(cut(text)[1])[0]}
 
 
-def test_cut_keeps_the_numbers_of_the_lines():
+def test_cut_keeps_line_numbers():
     first, a, b = cut("x\n[a]\nk = 1\n\n[ b ] # comment\nk = 2")
     assert (first.header, first.line, first.lines) == ("", 0, ("x",))
     assert (a.header, a.line, a.lines) == ("a", 2, ("k = 1", ""))
@@ -19,32 +19,32 @@ def test_cut_keeps_the_numbers_of_the_lines():
     assert not b.rest
 
 
-def test_a_header_that_is_not_closed_or_followed_by_something():
+def test_unclosed_or_continued_header_is_marked():
     _, a, b, c = cut("[a\n[b] k = 1\n[c] ; comment")
     assert (a.header, a.closed) == ("a", False)
     assert (b.closed, b.rest) == (True, True)
     assert (c.closed, c.rest) == (True, False)
 
 
-def test_all_line_ends_count_as_one():
+def test_each_kind_of_line_end_counts_once():
     assert [block.line for block in cut("a\r\nb\r[c]\n[d]")] == [0, 3, 4]
 
 
-def test_an_indented_header_cuts_nothing():
+def test_indented_header_does_not_cut():
     assert len(cut("[a]\nk =\n  [b]\n")) == 2
 
 
-def test_numbered_leaves_out_comments_and_blanks():
+def test_numbered_skips_comments_and_blanks():
     block = cut("[a]\n# c\n\nk = 1\n  ; c\n  more")[1]
     assert list(block.numbered()) == [(4, "k = 1"), (6, "  more")]
 
 
-def test_without_keeps_the_numbers():
+def test_without_keeps_line_numbers():
     block = cut("[a]\none = 1\ntwo = 2\n")[1].without([2])
     assert list(block.numbered()) == [(3, "two = 2")]
 
 
-def test_options_know_their_lines_and_what_is_below():
+def test_options_have_their_lines():
     text = "[a]\none = 1\n\n# c\nsql =\n    SELECT id\n\n    # left out\n     FROM t\nx = y\n  z"
     one, sql, x = read(cut(text)[1])[0]
     assert (one.key, one.value, one.line, one.below) == ("one", "1", 2, ())
@@ -54,28 +54,28 @@ def test_options_know_their_lines_and_what_is_below():
     assert (x.value, x.below, x.begins_below) == ("y\nz", ((11, "z"),), False)
 
 
-def test_options_of_the_same_name_are_all_there():
+def test_duplicate_options_are_all_returned():
     found, wrong = read(cut("[a]\nk = 1\nk = 2")[1])
     assert [(option.line, option.value) for option in found] == [(2, "1"), (3, "2")]
     assert wrong == []
 
 
-def test_C3_wrong_lines_are_numbered_and_the_rest_is_read():
+def test_C3_invalid_lines_are_numbered_and_others_read():
     found, wrong = read(cut("\n[a]\none = 1\nnothing\n= empty\n[b]").pop(1))
     assert [option.key for option in found] == ["one"]
     assert wrong == [4, 5]
 
 
-def test_only_the_equals_sign_ends_a_key():
+def test_only_an_equals_sign_ends_a_key():
     assert options("[a]\nurl = s3://k=v\n") == {"url": "s3://k=v"}
     assert read(cut("[a]\nurl: s3\n")[1])[1] == [2]
 
 
-def test_keys_are_as_written_and_percent_is_literal():
+def test_keys_and_percent_stay_as_written():
     assert options("[a]\nKey = %(x)s %%\n") == {"Key": "%(x)s %%"}
 
 
-def test_C3_no_text_of_the_file_is_shown_by_repr():
+def test_C3_repr_shows_no_text_of_the_file():
     block = cut("[a]\nkey = canary\n  canary")[1]
     assert "canary" not in repr(block) + repr(read(block))
 
@@ -84,7 +84,7 @@ LINE = st.text(alphabet="ab= \t#;%$:\x85\xa0é", max_size=8)
 
 
 @given(st.lists(LINE, max_size=8))
-def test_reads_what_configparser_reads(lines):
+def test_read_agrees_with_configparser(lines):
     text = "[s]\n" + "\n".join(lines)
     oracle = configparser.RawConfigParser(delimiters=("=",), strict=False)
     oracle.optionxform = str

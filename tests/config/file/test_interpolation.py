@@ -31,14 +31,14 @@ from flowstone_core.config.file.interpolation import expand
         ("${_PRIVATE}", "p"),
     ],
 )
-def test_grammar(text, value):
+def test_expand_follows_the_grammar(text, value):
     expansion = expand(text, {"BUCKET": "shop", "EMPTY": "", "_PRIVATE": "p"})
     assert expansion.value == value
     assert expansion.unset == ()
     assert not expansion.malformed
 
 
-def test_what_the_environment_gives_is_never_expanded_again():
+def test_value_of_the_environment_is_not_expanded_again():
     environ = {"A": "${B} %% $$ ${MISSING}", "B": "secret"}
     assert expand("${A}", environ).value == environ["A"]
     assert expand("$${A}", environ).value == "${A}"
@@ -52,7 +52,7 @@ def test_unset_variables_are_named_once_and_in_order():
 
 
 @pytest.mark.parametrize("text", ["${HOME", "${HOME-x}", "${HOME:x}", "${Home}", "${A B}"])
-def test_what_is_no_variable_is_malformed(text):
+def test_invalid_variable_is_malformed(text):
     expansion = expand(text, {"HOME": "there"})
     assert expansion.malformed
     assert expansion.value == text
@@ -61,11 +61,11 @@ def test_what_is_no_variable_is_malformed(text):
 @pytest.mark.parametrize(
     ("text", "lone"), [("%", True), ("%%", False), ("%%%", True), ("a%b%%", True), ("", False)]
 )
-def test_a_lone_percent_is_noticed(text, lone):
+def test_lone_percent_is_reported(text, lone):
     assert expand(text, {}).lone_percent is lone
 
 
-def test_what_is_shown_has_nothing_from_the_environment():
+def test_shown_text_has_no_value_of_the_environment():
     expansion = expand("a/${ONE}/${TWO:-x}/${EMPTY}/${MISSING:-d}", {"ONE": "1", "EMPTY": ""})
     assert expansion.shown == "a/***/x//d"
     assert expansion.value == "a/1/x//d"
@@ -74,11 +74,11 @@ def test_what_is_shown_has_nothing_from_the_environment():
 
 
 @given(st.text(alphabet=set(string.printable) - {"%", "$"}))
-def test_a_text_without_signs_is_itself(text):
+def test_text_without_signs_is_unchanged(text):
     assert expand(text, {}).value == text
 
 
 @given(st.text(alphabet="ab%${}:-A_", max_size=12), st.text(max_size=6))
-def test_escaping_brings_back_any_text(text, found):
+def test_escaped_text_expands_to_itself(text, found):
     escaped = text.replace("%", "%%").replace("$", "$$")
     assert expand(escaped, {"A": found}).value == text

@@ -41,7 +41,7 @@ def wrong(checked, text, *pipelines, **options):
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_a_section_is_a_schedule(checked):
+def test_section_becomes_a_schedule(checked):
     settings = checked(
         "[flowstone:schedule:nightly]\n"
         "asset = report\n"
@@ -70,12 +70,12 @@ def test_a_section_is_a_schedule(checked):
     assert set(settings.triggers) == {"cron", "every"}
 
 
-def test_its_name_is_its_asset_unless_it_says_another(checked):
+def test_asset_is_the_name_by_default(checked):
     settings = checked("[flowstone:schedule:report]\nevery = 10 minutes\n")
     assert settings.schedules["report"].schedule.asset == "report"
 
 
-def test_everything_that_is_wrong_is_said_at_once_with_its_line(checked):
+def test_all_problems_are_reported_at_once_with_lines(checked):
     text = (
         "[flowstone:schedule:nightly]\n"
         "asset = repotr\n"
@@ -111,7 +111,7 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_line(checked):
     assert len(found) == len(expected)
 
 
-def test_a_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
+def test_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
     (tmp_path / "naming_of_partitions.py").write_text("def hour(instant): return f'{instant:%H}'\n")
     settings = checked(
         "[flowstone:schedule:report]\ncron = 0 * * * *\ntimezone = Asia/Tokyo\n"
@@ -122,14 +122,14 @@ def test_a_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
     assert declaration.spec["partition_fn"] == "naming_of_partitions:hour"
 
 
-def test_a_setting_that_an_indentation_swallowed_is_found(checked):
+def test_indented_setting_is_found(checked):
     text = "[flowstone:schedule:report]\nevery = 5m\n  catchup = all\n"
     assert any(
         "indented line is part of the value of 'every'" in each for each in wrong(checked, text)
     )
 
 
-def test_what_the_environment_gives_is_read_and_not_shown_where_it_is_wrong(checked):
+def test_value_of_the_environment_is_not_shown_if_invalid(checked):
     text = "[flowstone:schedule:report]\ncron = ${NIGHTLY}\n"
     settings = checked(text, environ={"NIGHTLY": "0 2 * * *"})
     assert settings.schedules["report"].schedule.trigger.text == "0 2 * * *"
@@ -137,7 +137,7 @@ def test_what_the_environment_gives_is_read_and_not_shown_where_it_is_wrong(chec
     assert "hunter2" not in problem
 
 
-def test_a_file_overrides_a_pipeline_setting_by_setting(checked):
+def test_file_overrides_single_settings_of_a_pipeline(checked):
     pipeline = shop()
     pipeline.schedule("report", cron="0 2 * * *", catchup="all", partition="a", jitter="5m")
     settings = checked(
@@ -151,7 +151,7 @@ def test_a_file_overrides_a_pipeline_setting_by_setting(checked):
     assert settings.schedules["report"].where.endswith("flowstone.cfg:1")
 
 
-def test_two_pipelines_cannot_have_schedules_of_one_name(checked):
+def test_schedule_name_in_two_pipelines_is_a_duplicate(checked):
     one, two = shop(), Pipeline("two")
     one.schedule("report", cron="0 2 * * *")
     two.asset(name="other")(lambda context: None)
@@ -170,13 +170,13 @@ def refused(pipeline, *arguments, **options):
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_a_pipeline_refuses_at_once_with_the_line():
+def test_pipeline_refuses_at_once_with_the_line():
     problems = refused(shop(), "repotr", cron="99 * * * *", timezone="nowhere", oops=1)
     assert len(problems) == 4
     assert all("test_schedule.py:" in problem for problem in problems)
 
 
-def test_a_second_schedule_of_an_asset_needs_a_name():
+def test_second_schedule_of_an_asset_needs_a_name():
     pipeline = shop()
     pipeline.schedule("report", cron="0 2 * * *")
     (problem,) = refused(pipeline, "report", cron="0 3 * * *")
@@ -187,19 +187,19 @@ def test_a_second_schedule_of_an_asset_needs_a_name():
 
 
 @pytest.mark.parametrize("name", [3, "", "a b"])
-def test_a_wrong_name_is_refused(name):
+def test_invalid_name_is_refused(name):
     assert any(
         "invalid schedule name" in each for each in refused(shop(), "report", name=name, every="5m")
     )
 
 
-def test_nothing_and_a_misspelt_setting_are_refused_at_once():
+def test_missing_trigger_or_misspelt_setting_is_refused():
     assert any("missing trigger" in each for each in refused(shop(), "report"))
     problems = refused(shop(), "report", timezon="UTC")
     assert any("did you mean 'timezone'?" in each for each in problems)
 
 
-def test_what_may_be_a_plugins_trigger_is_judged_when_plugins_are_known(checked):
+def test_unknown_trigger_is_refused_when_plugins_are_known(checked):
     pipeline = shop()
     pipeline.schedule("report", business_days="08:00")
     problems = wrong(checked, "", pipeline)

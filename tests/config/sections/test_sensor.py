@@ -58,7 +58,7 @@ def said(reader, given, name="a"):
     return [str(problem) for problem in problems]
 
 
-def test_a_declaration():
+def test_section_becomes_a_declaration():
     given = section(type="topic", topic="t", every="5s", asset="orders")
     declaration, problems = sections().declare("a", given)
     assert problems == []
@@ -68,7 +68,7 @@ def test_a_declaration():
     assert (declaration.asset, declaration.where) == ("orders", "f.cfg:1")
 
 
-def test_a_name_that_is_none():
+def test_invalid_name_is_a_problem():
     assert said(sections(), section(type="topic", topic="t"), "a:b")[0].startswith(
         "f.cfg:1: invalid sensor name 'a:b'"
     )
@@ -77,7 +77,7 @@ def test_a_name_that_is_none():
     )
 
 
-def test_a_type_is_required():
+def test_missing_type_is_a_problem():
     assert said(sections(), section(topic="t", every="x", asset="no"))[0::2] == [
         ("f.cfg:4: [flowstone:sensor:a] asset: unknown asset 'no' (declared so far: orders)"),
         said(sections(), section(topic="t", every="x"))[1],
@@ -96,7 +96,7 @@ def test_a_type_is_required():
     ]
 
 
-def test_a_name_near_that_of_a_declared_sensor():
+def test_missing_type_suggests_a_declared_sensor():
     reader = sections(declared=True)
     reader.declared["new_orders"] = reader.declared.pop("a")
     assert said(reader, section(every="5s"), "new_order") == [
@@ -147,17 +147,17 @@ UNKNOWN = "f.cfg:2: [flowstone:sensor:a] type: unknown sensor type "
         ),
     ],
 )
-def test_an_unknown_type(kind, reports, text):
+def test_unknown_type_gets_a_hint(kind, reports, text):
     assert said(sections(*reports), section(type=kind)) == [text]
 
 
-def test_a_type_from_the_environment_is_not_shown():
+def test_type_from_the_environment_is_not_shown():
     settings = {"type": Setting("canary-1", 2, "***", ("canary-1",))}
     given = Section("flowstone:sensor:a", 1, settings, "f.cfg")
     assert said(sections(), given) == [UNKNOWN + "'***' (known types: topic)"]
 
 
-def test_a_name_that_a_pipeline_has_too():
+def test_duplicate_of_a_pipelines_sensor_is_a_problem():
     assert said(sections(declared=True), section(type="topic", topic="t")) == [
         (
             "f.cfg:2: [flowstone:sensor:a]: duplicate sensor 'a' "
@@ -166,7 +166,7 @@ def test_a_name_that_a_pipeline_has_too():
     ]
 
 
-def test_an_override_keeps_what_the_pipeline_set():
+def test_override_keeps_the_pipelines_other_settings():
     reader = sections(declared=True)
     declaration, problems = reader.declare("a", section(every="1m", max_events="5"))
     assert problems == []
@@ -178,7 +178,7 @@ def test_an_override_keeps_what_the_pipeline_set():
     assert declaration.config is reader.declared["a"].config
 
 
-def test_an_override_of_anything_else_is_refused():
+def test_override_of_other_settings_is_refused():
     settings = {
         "every": Setting("never", 2, swallowed=(Swallowed("deadline", 3, likely=True),)),
         "topic": Setting("t", 4),
@@ -199,7 +199,7 @@ def test_an_override_of_anything_else_is_refused():
     assert "canary" not in messages[5]
 
 
-def test_settings_that_are_swallowed_or_perhaps_secret():
+def test_indented_and_possibly_secret_settings_are_problems():
     settings = {
         "type": Setting("topic", 2),
         "topic": Setting("t", 3, swallowed=(Swallowed("asset", 4, likely=True),)),
