@@ -115,8 +115,7 @@ def parse_partition(text: str) -> Partition:
             encode_partition(value)
         except (ValueError, OverflowError) as error:
             raise ValidationError(
-                f"{text!r} looks like a date and is none: {_reason(error)}; "
-                f"if it is meant as a plain string, give it as {_tagged(text)!r}"
+                f"invalid date {text!r}: {_reason(error)}; for a plain string use {_tagged(text)!r}"
             ) from None
         return value
     if text.startswith("s:"):
@@ -152,11 +151,11 @@ def _encode(value: object, depth: int) -> str:
     if isinstance(value, date):
         text = date.isoformat(value)
         if date.fromisoformat(text) != value:
-            raise ValidationError(f"{value!r:.80} is no plain date")
+            raise ValidationError(f"cannot encode {value!r:.80} as a partition: not a plain date")
         return "d:" + text
     if isinstance(value, tuple):
         if not value:
-            raise ValidationError("an empty tuple is no partition")
+            raise ValidationError("cannot encode an empty tuple as a partition")
         if depth == _MAX_DEPTH:
             raise ValidationError(f"tuples are nested more than {_MAX_DEPTH} deep")
         return "t:" + _base64(
@@ -167,7 +166,7 @@ def _encode(value: object, depth: int) -> str:
             )
         )
     raise ValidationError(
-        f"a value of type {type(value).__qualname__} is no partition: "
+        f"cannot encode a value of type {type(value).__qualname__} as a partition: "
         "use a date, a datetime, a string, or a tuple of these"
     )
 
@@ -182,7 +181,7 @@ def _encode_datetime(value: datetime) -> str:
     # text does not say (pandas has nanoseconds, and a NaT that is a datetime).
     text = datetime.isoformat(plain)
     if datetime.fromisoformat(text) != plain:
-        raise ValidationError(f"{value!r:.80} is no plain datetime")
+        raise ValidationError(f"cannot encode {value!r:.80} as a partition: not a plain datetime")
     return f"dt:{text}Z" if aware else f"ndt:{text}"
 
 

@@ -149,7 +149,9 @@ def _stepped(first: Moment, last: Moment, every: str | timedelta | None) -> Part
         every = _STEPS.get(word) or _duration(every)
     text = _WORDS.get(every) or format_duration(every)
     if every < _SMALLEST or every % _SMALLEST:
-        raise ValidationError(f"a step of {every} is no whole number of milliseconds, 1 or more")
+        raise ValidationError(
+            f"invalid step {every}: must be a whole number of milliseconds, at least 1"
+        )
     if is_date and every % _DAY:
         raise ValidationError(f"dates cannot go by {text}: {_ALLOWED}")
     return PartitionRange(first, last, text, every)
@@ -172,7 +174,7 @@ def _duration(text: str) -> timedelta:
     except ValidationError:
         hint = did_you_mean(text.strip().lower(), [*_STEPS, *_MONTHS])
         raise ValidationError(
-            Problem(f"{printable(text, 80)!r} is no step: {_ALLOWED}", hint=hint)
+            Problem(f"invalid step {printable(text, 80)!r}: {_ALLOWED}", hint=hint)
         ) from None
 
 

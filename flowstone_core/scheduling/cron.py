@@ -92,7 +92,8 @@ class CronTrigger(Trigger):
         self._iterators = [one for one in candidates if _next(one, _ANCHOR) is not None]
         if not self._iterators:
             raise ValidationError(
-                f"{printable(repr(self.text), 80)} never fires: no month of it has such a day"
+                f"invalid cron expression {printable(repr(self.text), 80)}: never fires, "
+                "no month of it has such a day"
             )
         self._lock = threading.Lock()  # an iterator keeps where it is
 
@@ -145,14 +146,15 @@ def _expand(text: str) -> list[str]:
     shown = printable(repr(text), 80)
     if len(text) > TEXT_LIMIT:
         raise ValidationError(
-            f"{shown} has {len(text):,} characters; a cron expression has at most {TEXT_LIMIT:,}"
+            f"invalid cron expression {shown}: {len(text):,} characters, at most {TEXT_LIMIT:,}"
         )
     if text.startswith("@"):
         text = text.lower()
         if text not in _ALIASES:
             raise ValidationError(
                 Problem(
-                    f"{shown} stands for no cron expression; allowed are {', '.join(_ALIASES)}",
+                    f"invalid cron expression {shown}: unknown name; "
+                    f"allowed are {', '.join(_ALIASES)}",
                     hint=_alias_hint(text),
                 )
             )
@@ -162,7 +164,8 @@ def _expand(text: str) -> list[str]:
         fields.insert(0, "0")
     if len(fields) != len(_FIELDS):
         hint = "years cannot be written" if len(fields) == len(_FIELDS) + 1 else ""
-        raise ValidationError(Problem(f"{shown} has {len(fields)} fields; {_ALLOWED}", hint=hint))
+        message = f"invalid cron expression {shown}: {len(fields)} fields; {_ALLOWED}"
+        raise ValidationError(Problem(message, hint=hint))
     return fields
 
 

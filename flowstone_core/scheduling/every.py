@@ -36,7 +36,7 @@ _TIMES = {
     "hours": ":15 (minute) or 15:30 (minute and second)",
     "days": "10:30 or 10:30:15",
 }
-_RANGE = "is no interval from one second to ten years"
+_RANGE = "must be from one second to ten years"
 _ALLOWED = (
     "write an interval such as 30 seconds, 10 minutes, 2 hours, hour at :15, day at 10:30, "
     "monday at 08:00, 2 weeks, or a duration such as 1h30m or PT15M"
@@ -91,7 +91,7 @@ class EveryTrigger(Trigger):
     def __init__(self, text: str, timezone: str = "UTC") -> None:
         super().__init__(text, timezone)
         if len(self.text) > _TEXT_LIMIT:
-            raise _refusal(self.text, f"has more than {_TEXT_LIMIT} characters")
+            raise _refusal(self.text, f"more than {_TEXT_LIMIT} characters")
         words = " ".join(self.text.split()).lower()
         match = _WORDS.fullmatch(words)
         if match:
@@ -144,9 +144,9 @@ def _in_words(text: str, match: re.Match[str]) -> _Interval:
     count, unit, at = int(match[1] or 1), match[2], match[3]
     if count > 1 and unit.removesuffix("s") in _WEEKDAYS:
         hint = f"a weekday comes every week; '{count} weeks' counts Mondays"
-        raise _refusal(text, f"counts a weekday {count} times", hint)
+        raise _refusal(text, f"weekday counted {count} times", hint)
     if unit not in _UNITS:
-        raise _refusal(text, f"has the unknown unit {unit!r:.40}", did_you_mean(unit, _UNITS))
+        raise _refusal(text, f"unknown unit {unit!r:.40}", did_you_mean(unit, _UNITS))
     if not 1 <= count <= LONGEST // _SIZES["seconds"]:  # schedule would hang on 0
         raise _refusal(text, _RANGE)
     job = _job(text, count, unit, at)
@@ -167,14 +167,14 @@ def _job(text: str, count: int, unit: str, at: str | None) -> Job:
     try:
         job: Job = getattr(Scheduler().every(count), unit)
     except IntervalError:
-        why, hint = f"has the unit {unit!r} after {count}", f"did you mean '{count} {unit}s'?"
+        why, hint = f"unit {unit!r} after {count}", f"did you mean '{count} {unit}s'?"
         raise _refusal(text, why, hint) from None
     try:
         return job if at is None else job.at(at)
     except ScheduleValueError:
         times = _TIMES.get("days" if job.start_day else str(job.unit))
         allowed = f"{times} is allowed" if times else f"{job.unit} take none"
-        raise _refusal(text, f"has the time {at!r:.40}, where {allowed}") from None
+        raise _refusal(text, f"time {at!r:.40}, where {allowed}") from None
 
 
 def _duration(text: str) -> timedelta:
@@ -183,11 +183,12 @@ def _duration(text: str) -> timedelta:
     except ValidationError:
         random = re.search(r"\bto\b", text)
         hint = "an interval is not random; spread schedules by jitter" if random else ""
-        raise _refusal(text, "is no interval", hint) from None
+        raise _refusal(text, "unknown form", hint) from None
     if duration.microseconds:
-        raise _refusal(text, "is not made of whole seconds")
+        raise _refusal(text, "must be whole seconds")
     return duration
 
 
 def _refusal(text: str, why: str, hint: str = "") -> ValidationError:
-    return ValidationError(Problem(f"{printable(repr(text), 80)} {why}; {_ALLOWED}", hint=hint))
+    shown = printable(repr(text), 80)
+    return ValidationError(Problem(f"invalid interval {shown}: {why}; {_ALLOWED}", hint=hint))

@@ -54,16 +54,16 @@ class PartitionTemplate:
         self._template = _Template(text)
         allowed = ", ".join(f"${{{name}}}" for name in TOKENS)
         if not text:
-            raise ValidationError(f"an empty text names no partition; use {allowed}")
+            raise ValidationError(f"empty partition template; use {allowed}")
         if not self._template.is_valid():
             raise ValidationError(
-                f"{printable(text, 80)!r} has a '$' that begins no token; use {allowed}, "
+                f"{printable(text, 80)!r} has a '$' without a token; use {allowed}, "
                 "or '$$' for a '$'"
             )
         for name in self._template.get_identifiers():
             if name not in TOKENS:
                 hint = did_you_mean(name, TOKENS) or f"use {allowed}"
-                raise ValidationError(f"there is no token ${{{printable(name, 40)}}}: {hint}")
+                raise ValidationError(f"unknown token ${{{printable(name, 40)}}}: {hint}")
         self.partition(datetime(2000, 1, 31, 23, 59, 58, tzinfo=UTC))
 
     def partition(self, at: datetime) -> Partition:

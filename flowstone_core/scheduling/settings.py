@@ -45,12 +45,14 @@ def _read_moment(value: object) -> object:
     if isinstance(value, datetime | date):
         value = value.isoformat()
     if not isinstance(value, str):
-        raise ValueError("a moment is a text such as '2026-01-31' or '2026-01-31T08:00', or a date")
+        raise ValueError(
+            "a moment must be text such as '2026-01-31' or '2026-01-31T08:00', or a date"
+        )
     try:
         return datetime.fromisoformat(value.strip()).isoformat()
     except ValueError:
         allowed = "use ISO 8601, such as 2026-01-31 or 2026-01-31T08:00+01:00"
-        raise ValueError(f"{value!r:.80} is no moment: {allowed}") from None
+        raise ValueError(f"invalid moment {value!r:.80}: {allowed}") from None
 
 
 def _read_metadata(value: object) -> object:
@@ -60,7 +62,7 @@ def _read_metadata(value: object) -> object:
     for line in filter(None, map(str.strip, value.splitlines())):
         key, equals, text = line.partition("=")
         if not equals:
-            raise ValueError(f"{line!r:.80} is no 'key = value'; write one a line")
+            raise ValueError(f"{line!r:.80} is not 'key = value'; write one per line")
         pairs[key.strip()] = text.strip()
     return pairs
 

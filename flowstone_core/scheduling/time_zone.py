@@ -61,12 +61,12 @@ def load_zone(name: str) -> ZoneInfo:
         hint = did_you_mean(name, zone_names()) if isinstance(name, str) else ""
         shown = printable(repr(name), 80)
         hint = hint or "use an IANA name such as Europe/Warsaw"
-        raise ValidationError(f"there is no time zone {shown}: {hint}")
+        raise ValidationError(f"unknown time zone {shown}: {hint}")
     try:
         zone = ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise ValidationError(
-            f"the data of time zone {name} cannot be read: {printable(str(error), 200)}"
+            f"cannot read the data of time zone {name}: {printable(str(error), 200)}"
         ) from None
     if name != "UTC":
         _log_data()

@@ -34,7 +34,7 @@ class Trigger(ABC):
     def __init__(self, text: str, timezone: str = "UTC") -> None:
         if not isinstance(text, str):
             kind = type(text).__qualname__
-            raise ValidationError(f"{text!r:.80} is of type {kind}; a trigger is written as a text")
+            raise ValidationError(f"{text!r:.80} is of type {kind}; a trigger must be text")
         self.text = text.strip()
         self.zone: ZoneInfo = load_zone(timezone)
 
@@ -104,6 +104,5 @@ def require_aware(after: datetime) -> None:
     """
     if after.utcoffset() is None:
         raise ValidationError(
-            f"{after} says no offset from UTC; give an aware datetime, "
-            "such as datetime(2026, 1, 31, tzinfo=UTC)"
+            f"naive datetime {after}: must be aware, such as datetime(2026, 1, 31, tzinfo=UTC)"
         )

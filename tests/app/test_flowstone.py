@@ -162,7 +162,7 @@ def test_what_is_not_there_is_said_with_what_is(flow):
             call("day")
     with pytest.raises(NotFoundError):
         flow.materializations.get(99)
-    with pytest.raises(ValidationError, match="int is no partition"):
+    with pytest.raises(ValidationError, match="int as a partition"):
         flow.materialize("raw_orders", 7)
 
 

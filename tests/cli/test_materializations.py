@@ -63,7 +63,7 @@ def test_a_payload_reaches_the_asset_function(shop):
     [
         (["raw_orders"], "give one partition"),
         (["raw_orders", "a", "-p", "a"], "give one partition"),
-        (["raw_orders", "2025-02-30"], "looks like a date and is none"),
+        (["raw_orders", "2025-02-30"], "invalid date"),
         (["raw_orders", "d:2025-1-1"], "is not the text of a partition"),
         (["raw_orders", "a", "--payload", "{"], "invalid JSON"),
         (["raw_orders", "a", "--payload", "[1]"], "not a JSON object"),

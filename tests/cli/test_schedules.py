@@ -280,12 +280,12 @@ def test_everything_that_is_wrong_is_said_at_once(shop):
     ).stderr  # fmt: skip
     wrong = [
         "asset: unknown asset 'dayly_report' (did you mean 'daily_report'?)",
-        " timezone: there is no time zone 'Europe/Warszawa': did you mean 'Europe/Warsaw'?",
-        " partition: there is no token ${yeer}: did you mean 'year'?",
+        " timezone: unknown time zone 'Europe/Warszawa': did you mean 'Europe/Warsaw'?",
+        " partition: unknown token ${yeer}: did you mean 'year'?",
         " catchup_window: '3' is not a duration: use 30s",
         " jitter: 2d is out of bounds: use 0s to 1d",
-        " start: 'soon' is no moment: use ISO 8601",
-        " metadata: 'no notes' is no 'key = value'",
+        " start: invalid moment 'soon': use ISO 8601",
+        " metadata: 'no notes' is not 'key = value'",
         " cron: minute: '61' is out of range; allowed are 0-59",
         " cron: day of month: '32' is out of range; allowed are 1-31 and L",
     ]
@@ -638,7 +638,7 @@ jitter = 1 hour
         7: "did you mean 'America/New_York'?",
         8: "catchup: Input should be 'none', 'latest' or 'all'",
         9: "cathup_window: unknown setting (did you mean 'catchup_window'?)",
-        10: "partition: there is no token ${yeer}",
+        10: "partition: unknown token ${yeer}",
         11: "partition_fn: no module named 'nowhere'",
         12: "'1 hour' is not a duration",
     }

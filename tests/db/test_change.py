@@ -203,7 +203,7 @@ def test_change_column_gives_partition(
         ({"partition": "day"}, "unknown column 'day'; there are 'item', 'cents'"),
         ({"partition": "cents"}, "column 'cents' is NULL"),
         ({"partition_fn": lambda row: row["day"]}, "KeyError: 'day'"),
-        ({"partition_fn": lambda row: 7}, "a value of type int is no partition"),
+        ({"partition_fn": lambda row: 7}, "cannot encode a value of type int as a partition"),
     ],
 )
 def test_change_value_without_partition_fails_poll(

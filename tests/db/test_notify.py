@@ -405,7 +405,7 @@ def test_notify_payload_gives_partition(
         ({"partition_field": "day"}, '{"day": true}', "must be a text or an integer"),
         ({"partition_field": "day"}, '{"day": null}', "must be a text or an integer"),
         ({"partition_fn": lambda text: text.missing}, "x", "AttributeError"),
-        ({"partition_fn": lambda text: 7}, "x", "a value of type int is no partition"),
+        ({"partition_fn": lambda text: 7}, "x", "cannot encode a value of type int as a partition"),
     ],
 )
 def test_notify_without_partition_is_reported_once(

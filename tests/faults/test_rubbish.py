@@ -192,14 +192,14 @@ def test_P4_what_only_looks_like_an_outcome_is_a_failed_tick(ward: Ward) -> None
             "one_of_many": lambda state: Triggered([Event("p"), "x", 5], state),  # type: ignore[list-item]
         }
     )
-    assert said["number_of_events"].startswith("a value of type int is no partition")
-    assert said["no_partition"].startswith("a value of type NoneType is no partition")
+    assert said["number_of_events"].startswith("cannot encode a value of type int as a partition")
+    assert said["no_partition"].startswith("cannot encode a value of type NoneType as a partition")
     assert said["no_key"] == "an event's key must be a string, not a value of type int"
     assert said["no_asset"] == "the event for 'p' is for asset 'elsewhere', which no pipeline has"
     assert (
         said["a_payload"] == "an event's payload must be a JSON mapping, not a value of type list"
     )
-    assert said["one_of_many"].startswith("a value of type int is no partition")
+    assert said["one_of_many"].startswith("cannot encode a value of type int as a partition")
     assert said["pretends"]
 
 

@@ -168,7 +168,7 @@ def test_T7_a_zone_that_there_is_not_is_an_error_at_the_start(tmp_path: Path, zo
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: setup.cfg:6: [flowstone:schedule:daily] timezone: ")
-    assert "there is no time zone" in line
+    assert "unknown time zone" in line
 
 
 # -- T9: changed, switched off, renamed ------------------------------------------------------------

@@ -238,20 +238,23 @@ def test_a_kind_of_datetime_is_the_datetime_it_holds():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (None, "a value of type NoneType is no partition: use a date, a datetime, a string"),
-        (5, "a value of type int is no partition"),
-        (True, "a value of type bool is no partition"),
-        (1.5, "a value of type float is no partition"),
-        (b"x", "a value of type bytes is no partition"),
-        (["a"], "a value of type list is no partition"),
-        (("a", None), "a value of type NoneType is no partition"),
-        ((), "an empty tuple is no partition"),
-        (("a", ()), "an empty tuple is no partition"),
+        (
+            None,
+            "cannot encode a value of type NoneType as a partition: use a date, a datetime",
+        ),
+        (5, "cannot encode a value of type int as a partition"),
+        (True, "cannot encode a value of type bool as a partition"),
+        (1.5, "cannot encode a value of type float as a partition"),
+        (b"x", "cannot encode a value of type bytes as a partition"),
+        (["a"], "cannot encode a value of type list as a partition"),
+        (("a", None), "cannot encode a value of type NoneType as a partition"),
+        ((), "cannot encode an empty tuple as a partition"),
+        (("a", ()), "cannot encode an empty tuple as a partition"),
         ("\ud800", r"the partition '\ud800' holds a lone surrogate, which UTF-8 cannot write"),
         (("a", "\ud800"), "holds a lone surrogate"),
-        (Nano(2025, 1, 15), "is no plain datetime"),
-        (Nano(2025, 1, 15, tzinfo=UTC), "is no plain datetime"),
-        (NanoDate(2025, 1, 15), "is no plain date"),
+        (Nano(2025, 1, 15), "not a plain datetime"),
+        (Nano(2025, 1, 15, tzinfo=UTC), "not a plain datetime"),
+        (NanoDate(2025, 1, 15), "not a plain date"),
         (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), "outside the years 1 to 9999"),
         ("x" * (TEXT_LIMIT + 1), "has 2,001 bytes as a text; at most 2,000 are allowed"),
         ("\u20ac" * 700, "has 2,100 bytes as a text"),
@@ -334,8 +337,8 @@ def test_what_a_person_types_means_what_a_person_means(text, value):
 def test_what_looks_like_a_date_and_is_none_is_refused_with_the_way_out(text):
     with pytest.raises(ValidationError) as caught:
         parse_partition(text)
-    assert f"{text!r} looks like a date and is none: " in str(caught.value)
-    way_out = str(caught.value).split("give it as '")[1].rstrip("'")
+    assert f"invalid date {text!r}: " in str(caught.value)
+    way_out = str(caught.value).split("for a plain string use '")[1].rstrip("'")
     assert parse_partition(way_out) == text
 
 

@@ -251,7 +251,7 @@ class TestEvents:
             ),
             (Event("p", asset="rw"), RULES, "is for asset 'rw', which no pipeline has"),
             (Event("p", asset=""), RULES, "is for asset '', which no pipeline has"),
-            (Event(5), RULES, "a value of type int is no partition"),
+            (Event(5), RULES, "cannot encode a value of type int as a partition"),
             (Event("x" * 2_001), RULES, "has 2,001 bytes as a text"),
             (Event("p", key=5), RULES, "an event's key must be a string, not a value of type int"),
             (Event("p", key="x" * 2_001), RULES, "an event's key cannot be used: 'xxx"),
@@ -597,7 +597,7 @@ def test_the_state_is_kept_unless_the_outcome_was_sound(outcome):
 def test_an_outcome_error_that_was_raised_is_shown_as_it_is():
     assert returned(Triggered(5, 1)).error == describe(
         OutcomeError(
-            "a value of type int is no partition: use a date, a datetime, a string, "
+            "cannot encode a value of type int as a partition: use a date, a datetime, a string, "
             "or a tuple of these"
         )
     )

@@ -99,7 +99,7 @@ def test_events_name_all_objects_without_partition() -> None:
 
 
 def test_events_invalid_partition_names_the_key() -> None:
-    with pytest.raises(PartitionError, match=r"'a': a value of type int is no partition"):
+    with pytest.raises(PartitionError, match=r"'a': cannot encode a value of type int"):
         list(object_events("shop", [item("a")], lambda key: 7))  # type: ignore[arg-type,return-value]
 
 

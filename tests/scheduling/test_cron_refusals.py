@@ -147,49 +147,48 @@ FIELDS = (
     "or six with the second before them"
 )
 ALIASES = (
-    "stands for no cron expression; allowed are "
-    "@yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"
+    "unknown name; allowed are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"
 )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", f"'' has 0 fields; {FIELDS}"),
-        ("   ", f"'' has 0 fields; {FIELDS}"),
-        ("* * * *", f"'* * * *' has 4 fields; {FIELDS}"),
-        ("0 0 1 1 * * 26", f"'0 0 1 1 * * 26' has 7 fields; {FIELDS} (years cannot be written)"),
-        ("* * * * * * * *", f"'* * * * * * * *' has 8 fields; {FIELDS}"),
-        ("*\u00a0* * * *", rf"'*\xa0* * * *' has 4 fields; {FIELDS}"),
-        ("@reboot", f"'@reboot' {ALIASES} (a schedule fires at times, not when something starts)"),
-        ("@every 5m", f"'@every 5m' {ALIASES} (write every = 5m instead of a cron expression)"),
-        ("@Every5m", f"'@Every5m' {ALIASES} (write every = 5m instead of a cron expression)"),
-        ("@dayly", f"'@dayly' {ALIASES} (did you mean '@daily'?)"),
-        ("@", f"'@' {ALIASES}"),
-        ("@daily *", f"'@daily *' {ALIASES} (did you mean '@daily'?)"),
-        ("0 0 30 2 *", "'0 0 30 2 *' never fires: no month of it has such a day"),
-        ("0 0 31 2,4,6,9,11 *", "'0 0 31 2,4,6,9,11 *' never fires: no month of it has such a day"),
-        ("0 0 */30 feb 1#2", "'0 0 */30 feb 1#2' never fires: no month of it has such a day"),
-        ("5 0 0 30,31 2 *", "'5 0 0 30,31 2 *' never fires: no month of it has such a day"),
+        ("", f"0 fields; {FIELDS}"),
+        ("   ", f"0 fields; {FIELDS}"),
+        ("* * * *", f"4 fields; {FIELDS}"),
+        ("0 0 1 1 * * 26", f"7 fields; {FIELDS} (years cannot be written)"),
+        ("* * * * * * * *", f"8 fields; {FIELDS}"),
+        ("*\u00a0* * * *", f"4 fields; {FIELDS}"),
+        ("@reboot", f"{ALIASES} (a schedule fires at times, not when something starts)"),
+        ("@every 5m", f"{ALIASES} (write every = 5m instead of a cron expression)"),
+        ("@Every5m", f"{ALIASES} (write every = 5m instead of a cron expression)"),
+        ("@dayly", f"{ALIASES} (did you mean '@daily'?)"),
+        ("@", f"{ALIASES}"),
+        ("@daily *", f"{ALIASES} (did you mean '@daily'?)"),
+        ("0 0 30 2 *", "never fires, no month of it has such a day"),
+        ("0 0 31 2,4,6,9,11 *", "never fires, no month of it has such a day"),
+        ("0 0 */30 feb 1#2", "never fires, no month of it has such a day"),
+        ("5 0 0 30,31 2 *", "never fires, no month of it has such a day"),
     ],
 )  # fmt: skip
 @pytest.mark.timeout(2)
 def test_T4_an_expression_that_is_wrong_as_a_whole(text, said):
-    assert refused(text) == [said]
+    assert refused(text) == [f"invalid cron expression {text.strip()!r}: {said}"]
 
 
 def test_a_long_text_is_refused_unread():
     (said,) = refused("0," * 1_000_000 + "0 * * * *")
-    assert "has 2,000,009 characters; a cron expression has at most 1,000" in said
+    assert "2,000,009 characters, at most 1,000" in said
     assert len(said) < 300
     longest = "0," * 495 + "0 * * * *"
     assert CronTrigger("0" + longest)
-    assert "has 1,001 characters" in refused("00" + longest)[0]
+    assert "1,001 characters" in refused("00" + longest)[0]
 
 
 @pytest.mark.parametrize("text", [None, 5, b"* * * * *", ["*"] * 5])
 def test_what_is_no_text_is_refused(text):
-    with pytest.raises(ValidationError, match="a trigger is written as a text"):
+    with pytest.raises(ValidationError, match="a trigger must be text"):
         CronTrigger(text)
 
 

@@ -42,14 +42,14 @@ def test_T12_the_two_passes_of_an_hour_differ_by_their_offset():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "an empty text names no partition; use ${year}"),
-        ("${yera}", "there is no token ${yera}: did you mean 'year'?"),
-        ("${zzz}", "there is no token ${zzz}: use ${year}, ${month}"),
-        ("5 $", "has a '$' that begins no token"),
-        ("${YEAR}", "has a '$' that begins no token"),
-        ("${year", "has a '$' that begins no token"),
-        ("${year.real}", "has a '$' that begins no token"),
-        ("${year}-13-${day}", "looks like a date and is none"),
+        ("", "empty partition template; use ${year}"),
+        ("${yera}", "unknown token ${yera}: did you mean 'year'?"),
+        ("${zzz}", "unknown token ${zzz}: use ${year}, ${month}"),
+        ("5 $", "has a '$' without a token"),
+        ("${YEAR}", "has a '$' without a token"),
+        ("${year", "has a '$' without a token"),
+        ("${year.real}", "has a '$' without a token"),
+        ("${year}-13-${day}", "invalid date"),
     ],
 )
 def test_what_is_wrong_is_said(text, says):

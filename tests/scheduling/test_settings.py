@@ -42,8 +42,8 @@ def test_moment_is_a_date_or_a_datetime(value, written):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("soon", "'soon' is no moment: use ISO 8601, such as 2026-01-31 or"),
-        (5, "a moment is a text such as '2026-01-31' or '2026-01-31T08:00', or a date"),
+        ("soon", "invalid moment 'soon': use ISO 8601, such as 2026-01-31 or"),
+        (5, "a moment must be text such as '2026-01-31' or '2026-01-31T08:00', or a date"),
     ],
 )
 def test_invalid_moment_is_refused_in_plain_words(value, reason):

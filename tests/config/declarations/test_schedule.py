@@ -130,7 +130,7 @@ def test_all_problems_are_reported_at_once():
             "partition_fn: partition and partition_fn exclude each other",
         ),
         ({"every": "5m", "partition_fn": lambda a, b: a}, "partition_fn: must take the instant"),
-        ({"every": "5m", "metadata": "no pair"}, "'no pair' is no 'key = value'"),
+        ({"every": "5m", "metadata": "no pair"}, "'no pair' is not 'key = value'"),
         ({"every": "5m", "catchup_window": "30s"}, "30s is out of bounds: use 1m to"),
     ],
 )
