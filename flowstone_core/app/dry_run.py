@@ -1,6 +1,6 @@
-"""Sensors tried by hand: polled once, or asked whether they reach their source.
+"""Dry runs of sensors: one poll, or a connection check, with nothing committed.
 
-Nothing is committed, and each try is held to its sensor's deadline.
+Each call is held to its sensor's deadline.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
 THREADS = 8
-"""Sensors that are tried at once."""
+"""Sensors that are called at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a tick of a sensor would amount to now.
+    """Result of a tick that was not committed.
 
     Attributes:
-        before: The text of the state that it began from; None if it began with `Sensor.init`.
+        decision: The decision on the poll, with the events that a tick would commit.
+        before: The text of the state before the poll; None for the initial state.
         after: The text of the state that would be stored; None if none would.
-        duration: How long it took.
+        duration: The duration of the poll.
     """
 
     decision: Decision[TickCommit]
@@ -38,11 +39,12 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionCheck:
-    """Whether a sensor reaches its source.
+    """Result of connecting a sensor to its source.
 
     Attributes:
-        error: Why it does not; None if it does.
-        duration: How long it took to say so.
+        sensor: The name of the sensor.
+        error: The reason of a failure; None after a success.
+        duration: The duration of the check.
     """
 
     sensor: str
@@ -51,37 +53,37 @@ class ConnectionCheck:
 
 
 def poll_once(ticker: SensorTicker, clock: Clock) -> DryRun:
-    """Poll a sensor once, from what its ticker remembers; then have it clean up.
+    """Poll a sensor once from the checkpoint of its ticker, and clean it up.
 
-    Blocks until the poll has come back or its deadline is over.
+    Blocks until the poll returns or its deadline passes.
     """
     before = ticker.checkpoint.state
-    trial = _Poll(ticker)
-    duration = _carry([trial], clock)[0]
-    commits = trial.decision.commits
+    call = _Poll(ticker)
+    duration = _run_all([call], clock)[0]
+    commits = call.decision.commits
     # A quiet tick commits nothing: the state is the one that is stored.
     after = commits[-1].after.state if commits else before
-    return DryRun(trial.decision, before, after, duration)
+    return DryRun(call.decision, before, after, duration)
 
 
 def check_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[ConnectionCheck]:
-    """Ask sensors whether they reach their sources, several at once; then have them clean up.
+    """Connect sensors to their sources, several at once, and clean them up.
 
-    Blocks until each has answered or its deadline is over.
+    Blocks until each call returns or its deadline passes.
 
     Returns:
-        One answer for each ticker, in their order.
+        One result for each ticker, in their order.
     """
-    trials = [_Connect(ticker) for ticker in tickers]
-    durations = _carry(trials, clock)
+    calls = [_Connect(ticker) for ticker in tickers]
+    durations = _run_all(calls, clock)
     return [
-        ConnectionCheck(trial.ticker.name, trial.error, duration)
-        for trial, duration in zip(trials, durations, strict=True)
+        ConnectionCheck(call.ticker.name, call.error, duration)
+        for call, duration in zip(calls, durations, strict=True)
     ]
 
 
-class _Trial(Call):
-    """One call of a sensor's code; whether it comes back or not, it is over once."""
+class _DryCall(Call):
+    """One call of a sensor's code; ends once, by returning or by its deadline."""
 
     __slots__ = ("_over", "ticker")
 
@@ -91,31 +93,31 @@ class _Trial(Call):
         self._over: Callable[[Call], None] = _ignore
 
     def watch(self, over: Callable[[Call], None]) -> None:
-        """Have ``over`` called when it is over."""
+        """Register the function to call at the end."""
         self._over = over
 
     def run(self) -> None:
-        """Make the call, and have the sensor clean up."""
+        """Call the sensor, and clean it up."""
         self.attempt()
         self.ticker.cleanup()
         self._over(self)
 
     def expired(self) -> None:
-        """Wait for it no longer."""
+        """Abandon the call."""
         self.give_up()
         self.ticker.stop()
         self._over(self)
 
     @abstractmethod
     def attempt(self) -> None:
-        """Make the call."""
+        """Call the sensor."""
 
     @abstractmethod
     def give_up(self) -> None:
-        """Take note that it has not come back."""
+        """Record that the deadline has passed."""
 
 
-class _Poll(_Trial):
+class _Poll(_DryCall):
     __slots__ = ("_turn", "decision")
 
     decision: Decision[TickCommit]
@@ -123,7 +125,7 @@ class _Poll(_Trial):
     def __init__(self, ticker: SensorTicker) -> None:
         super().__init__(ticker)
         turn = ticker.begin()
-        assert turn is not None  # noqa: S101 - the ticker is nobody else's
+        assert turn is not None  # noqa: S101 - nothing else uses the ticker
         self._turn = turn
 
     def attempt(self) -> None:
@@ -137,7 +139,7 @@ class _Poll(_Trial):
             self.decision = decision
 
 
-class _Connect(_Trial):
+class _Connect(_DryCall):
     __slots__ = ("_answered", "error")
 
     def __init__(self, ticker: SensorTicker) -> None:
@@ -151,28 +153,28 @@ class _Connect(_Trial):
             self.error, self._answered = error, True
 
     def give_up(self) -> None:
-        what = "cleanup did" if self._answered else "it did"
-        self.error = f"{what} not come back within the sensor's deadline of {self.deadline:g} s"
+        call = "cleanup" if self._answered else "connect"
+        self.error = f"{call} did not return within the sensor's deadline of {self.deadline:g} s"
 
 
-def _carry(trials: Sequence[_Trial], clock: Clock) -> list[timedelta]:
-    """Make the calls, and return how long each took."""
+def _run_all(calls: Sequence[_DryCall], clock: Clock) -> list[timedelta]:
+    """Run the calls in threads and return their durations."""
     waker: Waker = clock.waker()
     ended: dict[Call, float] = {}
 
-    def over(trial: Call) -> None:
-        ended.setdefault(trial, clock.monotonic())
+    def over(call: Call) -> None:
+        ended.setdefault(call, clock.monotonic())
         waker.set()
 
-    pool = ThreadPool("flowstone-trial", clock, THREADS)
-    for trial in trials:
-        trial.watch(over)
-        pool.submit(trial)
-    while len(ended) < len(trials):
+    pool = ThreadPool("flowstone-dry-run", clock, THREADS)
+    for call in calls:
+        call.watch(over)
+        pool.submit(call)
+    while len(ended) < len(calls):
         waker.wait(pool.expire())
     pool.close()
-    return [timedelta(seconds=ended[trial] - trial.started) for trial in trials]
+    return [timedelta(seconds=ended[call] - call.started) for call in calls]
 
 
 def _ignore(_: Call) -> None:
-    """Nobody watches."""
+    """Do nothing: no function was registered."""

@@ -1,4 +1,4 @@
-"""What the store knows of one thing, brought together and explained."""
+"""Explainer: collects what the store knows of one name and explains it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _LAST = 20
 
 
 class Explainer:
-    """Explains what has a name.
+    """Explains a sensor, a schedule or a materialization.
 
     Args:
-        store: Has the records.
-        project: What is declared.
-        schedules: Knows the schedules.
+        store: The store.
+        project: What files and pipelines declare.
+        schedules: The schedules of the store and the project.
+        clock: Reads the time.
     """
 
     def __init__(self, store: Store, project: Project, schedules: Schedules, clock: Clock) -> None:
@@ -38,7 +39,7 @@ class Explainer:
         self._clock = clock
 
     def explain(self, name: str) -> list[Explanation]:
-        """See `Flowstone.explain`."""
+        """Explain everything that has a name; see `Flowstone.explain`."""
         if name.isdecimal() and name.isascii():
             return [self._materialization(int(name))]
         found = list(self._all(name))
@@ -77,7 +78,7 @@ class Explainer:
     def _fires(self, name: str) -> list[Fire]:
         try:
             return self._schedules.upcoming(name, 3)
-        except FlowstoneError:  # its status says why
+        except FlowstoneError:  # its status has the reason
             return []
 
     def _materialization(self, number: int) -> Explanation:

@@ -15,7 +15,7 @@ from flowstone_core.config.project import Project
 from flowstone_core.config.validation import validate
 from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.json_document import JsonObject
-from flowstone_core.model.partition import Partition, encode_partition
+from flowstone_core.model.partition import Partition
 
 if TYPE_CHECKING:
     from flowstone_core.app.backfills import Backfills
@@ -240,25 +240,8 @@ class Flowstone:
     def materialize(
         self, asset: str, partition: Partition, *, payload: JsonObject | None = None
     ) -> Materialization:
-        """Request one partition of an asset; a runner materializes it.
-
-        Returns:
-            A new materialization, or the pending one of the same partition.
-
-        Raises:
-            NotFoundError: If the asset is unknown.
-            ValidationError: If the partition cannot be encoded.
-        """
-        from flowstone_core.app.lookup import unknown
-
-        declared = self.project.assets.get(asset)
-        if declared is None:
-            raise unknown("asset", asset, self.project.assets)
-        text = encode_partition(partition)
-        _, materialization = self._open_store().materializations.materialize(
-            declared, text, self.project.assets, self._clock.now(), payload
-        )
-        return materialization
+        """Request one partition of an asset; short for `Materializations.request`."""
+        return self.materializations.request(asset, partition, payload=payload)
 
     def backfill(
         self,

@@ -1,4 +1,4 @@
-"""..."""
+"""Maintenance of a store by its URL, and the installed plugins."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def upgrade_store(url: str) -> tuple[str | None, str]:
-    """Apply the store's migrations.
+    """Apply the missing migrations of a store.
 
     Returns:
         The schema's revision before (None for a new store) and after.
 
     Raises:
-        StoreError: If the store is newer, foreign or corrupt; it is left as it is.
+        StoreError: If the store is newer, foreign or corrupt; it is left unchanged.
     """
     from flowstone_core.store import Store
 
@@ -27,16 +27,16 @@ def upgrade_store(url: str) -> tuple[str | None, str]:
 
 
 def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
-    """Copy a store in an SQLite file to another file, while runners use it; it is not migrated.
+    """Copy an SQLite store to another file, beside running runners, without migrating it.
 
     Args:
         url: The store.
-        path: The file; it appears when the copy is whole.
-        overwrite: Whether to replace the file if it is there.
+        path: The file; it appears when the copy is complete.
+        overwrite: Replace an existing file.
 
     Raises:
-        ConflictError: If the file is there and may not be overwritten.
-        StoreError: If there is no store, it is damaged, or the file cannot be made.
+        ConflictError: If the file exists and may not be overwritten.
+        StoreError: If the store is missing or damaged, or the file cannot be written.
     """
     from flowstone_core.store import Store
 
@@ -44,10 +44,10 @@ def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
 
 
 def check_store(url: str) -> IntegrityReport:
-    """Look whether a store is whole and fits together, while runners use it; not migrated.
+    """Check the integrity of a store beside running runners, without migrating it.
 
     Raises:
-        StoreError: If there is no store, or it is damaged so badly that it cannot be read.
+        StoreError: If the store is missing, or too damaged to be read.
     """
     from flowstone_core.store import Store
 
@@ -55,9 +55,9 @@ def check_store(url: str) -> IntegrityReport:
 
 
 def installed_plugins(config: Config) -> Plugins:
-    """Find what is installed, whether or not the rest of a configuration is right.
+    """Discover the installed plugins, even if the rest of a configuration is invalid.
 
-    Distributions that its list of ``plugins`` leaves out are reported as blocked.
+    Distributions that are not in its list ``plugins`` are reported as blocked.
     """
     from flowstone_core.plugin.discovery import discover
 

@@ -1,16 +1,18 @@
-"""Materializations of a project: list, retry and cancel them."""
+"""Materializations of a project: request, list, retry and cancel them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from flowstone_core.app.lookup import unknown
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition, encode_partition
 
 if TYPE_CHECKING:
     from flowstone_core.model.event import StoredEvent
+    from flowstone_core.model.json_document import JsonObject
     from flowstone_core.model.materialization import Attempt, Materialization, MaterializationState
     from flowstone_core.store import Store
 
@@ -28,6 +30,32 @@ class Materializations:
         self._open_store = open_store
         self._project = project
         self._clock = clock
+
+    def request(
+        self, asset: str, partition: Partition, *, payload: JsonObject | None = None
+    ) -> Materialization:
+        """Request one partition of an asset; a runner materializes it.
+
+        Args:
+            asset: The asset.
+            partition: The partition.
+            payload: Passed to the asset function.
+
+        Returns:
+            A new materialization, or the pending one of the same partition.
+
+        Raises:
+            NotFoundError: If the asset is unknown.
+            ValidationError: If the partition cannot be encoded.
+        """
+        declared = self._project.assets.get(asset)
+        if declared is None:
+            raise unknown("asset", asset, self._project.assets)
+        text = encode_partition(partition)
+        _, materialization = self._open_store().materializations.materialize(
+            declared, text, self._project.assets, self._clock.now(), payload
+        )
+        return materialization
 
     def all(
         self,

@@ -1,4 +1,4 @@
-"""How things stand, for people: what commands and pages show of the store and the settings."""
+"""Status of sensors and schedules: declaration and stored record in one view, with a health."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.store import ScheduleRecord, SensorRecord
 
 WORDS_LIMIT = 500
-"""Most characters that a trigger may say of itself."""
+"""Most characters of a trigger's description."""
 
 
 class SensorHealth(StrEnum):
-    """How a sensor does, in one word; the first that applies."""
+    """Health of a sensor: the first value that applies."""
 
     DISABLED = "disabled"
-    """Switched off where it is declared."""
+    """Disabled by its declaration."""
     PAUSED = "paused"
-    """Stopped by an operator."""
+    """Paused by an operator."""
     BROKEN = "broken"
-    """It said that no retry helps; it waits for a reset."""
+    """The sensor reported that retries do not help; waits for a reset."""
     QUARANTINED = "quarantined"
-    """Failed so often in a row that it is tried once an hour."""
+    """Failed ``quarantine_after`` times in a row; polled once an hour."""
     STALE = "stale"
-    """No good poll for its ``stale_after``."""
+    """No successful poll for its ``stale_after``."""
     FAILING = "failing"
     NEW = "new"
-    """Not polled yet."""
+    """No successful poll yet."""
     UNDECLARED = "undeclared"
-    """Known to the store, and declared nowhere any more."""
+    """Stored, but no longer declared."""
     OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class SensorStatus:
-    """One sensor, as declared and as the store knows it.
+    """One sensor: its declaration and its stored record.
 
     Attributes:
-        type: What configuration calls it; None when it is declared nowhere any more.
+        type: Its type in the configuration; None if the sensor is no longer declared.
         failures: Failed ticks in a row.
-        not_before: When it is polled next at the earliest, if it backs off.
+        not_before: The earliest next poll, if the sensor backs off.
         last_tick_at: The last tick that was not quiet.
         owner: The id of the runner that ticks it.
-        stale_since: When its last good poll ended, or its runner began, if that is too long ago.
+        stale_since: The end of the last successful poll, or the start of the runner, if the
+            sensor is stale.
     """
 
     name: str
@@ -73,37 +74,37 @@ class SensorStatus:
 
 
 class ScheduleHealth(StrEnum):
-    """How a schedule does, in one word; the first that applies."""
+    """Health of a schedule: the first value that applies."""
 
     UNDECLARED = "undeclared"
-    """A file or a pipeline declared it once, and does not any more."""
+    """Stored with a declaration that no longer exists."""
     DISABLED = "disabled"
-    """Switched off by its setting."""
+    """Disabled by its setting."""
     PAUSED = "paused"
-    """Stopped by an operator, or by a failure."""
+    """Paused by an operator, or by a failure."""
     BROKEN = "broken"
-    """It cannot be made here: its trigger is not installed, say."""
+    """This process cannot build it: its trigger is not installed, say."""
     FAILING = "failing"
-    """Its trigger, or its ``partition_fn``, does not do what it should."""
+    """Its trigger or its ``partition_fn`` failed."""
     ENDED = "ended"
-    """Nothing is to come."""
+    """No instants follow."""
     OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleStatus:
-    """One schedule, as it was said and as the store knows it.
+    """One schedule: its declaration and its stored record.
 
     Attributes:
-        trigger: Its name, as configuration writes it.
-        text: What the trigger is made of.
-        words: The same in plain words.
+        trigger: The name of its trigger in the configuration.
+        text: The text of the trigger.
+        words: The trigger in words.
         origin: ``file:line`` of its declaration, or ``command``.
-        edited: The settings that were changed at run time and lie over the declaration.
-        settings: All that was said of it, by the names that configuration uses.
-        next_at: The next instant; None if there is none, or it does not fire.
-        paused_because: Why it is paused, if no operator did it.
-        error: Why it cannot be made, or why its last tick failed.
+        edited: The settings that were changed at run time; they override the declaration.
+        settings: All its settings, by their names in the configuration.
+        next_at: The next instant; None if none follows, or the schedule does not fire.
+        paused_because: The reason of a pause that no operator ordered.
+        error: The reason why it cannot be built, or why its last tick failed.
         failures: Failed ticks in a row.
         last_tick_at: The last tick that was not quiet.
         owner: The id of the runner that ticks it.
@@ -130,11 +131,12 @@ class ScheduleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything at a glance.
+    """Overview of a store.
 
     Attributes:
         store: The store's URL, without its password.
-        runners: Those that are alive.
+        runners: The live runners.
+        materializations: Their number in each state.
     """
 
     store: str
@@ -147,7 +149,7 @@ class Status:
 def sensor_statuses(
     declared: Mapping[str, SensorDeclaration], records: Mapping[str, SensorRecord]
 ) -> tuple[SensorStatus, ...]:
-    """Bring together what is declared and what is stored, by name."""
+    """Return the status of each declared or stored sensor, by name."""
     return tuple(
         sensor_status(name, declared.get(name), records.get(name))
         for name in sorted({*declared, *records})
@@ -157,7 +159,7 @@ def sensor_statuses(
 def sensor_status(
     name: str, declaration: SensorDeclaration | None, record: SensorRecord | None
 ) -> SensorStatus:
-    """Say how one sensor stands."""
+    """Return the status of one sensor."""
     health = _health(declaration, record)
     return SensorStatus(
         name,
@@ -203,17 +205,18 @@ def schedule_status(
     declared: bool,
     now: datetime,
 ) -> ScheduleStatus:
-    """Say how one schedule stands.
+    """Return the status of one schedule.
 
     Args:
-        make: Makes the schedule of its record; may raise.
-        declared: Whether it is declared, or needs no declaration.
-        now: From when on the next instant is looked for.
+        record: Its stored record.
+        make: Builds the schedule of its record; may raise.
+        declared: True if it is declared, or was added at run time.
+        now: The next instant is after this one.
     """
     given = record.spec
     deadline = TimeLimit()
     look = partial(_look_ahead, record, make, now)
-    # Ours come back, and to begin a thread costs more than they do.
+    # Built-in triggers always return, and starting a thread costs more than calling them.
     found = look() if given.get("trigger") in BUILT_IN else deadline.call(look)
     words, following, wrong = found or (str(given.get("text")), None, deadline.passed)
     health = _schedule_health(record, following, wrong, declared=declared)
@@ -245,7 +248,7 @@ def schedule_status(
 def _look_ahead(
     record: ScheduleRecord, make: Callable[[ScheduleRecord], Schedule], now: datetime
 ) -> tuple[str, datetime | None, str | None]:
-    """Return a schedule's words, its next instant, and what is wrong with its trigger."""
+    """Return the words of a schedule, its next instant, and the error of its trigger."""
     words = str(record.spec.get("text"))
     try:
         schedule = make(record)

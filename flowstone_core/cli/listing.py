@@ -105,14 +105,9 @@ def print_facts(facts: Row) -> None:
 
 def partition_fields(text: str) -> dict[str, str]:
     """Return the fields of a stored partition in a row."""
-    from flowstone_core.errors import ValidationError
-    from flowstone_core.model.partition import decode_partition, format_partition
+    from flowstone_core.model.partition import show_partition
 
-    try:
-        shown = format_partition(decode_partition(text))
-    except ValidationError:  # a store that was written to by something else
-        shown = text
-    return {"partition": text, "partition_shown": shown}
+    return {"partition": text, "partition_shown": show_partition(text)}
 
 
 def _text(value: object) -> str:

@@ -143,6 +143,14 @@ def format_partition(value: Partition) -> str:
     return value.isoformat() if isinstance(value, date) else printable(value) or "''"
 
 
+def show_partition(text: str) -> str:
+    """Format a stored partition for people, or return the text itself if it is not one."""
+    try:
+        return format_partition(decode_partition(text))
+    except ValidationError:  # written by an older version, or by something else
+        return text
+
+
 def _encode(value: object, depth: int) -> str:
     if isinstance(value, str):
         return _encode_string(value)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization, MaterializationState
-from flowstone_core.model.partition import decode_partition, format_partition
+from flowstone_core.model.partition import show_partition
 from flowstone_core.model.tick import Skip, Tick
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.store import TickResult
@@ -79,7 +79,7 @@ class Publisher:
                 "source": event.source,
                 "event_id": event.id,
                 "asset": event.asset,
-                "partition": format_partition(decode_partition(event.partition)),
+                "partition": show_partition(event.partition),
                 "materialization": event.materialization_id,
             },
         )
@@ -90,7 +90,7 @@ class Publisher:
         extra: dict[str, object] = {
             "materialization": materialization.id,
             "asset": materialization.asset,
-            "partition": format_partition(decode_partition(materialization.partition)),
+            "partition": show_partition(materialization.partition),
             "state": materialization.state.value,
             "attempt": materialization.attempt,
             "run_id": materialization.run_id,

@@ -108,7 +108,7 @@ def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
         thread.join(0.01)
     (connections,) = answers
     assert [each.error for each in connections] == [
-        "it did not come back within the sensor's deadline of 10 s",
+        "connect did not return within the sensor's deadline of 10 s",
         None,
     ]
     assert connections[0].duration >= timedelta(seconds=10)
@@ -123,7 +123,7 @@ def test_a_cleanup_that_does_not_come_back_is_told(source):
     while thread.is_alive():
         clock.advance(1)
         thread.join(0.01)
-    assert answers[0][0].error == "cleanup did not come back within the sensor's deadline of 10 s"
+    assert answers[0][0].error == "cleanup did not return within the sensor's deadline of 10 s"
 
 
 def test_a_poll_that_does_not_come_back_is_timed_out(source):
@@ -149,9 +149,9 @@ def test_what_answers_after_its_deadline_changes_nothing(source):
     while thread.is_alive():
         clock.advance(1)
         thread.join(0.01)
-    others = [each for each in threading.enumerate() if "flowstone-trial" in each.name]
+    others = [each for each in threading.enumerate() if "flowstone-dry-run" in each.name]
     source.answer.set()
     for other in others:
         other.join(PATIENCE)
     assert source.cleaned == ["hangs"]
-    assert answers[0][0].error == "it did not come back within the sensor's deadline of 10 s"
+    assert answers[0][0].error == "connect did not return within the sensor's deadline of 10 s"

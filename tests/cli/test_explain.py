@@ -47,21 +47,21 @@ def said(explained, name, subject=None):
 
 def test_before_anything_has_run(explained):
     text = said(explained, "down")
-    assert text.startswith("No poll of it has succeeded yet.")
-    assert "No runner is alive, so nobody polls it: start one by 'flowstone run'." in text
-    assert "It is polled every 1s." in text
-    assert "It has never fired." in text
+    assert text.startswith("No poll has succeeded yet.")
+    assert "No runner is alive, so none polls it (to start one: flowstone run)." in text
+    assert "Polled every 1s." in text
+    assert "No events yet." in text
 
 
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [
-        ("down", ["It has failed once in a row, and backs off.", "OSError: no way"]),
-        ("hopeless", ["quarantined, and tried once an hour", "It is polled next at", "59m"]),
-        ("broken", ["waits for 'flowstone sensors reset broken'", "cut off"]),
-        ("off", ["It is disabled where it is declared"]),
-        ("later", ["It is polled next at", "retry_later", "busy"]),
-        ("again", ["Its last poll succeeded.", "found 1 again", "--forget-keys", "key k"]),
+        ("down", ["1 failed poll in a row: the sensor backs off.", "OSError: no way"]),
+        ("hopeless", ["quarantined and polled once an hour", "Next poll at", "59m"]),
+        ("broken", ["to poll again: flowstone sensors reset broken", "cut off"]),
+        ("off", ["The sensor is disabled by its declaration"]),
+        ("later", ["Next poll at", "retry_later", "busy"]),
+        ("again", ["The last poll succeeded.", "1 event in 1 tick", "--forget-keys", "key k"]),
     ],
 )
 def test_why_a_sensor_is_as_it_is(explained, name, reasons):
@@ -73,25 +73,25 @@ def test_why_a_sensor_is_as_it_is(explained, name, reasons):
 def test_a_paused_sensor_and_one_that_is_declared_no_more(explained):
     shop = explained.shop
     shop.run("sensors", "pause", "again")
-    assert "'flowstone sensors resume again' goes on" in said(explained, "again")
+    assert "to resume: flowstone sensors resume again" in said(explained, "again")
     (shop.folder / "setup.cfg").write_text("[flowstone]\n")
-    assert "declared nowhere any more" in said(explained, "again")
+    assert "no longer declared" in said(explained, "again")
 
 
 def test_a_schedule_says_when_it_fires_next_and_what_it_skipped(explained):
     text = said(explained, "nightly", "schedule nightly")
-    assert "It is for raw_orders: At 02:30 (America/New_York)." in text
-    assert text.count("It fires next at ") == 3
+    assert "Requests raw_orders: At 02:30 (America/New_York)." in text
+    assert text.count("Next instant: ") == 3
     explained.shop.run("schedules", "pause", "nightly")
-    assert "It is paused: an operator paused it." in said(explained, "nightly", "schedule nightly")
+    assert "paused by an operator (" in said(explained, "nightly", "schedule nightly")
 
 
 def test_a_name_that_two_things_have_is_explained_twice(explained):
     found = explained("feed")
     assert set(found) == {"sensor feed", "schedule feed"}
-    assert found["schedule feed"].startswith("It is disabled by its setting")
+    assert found["schedule feed"].startswith("The schedule is disabled by its setting")
     text = explained.shop.run("explain", "feed").stdout
-    assert text.startswith("sensor feed\n  No poll of it has succeeded yet.\n")
+    assert text.startswith("sensor feed\n  No poll has succeeded yet.\n")
     assert "\n\nschedule feed\n" in text
 
 
@@ -99,15 +99,15 @@ def test_why_a_materialization_is_as_it_is(explained):
     shop = explained.shop
     number = str(shop.json("materialize", "fails", "north")["id"])
     subject = f"materialization {number}: fails north"
-    assert "no runner is alive: start one" in said(explained, number, subject)
+    assert "no runner is alive (to start one" in said(explained, number, subject)
     waits = str(shop.json("materialize", "follows", "north")["id"])
     shop.run("run", "--once", code=1)
     text = said(explained, number, subject)
-    assert text.startswith("It was discarded at ")
-    assert f"'flowstone materializations retry {number}'" in text
-    assert "Its last error: ValueError: no data" in text
+    assert text.startswith("Discarded at ")
+    assert f"flowstone materializations retry {number}" in text
+    assert "Last error: ValueError: no data" in text
     assert "by manual" in text
-    assert "Attempt 1, begun at " in text
+    assert "Attempt 1, started at " in text
     assert "failed at " in text
     assert "fails" in said(explained, waits, f"materialization {waits}: follows north")
 
@@ -115,7 +115,7 @@ def test_why_a_materialization_is_as_it_is(explained):
 def test_a_completed_one_says_who_asked(made):
     (found,) = made.json("explain", "1")
     text = " ".join(found["facts"])
-    assert text.startswith("It completed at ")
+    assert text.startswith("Completed at ")
     assert "by sensor:feed, key monday" in text
 
 
@@ -136,10 +136,10 @@ def test_a_stale_sensor_says_since_when_and_how_often_it_failed(explained):
             "WHERE name IN ('down', 'later')"
         )
     text = said(explained, "down")
-    assert "It is stale: it has had no good poll since 2025-01-15 12:00:00Z." in text
-    assert "It has failed once in a row, and backs off." in text
+    assert "The sensor is stale: no poll has succeeded since 2025-01-15 12:00:00Z." in text
+    assert "1 failed poll in a row: the sensor backs off." in text
     text = said(explained, "later")
-    assert text.startswith("It is stale")
+    assert text.startswith("The sensor is stale")
     assert "failed" not in text
     (listed,) = [each for each in shop.json("sensors", "list") if each["name"] == "down"]
     assert (listed["health"], listed["stale_since"]) == ("stale", "2025-01-15T12:00:00+00:00")

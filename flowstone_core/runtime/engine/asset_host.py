@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from flowstone_core.errors import ValidationError
 from flowstone_core.model.asset import Asset, Context
 from flowstone_core.model.attempt_result import AttemptResult, fail, succeed
 from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.materialization import AttemptOutcome, Claim
-from flowstone_core.model.partition import decode_partition, format_partition
+from flowstone_core.model.partition import decode_partition, show_partition
 from flowstone_core.model.safe_text import describe_traceback
 from flowstone_core.runtime.isolation.child_process import ChildProcess
 
@@ -104,7 +103,7 @@ def ids(claim: Claim) -> dict[str, object]:
     return {
         "materialization": materialization.id,
         "asset": materialization.asset,
-        "partition": _format(materialization.partition),
+        "partition": show_partition(materialization.partition),
         "run_id": materialization.run_id,
         "attempt": materialization.attempt,
     }
@@ -122,10 +121,3 @@ def _context(claim: Claim, cancelled: threading.Event) -> Context:
         logger=ContextLogger(logging.getLogger("flowstone.asset"), ids(claim)),
         _cancelled=cancelled,
     )
-
-
-def _format(partition: str) -> str:
-    try:
-        return format_partition(decode_partition(partition))
-    except ValidationError:  # the attempt fails when its context is built
-        return partition
