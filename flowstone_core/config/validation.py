@@ -150,7 +150,7 @@ class _Checks:
                 self._add([self.run.problem("plugins", message, hint)])
         for report in plugins.reports:
             if report.status == "broken":
-                message = f"broken plugin: {report.error}"
+                message = f"broken: {report.error}"
                 self.warnings.append(Problem(message, "", report.owner, report.hint or ""))
 
     def engine(self, run: RunSettings, plugins: Plugins) -> type[Engine] | None:

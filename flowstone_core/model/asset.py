@@ -149,9 +149,10 @@ class AssetGraph(Mapping[str, Asset]):
         for upstream in asset.depends_on:
             if upstream not in self._assets or upstream == asset.name:
                 yield Problem(
-                    f"asset {asset.name!r} depends on {upstream!r}, "
-                    "which is not declared before it",
+                    f"unknown asset {upstream!r}",
                     asset.where,
+                    f"asset {asset.name!r} depends_on",
+                    "declare it first",
                 )
                 continue
             self._dependents.setdefault(upstream, []).append(asset.name)

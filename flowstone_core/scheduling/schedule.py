@@ -128,9 +128,7 @@ def build(
         trigger = triggers[kind](text, settings.timezone)
     else:
         hint = did_you_mean(kind, triggers) or f"known: {', '.join(sorted(triggers))}"
-        raise ValidationError(
-            Problem(f"no installed plugin provides a trigger {kind!r:.80}", hint=hint)
-        )
+        raise ValidationError(Problem(f"unknown trigger {kind!r:.80}", hint=hint))
     if "partition_fn" not in given:
         partition_of = _naming(settings)
     elif partition_of is None:

@@ -127,7 +127,7 @@ class Swamp:
         known: Counter[str] = Counter()
         if place in {"import", "hook"}:
             warned = " ".join(word for line in self.told("warned") for word in line)
-            known["plugin named"] = warned.count("'bog' of flowstone-bog 1.0: it is broken")
+            known["plugin named"] = warned.count("'bog' of flowstone-bog 1.0: broken")
         elif place == "observer":
             known["plugin named"] = self.log.count("hook calls unfinished at the end; dropped")
         elif place == "cleanup":

@@ -1,4 +1,4 @@
-"""What a sensor's settings are called, and how they are shown."""
+"""Settings described for people and shown without secrets."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -247,7 +247,7 @@ def test_broken_plugins_are_warnings(check, tmp_path):
             "flowstone.cfg:3: [DEFAULT]: every has no effect in FlowStone "
             "([DEFAULT] is not applied: write each setting in its section)"
         ),
-        "plugin 'odd' of flowstone-odd 3: broken plugin: ValueError: *** (reinstall it)",
+        "plugin 'odd' of flowstone-odd 3: broken: ValueError: *** (reinstall it)",
     ]
 
 

@@ -99,8 +99,8 @@ class TestAssetGraph:
                 ]
             )
         assert str(caught.value).splitlines() == [
-            "p.py:1: asset 'a' depends on 'a', which is not declared before it",
-            "p.py:2: asset 'b' depends on 'later', which is not declared before it",
+            "p.py:1: asset 'a' depends_on: unknown asset 'a' (declare it first)",
+            "p.py:2: asset 'b' depends_on: unknown asset 'later' (declare it first)",
             "p.py:4: duplicate asset 'a' (first declared at p.py:1)",
         ]
 

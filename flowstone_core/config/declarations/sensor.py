@@ -127,7 +127,7 @@ def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
 def _url_password(value: object) -> Iterable[str]:
     try:
         password = urlsplit(str(value)).password
-    except Exception:  # noqa: BLE001 - not a URL, or a foreign value that cannot say what it is
+    except Exception:  # noqa: BLE001 - not a URL, or a foreign value whose str() raises
         return
     if password:
         yield from {password, unquote(password)}

@@ -1,4 +1,4 @@
-"""What somebody says of a schedule, checked."""
+"""Declarations of schedules: options validated into a spec."""
 
 from __future__ import annotations
 
