@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from flowstone_db import DatabaseRows, PostgresNotify
 
 from flowstone_core import PollContext, Sensor
 from flowstone_core.model.clock import SystemClock
@@ -133,6 +134,9 @@ class MariadbServer:
             # The server refuses to run as root.
             self._command.append("--user=nobody")
             folder.chmod(0o755)
+            if folder.parent.name.startswith("flowstone-test-"):
+                # The folder of this run is private; "nobody" must pass through.
+                folder.parent.chmod(0o711)
             for path in (folder, folder / "data"):
                 shutil.chown(path, "nobody")
         self._bootstrap()
@@ -250,3 +254,49 @@ def mariadb_database(mariadb: MariadbServer) -> MariadbServer:
 def database(request: pytest.FixtureRequest) -> Any:
     """An empty database; whoever uses it runs on all kinds."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def make_rows(make_sensor: Callable[..., Any], database: Any, clock: Any) -> Callable[..., Any]:
+    """Make sensors on an empty table, ``orders(id, at, tenant)``, of each kind of database."""
+    clock.time = datetime(2025, 2, 1, tzinfo=UTC)
+    kind = {"sqlite": "TEXT", "postgresql": "TIMESTAMPTZ", "mariadb": "DATETIME(6)"}[database.kind]
+    database.execute(f"CREATE TABLE orders (id INTEGER, at {kind}, tenant TEXT)")
+
+    def made(**options: Any) -> DatabaseRows:
+        usual = {"url": database.url, "mode": "timestamp_incrementing"}
+        if options.get("mode") != "timestamp":
+            usual["id_column"] = "id"
+        if options.get("mode") != "incrementing":
+            usual["timestamp_column"] = "at"
+        if "query" not in options:
+            usual["table"] = "orders"
+        sensor = make_sensor(DatabaseRows, **usual | options)
+        assert isinstance(sensor, DatabaseRows)
+        return sensor
+
+    return made
+
+
+@pytest.fixture
+def make_notify(make_sensor: Callable[..., Any], postgresql_database: Any) -> Callable[..., Any]:
+    """Make sensors that listen to ``orders``, beside an empty table ``orders(id)``."""
+    postgresql_database.execute("CREATE TABLE orders (id INTEGER, tenant TEXT)")
+
+    def made(**options: Any) -> PostgresNotify:
+        usual = {"url": postgresql_database.url, "channel": ["orders"]}
+        sensor = make_sensor(PostgresNotify, **usual | options)
+        assert isinstance(sensor, PostgresNotify)
+        return sensor
+
+    return made
+
+
+@pytest.fixture
+def watch(make_notify: Callable[..., Any]) -> Callable[..., Any]:
+    """Make such sensors that have a query as well."""
+
+    def made(**options: Any) -> PostgresNotify:
+        return make_notify(**{"query": "SELECT count(*) FROM orders", "recheck": "5m"} | options)
+
+    return made

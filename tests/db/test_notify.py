@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from flowstone_db import PostgresNotify, listener
+from flowstone_db import PostgresNotify
 from flowstone_db.errors import (
-    DatabaseError,
     DatabaseUnavailableError,
     PartitionError,
     QueryError,
@@ -25,78 +18,21 @@ from flowstone_db.errors import (
 )
 
 from flowstone_core import NotTriggered, SensorBroken, Triggered
-
-Make = Callable[..., PostgresNotify]
-DAY = date(2025, 1, 15)
-LISTENERS = (
-    "SELECT pid FROM pg_stat_activity WHERE application_name = 'flowstone' "
-    "AND datname = current_database() AND query LIKE '%pg_listening_channels%'"
+from tests.db.notify_support import (
+    DAY,
+    LISTENERS,
+    Make,
+    begin,
+    keys,
+    notify,
+    order,
+    payloads,
+    stored,
 )
 
 
-@pytest.fixture
-def make(make_sensor: Callable[..., Any], postgresql_database: Any) -> Make:
-    """Make sensors that listen to ``orders``, beside an empty table ``orders(id)``."""
-    postgresql_database.execute("CREATE TABLE orders (id INTEGER, tenant TEXT)")
-
-    def made(**options: Any) -> PostgresNotify:
-        usual = {"url": postgresql_database.url, "channel": ["orders"]}
-        sensor = make_sensor(PostgresNotify, **usual | options)
-        assert isinstance(sensor, PostgresNotify)
-        return sensor
-
-    return made
-
-
-@pytest.fixture
-def watch(make: Make) -> Make:
-    """Make such sensors that have a query as well."""
-
-    def made(**options: Any) -> PostgresNotify:
-        return make(**{"query": "SELECT count(*) FROM orders", "recheck": "5m"} | options)
-
-    return made
-
-
-def notify(database: Any, *payloads: str, channel: str = "orders") -> None:
-    for payload in payloads:
-        database.execute("SELECT pg_notify(%s, %s)", channel, payload)
-
-
-def order(database: Any, number: int, *, tell: bool = True) -> None:
-    """Insert an order, and tell of it in the same transaction, as a trigger would."""
-    with database.connect() as session:
-        session.execute("INSERT INTO orders VALUES (%s, 'eu')", (number,))
-        if tell:
-            session.execute("SELECT pg_notify('orders', %s)", (str(number),))
-
-
-def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
-    return json.loads(json.dumps(state))
-
-
-def begin(sensor: PostgresNotify) -> Any:
-    """Have a sensor listen; returns the state that is committed."""
-    outcome = sensor.poll(sensor.init())
-    return stored(outcome.state)
-
-
-def payloads(outcome: Any) -> list[Any]:
-    """What an outcome's events are about: a notification's text, or a value and the one before."""
-    if isinstance(outcome, NotTriggered):
-        return []
-    assert isinstance(outcome, Triggered)
-    found: list[Any] = [event.payload for event in outcome.events]
-    return [each.get("payload") or (each["previous"], each["value"]) for each in found]
-
-
-def keys(outcome: Any) -> list[str]:
-    return [event.key for event in outcome.events]
-
-
-def test_new_data_fires(make: Make, postgresql_database: Any) -> None:
-    sensor = make(channel=["orders", "refunds"])
+def test_new_data_fires(make_notify: Make, postgresql_database: Any) -> None:
+    sensor = make_notify(channel=["orders", "refunds"])
     state = begin(sensor)
     assert isinstance(sensor.poll(state), NotTriggered)
     notify(postgresql_database, "1", "2")
@@ -116,9 +52,9 @@ def test_new_data_fires(make: Make, postgresql_database: Any) -> None:
 
 
 def test_notify_rolled_back_and_duplicate_are_not_received(
-    make: Make, postgresql_database: Any
+    make_notify: Make, postgresql_database: Any
 ) -> None:
-    sensor = make()
+    sensor = make_notify()
     state = begin(sensor)
     session = postgresql_database.connect()
     session.execute("NOTIFY orders, 'never'")
@@ -135,8 +71,10 @@ def test_notify_rolled_back_and_duplicate_are_not_received(
 @pytest.mark.parametrize(
     "name", ["Orders", 'a"b', "a b; DROP TABLE orders", "100%s", "%(x)s :y ?", "é" * 31, "'"]
 )
-def test_Q9_notify_channel_name_is_quoted(make: Make, postgresql_database: Any, name: str) -> None:
-    sensor = make(channel=[name])
+def test_Q9_notify_channel_name_is_quoted(
+    make_notify: Make, postgresql_database: Any, name: str
+) -> None:
+    sensor = make_notify(channel=[name])
     state = begin(sensor)
     notify(postgresql_database, "1", channel=name)
     notify(postgresql_database, "2", channel=name.lower() + "_")
@@ -155,8 +93,10 @@ def test_Q9_notify_payload_never_enters_a_statement(watch: Make, postgresql_data
     assert postgresql_database.execute("SELECT count(*) FROM orders") == [(0,)]
 
 
-def test_notify_failed_commit_loses_no_notification(make: Make, postgresql_database: Any) -> None:
-    sensor = make()
+def test_notify_failed_commit_loses_no_notification(
+    make_notify: Make, postgresql_database: Any
+) -> None:
+    sensor = make_notify()
     state = begin(sensor)
     notify(postgresql_database, "1", "1")
     first = sensor.poll(state)
@@ -174,9 +114,9 @@ def test_notify_failed_commit_loses_no_notification(make: Make, postgresql_datab
 
 
 def test_notify_replay_on_another_day_keeps_partition(
-    make: Make, postgresql_database: Any, clock: Any
+    make_notify: Make, postgresql_database: Any, clock: Any
 ) -> None:
-    sensor = make()
+    sensor = make_notify()
     state = begin(sensor)
     notify(postgresql_database, "1")
     sensor.poll(state)
@@ -188,9 +128,9 @@ def test_notify_replay_on_another_day_keeps_partition(
 
 
 def test_notify_state_of_another_process_drops_nothing(
-    make: Make, postgresql_database: Any
+    make_notify: Make, postgresql_database: Any
 ) -> None:
-    one, two = make(), make()
+    one, two = make_notify(), make_notify()
     state = begin(one)
     begin(two)
     notify(postgresql_database, "1", "2")
@@ -351,9 +291,9 @@ def test_notify_empty_query_fires_nothing(watch: Make, postgresql_database: Any)
 
 
 def test_notify_without_query_warns_of_loss(
-    make: Make, watch: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
+    make_notify: Make, watch: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sensor = make()
+    sensor = make_notify()
     with caplog.at_level(logging.WARNING):
         state = begin(sensor)
         assert "are lost (set query" in caplog.text
@@ -382,9 +322,9 @@ def test_notify_without_query_warns_of_loss(
     ],
 )
 def test_notify_payload_gives_partition(
-    make: Make, postgresql_database: Any, options: Any, payload: str, partition: Any
+    make_notify: Make, postgresql_database: Any, options: Any, payload: str, partition: Any
 ) -> None:
-    sensor = make(**options)
+    sensor = make_notify(**options)
     state = begin(sensor)
     notify(postgresql_database, payload)
     outcome = sensor.poll(state)
@@ -409,9 +349,9 @@ def test_notify_payload_gives_partition(
     ],
 )
 def test_notify_without_partition_is_reported_once(
-    make: Make, postgresql_database: Any, options: Any, payload: str, reason: str
+    make_notify: Make, postgresql_database: Any, options: Any, payload: str, reason: str
 ) -> None:
-    sensor = make(**options)
+    sensor = make_notify(**options)
     state = begin(sensor)
     notify(postgresql_database, payload)
     with pytest.raises(PartitionError, match=f"no partition for 1 notifications.*{reason}"):
@@ -420,9 +360,9 @@ def test_notify_without_partition_is_reported_once(
 
 
 def test_notify_invalid_does_not_block_valid(
-    make: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
+    make_notify: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sensor = make(partition_field="day")
+    sensor = make_notify(partition_field="day")
     state = begin(sensor)
     notify(postgresql_database, "1", "2", '{"day": "x"}', "3", "4")
     with caplog.at_level(logging.ERROR):
@@ -452,8 +392,8 @@ def test_notify_query_gives_partition(watch: Make, postgresql_database: Any) -> 
         sensor.poll(stored(outcome.state))
 
 
-def test_notify_poll_waits_for_notification(make: Make, postgresql_database: Any) -> None:
-    sensor = make(wait="50s", partition="payload")
+def test_notify_poll_waits_for_notification(make_notify: Make, postgresql_database: Any) -> None:
+    sensor = make_notify(wait="50s", partition="payload")
     state = begin(sensor)
     ((before,),) = postgresql_database.execute("SELECT clock_timestamp()")
     with ThreadPoolExecutor() as pool:
@@ -467,8 +407,8 @@ def test_notify_poll_waits_for_notification(make: Make, postgresql_database: Any
     assert payloads(first) == ["1"]
 
 
-def test_notify_poll_with_inbox_does_not_wait(make: Make, postgresql_database: Any) -> None:
-    sensor = make(wait="1h")
+def test_notify_poll_with_inbox_does_not_wait(make_notify: Make, postgresql_database: Any) -> None:
+    sensor = make_notify(wait="1h")
     # That it has only begun to listen is something too: the query may tell more.
     state = begin(sensor)
     notify(postgresql_database, "1")
@@ -476,129 +416,10 @@ def test_notify_poll_with_inbox_does_not_wait(make: Make, postgresql_database: A
     assert payloads(sensor.poll(state)) == ["1"]
 
 
-def test_notify_poll_wait_is_limited(make: Make) -> None:
-    sensor = make(wait=timedelta(milliseconds=1))
+def test_notify_poll_wait_is_limited(make_notify: Make) -> None:
+    sensor = make_notify(wait=timedelta(milliseconds=1))
     state = begin(sensor)
     assert isinstance(sensor.poll(state), NotTriggered)
-
-
-def test_notify_connection_no_longer_listening_fails_poll(
-    make: Make, postgresql_database: Any
-) -> None:
-    """As behind a pooler that takes it away between transactions, and cleans it."""
-    sensor = make()
-    state = begin(sensor)
-    sensor._listener._raw.execute("UNLISTEN orders")
-    sensor._listener._raw.commit()
-    with pytest.raises(DatabaseError, match=r"no longer listens.*pool_mode = session"):
-        sensor.poll(state)
-    notify(postgresql_database, "1")
-    assert payloads(sensor.poll(state)) == []
-    notify(postgresql_database, "2")
-    assert payloads(sensor.poll(state)) == ["2"]
-
-
-class Pooler:
-    """Stands between as PgBouncer does: it tells its clients of other backends than they have.
-
-    Args:
-        drops: Whether it drops notifications, as in mode transaction.
-    """
-
-    def __init__(self, folder: Path, server: str, *, drops: bool) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(folder / ".s.PGSQL.5432"))
-        self.socket.listen()
-        self._server = server
-        self._drops = drops
-
-    def serve(self) -> None:
-        """Serve clients, one and then another, until the first of them goes."""
-        with ExitStack() as stack:
-            clients = [stack.enter_context(ThreadPoolExecutor(2)) for _ in range(2)]
-            for pool in clients:
-                client, _ = self.socket.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
-                pool.submit(self._answer, server, client)
-                pool.submit(self._ask, server, client)
-
-    @staticmethod
-    def _ask(server: socket.socket, client: socket.socket) -> None:
-        while data := client.recv(65536):
-            server.sendall(data)
-        server.shutdown(socket.SHUT_WR)
-
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        with server, client, server.makefile("rb") as stream:
-            while kind := stream.read(1):
-                size = stream.read(4)
-                body = stream.read(int.from_bytes(size) - 4)
-                if kind == b"K":
-                    body = bytes(4) + body[4:]
-                if kind != b"A" or not self._drops:
-                    client.sendall(kind + size + body)
-
-
-@pytest.fixture
-def pooled(
-    request: pytest.FixtureRequest, make: Make, postgresql_database: Any
-) -> Iterator[PostgresNotify]:
-    """A sensor behind a pooler."""
-    url = postgresql_database.url
-    (host,) = re.findall("host=([^&]*)", url)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        pooler = Pooler(Path(folder), f"{host}/.s.PGSQL.5432", drops=request.param)
-        serving = pool.submit(pooler.serve)
-        sensor = make(url=url.replace(host, folder))
-        yield sensor
-        sensor.cleanup()
-        serving.result()
-        pooler.socket.close()
-
-
-@pytest.mark.parametrize("pooled", [False], indirect=True)
-def test_notify_pooler_in_session_mode_is_accepted(
-    pooled: PostgresNotify, postgresql_database: Any
-) -> None:
-    state = begin(pooled)
-    notify(postgresql_database, "1")
-    assert payloads(pooled.poll(state)) == ["1"]
-
-
-@pytest.mark.parametrize("pooled", [True], indirect=True)
-def test_notify_pooler_that_drops_is_detected(
-    pooled: PostgresNotify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener, "PROBE_SECONDS", 0.01)
-    with pytest.raises(DatabaseError, match=r"a connection pooler drops.*= session"):
-        pooled.poll(pooled.init())
-
-
-def test_notify_connect_listens_and_checks_query(
-    watch: Make, make: Make, postgresql_database: Any
-) -> None:
-    make().connect()
-    watch().connect()
-    watch(query="SELECT pg_sleep(3600)").connect()
-    with pytest.raises(QueryError, match="the query failed"):
-        watch(query="SELECT nothing FROM orders").connect()
-    with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
-        watch(url="postgresql://me:c4n4ry@127.0.0.1:1/shop").connect()
-
-
-def test_notify_cleanup_closes_all_connections(watch: Make, postgresql_database: Any) -> None:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowstone' "
-        "AND datname = current_database()"
-    )
-    watch().cleanup()
-    sensor = watch()
-    begin(sensor)
-    assert postgresql_database.execute(query) == [(2,)]
-    sensor.cleanup()
-    while postgresql_database.execute(query) != [(0,)]:
-        """A backend ends when it has noticed."""
 
 
 @pytest.mark.parametrize(
@@ -610,6 +431,6 @@ def test_notify_cleanup_closes_all_connections(watch: Make, postgresql_database:
         (None, "TypeError"),
     ],
 )
-def test_state_unreadable_breaks_the_sensor(make: Make, state: Any, complaint: str) -> None:
+def test_state_unreadable_breaks_the_sensor(make_notify: Make, state: Any, complaint: str) -> None:
     with pytest.raises(SensorBroken, match=complaint):
-        make().poll(state)
+        make_notify().poll(state)

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,12 +24,14 @@ import botocore.loaders
 import botocore.session
 import pytest
 from botocore.config import Config
-from flowstone_s3 import S3FileArrival
+from flowstone_s3 import S3EventQueue, S3FileArrival
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.listing import S3Object
+from flowstone_s3.queue_config import S3EventQueueConfig
 
 from flowstone_core import PollContext
 from flowstone_core.model.clock import SystemClock
+from tests.s3.queue_support import Live, Make
 
 SECRET = "sec/ret+key=40"
 START = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
@@ -373,3 +376,29 @@ def refusal() -> type[Refusal]:
 def later() -> Callable[..., datetime]:
     """A time after the start of the test."""
     return lambda **units: START + timedelta(**units)
+
+
+# --- a queue --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queue(moto_endpoint: str) -> Iterator[Live]:
+    live = Live(moto_endpoint)
+    with closing(live.client):
+        yield live
+
+
+@pytest.fixture
+def make(queue: Live, clock: Any) -> Iterator[Make]:
+    """Make sensors of the queue; what they hold is closed after the test."""
+    made: list[S3EventQueue] = []
+
+    def make(**options: Any) -> S3EventQueue:
+        config = S3EventQueueConfig.model_validate(queue.options | options)
+        context = PollContext("queue", logging.getLogger("flowstone.sensor"), clock)
+        made.append(S3EventQueue(config, context))
+        return made[-1]
+
+    yield make
+    for sensor in made:
+        sensor.cleanup()
