@@ -75,7 +75,7 @@ def sleep_until(clock, period):
 # -- by itself -------------------------------------------------------------------------------------
 
 
-def test_it_forgets_after_a_minute_and_then_each_hour(desk, fake_clock):
+def test_pruner_runs_after_a_minute_and_then_hourly(desk, fake_clock):
     desk.fire("a")
     fake_clock.advance(2 * DAY)
     desk.hire(dedupe_for=DAY).start()
@@ -89,7 +89,7 @@ def test_it_forgets_after_a_minute_and_then_each_hour(desk, fake_clock):
         desk.pruner._dedupe_for["feed"] = timedelta(seconds=1)
 
 
-def test_without_a_retention_nothing_is_deleted(desk, fake_clock):
+def test_pruner_without_retention_deletes_no_history(desk, fake_clock):
     desk.fire("a")
     desk.cancel_all()
     fake_clock.advance(4_000 * DAY)
@@ -99,9 +99,7 @@ def test_without_a_retention_nothing_is_deleted(desk, fake_clock):
     assert desk.fire("a") == ["a"]
 
 
-def test_with_a_retention_old_history_is_deleted_and_what_was_done_is_logged(
-    desk, fake_clock, caplog
-):
+def test_prune_with_retention_deletes_old_history_and_logs_it(desk, fake_clock, caplog):
     caplog.set_level("INFO")
     desk.fire("a")
     desk.cancel_all()
@@ -116,7 +114,7 @@ def test_with_a_retention_old_history_is_deleted_and_what_was_done_is_logged(
     assert len(caplog.records) == 1
 
 
-def test_keys_are_remembered_longer_than_history_is_kept_if_dedupe_for_says_so(desk, fake_clock):
+def test_prune_dedupe_for_beyond_retention_keeps_the_keys(desk, fake_clock):
     desk.fire("a")
     desk.cancel_all()
     fake_clock.advance(40 * DAY)
@@ -128,7 +126,7 @@ def test_keys_are_remembered_longer_than_history_is_kept_if_dedupe_for_says_so(d
     assert desk.fire("a") == ["a"]
 
 
-def test_a_sensor_that_is_declared_no_more_is_remembered_as_long_as_by_default(desk, fake_clock):
+def test_prune_undeclared_sensor_keeps_keys_for_the_default_time(desk, fake_clock):
     desk.fire("a")
     desk.cancel_all()
     pruner = Pruner(desk.store, fake_clock, {}, None)
@@ -150,7 +148,7 @@ class StoreOutage:
         return self.store.pruning(dry_run=dry_run)
 
 
-def test_an_outage_is_logged_once_and_so_is_its_end(desk, fake_clock, caplog):
+def test_pruner_outage_is_logged_once_and_its_end(desk, fake_clock, caplog):
     desk.fire("a")
     outage = StoreOutage(desk.store)
     fake_clock.advance(2 * DAY)
@@ -166,7 +164,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end(desk, fake_clock, caplog):
 
 
 @pytest.mark.parametrize("jump", [DAY * 3_650, -DAY, timedelta(hours=2)])
-def test_T2_a_clock_that_jumped_is_believed_only_the_next_time(desk, fake_clock, jump, caplog):
+def test_T2_prune_waits_an_hour_after_a_clock_jump(desk, fake_clock, jump, caplog):
     desk.fire("a")
     fake_clock.advance(2 * DAY)
     desk.fire("b")
@@ -183,7 +181,7 @@ def test_T2_a_clock_that_jumped_is_believed_only_the_next_time(desk, fake_clock,
     assert desk.fire("a", "b") == ["a"]
 
 
-def test_a_clock_that_stays_where_it_jumped_to_is_believed(desk, fake_clock):
+def test_prune_trusts_a_clock_that_stays_after_a_jump(desk, fake_clock):
     desk.fire("a")
     pruner = desk.hire(dedupe_for=DAY)
     fake_clock.set_now(fake_clock.now() + 2 * DAY)
@@ -210,7 +208,7 @@ class Interrupted:
             yield step
 
 
-def test_it_ends_between_two_batches_when_it_is_stopped(desk, fake_clock, monkeypatch):
+def test_pruner_stopped_while_pruning_ends_after_the_batch(desk, fake_clock, monkeypatch):
     monkeypatch.setattr(pruning, "BATCH", 2)
     desk.fire(*(f"k{number}" for number in range(10)))
     fake_clock.advance(2 * DAY)
@@ -228,7 +226,7 @@ def test_it_ends_between_two_batches_when_it_is_stopped(desk, fake_clock, monkey
     assert len(desk.fire(*(f"k{number}" for number in range(10)))) == 10
 
 
-def test_it_ends_at_once_when_it_is_stopped_while_it_waits(desk, fake_clock):
+def test_pruner_stopped_while_waiting_ends_at_once(desk, fake_clock):
     pruner = desk.hire()
     pruner.start()
     fake_clock.wait_for_sleepers(1)
@@ -236,7 +234,7 @@ def test_it_ends_at_once_when_it_is_stopped_while_it_waits(desk, fake_clock):
     assert not pruner.alive
 
 
-def test_one_that_was_never_started_can_be_stopped(desk):
+def test_pruner_never_started_can_be_stopped(desk):
     desk.hire().stop()
 
 
@@ -262,25 +260,25 @@ class Slow(Pruner):
         return found
 
 
-def test_after_a_batch_it_rests_as_long_as_the_batch_took(desk, fake_clock):
+def test_pruner_rests_after_each_batch_for_its_duration(desk, fake_clock):
     assert Slow(desk.store, fake_clock, {}, None).rests(fake_clock, [0.5, 0, 2]) == [0.5, 0, 2]
 
 
 # -- by hand ---------------------------------------------------------------------------------------
 
 
-def test_without_an_age_there_is_an_error_that_says_where_to_put_one(desk):
+def test_prune_without_an_age_is_refused_with_a_hint(desk):
     with pytest.raises(ValidationError, match=r"--older-than 90d, or set retention"):
         desk.hire().prune()
 
 
 @pytest.mark.parametrize("age", [timedelta(minutes=59), timedelta(days=36_526), -DAY])
-def test_an_age_out_of_bounds_is_refused(desk, age):
+def test_prune_age_out_of_bounds_is_refused(desk, age):
     with pytest.raises(ValidationError, match=r"is out of bounds: use 1h to 36525d"):
         desk.hire(retention=DAY).prune(age)
 
 
-def test_by_hand_the_retention_is_the_age_if_none_is_given(desk, fake_clock):
+def test_prune_without_an_age_uses_the_retention(desk, fake_clock):
     desk.fire("a")
     desk.cancel_all()
     fake_clock.advance(10 * DAY)
@@ -307,7 +305,7 @@ def make_flow(clock, url, script, **settings):
     return Flowstone(pipeline, store=url, clock=clock)
 
 
-def test_a_runner_prunes_and_stops_it_with_itself(store_url, fake_clock):
+def test_supervisor_starts_and_stops_the_pruner(store_url, fake_clock):
     fired = [Triggered([Event("p", key="a")], 1)]
     with make_flow(fake_clock, store_url, fired, dedupe_for="1d") as flow:
         flow.run(once=True)
@@ -332,7 +330,7 @@ def remembered(store, clock):
     return step.keys
 
 
-def test_flowstone_prunes_by_an_age_in_words(store_url, fake_clock):
+def test_flowstone_prune_accepts_an_age_as_text(store_url, fake_clock):
     with make_flow(fake_clock, store_url, []) as flow:
         with pytest.raises(ValidationError, match="--older-than"):
             flow.prune()

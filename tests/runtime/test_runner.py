@@ -14,7 +14,7 @@ from tests.runtime.runner_house import (
 )
 
 
-def test_an_event_is_committed_with_its_materialization_and_the_engine_is_woken(house):
+def test_event_commits_its_materialization_and_wakes_the_engine(house):
     once = probe(lambda state: Triggered("eu", 1) if state == 0 else NotTriggered(state))
     house.sensor("feed", once)
     runner = house.opened()
@@ -39,14 +39,14 @@ def test_quiet_ticks_write_nothing(house):
     assert house.outcomes("feed") == [TickOutcome.NOT_TRIGGERED]  # the first one
 
 
-def test_intervals_run_start_to_start(house):
+def test_intervals_run_from_start_to_start(house):
     feed = house.sensor("feed", probe(), every="10s")
     runner = house.opened()
     house.pass_time(runner, 100)
     assert feed.polls == 11
 
 
-def test_T5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
+def test_T5_machine_that_slept_polls_once_and_keeps_its_step(house):
     feed = house.sensor("feed", probe(), every="10s")
     runner = house.opened()
     house.clock.advance(3600)
@@ -57,7 +57,7 @@ def test_T5_a_machine_that_slept_polls_once_and_keeps_its_step(house):
     assert feed.polls == 3
 
 
-def test_T1_T2_steps_of_the_wall_clock_do_not_touch_intervals(house):
+def test_T1_T2_wall_clock_steps_leave_intervals_alone(house):
     feed = house.sensor("feed", probe(), every="10s")
     runner = house.opened()
     house.clock.set_now(house.clock.now() + timedelta(days=3650))
@@ -67,7 +67,7 @@ def test_T1_T2_steps_of_the_wall_clock_do_not_touch_intervals(house):
     assert feed.polls == 5
 
 
-def test_first_polls_are_spread_and_always_the_same(house):
+def test_first_polls_are_spread_deterministically(house):
     names = [f"feed-{number}" for number in range(40)]
     for name in names:
         house.sensor(name, probe())
@@ -84,7 +84,7 @@ def test_first_polls_are_spread_and_always_the_same(house):
     runner.stop(timedelta(seconds=5))
 
 
-def test_T10_a_sensor_is_never_polled_twice_at_once_and_an_overdue_poll_follows_at_once(house):
+def test_T10_overdue_poll_follows_at_once_and_never_overlaps(house):
     running, let_go = threading.Event(), threading.Event()
 
     def slow(state):
@@ -109,7 +109,7 @@ def test_T10_a_sensor_is_never_polled_twice_at_once_and_an_overdue_poll_follows_
     assert feed.polls == 2
 
 
-def test_failures_back_off_and_a_good_poll_resets(house):
+def test_failing_sensor_backs_off_until_a_good_poll(house):
     answers = [OSError("one"), OSError("two")]
 
     def flaky(state):
@@ -133,7 +133,7 @@ def test_failures_back_off_and_a_good_poll_resets(house):
     assert house.outcomes("feed") == [TickOutcome.FAILED] * 2 + [TickOutcome.NOT_TRIGGERED]
 
 
-def test_retry_later_is_no_failure_and_holds_the_next_poll_back(house):
+def test_retry_later_delays_the_next_poll_without_a_failure(house):
     answers = [RetryLater(timedelta(seconds=60), "busy")]
 
     def polite(state):
@@ -150,7 +150,7 @@ def test_retry_later_is_no_failure_and_holds_the_next_poll_back(house):
     assert feed.polls >= 2
 
 
-def test_a_quarantined_sensor_is_tried_once_an_hour(house):
+def test_quarantined_sensor_is_polled_hourly(house):
     def down(state):
         raise ConnectionError("down")
 
@@ -162,7 +162,7 @@ def test_a_quarantined_sensor_is_tried_once_an_hour(house):
     assert feed.polls == 4
 
 
-def test_a_broken_sensor_waits_for_its_reset(house):
+def test_broken_sensor_is_polled_after_its_reset(house):
     answers = [SensorBroken("bucket was deleted; reset me when it is back")]
 
     def broken(state):
@@ -181,7 +181,7 @@ def test_a_broken_sensor_waits_for_its_reset(house):
     assert house.store.events.all()[0].partition == "again"
 
 
-def test_a_broken_sensor_stays_broken_after_a_restart(house):
+def test_broken_sensor_stays_broken_after_a_restart(house):
     def broken(state):
         raise SensorBroken("bucket was deleted")
 
@@ -194,7 +194,7 @@ def test_a_broken_sensor_stays_broken_after_a_restart(house):
     assert feed.polls == 1
 
 
-def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
+def test_pause_and_resume_take_effect_at_the_next_reconciliation(house):
     feed = house.sensor("feed", probe())
     runner = house.opened()
     house.store.sensors.pause("feed")
@@ -207,7 +207,7 @@ def test_pausing_takes_effect_at_the_next_look_and_resuming_too(house):
     assert feed.polls == 2
 
 
-def test_what_a_poll_found_while_it_was_paused_is_not_committed_but_found_again(house):
+def test_poll_of_a_paused_sensor_is_discarded_and_found_again(house):
     def pausing(state):
         if house.store.sensors.get("feed").paused or state:
             return NotTriggered(state)
@@ -224,7 +224,7 @@ def test_what_a_poll_found_while_it_was_paused_is_not_committed_but_found_again(
     assert [event.partition for event in house.store.events.all()] == ["seen"]
 
 
-def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house):
+def test_second_runner_takes_over_when_the_first_lease_expires(house):
     feed = house.sensor("feed", probe(lambda state: Triggered(f"p{state}", state + 1)))
     first, second = house.opened(), house.runner()
     second.open()
@@ -245,7 +245,7 @@ def test_a_second_runner_has_nothing_to_do_until_the_first_is_not_heard_of(house
     assert feed.polls == polls
 
 
-def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
+def test_P1_P2_hanging_sensor_delays_no_other(house):
     running, let_go = threading.Event(), threading.Event()
 
     def hang(state):
@@ -281,7 +281,7 @@ def test_P1_P2_a_hanging_sensor_harms_only_itself(house):
     assert house.store.events.all()[0].tick_id is not None
 
 
-def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, caplog):
+def test_run_once_polls_each_sensor_once_unless_it_asked_for_later(house, caplog):
     def polite(state):
         raise RetryLater(60)
 
@@ -308,7 +308,7 @@ def test_run_once_polls_each_once_and_leaves_alone_what_asked_for_later(house, c
         assert reason in caplog.text
 
 
-def test_a_disabled_sensor_is_not_polled(house):
+def test_disabled_sensor_is_not_polled(house):
     feed = house.sensor("feed", probe(), enabled=False)
     runner = house.opened()
     assert feed.polls == 0
@@ -316,7 +316,7 @@ def test_a_disabled_sensor_is_not_polled(house):
     assert runner.stop(timedelta(seconds=1))
 
 
-def test_stop_cleans_up_what_was_polled(house):
+def test_runner_stop_cleans_up_polled_sensors(house):
     cleaned = []
     house.sensor("feed", probe(cleanup=lambda: cleaned.append(1)))
     runner = house.opened()
@@ -324,7 +324,7 @@ def test_stop_cleans_up_what_was_polled(house):
     assert cleaned == [1]
 
 
-def test_k12_stop_waits_no_longer_than_its_grace(house):
+def test_k12_stop_returns_after_its_grace_time(house):
     running, let_go = threading.Event(), threading.Event()
 
     def hang(state):
@@ -342,7 +342,7 @@ def test_k12_stop_waits_no_longer_than_its_grace(house):
     let_go.set()
 
 
-def test_it_runs_by_itself_on_the_real_clock_until_it_is_stopped(house):
+def test_runner_on_the_real_clock_polls_until_stopped(house):
     third = threading.Event()
     clock = SystemClock()
 

@@ -30,7 +30,7 @@ class Faulty:
         return self._store.ticks.commit(owner, commits, assets, now)
 
 
-def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house, caplog):
+def test_tick_lost_in_an_outage_is_polled_again(house, caplog):
     faulty = Faulty(house.store)
     polls = []
 
@@ -59,7 +59,7 @@ def test_a_tick_that_cannot_be_written_is_polled_again_and_nothing_is_lost(house
     ]
 
 
-def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
+def test_tick_refused_by_the_store_fails_alone(house):
     faulty = Faulty(house.store)
 
     def refuse(commits):
@@ -87,7 +87,7 @@ def test_a_tick_that_the_store_refuses_does_not_take_the_others_with_it(house):
     assert record.checkpoint.state is None
 
 
-def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
+def test_events_beyond_one_transaction_survive_a_fault(house):
     faulty = Faulty(house.store)
 
     def third_time(commits):
@@ -112,7 +112,7 @@ def test_more_events_than_fit_one_transaction_survive_a_fault_in_between(house):
     assert len(house.store.materializations.all(limit=100)) == 25
 
 
-def test_an_unknown_commit_is_resolved_by_looking_again(house):
+def test_commit_with_a_lost_answer_is_resolved_by_reconciling(house):
     """The connection is lost after COMMIT: the runner must neither lose nor repeat the event."""
     faulty = Faulty(house.store)
     commit = house.store.ticks.commit

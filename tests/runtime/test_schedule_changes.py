@@ -19,7 +19,7 @@ from tests.runtime.schedule_desk import (
 # -- while it runs ---------------------------------------------------------------------------------
 
 
-def test_a_schedule_added_by_command_fires_in_a_runner_that_runs(desk):
+def test_schedule_added_by_command_fires_in_a_running_runner(desk):
     runner = desk.opened()
     desk.schedules.add("report", name="quick", cron="* * * * *")
     desk.until(runner, at("12:31"), step=timedelta(minutes=1))
@@ -29,7 +29,7 @@ def test_a_schedule_added_by_command_fires_in_a_runner_that_runs(desk):
     assert desk.fired() == [at("12:31")]
 
 
-def test_one_for_an_asset_that_the_runner_has_not_is_left_to_others(desk, store):
+def test_schedule_for_an_unknown_asset_is_left_to_others(desk, store):
     runner = desk.opened()
     given = {"asset": "elsewhere", "trigger": "cron", "text": "* * * * *"}
     store.schedules.create("theirs", given, desk.clock.now())
@@ -38,7 +38,7 @@ def test_one_for_an_asset_that_the_runner_has_not_is_left_to_others(desk, store)
     assert store.schedules.get("theirs").owner is None
 
 
-def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
+def test_edit_during_a_tick_discards_the_tick(desk):
     edited = threading.Event()
 
     def name():
@@ -58,7 +58,7 @@ def test_an_edit_while_a_tick_is_under_way_has_the_tick_refused(desk):
     assert desk.fired() == [at("13:00")]
 
 
-def test_pausing_takes_effect_though_the_instant_is_there_before_the_runner_looks(desk):
+def test_pause_before_reconciliation_stops_a_due_instant(desk):
     desk.schedule()
     runner = desk.opened()
     desk.schedules.pause("report")
@@ -69,7 +69,7 @@ def test_pausing_takes_effect_though_the_instant_is_there_before_the_runner_look
     assert desk.schedules.get("report").health == "paused"
 
 
-def test_a_partition_fn_that_fails_loses_nothing(desk):
+def test_failing_partition_fn_loses_no_instant(desk):
     broken = [True]
 
     def name(instant: datetime) -> str:
@@ -95,7 +95,7 @@ def test_a_partition_fn_that_fails_loses_nothing(desk):
     ]
 
 
-def test_after_ten_failures_it_is_tried_once_an_hour(desk):
+def test_schedule_after_ten_failures_ticks_hourly(desk):
     desk.schedule(partition=None, partition_fn=lambda: 1 / 0)
     runner = desk.opened()
     desk.until(runner, at("13:00") + timedelta(hours=9))
@@ -106,7 +106,7 @@ def test_after_ten_failures_it_is_tried_once_an_hour(desk):
 
 
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_whatever_a_partition_fn_raises_is_a_failed_tick(desk, raised):
+def test_partition_fn_any_exception_is_a_failed_tick(desk, raised):
     def name():
         raise raised("stop")
 
@@ -137,7 +137,7 @@ class Odd(Trigger):
         (lambda after: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_P4_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk, answer, says):
+def test_P4_invalid_trigger_fails_its_own_schedule_only(desk, answer, says):
     odd = type("Odd", (Odd,), {"answer": staticmethod(answer)})
     desk.pipeline.schedule("report", name="odd", trigger=odd("whatever"))
     desk.schedule()
@@ -152,7 +152,7 @@ def test_P4_a_trigger_that_breaks_its_contract_harms_its_own_schedule_only(desk,
     assert all(tick.outcome is TickOutcome.FAILED and says in tick.error for tick in ticks)
 
 
-def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
+def test_P1_hanging_trigger_delays_no_other_schedule(desk):
     let_go, asked = threading.Event(), threading.Event()
 
     def hang(after):
@@ -180,7 +180,7 @@ def test_P1_a_trigger_that_hangs_harms_its_own_schedule_only(desk):
     let_go.set()
 
 
-def test_pause_on_failure(desk):
+def test_pause_on_failure_pauses_the_schedule(desk):
     desk.schedule(pause_on_failure=True)
     runner = desk.opened()
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))

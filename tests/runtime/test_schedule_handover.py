@@ -18,7 +18,7 @@ from tests.runtime.schedule_desk import (
 # -- from one runner to the next -------------------------------------------------------------------
 
 
-def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk):
+def test_T5_instants_missed_without_a_runner_are_caught_up(desk):
     desk.schedule(catchup="all", overlap="allow")
     runner = desk.opened()
     runner.stop(PATIENCE)
@@ -28,7 +28,7 @@ def test_T5_what_was_missed_while_no_runner_was_up_is_caught_up_by_the_next(desk
     assert desk.fired() == [at("13:00"), at("14:00"), at("15:00")]
 
 
-def test_T9_a_changed_declaration_replays_nothing_and_says_what_it_passed_over(desk):
+def test_T9_changed_declaration_replays_nothing_and_records_skips(desk):
     desk.schedule(catchup="all")
     first = desk.opened()
     desk.store.runners.stop(first._assignments["schedule"]._runner_id, desk.clock.now())
@@ -44,7 +44,7 @@ def test_T9_a_changed_declaration_replays_nothing_and_says_what_it_passed_over(d
     assert changed.fired() == [at("15:45")]
 
 
-def test_two_runners_make_one_event_of_an_instant(desk):
+def test_two_runners_fire_an_instant_once(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     one, two = desk.opened(), desk.opened()
     for _ in range(5):
@@ -54,7 +54,7 @@ def test_two_runners_make_one_event_of_an_instant(desk):
     assert len(desk.fired()) == len(set(desk.fired())) == 5
 
 
-def test_what_a_dead_runner_owned_is_taken_over(desk):
+def test_schedules_of_a_dead_runner_are_taken_over(desk):
     desk.schedule()
     dead = desk.opened()
     living = desk.opened()
@@ -91,7 +91,7 @@ class Flaky:
         return call
 
 
-def test_what_could_not_be_written_is_found_again(desk):
+def test_schedule_tick_lost_in_an_outage_is_repeated(desk):
     desk.schedule()
     flaky = Flaky(desk.store)
     runner = desk.runner(flaky)
@@ -146,7 +146,7 @@ class Stumbling(Flaky):
         return self._store.schedules.unowned(*arguments, **named)
 
 
-def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
+def test_reconciler_failures_are_logged_once_and_survived(desk, caplog):
     stumbling = Stumbling(desk.store)
     runner = desk.runner(stumbling)
     runner.start()
@@ -162,7 +162,7 @@ def test_looks_that_fail_are_logged_once_for_an_outage_and_go_on(desk, caplog):
     ]
 
 
-def test_a_runner_in_threads_fires_on_time(desk):
+def test_runner_in_threads_fires_on_time(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     runner = desk.runner()
     runner.start()
@@ -177,7 +177,7 @@ def test_a_runner_in_threads_fires_on_time(desk):
     assert {tick.skipped for tick in desk.store.ticks.all()} == {0}
 
 
-def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
+def test_schedule_that_cannot_be_built_skips_uncounted(desk, caplog):
     given = {"asset": "report", "trigger": "gone", "text": "x"}
     desk.store.schedules.create("odd", given, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
@@ -186,7 +186,7 @@ def test_what_cannot_be_made_any_more_is_skipped_uncounted(desk, caplog):
     assert "cannot count skipped instants" in caplog.text
 
 
-def test_a_tick_that_the_store_refuses_is_a_failed_one(desk, monkeypatch):
+def test_schedule_tick_refused_by_the_store_has_failed(desk, monkeypatch):
     desk.schedule(overlap="allow")
     runner = desk.runner()
     runner.open()

@@ -42,7 +42,7 @@ def started(desk):
 
 
 @pytest.mark.parametrize("state", [MaterializationState.COMPLETED, MaterializationState.DISCARDED])
-def test_the_next_in_line_starts_when_the_one_before_has_ended(desk, state):
+def test_queue_starts_the_next_when_its_predecessor_ended(desk, state):
     _, claim = lined_up(desk, 4)
     for number in (2, 3, 4):
         assert started(desk)[0] == []
@@ -53,7 +53,7 @@ def test_the_next_in_line_starts_when_the_one_before_has_ended(desk, state):
     assert desk.waiting() == []
 
 
-def test_one_that_is_retried_has_not_ended(desk):
+def test_queue_waits_for_a_retried_predecessor(desk):
     _, claim = lined_up(desk, 2)
     later = desk.clock.now() + timedelta(minutes=1)
     retry = AttemptResult(
@@ -65,7 +65,7 @@ def test_one_that_is_retried_has_not_ended(desk):
     assert started(desk)[0] == [1]
 
 
-def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
+def test_queue_middle_cancelled_keeps_the_order(desk):
     _, claim = lined_up(desk, 3)
     desk.store.materializations.cancel(2, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
@@ -74,13 +74,13 @@ def test_cancelled_in_the_middle_it_leaves_its_place_to_the_one_behind(desk):
     assert started(desk)[0] == [3]
 
 
-def test_cancelled_at_its_head_the_line_moves_up(desk):
+def test_queue_head_cancelled_releases_the_next(desk):
     lined_up(desk, 3)
     desk.store.materializations.cancel(1, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == [2]
 
 
-def test_what_waits_in_line_is_not_let_go_for_other_reasons(desk):
+def test_queued_materialization_is_released_by_its_predecessor_only(desk):
     _, claim = lined_up(desk, 3)
     desk.store.queue.requeue_waiting(desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
@@ -96,7 +96,7 @@ def test_what_waits_in_line_is_not_let_go_for_other_reasons(desk):
     assert started(desk)[0] == [2]
 
 
-def test_what_was_asked_for_by_hand_before_is_not_put_in_line(desk):
+def test_queue_leaves_out_earlier_manual_requests(desk):
     desk.schedule(overlap="buffer_all", partition="p")
     runner = desk.opened()
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))
@@ -111,7 +111,7 @@ def test_what_was_asked_for_by_hand_before_is_not_put_in_line(desk):
     assert started(desk)[0] == [by_hand.id]
 
 
-def test_a_lost_run_that_has_used_its_attempts_lets_the_next_one_start(desk):
+def test_queue_continues_after_a_lost_last_attempt(desk):
     desk.schedule(catchup="all", overlap="buffer_all", pause_on_failure=True)
     runner = desk.opened()
     desk.sleep_until(at("14:30"))

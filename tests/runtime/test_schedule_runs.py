@@ -136,7 +136,7 @@ def test_T5_T9_the_decision_table(desk, case, expected):
     assert len(desk.fired()) == len(set(desk.fired()))
 
 
-def test_the_table_is_whole():
+def test_decision_table_is_complete():
     cases = {case for case, _ in ROWS}
     assert len(cases) == len(ROWS) == 3 * 4 * 2 * (3 + 3 * 3 + 1)
 
@@ -144,7 +144,7 @@ def test_the_table_is_whole():
 # -- the day by day --------------------------------------------------------------------------------
 
 
-def test_the_default_partition_is_the_date_in_the_schedules_zone(desk):
+def test_schedule_default_partition_is_the_local_date(desk):
     desk.schedule(cron="30 21 * * *", timezone="America/New_York", partition=None, overlap="allow")
     runner = desk.opened()
     desk.until(runner, datetime(2026, 1, 17, 3, tzinfo=UTC), step=timedelta(minutes=30))
@@ -158,7 +158,7 @@ def test_the_default_partition_is_the_date_in_the_schedules_zone(desk):
     ]
 
 
-def test_the_asset_function_sees_its_instant(desk):
+def test_asset_function_gets_the_instant(desk):
     desk.schedule()
     runner = desk.opened()
     desk.until(runner, at("13:00"), step=timedelta(minutes=30))
@@ -171,7 +171,7 @@ def test_the_asset_function_sees_its_instant(desk):
     assert (event.source, event.asset) == ("schedule:report", "report")
 
 
-def test_partition_fn_gets_the_instant_in_the_schedules_zone_or_nothing(desk):
+def test_partition_fn_gets_the_local_instant_or_no_argument(desk):
     seen = []
     desk.schedule(
         timezone="Asia/Kolkata",
@@ -186,7 +186,7 @@ def test_partition_fn_gets_the_instant_in_the_schedules_zone_or_nothing(desk):
     assert [instant.isoformat() for instant in seen] == ["2026-01-15T19:00:00+05:30"]
 
 
-def test_a_quiet_look_writes_nothing(desk):
+def test_quiet_schedule_tick_writes_nothing(desk):
     desk.schedule(cron="0 0 * * *")
     runner = desk.opened()
     before = desk.store.schedules.get("report")
@@ -195,7 +195,7 @@ def test_a_quiet_look_writes_nothing(desk):
     assert desk.store.ticks.all() == []
 
 
-def test_T4_T5_a_machine_that_slept_over_29_february_makes_its_partition(desk):
+def test_T4_T5_machine_asleep_on_29_february_fires_for_it(desk):
     desk.clock.set_now(datetime(2028, 2, 28, 12, tzinfo=UTC))
     desk.schedule(cron="0 2 29 2 *", partition=None)
     runner = desk.opened()
@@ -204,7 +204,7 @@ def test_T4_T5_a_machine_that_slept_over_29_february_makes_its_partition(desk):
     assert [decode_partition(event.partition) for event in desk.events()] == [date(2028, 2, 29)]
 
 
-def test_T5_what_is_older_than_the_window_is_skipped_and_counted(desk):
+def test_T5_instants_beyond_the_window_are_skipped_and_counted(desk):
     desk.schedule(catchup="all", catchup_window="2h", overlap="allow")
     runner = desk.opened()
     desk.sleep_until(at("18:30"))
@@ -213,7 +213,7 @@ def test_T5_what_is_older_than_the_window_is_skipped_and_counted(desk):
     assert desk.fired() == [at("17:00"), at("18:00")]
 
 
-def test_an_instant_at_the_edge_of_the_window_is_within_it(desk):
+def test_instant_at_the_edge_of_the_window_fires(desk):
     desk.schedule(catchup="all", catchup_window="2h", overlap="allow")
     runner = desk.opened()
     desk.sleep_until(at("18:00"))
@@ -222,7 +222,7 @@ def test_an_instant_at_the_edge_of_the_window_is_within_it(desk):
 
 
 @pytest.mark.parametrize(("late", "fires"), [(60, 1), (61, 0)])
-def test_an_instant_that_is_at_most_a_minute_late_is_on_time(desk, late, fires):
+def test_instant_at_most_a_minute_late_is_on_time(desk, late, fires):
     desk.schedule(catchup="none")
     runner = desk.opened()
     desk.sleep_until(at("13:00") + timedelta(seconds=late))
@@ -232,9 +232,7 @@ def test_an_instant_that_is_at_most_a_minute_late_is_on_time(desk, late, fires):
 
 
 @pytest.mark.parametrize(("catchup", "fires"), [("none", 1), ("latest", 1), ("all", 1_440)])
-def test_T2_a_clock_ten_years_ahead_neither_fires_for_all_of_them_nor_stops_the_schedule(
-    desk, catchup, fires
-):
+def test_T2_clock_ten_years_ahead_fires_few_and_schedule_continues(desk, catchup, fires):
     desk.schedule(cron="* * * * *", catchup=catchup, overlap="allow")
     runner = desk.opened()
     desk.sleep_until(datetime(2036, 1, 15, 12, 31, 30, tzinfo=UTC))
@@ -252,7 +250,7 @@ def test_T2_a_clock_ten_years_ahead_neither_fires_for_all_of_them_nor_stops_the_
     assert desk.fired()[before:] == [at("12:32"), at("12:33")]
 
 
-def test_T1_a_clock_set_back_a_little_is_waited_for(desk):
+def test_T1_clock_set_back_a_little_delays_the_tick(desk):
     desk.schedule(cron="* * * * *", overlap="allow")
     runner = desk.opened()
     desk.until(runner, at("12:32"), step=timedelta(minutes=1))
@@ -267,7 +265,7 @@ def test_T1_a_clock_set_back_a_little_is_waited_for(desk):
 @pytest.mark.parametrize(
     ("back", "earlier", "again"), [(timedelta(hours=1), 0, 2), (timedelta(days=1), 45, 3)]
 )
-def test_T1_a_clock_set_back_fires_nothing_twice(desk, back, earlier, again):
+def test_T1_clock_set_back_fires_nothing_twice(desk, back, earlier, again):
     desk.schedule(cron="*/30 * * * *", overlap="allow")
     runner = desk.opened()
     desk.until(runner, at("14:00"), step=timedelta(minutes=30))
@@ -281,7 +279,7 @@ def test_T1_a_clock_set_back_fires_nothing_twice(desk, back, earlier, again):
     assert fired[-1] == at("14:30")
 
 
-def test_more_than_a_transaction_holds_is_caught_up_in_several(desk):
+def test_catchup_beyond_one_transaction_takes_several(desk):
     desk.schedule(cron="* * * * *", catchup="all", overlap="allow")
     runner = desk.opened()
     desk.sleep_until(at("12:30") + timedelta(minutes=1_100, seconds=30))
@@ -291,7 +289,7 @@ def test_more_than_a_transaction_holds_is_caught_up_in_several(desk):
     assert len(set(desk.fired())) == 1_100
 
 
-def test_a_schedule_that_ended_is_looked_at_no_more(desk):
+def test_schedule_that_ended_is_not_ticked(desk):
     desk.schedule(cron="* * * * *", start="2026-01-15T12:40", end="2026-01-15T12:42")
     runner = desk.opened()
     desk.until(runner, at("12:50"), step=timedelta(minutes=1))
@@ -303,7 +301,7 @@ def test_a_schedule_that_ended_is_looked_at_no_more(desk):
     assert desk.schedules.get("report").health == "ended"
 
 
-def test_jitter_delays_the_firing_and_leaves_the_partition(desk):
+def test_jitter_delays_the_tick_and_keeps_the_partition(desk):
     desk.schedule(cron="0 * * * *", jitter="30m", partition=None, overlap="allow")
     runner = desk.opened()
     schedule = desk.schedules.factory.make(desk.store.schedules.get("report"))

@@ -136,7 +136,7 @@ def chunk(monkeypatch):
     return 20
 
 
-def test_it_asks_for_the_next_as_others_end(bench):
+def test_backfill_asks_for_more_as_others_end(bench):
     backfill = bench.backfill()
     assert counts(backfill.step()) == {"unfinished": 4, "left": 6}
     assert counts(backfill.step()) == {"unfinished": 4, "left": 6}
@@ -150,7 +150,7 @@ def test_it_asks_for_the_next_as_others_end(bench):
     assert backfill.step() == progress
 
 
-def test_each_request_says_which_backfill_it_is_of(bench):
+def test_backfill_events_name_their_backfill(bench):
     bench.backfill(1).step()
     (event,) = bench.store.events.all()
     assert (event.source, event.key, event.payload) == (
@@ -160,7 +160,7 @@ def test_each_request_says_which_backfill_it_is_of(bench):
     )
 
 
-def test_what_is_completed_is_skipped_and_what_is_on_its_way_waited_for(bench):
+def test_backfill_skips_completed_and_waits_for_unfinished_partitions(bench):
     bench.make(1, 2, 5)
     bench.ask(2)  # completed, and asked for anew: that is somebody else's
     bench.ask(3, 4, 6)
@@ -179,14 +179,14 @@ def test_what_is_completed_is_skipped_and_what_is_on_its_way_waited_for(bench):
     assert bench.asked(1) == [8]
 
 
-def test_what_it_waits_for_leaves_room_for_its_own(bench):
+def test_backfill_waiting_for_others_uses_no_limit(bench):
     bench.ask(1, 2, 3)
     backfill = bench.backfill(6, limit=2)
     assert counts(backfill.step()) == {"unfinished": 5, "left": 1}
     assert bench.asked(1) == [4, 5]
 
 
-def test_by_force_everything_is_made_after_the_backfill_began(bench):
+def test_backfill_with_force_materializes_everything_again(bench):
     bench.make(1)
     bench.ask(2, 3)
     bench.start(1)
@@ -205,7 +205,7 @@ def test_by_force_everything_is_made_after_the_backfill_began(bench):
     assert counts(bench.finish(backfill)) == {"completed": 4}
 
 
-def test_what_cannot_be_made_is_failed_and_named(bench):
+def test_backfill_names_failed_materializations(bench):
     gone = bench.ask(1)
     backfill = bench.backfill(4)
     backfill.step()
@@ -225,7 +225,7 @@ def test_what_cannot_be_made_is_failed_and_named(bench):
     assert bench.asked(2) == [1, 2]
 
 
-def test_not_every_failure_is_named(bench):
+def test_backfill_names_a_limited_number_of_failures(bench):
     backfill = bench.backfill(30, limit=30)
     backfill.step()
     bench.start()
@@ -237,7 +237,7 @@ def test_not_every_failure_is_named(bench):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_one_that_was_interrupted_goes_on_and_asks_for_nothing_twice(bench, force):
+def test_backfill_interrupted_continues_and_asks_for_nothing_twice(bench, force):
     bench.make(1)
     backfill = bench.backfill(force=force)
     backfill.step()
@@ -257,20 +257,20 @@ def test_one_that_was_interrupted_goes_on_and_asks_for_nothing_twice(bench, forc
     assert Counter(bench.runs()) == Counter(range(1, 11)) + Counter([1] if force else [])
 
 
-def test_when_it_is_finished_the_same_is_a_new_one(bench):
+def test_backfill_repeated_after_its_end_is_new(bench):
     bench.finish(bench.backfill(3, force=True))
     progress = bench.backfill(3, force=True).step()
     assert (progress.backfill, progress.resumed, progress.unfinished) == (2, False, 3)
 
 
 @pytest.mark.parametrize("other", [{"force": True}, {"every": "2d"}, {"days": 11}])
-def test_another_range_step_or_force_is_another_backfill(bench, other):
+def test_backfill_with_other_range_step_or_force_is_new(bench, other):
     bench.backfill().step()
     assert bench.backfill(**other).step().backfill == 2
     assert bench.backfill(limit=9).step().backfill == 1
 
 
-def test_what_has_failed_of_it_and_was_made_meanwhile_is_completed(bench):
+def test_backfill_failed_partition_completed_by_another_is_completed(bench):
     backfill = bench.backfill(3)
     backfill.step()
     bench.start()
@@ -283,7 +283,7 @@ def test_what_has_failed_of_it_and_was_made_meanwhile_is_completed(bench):
     assert counts(bench.finish(resumed)) == {"completed": 2, "failed": 1}
 
 
-def test_one_that_ends_after_its_last_partition_is_finished_by_the_next(bench):
+def test_backfill_killed_after_its_last_partition_is_finished_later(bench):
     backfill = bench.backfill(2)
     backfill.step()
     bench.start()
@@ -292,7 +292,7 @@ def test_one_that_ends_after_its_last_partition_is_finished_by_the_next(bench):
     assert (progress.finished, progress.resumed, counts(progress)) == (True, True, {"completed": 2})
 
 
-def test_it_asks_for_no_more_when_it_is_told_so(bench):
+def test_backfill_step_without_ask_asks_for_nothing(bench):
     backfill = bench.backfill(3, limit=2)
     backfill.step()
     bench.start()
@@ -302,7 +302,7 @@ def test_it_asks_for_no_more_when_it_is_told_so(bench):
     assert counts(bench.backfill(3).step(ask=False)) == {"left": 3}
 
 
-def test_a_limit_is_from_one_to_a_thousand(bench):
+def test_backfill_limit_out_of_range_is_refused(bench):
     for limit in (0, 1_001):
         with pytest.raises(
             ValidationError, match=f"invalid limit {limit}: must be from 1 to 1,000"
@@ -311,7 +311,7 @@ def test_a_limit_is_from_one_to_a_thousand(bench):
     assert counts(bench.backfill(1_001, limit=1_000).step()) == {"unfinished": 1_000, "left": 1}
 
 
-def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
+def test_plan_returns_actions_and_writes_nothing(bench):
     bench.make(1)
     bench.ask(2)
     made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MATERIALIZE]
@@ -325,7 +325,7 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(bench):
     assert bench.plan(3, force=True) == (1, [1, 2, 3], made[1::-1] + made[2:])
 
 
-def test_a_plan_counts_its_moves(bench, chunk):
+def test_plan_counts_its_actions(bench, chunk):
     bench.make(1)
     found = plan(bench.order(chunk + 10), bench.store.backfills)
     assert {move: found.count(move) for move in PartitionAction} == {
@@ -358,7 +358,7 @@ class Counted:
         return call
 
 
-def test_the_span_is_looked_at_once_however_many_steps_it_takes(bench, chunk):
+def test_backfill_reads_each_partition_of_the_range_once(bench, chunk):
     counted = Counted(bench.store.backfills)
     total = 2 * chunk + 5
     assert bench.finish(bench.backfill(total, backfills=counted)).completed == total
@@ -368,7 +368,7 @@ def test_the_span_is_looked_at_once_however_many_steps_it_takes(bench, chunk):
     assert counted.rows["states"] <= 2 * total
 
 
-def test_of_many_it_waits_for_few_are_looked_at_while_none_ends(bench, chunk):
+def test_backfill_queries_few_of_many_unfinished_materializations(bench, chunk):
     others = chunk + 5
     bench.backfill(others, limit=1_000).step()
     counted = Counted(bench.store.backfills)
@@ -382,7 +382,7 @@ def test_of_many_it_waits_for_few_are_looked_at_while_none_ends(bench, chunk):
 
 
 @pytest.mark.parametrize("failing", range(1, 9))
-def test_a_store_that_is_gone_for_a_moment_changes_nothing(bench, failing):
+def test_backfill_step_after_a_store_outage_changes_nothing(bench, failing):
     bench.make(1)
     backfill = bench.backfill(backfills=Counted(bench.store.backfills, lambda n: n == failing))
     failed = 0
@@ -411,7 +411,7 @@ def patiently(call, *arguments):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, force):
+def test_backfill_run_by_several_processes_doubles_nothing(bench, store_url, force):
     days, limit = 60, 5
     bench.make(1, 2, 3)
     begin = threading.Barrier(3)
@@ -441,7 +441,7 @@ def test_several_that_carry_the_same_backfill_double_nothing(bench, store_url, f
     assert set(Counter(bench.runs()).values()) == ({1, 2} if force else {1})
 
 
-def test_datetimes_are_backfilled_too(bench):
+def test_backfill_of_datetimes_materializes_each(bench):
     first = datetime.fromisoformat("2025-01-15T10:00+01:00")
     order = BackfillRequest("report", partitions(first, first + timedelta(hours=1)))
     Backfill(order, bench.store.backfills, bench.clock, ASSETS).step()

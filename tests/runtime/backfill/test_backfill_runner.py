@@ -91,7 +91,7 @@ def runner(name, now, **options):
     return RunnerInfo(name, started_at=now, lease_until=now + timedelta(seconds=30), **values)
 
 
-def test_while_no_runner_is_alive_it_makes_them_itself(flow):
+def test_backfill_without_a_live_runner_runs_attempts_itself(flow):
     seen = []
     progress = flow.backfill("orders", *RANGE, watch=seen.append)
     assert (progress.total, progress.completed, progress.finished, progress.here) == (
@@ -110,7 +110,7 @@ def test_while_no_runner_is_alive_it_makes_them_itself(flow):
     assert flow.status().runners == ()
 
 
-def test_what_it_depends_on_is_made_too(flow):
+def test_backfill_materializes_dependencies_too(flow):
     assert flow.backfill("report", *RANGE, every="week").completed == 2
     completed = flow.materializations.all(state=MaterializationState.COMPLETED)
     assert sorted((item.asset, item.partition) for item in completed) == [
@@ -121,7 +121,7 @@ def test_what_it_depends_on_is_made_too(flow):
     ]
 
 
-def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
+def test_backfill_with_nothing_to_do_is_not_a_runner(flow, store):
     assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.MATERIALIZE) == 10
     flow.backfill("orders", *RANGE)
     assert flow.backfills.plan("orders", *RANGE).count(PartitionAction.SKIP) == 10
@@ -133,7 +133,7 @@ def test_where_nothing_is_to_be_made_it_is_no_runner(flow, store):
     assert len(store.runners.all()) == 1
 
 
-def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
+def test_threads_with_a_concurrent_first_access_share_one_store(flow, monkeypatch):
     opened = []
     original = Store.open
     monkeypatch.setattr(Store, "open", lambda url: opened.append(url) or original(url))
@@ -149,7 +149,7 @@ def test_threads_that_use_the_store_first_at_once_share_one(flow, monkeypatch):
     assert len(opened) == 1
 
 
-def test_a_runner_that_is_alive_makes_them(make, store, pool):
+def test_backfill_leaves_attempts_to_a_live_runner(make, store, pool):
     running = make()
     job = pool.submit(running.run)
     try:
@@ -165,7 +165,7 @@ def test_a_runner_that_is_alive_makes_them(make, store, pool):
     assert len(store.runners.all()) == 1
 
 
-def test_when_the_runner_is_not_heard_of_any_more_it_makes_them(make, store, pool):
+def test_backfill_becomes_a_runner_when_the_last_lease_expires(make, store, pool):
     clock = FakeClock()
     store.runners.register(runner("gone", clock.now()))
     seen = []
@@ -178,7 +178,7 @@ def test_when_the_runner_is_not_heard_of_any_more_it_makes_them(make, store, poo
     assert (progress.completed, progress.here) == (10, True)
 
 
-def test_a_runner_of_this_machine_whose_process_is_gone_is_not_waited_for(flow, store):
+def test_backfill_does_not_wait_for_a_dead_runner_of_this_machine(flow, store):
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     now = flow._clock.now()
@@ -186,7 +186,7 @@ def test_a_runner_of_this_machine_whose_process_is_gone_is_not_waited_for(flow, 
     assert flow.backfill("orders", *RANGE).here
 
 
-def test_stopped_it_says_how_far_it_came_and_goes_on_later(flow, made):
+def test_backfill_stopped_returns_progress_and_continues_later(flow, made):
     def watch(progress):
         if progress.done >= 3:
             flow.stop()
@@ -201,7 +201,7 @@ def test_stopped_it_says_how_far_it_came_and_goes_on_later(flow, made):
     assert sorted(made) == list(partitions(*RANGE))
 
 
-def test_what_watches_may_raise_and_nothing_is_left_running(flow):
+def test_backfill_watcher_that_raises_leaves_nothing_running(flow):
     def watch(progress):
         raise BrokenPipeError("nobody reads")
 
@@ -210,7 +210,7 @@ def test_what_watches_may_raise_and_nothing_is_left_running(flow):
     assert flow.status().runners == ()
 
 
-def test_what_is_wrong_is_said_before_anything_is_begun(flow):
+def test_backfill_with_invalid_arguments_begins_nothing(flow):
     with pytest.raises(NotFoundError, match="did you mean 'orders'"):
         flow.backfill("order", *RANGE)
     with pytest.raises(NotFoundError, match="did you mean 'orders'"):
@@ -241,7 +241,7 @@ class Watcher:
         self.told.append(materialization.state.value)
 
 
-def test_plugins_are_told_as_of_any_runner(flow):
+def test_backfill_calls_the_runner_hooks(flow):
     manager = pluggy.PluginManager("flowstone")
     manager.add_hookspecs(hookspecs)
     watcher = Watcher()
@@ -290,7 +290,7 @@ def no_engine(_):
     raise AssertionError("a runner is alive")
 
 
-def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
+def test_backfill_waits_for_an_unavailable_store(store, pool, caplog):
     seen = []
     backfill = Scripted(BEGUN, GONE, GONE, HALF, HALF, GONE, DONE)
     assert run_backfill(backfill, store, pool, seen.append) == DONE
@@ -304,7 +304,7 @@ def test_a_store_that_is_gone_for_a_moment_is_waited_for(store, pool, caplog):
     assert {record.levelno for record in said} == {logging.WARNING}
 
 
-def test_a_store_that_cannot_be_used_at_all_is_said_at_once(store, pool):
+def test_backfill_raises_if_the_store_cannot_be_used(store, pool):
     with pytest.raises(StoreUnavailableError):
         run_backfill(Scripted(GONE), store, pool)
     with pytest.raises(StoreError, match="refused"):
@@ -313,7 +313,7 @@ def test_a_store_that_cannot_be_used_at_all_is_said_at_once(store, pool):
         run_backfill(Scripted(BEGUN, StoreLostError("deleted")), store, pool)
 
 
-def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool):
+def test_D4_backfill_with_deleted_store_does_not_wait_for_attempts(tmp_path, pool):
     begun, go = threading.Event(), threading.Event()
     pipeline = Pipeline("slow")
 
@@ -332,7 +332,7 @@ def test_D4_when_its_store_is_deleted_what_runs_is_not_waited_for(tmp_path, pool
         go.set()
 
 
-def test_stopped_it_asks_for_no_more_and_looks_once_again(store, pool):
+def test_backfill_stopped_asks_for_no_more_and_steps_once(store, pool):
     def run(*last):
         backfill = Scripted(BEGUN, *last)
         runner_ = BackfillRunner(backfill, store, FakeClock(), no_engine, timedelta(0))

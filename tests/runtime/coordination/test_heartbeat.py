@@ -26,21 +26,21 @@ def heartbeat(store, fake_clock):
     heartbeat.stop()
 
 
-def test_it_says_who_and_where(heartbeat, store):
+def test_heartbeat_registers_process_and_machine(heartbeat, store):
     (runner,) = store.runners.all()
     assert runner == heartbeat.runner
     assert runner.pid == os.getpid()
     assert runner.machine == machine_id()
 
 
-def test_a_beat_renews_the_lease(heartbeat, store, fake_clock):
+def test_heartbeat_beat_renews_the_lease(heartbeat, store, fake_clock):
     fake_clock.advance(20)
     heartbeat.beat()
     fake_clock.advance(20)
     assert alive(store, fake_clock) == {heartbeat.runner.id}
 
 
-def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
+def test_heartbeat_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
     for _ in range(12):
         fake_clock.wait_for_sleepers(1)
         fake_clock.advance(10)
@@ -48,7 +48,7 @@ def test_its_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
             assert heartbeat.alive
 
 
-def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, caplog):
+def test_heartbeat_after_expired_lease_registers_again(heartbeat, store, fake_clock, caplog):
     store.runners.stop(heartbeat.runner.id, fake_clock.now())
     assert alive(store, fake_clock) == set()
     heartbeat.beat()
@@ -56,7 +56,7 @@ def test_one_that_was_taken_for_dead_begins_anew(heartbeat, store, fake_clock, c
     assert "lease expired; registering this runner again" in caplog.text
 
 
-def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
+def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
     class StoreOutage:
         @property
         def runners(self):
@@ -79,13 +79,13 @@ def test_an_outage_is_logged_once_and_so_is_its_end(store, fake_clock, caplog):
     ]
 
 
-def test_a_beat_says_how_many_threads_are_stuck(heartbeat, store):
+def test_heartbeat_stores_the_number_of_stuck_threads(heartbeat, store):
     heartbeat.count_stuck = lambda: 3
     heartbeat.beat()
     assert [runner.stuck_threads for runner in store.runners.all()] == [3]
 
 
-def test_stopping_frees_what_it_owned_at_once(store, fake_clock):
+def test_heartbeat_stop_releases_its_sensors(store, fake_clock):
     heartbeat = Heartbeat(store, fake_clock, LEASE)
     heartbeat.start()
     store.sensors.declare(["feed"], fake_clock.now())
@@ -103,7 +103,7 @@ def dead_pid():
 
 
 @pytest.mark.parametrize(("where", "survives"), [("here", False), ("elsewhere", True)])
-def test_D8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock, where, survives):
+def test_D8_heartbeat_retires_a_killed_runner_of_this_machine(store, fake_clock, where, survives):
     other = Heartbeat(store, fake_clock, LEASE)
     machine = machine_id() if where == "here" else "another machine"
     store.runners.register(replace(other.runner, pid=dead_pid(), machine=machine))
@@ -116,7 +116,7 @@ def test_D8_a_killed_runner_of_this_machine_is_not_waited_for(store, fake_clock,
     heartbeat.stop()
 
 
-def test_a_living_one_is_left_alone(store, fake_clock):
+def test_heartbeat_leaves_a_live_runner_alone(store, fake_clock):
     other = Heartbeat(store, fake_clock, LEASE)
     store.runners.register(replace(other.runner, pid=os.getppid()))
     heartbeat = Heartbeat(store, fake_clock, LEASE)
@@ -125,7 +125,7 @@ def test_a_living_one_is_left_alone(store, fake_clock):
     heartbeat.stop()
 
 
-def test_process_one_lives_though_it_may_not_be_signalled(store, fake_clock):
+def test_heartbeat_counts_a_foreign_users_process_as_alive(store, fake_clock):
     other = Heartbeat(store, fake_clock, LEASE)
     store.runners.register(replace(other.runner, pid=1))
     heartbeat = Heartbeat(store, fake_clock, LEASE)

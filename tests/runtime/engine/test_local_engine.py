@@ -20,7 +20,7 @@ from tests.runtime.engine.workshop import (
 # -- what an asset function is told, and what it returns
 
 
-def test_a_partition_is_made_and_its_metadata_kept(workshop):
+def test_attempt_completes_and_stores_its_metadata(workshop):
     told = []
     workshop.asset(name="orders")(lambda context: told.append(context) or {"rows": 3})
     number = workshop.ask("orders", date(2025, 1, 15), {"file": "a.csv"})
@@ -38,7 +38,7 @@ def test_a_partition_is_made_and_its_metadata_kept(workshop):
     assert not context.cancelled
 
 
-def test_its_log_lines_carry_the_ids_and_the_authors_own_fields(workshop, caplog):
+def test_asset_log_lines_have_ids_and_the_authors_fields(workshop, caplog):
     caplog.set_level(logging.INFO)
 
     @workshop.asset
@@ -68,7 +68,7 @@ def test_its_log_lines_carry_the_ids_and_the_authors_own_fields(workshop, caplog
     ],
     ids=["text", "list", "date", "key", "size", "generator"],
 )
-def test_what_cannot_be_kept_is_a_failed_attempt(workshop, result, error):
+def test_attempt_with_an_unstorable_result_fails(workshop, result, error):
     workshop.asset(name="orders", max_attempts=1)(lambda context: result)
     number = workshop.ask("orders")
     workshop.run()
@@ -76,7 +76,7 @@ def test_what_cannot_be_kept_is_a_failed_attempt(workshop, result, error):
     assert error in workshop.get(number).error
 
 
-def test_a_coroutine_is_closed_and_fails_the_attempt(workshop):
+def test_attempt_returning_a_coroutine_fails_and_closes_it(workshop):
     async def work():
         """Never awaited, which would be a warning, and so an error here."""
 
@@ -89,7 +89,7 @@ def test_a_coroutine_is_closed_and_fails_the_attempt(workshop):
 # -- failures
 
 
-def test_failures_are_retried_with_backoff_then_discarded_and_every_error_is_kept(workshop):
+def test_attempt_failures_are_retried_then_discarded_with_all_errors(workshop):
     @workshop.asset(max_attempts=3, backoff="10s", backoff_limit="15s")
     def orders(context):
         raise OSError(f"no {context.attempt}")
@@ -116,7 +116,7 @@ def test_failures_are_retried_with_backoff_then_discarded_and_every_error_is_kep
     assert workshop.run() == 0
 
 
-def test_the_backoff_doubles_up_to_its_limit_with_jitter(workshop):
+def test_attempt_backoff_doubles_to_its_limit_with_jitter(workshop):
     @workshop.asset(backoff="10s", backoff_limit="15s")
     def orders(context):
         raise OSError
@@ -135,7 +135,7 @@ def test_the_backoff_doubles_up_to_its_limit_with_jitter(workshop):
     assert 10 < longest[2] <= 15
 
 
-def test_every_attempt_has_the_same_run_id_and_the_same_events(workshop):
+def test_attempts_share_one_run_id_and_the_same_events(workshop):
     told = []
 
     @workshop.asset(backoff="1s")
@@ -175,7 +175,7 @@ def test_retry_later_uses_up_no_attempt(workshop):
     ]
 
 
-def test_discard_ends_it_at_once(workshop):
+def test_discard_ends_the_materialization_at_once(workshop):
     @workshop.asset
     def orders(context):
         raise Discard("no such tenant")
@@ -203,7 +203,7 @@ class Rude(BaseException):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_P9_whatever_is_raised_fails_its_own_attempt_only(workshop, error, text):
+def test_P9_any_exception_fails_its_own_attempt_only(workshop, error, text):
     def fail(context):
         raise error
 
@@ -217,7 +217,7 @@ def test_P9_whatever_is_raised_fails_its_own_attempt_only(workshop, error, text)
     assert workshop.get(good).state is COMPLETED
 
 
-def test_endless_recursion_is_a_failed_attempt(workshop):
+def test_attempt_with_endless_recursion_fails(workshop):
     def orders(context):
         return orders(context)
 
@@ -227,7 +227,7 @@ def test_endless_recursion_is_a_failed_attempt(workshop):
     assert workshop.get(number).error.startswith("RecursionError")
 
 
-def test_the_failure_is_logged_with_its_place_and_without_secrets(workshop, caplog):
+def test_attempt_failure_is_logged_with_place_and_without_secrets(workshop, caplog):
     @workshop.asset(name="orders")
     def hunter2secret(context):
         raise OSError("cannot log in with hunter2secret")
@@ -243,7 +243,7 @@ def test_the_failure_is_logged_with_its_place_and_without_secrets(workshop, capl
     assert "hunter2secret" not in str(vars(record).values())
 
 
-def test_a_partition_that_cannot_be_read_fails_the_attempt(workshop, caplog):
+def test_attempt_with_an_unreadable_partition_fails(workshop, caplog):
     workshop.asset(name="orders", max_attempts=1)(lambda context: None)
     assets = workshop.pipeline.assets
     now = workshop.clock.now()
@@ -256,7 +256,7 @@ def test_a_partition_that_cannot_be_read_fails_the_attempt(workshop, caplog):
     assert record.partition == "d:2025-1-1"
 
 
-def test_an_announcement_that_fails_loses_nothing(workshop, caplog):
+def test_failing_announcement_loses_nothing(workshop, caplog):
     def fail(materialization):
         raise RuntimeError("nobody listens")
 

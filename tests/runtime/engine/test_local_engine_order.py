@@ -43,7 +43,7 @@ def diamond(workshop):
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_what_it_depends_on_is_made_first_and_once(workshop, diamond, threads):
+def test_dependencies_run_first_and_once(workshop, diamond, threads):
     report = workshop.ask("report")
     engine = workshop.engine(threads=threads)
     assert engine.drain(LONG)
@@ -53,7 +53,7 @@ def test_what_it_depends_on_is_made_first_and_once(workshop, diamond, threads):
     assert PENDING in {item.state for item in workshop.announced if item.asset == "raw"}
 
 
-def test_what_was_made_before_is_not_made_again(workshop, diamond):
+def test_completed_dependency_is_not_run_again(workshop, diamond):
     workshop.ask("raw")
     workshop.run()
     workshop.ask("left")
@@ -61,7 +61,7 @@ def test_what_was_made_before_is_not_made_again(workshop, diamond):
     assert diamond == ["raw", "left"]
 
 
-def test_followers_become_due_with_the_completion(workshop):
+def test_followers_are_due_when_their_upstream_completes(workshop):
     made = []
     workshop.asset(name="raw")(lambda context: {"rows": 3})
 
@@ -81,7 +81,7 @@ def test_followers_become_due_with_the_completion(workshop):
     assert len(made) == 3
 
 
-def test_what_depends_on_a_discarded_one_is_discarded_with_the_reason(workshop):
+def test_dependents_of_a_discarded_one_are_discarded(workshop):
     @workshop.asset(max_attempts=1)
     def raw(context):
         raise OSError("gone")
@@ -95,7 +95,7 @@ def test_what_depends_on_a_discarded_one_is_discarded_with_the_reason(workshop):
     assert workshop.states(number) == [DISCARDED]
 
 
-def test_what_was_held_back_for_what_is_no_dependency_any_more_is_made_after_a_restart(workshop):
+def test_restart_releases_work_held_for_a_removed_dependency(workshop):
     workshop.asset(name="raw", max_attempts=2, backoff="1h")(lambda context: 1 / 0)
     workshop.asset(name="report", depends_on=["raw"])(lambda context: None)
     number = workshop.ask("report")
@@ -110,7 +110,7 @@ def test_what_was_held_back_for_what_is_no_dependency_any_more_is_made_after_a_r
 # -- threads
 
 
-def test_as_many_at_once_as_there_are_threads(workshop):
+def test_engine_runs_as_many_attempts_as_threads(workshop):
     together = threading.Barrier(3)
     at_once = []
     lock = threading.Lock()
@@ -134,7 +134,7 @@ def test_as_many_at_once_as_there_are_threads(workshop):
     assert max(item.metadata["most"] for item in made) == 3
 
 
-def test_P1_one_that_hangs_does_not_hold_up_the_others(workshop):
+def test_P1_hanging_attempt_does_not_delay_others(workshop):
     hanging = Gate()
     workshop.asset(name="hanging")(hanging)
     workshop.asset(name="orders")(lambda context: None)
@@ -167,7 +167,7 @@ def drained_in(engine, clock, seconds):
     return result
 
 
-def test_the_same_partition_is_never_made_twice_at_once(workshop):
+def test_partition_is_never_run_twice_at_once(workshop):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     engine = workshop.engine()
@@ -187,7 +187,7 @@ def test_the_same_partition_is_never_made_twice_at_once(workshop):
     assert gate.calls == 2
 
 
-def test_what_others_commit_is_found_unasked(workshop):
+def test_engine_claims_commits_of_other_processes(workshop):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     engine = workshop.engine()
@@ -200,7 +200,7 @@ def test_what_others_commit_is_found_unasked(workshop):
     assert engine.drain(LONG)
 
 
-def test_a_retry_starts_when_it_is_due_and_not_at_the_next_look(workshop):
+def test_retry_starts_when_due_not_at_the_next_claim(workshop):
     gate = Gate()
     gate.go.set()
 
@@ -224,7 +224,7 @@ def test_a_retry_starts_when_it_is_due_and_not_at_the_next_look(workshop):
 # -- drain
 
 
-def test_drain_waits_for_followers_and_leaves_what_is_due_later(workshop):
+def test_drain_waits_for_followers_and_leaves_later_ones(workshop):
     workshop.asset(name="raw")(lambda context: None)
 
     @workshop.asset(depends_on=["raw"], follow=True)
@@ -246,7 +246,7 @@ def test_drain_waits_for_followers_and_leaves_what_is_due_later(workshop):
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_nothing_is_left_when_more_is_held_back_than_one_look_takes(workshop, drain, monkeypatch):
+def test_drain_releases_more_than_one_claim_holds_back(workshop, drain, monkeypatch):
     monkeypatch.setattr("flowstone_core.store.claims.LOOK_LIMIT", 1)
     workshop.asset(name="raw")(lambda context: None)
     workshop.asset(name="report", depends_on=["raw"])(lambda context: None)
@@ -257,11 +257,11 @@ def test_nothing_is_left_when_more_is_held_back_than_one_look_takes(workshop, dr
     assert workshop.store.materializations.counts()[COMPLETED] == 10
 
 
-def test_drain_of_nothing_returns_at_once(workshop):
+def test_drain_without_work_returns_at_once(workshop):
     assert workshop.engine().drain()
 
 
-def test_everything_is_announced_before_drain_returns(workshop):
+def test_drain_returns_after_all_announcements(workshop):
     workshop.asset(name="orders")(lambda context: None)
     engine = workshop.engine()
     engine.start()
@@ -271,7 +271,7 @@ def test_everything_is_announced_before_drain_returns(workshop):
         assert workshop.states(number) == [RUNNING, COMPLETED]
 
 
-def test_drain_goes_on_when_the_store_is_back(workshop, caplog):
+def test_drain_resumes_after_a_store_outage(workshop, caplog):
     workshop.asset(name="orders")(lambda context: None)
     number = workshop.ask("orders")
     queue = Queue(workshop.store.queue, claim=[locked()])
@@ -289,7 +289,7 @@ def test_drain_goes_on_when_the_store_is_back(workshop, caplog):
     ]
 
 
-def test_drain_of_a_store_that_refuses_is_an_error_and_not_a_hang(workshop):
+def test_drain_raises_if_the_store_refuses(workshop):
     engine = workshop.engine(Queue(workshop.store.queue, claim=[StoreError("it is read-only")]))
     with pytest.raises(StoreError, match="read-only"):
         engine.drain()

@@ -24,7 +24,7 @@ from tests.runtime.engine.workshop import (
 # -- what is lost, late or given back
 
 
-def test_a_cancelled_function_is_told_and_its_result_is_discarded(workshop, caplog):
+def test_cancelled_attempt_is_signalled_and_discarded(workshop, caplog):
     gate = Gate({"rows": 3})
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
@@ -49,7 +49,7 @@ def test_a_cancelled_function_is_told_and_its_result_is_discarded(workshop, capl
     ]
 
 
-def test_an_attempt_that_has_just_ended_is_not_taken_for_a_lost_one(workshop, caplog):
+def test_attempt_that_just_ended_is_not_cancelled(workshop, caplog):
     workshop.asset(name="orders")(lambda context: None)
     workshop.ask("orders")
 
@@ -65,7 +65,7 @@ def test_an_attempt_that_has_just_ended_is_not_taken_for_a_lost_one(workshop, ca
     assert messages(caplog) == []
 
 
-def test_what_a_dead_runner_held_is_made_again_and_its_late_result_is_discarded(workshop, caplog):
+def test_attempt_of_a_dead_runner_is_repeated_and_late_result_void(workshop, caplog):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
@@ -88,7 +88,7 @@ def test_what_a_dead_runner_held_is_made_again_and_its_late_result_is_discarded(
     assert gate.calls == 2
 
 
-def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
+def test_engine_recovers_attempts_of_an_expired_lease(workshop):
     workshop.asset(name="orders")(lambda context: None)
     number = workshop.ask("orders")
     dead = workshop.engine()
@@ -108,7 +108,7 @@ def test_a_lease_that_ends_is_noticed_by_a_running_engine(workshop):
     assert workshop.store.queue.stale_tokens({claims[0].token}) == {claims[0].token}
 
 
-def test_stop_waits_for_what_runs(workshop):
+def test_engine_stop_waits_for_running_attempts(workshop):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
@@ -128,7 +128,7 @@ def test_stop_waits_for_what_runs(workshop):
     assert workshop.get(later).state is PENDING
 
 
-def test_what_does_not_end_within_the_grace_time_is_given_back_and_counts_as_no_attempt(workshop):
+def test_attempt_beyond_the_grace_time_is_released_uncounted(workshop):
     gate = Gate()
     workshop.asset(name="orders", max_attempts=1)(gate)
     number = workshop.ask("orders")
@@ -146,7 +146,7 @@ def test_what_does_not_end_within_the_grace_time_is_given_back_and_counts_as_no_
     assert workshop.outcomes(number) == [AttemptOutcome.RELEASED, AttemptOutcome.COMPLETED]
 
 
-def test_the_grace_time_ends(workshop):
+def test_engine_stop_returns_after_the_grace_time(workshop):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     workshop.ask("orders")
@@ -169,7 +169,7 @@ def test_the_grace_time_ends(workshop):
     assert engine.drain(LONG)
 
 
-def test_what_cannot_be_given_back_is_left_to_the_lease(workshop, caplog):
+def test_attempts_that_cannot_be_released_wait_for_the_lease(workshop, caplog):
     gate = Gate()
     workshop.asset(name="orders")(gate)
     number = workshop.ask("orders")
@@ -184,7 +184,7 @@ def test_what_cannot_be_given_back_is_left_to_the_lease(workshop, caplog):
     assert engine.drain(LONG)
 
 
-def test_what_is_claimed_while_it_stops_is_given_back(workshop):
+def test_claims_during_stop_are_released(workshop):
     called = []
     workshop.asset(name="orders")(called.append)
     number = workshop.ask("orders")
@@ -203,7 +203,7 @@ def test_what_is_claimed_while_it_stops_is_given_back(workshop):
 # -- a store that is not there
 
 
-def test_an_outage_while_claiming_is_logged_once_and_survived(workshop, caplog):
+def test_engine_claim_outage_is_logged_once(workshop, caplog):
     gate = Gate()
     gate.go.set()
     workshop.asset(name="orders")(gate)
@@ -219,7 +219,7 @@ def test_an_outage_while_claiming_is_logged_once_and_survived(workshop, caplog):
     assert not any(record.exc_info for record in caplog.records)
 
 
-def test_a_claim_whose_answer_got_lost_is_made_all_the_same(workshop):
+def test_claim_with_a_lost_answer_is_run(workshop):
     told, claimed_at = [], []
 
     class Lossy(Queue):
@@ -249,7 +249,7 @@ def test_a_claim_whose_answer_got_lost_is_made_all_the_same(workshop):
     assert gate.calls == 1
 
 
-def test_an_error_nobody_foresaw_is_logged_with_its_trace_and_survived(workshop, caplog):
+def test_engine_unforeseen_error_is_logged_with_traceback(workshop, caplog):
     gate = Gate()
     gate.go.set()
     workshop.asset(name="orders")(gate)
@@ -263,7 +263,7 @@ def test_an_error_nobody_foresaw_is_logged_with_its_trace_and_survived(workshop,
     assert "KeyError: 'bug'" in caplog.text
 
 
-def test_an_end_that_cannot_be_stored_is_stored_when_it_can(workshop, caplog):
+def test_result_is_stored_when_the_store_is_available_again(workshop, caplog):
     gate = Gate({"rows": 3})
     gate.go.set()
     workshop.asset(name="orders")(gate)
@@ -280,7 +280,7 @@ def test_an_end_that_cannot_be_stored_is_stored_when_it_can(workshop, caplog):
     ]
 
 
-def test_an_end_that_was_stored_though_the_answer_got_lost_is_not_stored_twice(workshop):
+def test_result_with_a_lost_answer_is_stored_once(workshop):
     workshop.asset(name="raw")(lambda context: {"rows": 3})
     workshop.asset(name="report", depends_on=["raw"], follow=True)(lambda context: None)
     number = workshop.ask("raw")
@@ -301,7 +301,7 @@ def test_an_end_that_was_stored_though_the_answer_got_lost_is_not_stored_twice(w
     assert len(workshop.store.materializations.all(asset="report")) == 1
 
 
-def test_stopping_ends_the_wait_for_the_store_and_the_attempt_is_made_again(workshop):
+def test_engine_stop_ends_the_wait_for_the_store(workshop):
     gate = Gate()
     gate.go.set()
     workshop.asset(name="orders")(gate)
@@ -317,7 +317,7 @@ def test_stopping_ends_the_wait_for_the_store_and_the_attempt_is_made_again(work
     assert gate.calls == 2
 
 
-def test_a_result_that_the_store_refuses_is_a_failed_attempt(workshop, caplog):
+def test_result_refused_by_the_store_is_a_failed_attempt(workshop, caplog):
     workshop.asset(name="orders", max_attempts=1)(lambda context: {"rows": 3})
     number = workshop.ask("orders")
     queue = Queue(workshop.store.queue, finish=[ValueError("no such column")])
@@ -327,7 +327,7 @@ def test_a_result_that_the_store_refuses_is_a_failed_attempt(workshop, caplog):
     assert "cannot store a result" in messages(caplog)
 
 
-def test_a_failure_that_the_store_refuses_is_tried_again(workshop):
+def test_failure_refused_by_the_store_is_written_again(workshop):
     @workshop.asset(max_attempts=1)
     def orders(context):
         raise OSError("down")
@@ -343,7 +343,7 @@ def test_a_failure_that_the_store_refuses_is_tried_again(workshop):
 # -- timeouts --------------------------------------------------------------------------------------
 
 
-def test_an_attempt_past_its_timeout_has_failed_and_the_next_one_is_made(workshop, caplog):
+def test_attempt_past_its_timeout_fails_and_is_retried(workshop, caplog):
     gate = Gate({"late": True})
     workshop.asset(name="slow", timeout="10s", backoff="1s", max_attempts=2)(gate)
     number = workshop.ask("slow")
@@ -365,7 +365,7 @@ def test_an_attempt_past_its_timeout_has_failed_and_the_next_one_is_made(worksho
     assert workshop.outcomes(number) == [AttemptOutcome.FAILED] * 2
 
 
-def test_an_attempt_within_its_timeout_is_not_hurried(workshop):
+def test_attempt_within_its_timeout_completes(workshop):
     gate = Gate({"made": 1})
     workshop.asset(name="slow", timeout="1h")(gate)
     number = workshop.ask("slow")
@@ -379,7 +379,7 @@ def test_an_attempt_within_its_timeout_is_not_hurried(workshop):
     assert workshop.get(number).metadata == {"made": 1}
 
 
-def test_others_are_made_while_more_hang_than_there_are_threads(workshop):
+def test_engine_with_all_threads_hanging_runs_others(workshop):
     gate = Gate()
     workshop.asset(name="slow", timeout="10s", max_attempts=1)(gate)
     workshop.asset(name="quick")(lambda context: {"made": 1})

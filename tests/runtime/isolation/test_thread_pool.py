@@ -57,7 +57,7 @@ def started(*calls):
     return all(call.running.wait(PATIENCE) for call in calls)
 
 
-def test_as_many_calls_at_once_as_the_limit_and_no_more(pool_of):
+def test_thread_pool_runs_at_most_limit_calls(pool_of):
     pool = pool_of(2)
     first, second, third = calls = [Work() for _ in range(3)]
     for call in calls:
@@ -71,7 +71,7 @@ def test_as_many_calls_at_once_as_the_limit_and_no_more(pool_of):
     assert third.ended.wait(PATIENCE)
 
 
-def test_an_idle_thread_is_used_again(pool_of):
+def test_thread_pool_reuses_an_idle_thread(pool_of):
     pool = pool_of(8)
     names = set()
     for _ in range(20):
@@ -82,7 +82,7 @@ def test_an_idle_thread_is_used_again(pool_of):
     assert len(names) < 8
 
 
-def test_expire_gives_up_once_and_says_when_to_come_back(pool_of, fake_clock):
+def test_thread_pool_expire_abandons_once_and_returns_the_wait(pool_of, fake_clock):
     pool = pool_of(2)
     assert pool.expire() is None
     short, long = Work(10), Work(25)
@@ -99,7 +99,7 @@ def test_expire_gives_up_once_and_says_when_to_come_back(pool_of, fake_clock):
     assert short.ended.wait(PATIENCE)
 
 
-def test_a_stuck_thread_is_replaced_and_ends_when_its_call_returns(pool_of, fake_clock):
+def test_thread_pool_replaces_a_stuck_thread_until_it_returns(pool_of, fake_clock):
     pool = pool_of(1)
     stuck, waiting = Work(5), Work(5, go=True)
     pool.submit(stuck)
@@ -117,7 +117,7 @@ def test_a_stuck_thread_is_replaced_and_ends_when_its_call_returns(pool_of, fake
     assert waiting.thread != stuck.thread
 
 
-def test_past_the_stuck_limit_each_stuck_thread_takes_a_place(pool_of, fake_clock, caplog):
+def test_thread_pool_beyond_stuck_limit_has_fewer_threads(pool_of, fake_clock, caplog):
     pool = pool_of(2, stuck_limit=1)
     hung = [Work(5) for _ in range(3)]
     for call in hung[:2]:
@@ -144,7 +144,7 @@ def test_past_the_stuck_limit_each_stuck_thread_takes_a_place(pool_of, fake_cloc
         call.let_go()
 
 
-def test_a_call_that_raises_takes_no_thread_down(pool_of, caplog):
+def test_thread_pool_survives_a_call_that_raises(pool_of, caplog):
     pool = pool_of(1)
     bad, good = Work(go=True, error=RuntimeError("a bug")), Work(go=True)
     pool.submit(bad)
@@ -153,7 +153,7 @@ def test_a_call_that_raises_takes_no_thread_down(pool_of, caplog):
     assert "pool call raised an exception" in caplog.text
 
 
-def test_its_threads_do_not_hold_up_the_end_of_the_process(pool_of):
+def test_thread_pool_threads_let_the_process_end(pool_of):
     pool = pool_of(1)
     call = Work()
     pool.submit(call)

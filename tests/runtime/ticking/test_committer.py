@@ -82,7 +82,7 @@ def desk(store: Store, fake_clock: FakeClock) -> Desk:
     return Desk(store, fake_clock)
 
 
-def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
+def test_P6_tick_of_many_transactions_delays_no_other(desk: Desk) -> None:
     desk.put("large", 4)
     desk.put("larger", 5)
     desk.after[3] = lambda: desk.put("small", 1)
@@ -109,14 +109,14 @@ def test_P6_a_tick_of_many_transactions_holds_up_no_other(desk: Desk) -> None:
     assert told == [("small", True), ("large", True), ("larger", True)]
 
 
-def test_what_is_begun_is_written_to_its_end_before_it_closes(desk: Desk) -> None:
+def test_committer_close_writes_what_was_begun(desk: Desk) -> None:
     desk.put("large", 3)
     desk.run()
     assert desk.written == ["large-1", "large-2", "large-3"]
     assert [outcome.committed for outcome in desk.outcomes] == [True]
 
 
-def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(desk: Desk) -> None:
+def test_committer_refused_transaction_ends_its_tick(desk: Desk) -> None:
     desk.put("large", 3)
     desk.put("larger", 2)
     desk.after[1] = lambda: desk.store.sensors.reset("large")
@@ -126,7 +126,7 @@ def test_after_a_transaction_that_is_refused_no_other_of_its_tick_is_written(des
     assert told == [("large", False, True), ("larger", True, False)]
 
 
-def test_who_cannot_hear_of_a_commit_does_not_end_the_thread(store, fake_clock, caplog):
+def test_committer_survives_listeners_that_raise(store, fake_clock, caplog):
     heard, both = [], threading.Semaphore(0)
 
     def on_result(result):

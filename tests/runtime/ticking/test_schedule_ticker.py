@@ -42,7 +42,7 @@ def sound():
     return build("hourly", GIVEN, BUILT_IN)
 
 
-def test_what_cannot_be_made_is_a_failed_tick_and_is_tried_again(worker_of, clock):
+def test_schedule_ticker_failing_build_is_a_failed_tick(worker_of, clock):
     made = []
 
     def make():
@@ -66,7 +66,7 @@ def test_what_cannot_be_made_is_a_failed_tick_and_is_tried_again(worker_of, cloc
     assert len(made) == 2
 
 
-def test_a_turn_ends_once(worker_of, caplog):
+def test_schedule_ticker_tick_call_ends_once(worker_of, caplog):
     ticker = worker_of(sound)
     turn = ticker.begin()
     late = ticker.expire(turn)
@@ -80,7 +80,7 @@ def test_a_turn_ends_once(worker_of, caplog):
     assert ticker.expire(turn) is None
 
 
-def test_a_late_error_is_logged_without_its_secrets(worker_of, caplog):
+def test_sensor_ticker_late_error_is_logged_redacted(worker_of, caplog):
     def make():
         raise OSError("hunter2")
 
@@ -92,7 +92,7 @@ def test_a_late_error_is_logged_without_its_secrets(worker_of, caplog):
     assert (record.schedule, record.error) == ("hourly", "OSError: ***")
 
 
-def test_one_that_is_disabled_is_not_ticked(worker_of):
+def test_disabled_schedule_is_not_tickable(worker_of):
     assert not worker_of(sound, enabled=False).tickable
     ticker = worker_of(sound)
     assert ticker.tickable
@@ -102,6 +102,6 @@ def test_one_that_is_disabled_is_not_ticked(worker_of):
     assert ticker.held_back_by == "it is paused, or another runner ticks it"
 
 
-def test_a_refused_tick_is_a_failed_one(worker_of):
+def test_schedule_ticker_refused_commit_has_failed(worker_of):
     decision = worker_of(sound).refuse(ValueError("no"))
     assert (decision.outcome, decision.error) == (TickOutcome.FAILED, "ValueError: no")

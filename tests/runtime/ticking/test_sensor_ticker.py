@@ -58,7 +58,7 @@ def tick(ticker):
     return decision
 
 
-def test_first_tick_initialises_and_commits_the_state(fake_clock):
+def test_sensor_ticker_first_tick_commits_the_initial_state(fake_clock):
     ticker, _ = worker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
     decision = tick(ticker)
     (commit,) = decision.commits
@@ -66,7 +66,7 @@ def test_first_tick_initialises_and_commits_the_state(fake_clock):
     assert commit.after == SensorCheckpoint(version=1, state='{"seen":1}', polled=True)
 
 
-def test_unchanged_state_is_a_quiet_tick_and_init_is_not_called_again(fake_clock):
+def test_sensor_ticker_unchanged_state_is_a_quiet_tick(fake_clock):
     def never():
         raise AssertionError("init was called though there is a state")
 
@@ -76,7 +76,7 @@ def test_unchanged_state_is_a_quiet_tick_and_init_is_not_called_again(fake_clock
     assert sensor_class.made == 1
 
 
-def test_null_is_a_state_like_any_other(fake_clock):
+def test_sensor_ticker_accepts_null_as_state(fake_clock):
     ticker, _ = worker_of(fake_clock, init=lambda: None)
     assert tick(ticker).commits[0].after.state == "null"
 
@@ -106,7 +106,7 @@ def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
     ],
 )
 @pytest.mark.parametrize("hook", ["init", "poll"])
-def test_P9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
+def test_P9_any_exception_of_a_sensor_is_a_failed_tick(fake_clock, hook, error):
     def fail(*_):
         raise error
 
@@ -117,7 +117,7 @@ def test_P9_whatever_a_sensor_raises_is_a_failed_tick(fake_clock, hook, error):
     assert decision.commits[0].after.failures == 1
 
 
-def test_a_constructor_that_raises_is_tried_again_at_the_next_tick(fake_clock):
+def test_sensor_ticker_failing_constructor_is_called_again(fake_clock):
     ticker, sensor_class = worker_of(fake_clock)
     broken = sensor_class.__init__
 
@@ -131,7 +131,7 @@ def test_a_constructor_that_raises_is_tried_again_at_the_next_tick(fake_clock):
 
 
 @pytest.mark.parametrize("state", [{1, 2}, float("nan"), {"when": object()}])
-def test_P5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state):
+def test_P5_init_state_that_is_not_json_is_a_failed_tick(fake_clock, state):
     ticker, _ = worker_of(fake_clock, init=lambda: state)
     decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
@@ -139,7 +139,7 @@ def test_P5_a_state_from_init_that_is_no_json_is_a_failed_tick(fake_clock, state
     assert decision.commits[0].after.state is None
 
 
-def test_P4_a_coroutine_is_closed_and_named(fake_clock):
+def test_P4_sensor_returning_a_coroutine_has_failed(fake_clock):
     async def poll(state):
         return NotTriggered(state)
 
@@ -162,7 +162,7 @@ def test_intents_reach_the_decision(fake_clock):
     assert tick(ticker).commits[0].after.broken
 
 
-def test_errors_are_redacted(fake_clock):
+def test_sensor_ticker_errors_are_redacted(fake_clock):
     def fail(state):
         raise PermissionError("key hunter2secret refused")
 
@@ -170,7 +170,7 @@ def test_errors_are_redacted(fake_clock):
     assert tick(ticker).error == "PermissionError: key *** refused"
 
 
-def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
+def test_sensor_context_has_name_and_clock(fake_clock, caplog):
     def poll(self, state):
         self.context.logger.info("hello", extra={"rows": 3})
         assert self.context.sensor == "probe"
@@ -184,7 +184,7 @@ def test_the_sensor_is_told_its_name_and_the_clock(fake_clock, caplog):
     assert (caplog.records[0].sensor, caplog.records[0].rows) == ("probe", 3)
 
 
-def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(fake_clock, caplog):
+def test_P1_P2_poll_past_deadline_times_out_and_late_result_is_void(fake_clock, caplog):
     started, let_go = threading.Event(), threading.Event()
 
     def hang(state):
@@ -208,7 +208,7 @@ def test_P1_P2_past_its_deadline_it_is_timed_out_and_the_late_result_is_nothing(
     assert [record.message for record in caplog.records] == ["late result discarded"]
 
 
-def test_a_late_error_is_discarded_too(fake_clock, caplog):
+def test_schedule_ticker_late_error_is_discarded(fake_clock, caplog):
     def fail(state):
         ticker.expire(turn)
         raise OSError("after the deadline")
@@ -219,14 +219,14 @@ def test_a_late_error_is_discarded_too(fake_clock, caplog):
     assert caplog.records[0].error == "OSError: after the deadline"
 
 
-def test_a_poll_that_came_back_just_in_time_is_not_timed_out(fake_clock):
+def test_sensor_ticker_poll_just_in_time_does_not_time_out(fake_clock):
     ticker, _ = worker_of(fake_clock)
     turn = ticker.begin()
     assert ticker.tick(turn) is not None
     assert ticker.expire(turn) is None
 
 
-def test_what_was_decided_on_a_memory_that_was_reset_meanwhile_still_names_the_old_version(
+def test_sensor_ticker_reset_during_poll_keeps_the_old_version(
     fake_clock,
 ):
     def poll(state):
@@ -238,7 +238,7 @@ def test_what_was_decided_on_a_memory_that_was_reset_meanwhile_still_names_the_o
     assert tick(ticker).commits[0].before.version == 5
 
 
-def test_one_turn_at_a_time_and_the_overdue_one_is_told_to_who_ends_it(fake_clock):
+def test_ticker_allows_one_tick_call_and_reports_an_overdue_one(fake_clock):
     ticker, _ = worker_of(fake_clock)
     assert ticker.begin() is not None
     assert ticker.busy
@@ -251,14 +251,14 @@ def test_one_turn_at_a_time_and_the_overdue_one_is_told_to_who_ends_it(fake_cloc
     assert ticker.release(2) is False
 
 
-def test_a_refused_commit_is_a_failed_tick(fake_clock):
+def test_sensor_ticker_refused_commit_is_a_failed_tick(fake_clock):
     ticker, _ = worker_of(fake_clock)
     decision = ticker.refuse(ValueError("value too long for type"))
     assert decision.outcome is TickOutcome.FAILED
     assert not decision.commits[0].events
 
 
-def test_backoff_left_counts_down_on_the_wall_clock(fake_clock):
+def test_sensor_ticker_backoff_left_follows_the_wall_clock(fake_clock):
     ticker, _ = worker_of(fake_clock)
     assert ticker.backoff_left() == 0.0
     ticker.checkpoint = SensorCheckpoint(not_before=fake_clock.now() + timedelta(seconds=9))
@@ -267,7 +267,7 @@ def test_backoff_left_counts_down_on_the_wall_clock(fake_clock):
     assert ticker.backoff_left() == 0.0
 
 
-def test_only_an_owned_sensor_that_is_not_broken_is_tickable(fake_clock):
+def test_sensor_ticker_is_tickable_if_owned_and_not_broken(fake_clock):
     ticker, _ = worker_of(fake_clock)
     assert not ticker.tickable
     ticker.owned = True
@@ -276,7 +276,7 @@ def test_only_an_owned_sensor_that_is_not_broken_is_tickable(fake_clock):
     assert not ticker.tickable
 
 
-def test_cleanup_is_called_once_and_contained(fake_clock, caplog):
+def test_sensor_ticker_cleanup_is_called_once_and_contained(fake_clock, caplog):
     calls = []
 
     def fail():
@@ -293,7 +293,7 @@ def test_cleanup_is_called_once_and_contained(fake_clock, caplog):
     assert caplog.records[0].error == "SystemExit: in cleanup"
 
 
-def test_the_default_clock_is_not_needed():
+def test_engine_works_without_the_default_clock():
     clock = FakeClock()
     ticker, _ = worker_of(clock)
     assert tick(ticker).commits[0].started_at == clock.now()

@@ -126,7 +126,7 @@ def later(state):
 
 
 @pytest.mark.parametrize("poor", [fails, later])
-def test_three_intervals_without_a_good_poll_are_too_long_and_a_good_one_ends_it(house, poor):
+def test_sensor_without_good_poll_for_three_intervals_is_stale(house, poor):
     house.pass_time(20)
     since = house.clock.now()
     good = house.polls
@@ -150,7 +150,7 @@ def test_three_intervals_without_a_good_poll_are_too_long_and_a_good_one_ends_it
     assert len(house.told.stale) == 2
 
 
-def test_one_that_hangs_is_stale_too(store, fake_clock):
+def test_staleness_of_a_hanging_sensor_is_reported(store, fake_clock):
     house = House(store, fake_clock, deadline="5s", stale_after="20s")
     begun, go = threading.Event(), threading.Event()
 
@@ -172,13 +172,13 @@ def test_one_that_hangs_is_stale_too(store, fake_clock):
     house.runner.stop(timedelta(0))
 
 
-def test_a_slow_source_that_is_polled_well_is_never_stale(house):
+def test_staleness_good_polls_of_a_slow_source_are_fresh(house):
     house.pass_time(200)
     assert house.told.stale == []
     assert len(house.store.ticks.all()) == 1  # the first, which kept the first state
 
 
-def test_one_that_is_broken_or_paused_says_more_than_that_it_is_stale(house):
+def test_staleness_ignores_broken_and_paused_sensors(house):
     def broken(state):
         raise SensorBroken("gone")
 
@@ -188,14 +188,14 @@ def test_one_that_is_broken_or_paused_says_more_than_that_it_is_stale(house):
     assert house.status.health is SensorHealth.BROKEN
 
 
-def test_a_reset_takes_it_back(house):
+def test_staleness_ends_with_a_reset(house):
     house.does = fails
     house.pass_time(60)
     house.store.sensors.reset("feed", forget_keys=False)
     assert house.store.sensors.get("feed").stale_since is None
 
 
-def test_it_is_said_by_who_polls_it_only(house):
+def test_staleness_is_reported_by_the_owner_only(house):
     house.does = fails
     house.pass_time(20)
     house.store.runners.register(Heartbeat(house.store, house.clock, PATIENCE).runner)
@@ -204,7 +204,7 @@ def test_it_is_said_by_who_polls_it_only(house):
     assert house.told.stale == []
 
 
-def test_what_could_not_be_written_is_said_once_it_can_be(house):
+def test_staleness_during_an_outage_is_reported_after_it(house):
     house.runner = house.make(Failing(house.store, StoreUnavailableError("away")))
     house.runner.open()
     house.does = fails
@@ -216,7 +216,7 @@ def test_what_could_not_be_written_is_said_once_it_can_be(house):
     assert len(house.told.stale) == 1
 
 
-def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
+def test_staleness_refused_mark_is_logged_once_without_outage(house, caplog):
     house.runner = house.make(Failing(house.store, StoreError("permission denied")))
     house.runner.open()
     house.does = fails
@@ -225,7 +225,7 @@ def test_a_store_that_refuses_is_said_once_and_is_no_outage(house, caplog):
     assert caplog.text.count("cannot mark a sensor as stale") == 1
 
 
-def test_an_event_ends_it_as_well(house):
+def test_staleness_ends_with_an_event(house):
     house.does = fails
     house.pass_time(60)
     house.does = lambda state: Triggered(Event("p"), state + 1) if not state else NotTriggered(1)
@@ -233,7 +233,7 @@ def test_an_event_ends_it_as_well(house):
     assert house.store.sensors.get("feed").stale_since is None
 
 
-def test_a_plugin_can_watch_for_it():
+def test_staleness_hook_has_sensor_and_since():
     @hookimpl
     def flowstone_sensor_stale(sensor, since):
         """As a plugin writes it."""
