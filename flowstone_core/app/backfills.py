@@ -10,7 +10,7 @@ from flowstone_core.app.lookup import unknown
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition
-from flowstone_core.model.partition_range import partitions
+from flowstone_core.model.partition_range import partition_range
 
 if TYPE_CHECKING:
     from flowstone_core.runtime.backfill.backfill import BackfillRequest, Plan, Progress
@@ -116,7 +116,7 @@ class Backfills:
     ) -> BackfillRequest:
         from flowstone_core.runtime.backfill.backfill import BackfillRequest
 
-        span = partitions(first, last, every)
+        partitions = partition_range(first, last, every)
         if asset not in self._project.assets:
             raise unknown("asset", asset, self._project.assets)
-        return BackfillRequest(asset, span, force, limit)
+        return BackfillRequest(asset, partitions, force, limit)

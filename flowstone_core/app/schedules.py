@@ -20,7 +20,7 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import Skip
 from flowstone_core.runtime.coordination.registration import declare_schedules, missed
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
-from flowstone_core.scheduling.upcoming import Fire, fires
+from flowstone_core.scheduling.upcoming import Fire, upcoming_fires
 from flowstone_core.store import ScheduleRecord, Store, StoredSkip
 
 EDIT_ATTEMPTS = 10
@@ -189,7 +189,7 @@ class Schedules:
             ValidationError: If this process cannot build it.
         """
         after = self._clock.now() if after is None else after
-        return fires(self.factory.make(self._record(name)), after, count)
+        return upcoming_fires(self.factory.make(self._record(name)), after, count)
 
     def skips(
         self, name: str | None = None, *, limit: int = 50, before_id: int | None = None

@@ -18,7 +18,7 @@ from flowstone_core.model.partition import (
 from flowstone_core.model.safe_text import printable
 
 LIMIT = 100_000
-"""Most partitions of one span."""
+"""Maximum number of partitions of one range."""
 
 Moment: TypeAlias = date | datetime
 
@@ -76,7 +76,7 @@ class PartitionRange:
         return self.first.replace(year=year, month=month + 1)
 
 
-def partitions(
+def partition_range(
     first: Partition, last: Partition, every: str | timedelta | None = None
 ) -> PartitionRange:
     """Return the partitions from ``first`` to ``last``, both included.
@@ -94,10 +94,10 @@ def partitions(
 
     Example:
         >>> from datetime import date
-        >>> days = partitions(date(2025, 1, 30), date(2025, 2, 1))
+        >>> days = partition_range(date(2025, 1, 30), date(2025, 2, 1))
         >>> [day.isoformat() for day in days]
         ['2025-01-30', '2025-01-31', '2025-02-01']
-        >>> len(partitions(date(2025, 1, 1), date(2025, 12, 31), "month"))
+        >>> len(partition_range(date(2025, 1, 1), date(2025, 12, 31), "month"))
         12
     """
     begin, end = _moment(first), _moment(last)
@@ -111,13 +111,13 @@ def partitions(
             f"the first partition, {format_partition(begin)}, is after the last, "
             f"{format_partition(end)}"
         )
-    span = _stepped(begin, end, every)
-    if len(span) > LIMIT:
+    found = _stepped(begin, end, every)
+    if len(found) > LIMIT:
         raise ValidationError(
-            f"every {span.every} from {format_partition(begin)} to {format_partition(end)} there "
-            f"are {len(span):,} partitions; at most {LIMIT:,} are allowed at once"
+            f"every {found.every} from {format_partition(begin)} to {format_partition(end)} there "
+            f"are {len(found):,} partitions; at most {LIMIT:,} are allowed at once"
         )
-    return span
+    return found
 
 
 def _moment(value: Partition) -> Moment:

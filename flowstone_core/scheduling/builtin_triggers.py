@@ -1,4 +1,4 @@
-"""..."""
+"""Built-in triggers by their names in the configuration, and the names that are reserved."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from flowstone_core.scheduling.schedule import Triggers
 from flowstone_core.scheduling.settings import ScheduleSettings
 
 BUILT_IN: Triggers = {"cron": CronTrigger, "every": EveryTrigger}
-
-
-"""The triggers that come with the core."""
-
+"""Triggers of the core."""
 
 RESERVED = frozenset({*ScheduleSettings.model_fields, "asset", "name", "partition_fn", "trigger"})
-
-
-"""Settings of schedules: no trigger may be called so."""
+"""Settings of schedules, which cannot be names of triggers."""

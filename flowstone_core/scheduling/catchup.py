@@ -1,7 +1,7 @@
-"""Which instants of a schedule are due, which were missed, and which of those are wanted.
+"""Catch-up: which instants of a schedule are due, which were missed, which are skipped.
 
-Pure: the schedule's trigger is asked, and no clock. However long the schedule was not looked at,
-and however far the clock jumped, the work is bounded.
+Pure: depends on the schedule's trigger, not on a clock. The work is bounded, however long the
+schedule was not evaluated and however far the clock jumped.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.scheduling.settings import Catchup
 
 GRACE = timedelta(minutes=1)
-"""An instant that is the newest, and no later than this, is on time."""
+"""The newest instant is on time if it is at most this late."""
 
 CLOCK_TOLERANCE = timedelta(minutes=1)
-"""A clock that went back by no more is waited for."""
+"""A clock that was set back by at most this is waited for."""
 
 COUNT_LIMIT = 1_000
-"""Skipped instants are counted up to here: beyond it they are "at least" so many."""
+"""Maximum number of skipped instants that are counted; beyond it the count is a lower bound."""
 
 CHUNK = 1_000
-"""Instants that one tick fires for; the next tick goes on."""
+"""Maximum number of instants that one tick fires for; the next tick continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a look at a schedule finds.
+    """Due instants of a schedule.
 
     Attributes:
-        instants: Those to fire for, the oldest first.
-        caught_up: Whether they were missed.
-        skips: Those not to fire for.
-        decided_until: What is due up to here is decided on by all this.
-        next_at: When to look again; None for never.
+        instants: The instants to fire for, oldest first.
+        caught_up: True if they were missed.
+        skips: The instants that are skipped.
+        decided_until: Every instant up to here is fired for or skipped.
+        next_at: When to evaluate the schedule next; None for never.
     """
 
     instants: tuple[datetime, ...]
@@ -46,26 +46,26 @@ class Due:
 
 
 def due(schedule: Schedule, decided_until: datetime, now: datetime) -> Due:
-    """Find what is due of a schedule.
+    """Return the due instants of a schedule.
 
-    An instant is missed if the next one is due as well, or if it is later than `GRACE`. What is
-    older than the schedule's ``catchup_window`` is skipped; of the rest, ``catchup`` says which
-    are wanted.
+    An instant is missed if the next one is due as well, or if it is later than `GRACE`. Instants
+    older than the schedule's ``catchup_window`` are skipped; ``catchup`` selects from the rest.
 
     Args:
-        decided_until: What the schedule's memory says.
-        now: The moment; where it lies before ``decided_until`` the clock was set back.
+        schedule: The schedule.
+        decided_until: From the schedule's checkpoint.
+        now: The current time; if it is before ``decided_until`` the clock was set back.
 
     Raises:
-        OutcomeError: If the trigger breaks its contract. What it raises passes through.
+        OutcomeError: If the trigger violates its contract. Its own exceptions propagate.
     """
     if decided_until > now + CLOCK_TOLERANCE:
-        # The clock was ahead when that was written. Waiting for it could take years; and what
-        # was fired for while it was ahead is known by its keys, and is not fired for twice.
+        # The clock was ahead when the checkpoint was written. Waiting could take years; instants
+        # that fired meanwhile are recognized by their keys, and do not fire twice.
         decided_until = now
     skips: list[Skip] = []
     begin = decided_until
-    # What its jitter still holds back is not missed, however short the window is.
+    # An instant that jitter still delays is not missed, however short the window is.
     window = schedule.settings.catchup_window + schedule.settings.jitter
     oldest = now - window - timedelta(microseconds=1)
     if begin < oldest:
@@ -90,7 +90,7 @@ def due(schedule: Schedule, decided_until: datetime, now: datetime) -> Due:
 def skipped(
     schedule: Schedule, after: datetime, until: datetime, reason: SkipReason
 ) -> tuple[Skip, ...]:
-    """Say which instants after one moment, and up to another, are skipped for a reason."""
+    """Return the instants after ``after``, up to ``until``, as skipped for a reason."""
     first = last = schedule.next_instant(after)
     if first is None or last is None or first > until:
         return ()
@@ -118,14 +118,14 @@ def _all(schedule: Schedule, begin: datetime, now: datetime) -> tuple[datetime, 
 def _newest(
     schedule: Schedule, begin: datetime, now: datetime
 ) -> tuple[tuple[datetime, ...], tuple[Skip, ...]]:
-    """Return the newest instant that is due, and those before it as skipped.
+    """Return the newest due instant, and the instants before it as skipped.
 
-    It is looked for from its end, so that it costs the same however many there are.
+    The search starts at the end, so that its cost does not depend on the number of instants.
     """
     first = _due_after(schedule, begin, now)
     if first is None:
         return (), ()
-    # Of what begins at `low` something is due, of what begins at `high` nothing.
+    # From `low` on something is due, from `high` on nothing.
     low, high, width = first, now, timedelta(seconds=1)
     while low < (probe := now - width):
         found = _due_after(schedule, probe, now)
@@ -154,7 +154,7 @@ def _due_after(schedule: Schedule, after: datetime, now: datetime) -> datetime |
 
 
 def _joined(skips: list[Skip]) -> tuple[Skip, ...]:
-    """Join what is skipped for one reason and follows one another."""
+    """Join consecutive skips with the same reason."""
     joined: list[Skip] = []
     for skip in skips:
         before = joined[-1] if joined else None

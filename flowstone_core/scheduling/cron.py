@@ -1,4 +1,4 @@
-"""`CronTrigger`: fires when a cron expression says."""
+"""Cron trigger: computes the instants of a cron expression."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from croniter import croniter
 
 TEXT_LIMIT = 1_000
-"""Most characters of an expression."""
+"""Maximum number of characters of an expression."""
 
 _FIELDS = (
     cron_field.SECOND,
@@ -40,12 +40,13 @@ _ALLOWED = (
     "five are allowed (minute, hour, day of month, month, day of week), "
     "or six with the second before them"
 )
-# Any start will do: whatever ever matches does so within 40 years (29 February on a weekday).
+# Any start will do: every expression that matches does so within 40 years (29 February on a
+# weekday).
 _ANCHOR = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 class CronTrigger(Trigger):
-    """Fires when a cron expression says, by the rules of Debian's cron.
+    """Cron trigger: fires at the times of a cron expression, by the rules of Debian's cron.
 
     Five fields: minute, hour, day of month, month, day of week; or six, the second before them.
     In a field: ``*``, numbers, ranges ``9-17``, steps ``*/15``, ``5/15`` (from 5 on) and
@@ -67,8 +68,8 @@ class CronTrigger(Trigger):
         timezone: An IANA name.
 
     Raises:
-        ValidationError: If the expression is wrong, with a problem for every wrong field; if it
-            never fires, such as ``0 0 30 2 *``; or if there is no such time zone.
+        ValidationError: If the expression is invalid, with a problem for every invalid field; if
+            it never fires, such as ``0 0 30 2 *``; or if the time zone is unknown.
 
     Example:
         >>> trigger = CronTrigger("30 2 * * *", "Europe/Warsaw")
@@ -95,7 +96,7 @@ class CronTrigger(Trigger):
                 f"invalid cron expression {printable(repr(self.text), 80)}: never fires, "
                 "no month of it has such a day"
             )
-        self._lock = threading.Lock()  # an iterator keeps where it is
+        self._lock = threading.Lock()  # an iterator has a position
 
     def next_fire(self, after: datetime) -> datetime | None:
         """Return the first instant of the expression that is strictly later than ``after``.
@@ -115,14 +116,14 @@ class CronTrigger(Trigger):
         return follow(self._match, self.zone, after)
 
     def describe(self) -> str:
-        """Say in plain English when it fires; the text itself where words would be wrong."""
+        """Return the fire times in English, or the expression if words would be wrong."""
         from cron_descriptor import Options, get_description
 
         *_, day, _, weekday = self._fields
         try:
             options = Options(locale_code="en_US", use_24hour_time_format=True)
             words = str(get_description(" ".join(self._fields).upper(), options))
-        except Exception:  # noqa: BLE001 - to have no words for an expression is no failure
+        except Exception:  # noqa: BLE001 - the expression is the fallback
             return self.text
         either = not (day.startswith("*") or weekday.startswith("*"))
         right = either == (", or on " in words) and _wordable(self._fields)
@@ -141,7 +142,7 @@ def _expand(text: str) -> list[str]:
     """Split an expression into its six fields.
 
     Raises:
-        ValidationError: If it has another number of fields.
+        ValidationError: If the number of fields is invalid.
     """
     shown = printable(repr(text), 80)
     if len(text) > TEXT_LIMIT:
@@ -191,9 +192,9 @@ def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
 
 
 def _wordable(fields: list[str]) -> bool:
-    """Say whether cron-descriptor has right words for each field.
+    """Return True if cron-descriptor has correct words for each field.
 
-    It has none for a step in the day of week, nor in a list for anything but numbers, names and
+    There are none for a step in the day of week, nor in a list for anything but numbers, names and
     ranges.
     """
     lists = [field.upper().replace("JUL", "") for field in fields if "," in field]

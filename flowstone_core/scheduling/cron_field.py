@@ -1,4 +1,4 @@
-"""One field of a cron expression, read strictly and written as croniter reads it rightly."""
+"""Cron field: parses one field of a cron expression strictly, and writes it for croniter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ITEM = re.compile(
 _LAST_WEEKDAY = re.compile(r"l?(?P<day>[0-9]+|[a-z]{3})l?")
 _NTH_WEEKDAY = re.compile(r"(?P<day>[0-9]+|[a-z]+)#(?P<nth>[0-9]+)")
 
-# What other crons have and this one has not.
+# Syntax of other crons that is not supported.
 _FOREIGN = (
     (re.compile(r"\?"), "write *"),
     (re.compile(r"[hr](\([^)]*\))?(/.*)?"), "write a number: H and R mean a random one elsewhere"),
@@ -31,13 +31,13 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class ParsedField:
-    """A field that was understood.
+    """Parsed field of a cron expression.
 
     Attributes:
         text: The same values for croniter: a list of each of them. It has no ``*``, beside which
             croniter takes ``1-29,31,L`` for every day.
-        starred: Whether it started with ``*``: cron takes such a field for one that restricts
-            nothing, even ``*/2``.
+        starred: True if the field started with ``*``: cron treats such a field as unrestricted,
+            even ``*/2``.
     """
 
     text: str
@@ -46,14 +46,14 @@ class ParsedField:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What may stand in one field.
+    """Grammar of one field.
 
     Attributes:
-        name: What the field is called.
+        name: The field's name.
         low: The smallest number.
-        high: The largest.
-        allowed: What may stand there, for messages.
-        names: What may stand for the numbers, beginning with ``low``.
+        high: The largest number.
+        allowed: The allowed values, for messages.
+        names: Names of the numbers, beginning with ``low``.
     """
 
     name: str
@@ -66,8 +66,8 @@ class Field:
         """Read the field.
 
         Raises:
-            ValidationError: If it is wrong; the message names the field, the value, and what is
-                allowed.
+            ValidationError: If the field is invalid; the message names the field, value and
+                allowed values.
         """
         items = text.split(",")
         numbers: set[int] = set()
@@ -89,7 +89,7 @@ class Field:
         return ",".join([*map(str, sorted(numbers)), *sorted(special)])
 
     def _special(self, item: str) -> str | None:
-        """Read an item that is no set of numbers, as croniter writes it; None if it is one."""
+        """Parse ``L`` and ``#`` items into croniter's form; return None for a set of numbers."""
         small = item.lower()
         if self is DAY and small == "l":
             return "l"
@@ -144,7 +144,7 @@ class Field:
         return number
 
     def _split(self, low: str, high: str) -> str:
-        """Return a hint how to write a range that runs over the end of the field."""
+        """Return a hint for a range that wraps around the end of the field."""
         end, begin = str(self.high), str(self.low)
         if self is WEEKDAY:
             end, begin = ("sun", "mon") if low in self.names else ("7", "1")

@@ -1,4 +1,4 @@
-"""`EveryTrigger`: fires at a steady interval, written in words."""
+"""Interval trigger: computes the instants of a fixed interval, written in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schedule import Job
 
 LONGEST = timedelta(days=3_653)
-"""The longest interval: ten years."""
+"""Longest interval: ten years."""
 
 _ANCHOR = datetime(2001, 1, 1)  # noqa: DTZ001 - local, a Monday: what every interval counts from
 _WORDS = re.compile(r"(?:([0-9]+) )?([a-z]+)(?: at ([0-9:]+))?")
@@ -45,13 +45,13 @@ _ALLOWED = (
 
 @dataclass(frozen=True, slots=True)
 class _Interval:
-    """How often, and from when on.
+    """Interval and offset.
 
     Attributes:
         step: The time between two instants, or between two local times.
-        offset: How long after the anchor they begin.
-        unit: Which of `_SIZES` it was written in; empty for a duration.
-        at: Whether a time was written.
+        offset: The time from the anchor to the first instant.
+        unit: The unit of the text, a key of `_SIZES`; empty for a duration.
+        at: True if the text has a time.
     """
 
     step: timedelta
@@ -61,12 +61,13 @@ class _Interval:
 
 
 class EveryTrigger(Trigger):
-    """Fires at a steady interval, counted from Monday, 1 January 2001, 00:00 in its time zone.
+    """Interval trigger: fires at multiples of an interval since Monday, 1 January 2001.
 
-    So it depends neither on when a process started nor on when it fired last. What may be written,
-    in small or capital letters, is the grammar of the package schedule:
+    They are counted from 00:00 of that day in the trigger's time zone, so instants depend neither
+    on the start of a process nor on the last fire time. The grammar
+    is that of the package schedule, in small or capital letters:
 
-    - ``30 seconds``, ``10 minutes``, ``2 hours``, ``hour``: so much elapsed time, whatever clocks
+    - ``30 seconds``, ``10 minutes``, ``2 hours``, ``hour``: elapsed time, whatever clocks
       do; durations such as ``1h30m``, ``1d`` (24 hours) and ``PT15M`` too.
     - ``minute at :30``, ``hour at :15``, ``2 hours at 15:30`` (minute and second): whenever clocks
       show it, so twice in an hour that clocks repeat, and never in one that they skip.
@@ -79,8 +80,8 @@ class EveryTrigger(Trigger):
         timezone: An IANA name.
 
     Raises:
-        ValidationError: If the text is anything else, if the interval is shorter than a second or
-            longer than ten years, or if there is no such time zone.
+        ValidationError: If the text is invalid, if the interval is shorter than a second or longer
+            than ten years, or if the time zone is unknown.
 
     Example:
         >>> trigger = EveryTrigger("day at 10:30", "Europe/Warsaw")
@@ -128,7 +129,7 @@ class EveryTrigger(Trigger):
             return None
 
     def describe(self) -> str:
-        """Say in words when it fires, such as ``every day at 10:30``."""
+        """Return the interval in words, such as ``every day at 10:30``."""
         return f"every {self._described}"
 
     def _match(self, local: datetime) -> datetime:
@@ -140,7 +141,7 @@ def _next(anchor: datetime, step: timedelta, after: datetime) -> datetime:
 
 
 def _in_words(text: str, match: re.Match[str]) -> _Interval:
-    """Read an interval by the grammar of the package schedule."""
+    """Parse an interval by the grammar of the package schedule."""
     count, unit, at = int(match[1] or 1), match[2], match[3]
     if count > 1 and unit.removesuffix("s") in _WEEKDAYS:
         hint = f"a weekday comes every week; '{count} weeks' counts Mondays"

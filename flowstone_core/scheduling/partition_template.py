@@ -1,4 +1,4 @@
-"""Templates of partitions: ``${year}-${month}-${day}`` over an instant in a time zone."""
+"""Partition template: ``${year}-${month}-${day}``, filled with an instant in a time zone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKENS: Mapping[str, Callable[[datetime], str]] = {
     "offset": lambda at: at.isoformat()[-6:],
     "instant": lambda at: at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
 }
-"""What may stand in a template, and what it is of a local time."""
+"""Tokens of a template, with their values for a local time."""
 
 
 class _Template(string.Template):
@@ -29,18 +29,18 @@ class _Template(string.Template):
 
 
 class PartitionTemplate:
-    """Names the partition of an instant.
+    """Partition template: returns the partition of an instant.
 
-    What comes out is read as a person's text is (`flowstone_core.model.partition.parse_partition`):
-    ``${year}-${month}-${day}`` makes a date, ``${date}T${hour}:00${offset}`` an aware datetime,
+    The filled template is parsed as typed text (`flowstone_core.model.partition.parse_partition`):
+    ``${year}-${month}-${day}`` gives a date, ``${date}T${hour}:00${offset}`` an aware datetime,
     ``week-${date}`` a string.
 
     Args:
         text: The template; ``$$`` is a ``$``.
 
     Raises:
-        ValidationError: If it has an unknown token or a stray ``$``, or what comes out is no
-            partition.
+        ValidationError: If the template has an unknown token or a stray ``$``, or the result is not
+            a valid partition.
 
     Example:
         >>> from datetime import datetime, UTC
@@ -67,10 +67,10 @@ class PartitionTemplate:
         self.partition(datetime(2000, 1, 31, 23, 59, 58, tzinfo=UTC))
 
     def partition(self, at: datetime) -> Partition:
-        """Return the partition of an aware instant, by its own zone's time.
+        """Return the partition of an aware instant, by the local time of its zone.
 
         Raises:
-            ValidationError: If what comes out is no partition.
+            ValidationError: If the result is not a valid partition.
         """
         values = {name: TOKENS[name](at) for name in self._template.get_identifiers()}
         return parse_partition(self._template.substitute(values))

@@ -1,8 +1,8 @@
-"""A schedule: an asset, a trigger, how to name the partition, and the policies, ready to be used.
+"""Schedule: an asset, a trigger, a partition function and policies, ready to be evaluated.
 
-What configuration, a pipeline or a command say of a schedule is kept as they said it, a mapping of
-JSON values (`ScheduleSpec`); `build` makes the schedule of it. Later edits, also at run time,
-are laid over what was said before: `merged`.
+Configuration, pipelines and commands declare a schedule as a mapping of JSON values
+(`ScheduleSpec`), which is stored; `build` returns the schedule. Edits at run time override the
+declaration setting by setting: `merged`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from flowstone_core.scheduling.settings import ScheduleSettings
 from flowstone_core.scheduling.trigger import Trigger, next_fire
 
 ScheduleSpec: TypeAlias = JsonObject
-"""What somebody said of a schedule: ``asset``, ``trigger`` (its name), ``text`` (what it is made
-of), and those of `ScheduleSettings` that were set. ``partition_fn`` is the name of a function that
-only the process that declared it has."""
+"""Declaration of a schedule: ``asset``, ``trigger`` (a name), ``text`` (its argument), and the
+`ScheduleSettings` that were set. ``partition_fn`` is the name of a function that only the process
+that declared the schedule has."""
 
 Triggers: TypeAlias = Mapping[str, type[Trigger]]
-"""The trigger classes there are, by the name that configuration writes."""
+"""Trigger classes by their names in the configuration."""
 
 PartitionOf: TypeAlias = Callable[[datetime], Partition]
-"""Names the partition of an instant, which is in the schedule's time zone."""
+"""Returns the partition of an instant, which is in the schedule's time zone."""
 
 TIMING = ("trigger", "text", "timezone", "start", "end", "enabled")
-"""What decides when a schedule fires; who changes one of these replays nothing."""
+"""Settings that decide when a schedule fires; past instants are not fired after a change."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Schedule:
 
     Attributes:
         name: Unique among all schedules.
-        asset: The asset whose partitions it asks for.
-        kind: The trigger's name, as configuration writes it.
-        trigger: Computes its instants.
-        partition_of: Names the partition of an instant.
+        asset: The asset whose partitions are materialized.
+        kind: The trigger's name in the configuration.
+        trigger: Computes the instants.
+        partition_of: Returns the partition of an instant.
         settings: The policies.
     """
 
@@ -59,7 +59,7 @@ class Schedule:
         """Return the first instant later than ``after``, in UTC; None if there is none.
 
         Raises:
-            OutcomeError: If the trigger breaks its contract. What it raises passes through.
+            OutcomeError: If the trigger violates its contract. Its own exceptions propagate.
         """
         start = self.moment(self.settings.start)
         if start is not None and after < start:
@@ -69,9 +69,9 @@ class Schedule:
         return None if instant is None or (end is not None and instant > end) else instant
 
     def due_at(self, instant: datetime) -> datetime:
-        """Return when it fires for an instant: with its jitter, and before the next instant.
+        """Return the fire time of an instant: with jitter, and not after the next instant.
 
-        The jitter is the same whoever asks, and however often.
+        The jitter of an instant is deterministic.
         """
         jitter = self.settings.jitter
         if not jitter:
@@ -83,11 +83,11 @@ class Schedule:
         return instant + jitter * (int.from_bytes(digest[:6]) / 2**48)
 
     def partition(self, instant: datetime) -> Partition:
-        """Return the partition that an instant makes; what a ``partition_fn`` raises passes."""
+        """Return the partition of an instant; exceptions of a ``partition_fn`` propagate."""
         return self.partition_of(instant.astimezone(self.trigger.zone))
 
     def moment(self, text: str | None) -> datetime | None:
-        """Read ``start`` or ``end``: without an offset it is in the schedule's time zone."""
+        """Parse ``start`` or ``end``; without an offset, in the schedule's time zone."""
         if text is None:
             return None
         moment = datetime.fromisoformat(text)
@@ -103,17 +103,17 @@ def build(
     partition_of: PartitionOf | None = None,
     own_trigger: Trigger | None = None,
 ) -> Schedule:
-    """Make a schedule of what was said of it, with what only this process has of it.
+    """Return the schedule of a spec, with the functions that only this process has.
 
     Args:
         given: As `ScheduleSettings` dumps it, with ``asset``, ``trigger`` and ``text``.
-        triggers: The trigger classes there are.
-        partition_of: The function that ``given["partition_fn"]`` stands for, if there is one here.
-        own_trigger: A trigger that no plugin provides, for which ``given["trigger"]`` may stand.
+        triggers: The available trigger classes.
+        partition_of: The function that ``given["partition_fn"]`` names, if this process has it.
+        own_trigger: A trigger that no plugin provides, which ``given["trigger"]`` may name.
 
     Raises:
         ValidationError: If the trigger is not installed or refuses its text, if the function is
-            not there, or if a setting is wrong, as one of a later version may be.
+            missing, or if a setting is invalid, such as one of a later version.
     """
     own = {key: value for key, value in given.items() if key in ScheduleSettings.model_fields}
     settings = ScheduleSettings.model_validate(own)
@@ -142,10 +142,9 @@ def build(
 
 
 def merged(declared: ScheduleSpec | None, edits: ScheduleSpec | None) -> ScheduleSpec:
-    """Lay what was said at run time over what a file or a pipeline says.
+    """Return a declaration with its run-time edits applied.
 
-    Whoever names a partition otherwise, by template or by function, replaces the other way; so
-    does who sets a trigger.
+    An edit of ``partition`` replaces ``partition_fn`` and the other way round.
     """
     joined = dict(declared or {})
     for key, value in (edits or {}).items():
@@ -157,7 +156,7 @@ def merged(declared: ScheduleSpec | None, edits: ScheduleSpec | None) -> Schedul
 
 
 def timing(given: ScheduleSpec) -> tuple[object, ...]:
-    """Return what of it decides when it fires, to be compared."""
+    """Return the settings in `TIMING`, for comparison."""
     return tuple(given.get(key, _UNSET.get(key)) for key in TIMING)
 
 

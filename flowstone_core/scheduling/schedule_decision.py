@@ -1,4 +1,4 @@
-"""What a schedule's tick amounts to: the pure decision between a look and its transaction."""
+"""Decision of a schedule's tick: what the tick commits, from an observation and a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from flowstone_core.scheduling.catchup import Due
 from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.scheduling.settings import Overlap
 
-LOOK_INTERVAL = timedelta(hours=1)
-"""A schedule is looked at at least so often: the wall clock may drift from the monotonic one."""
+MAX_SLEEP = timedelta(hours=1)
+"""Maximum time between two ticks: the wall clock may drift from the monotonic clock."""
 
 QUARANTINE_AFTER = 10
-"""Failed ticks in a row after which a schedule is tried once an hour."""
+"""Consecutive failed ticks after which a schedule is evaluated once an hour only."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleObservation:
-    """What one look at a schedule found.
+    """Observation of a schedule: the input of `decide_firing`.
 
     Attributes:
-        due: What is due, or what was raised on the way to it.
-        partitions: The texts of the partitions of the instants that are due.
-        active: How many materializations of the schedule's own have not ended; two stand for more.
+        due: The due instants, or the exception that their computation raised.
+        partitions: The encoded partitions of the due instants.
+        active: Number of unfinished materializations of the schedule; 2 stands for more.
     """
 
     due: Due | BaseException
@@ -49,26 +49,27 @@ class ScheduleObservation:
 def decide_firing(
     schedule: Schedule,
     checkpoint: ScheduleCheckpoint,
-    look: ScheduleObservation,
+    observation: ScheduleObservation,
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
 ) -> Decision[ScheduleCommit]:
-    """Decide what a schedule's tick amounts to; reads no clock, and raises nothing.
+    """Decide what a schedule's tick commits. Pure: no clock; never raises.
 
     Args:
-        memory: What was known when the tick began.
-        look: What was found.
-        backoff: From the number of failures in a row to the delay before the next look.
+        schedule: The schedule.
+        checkpoint: The checkpoint when the tick began.
+        observation: The due instants, or the exception.
+        backoff: Returns the delay before the next tick, from the number of consecutive failures.
         redact: Hides secrets in error texts.
     """
-    if isinstance(look.due, BaseException):
-        return decide_failure(schedule.name, checkpoint, look, backoff, redact)
-    due = look.due
-    events, overlapping = _judge(schedule, due, look.partitions, look.active)
+    if isinstance(observation.due, BaseException):
+        return decide_failure(schedule.name, checkpoint, observation, backoff, redact)
+    due = observation.due
+    events, overlapping = _apply_overlap(schedule, due, observation.partitions, observation.active)
     skips = (*due.skips, *overlapping)
     next_at = due.next_at
     if next_at is not None:
-        next_at = min(next_at, look.finished_at + LOOK_INTERVAL)
+        next_at = min(next_at, observation.finished_at + MAX_SLEEP)
     if due.decided_until == checkpoint.decided_until and not checkpoint.failures:
         return Decision(TickOutcome.NOT_TRIGGERED, next_at=next_at)
     outcome = TickOutcome.NOT_TRIGGERED
@@ -77,8 +78,8 @@ def decide_firing(
     commit = ScheduleCommit(
         schedule.name,
         outcome,
-        look.started_at,
-        look.finished_at,
+        observation.started_at,
+        observation.finished_at,
         checkpoint,
         ScheduleCheckpoint(due.decided_until, checkpoint.version + 1),
         events,
@@ -90,24 +91,30 @@ def decide_firing(
 def decide_failure(
     name: str,
     checkpoint: ScheduleCheckpoint,
-    look: ScheduleObservation,
+    observation: ScheduleObservation,
     backoff: Callable[[int], timedelta],
     redact: Callable[[str], str] = str,
 ) -> Decision[ScheduleCommit]:
-    """Decide what it amounts to that the look raised; what is due stays due."""
-    error = look.due
+    """Decide what a failed observation commits; due instants stay due."""
+    error = observation.due
     assert isinstance(error, BaseException)  # noqa: S101 - for the type checker
     failures = checkpoint.failures + 1
     delay = QUARANTINE_INTERVAL if failures >= QUARANTINE_AFTER else backoff(failures)
     late = isinstance(error, PollTimeoutError)
     outcome = TickOutcome.TIMED_OUT if late else TickOutcome.FAILED
     text = describe(error, redact)
-    next_at = look.finished_at + delay
+    next_at = observation.finished_at + delay
     after = replace(
         checkpoint, version=checkpoint.version + 1, failures=failures, not_before=next_at
     )
     commit = ScheduleCommit(
-        name, outcome, look.started_at, look.finished_at, checkpoint, after, error=text
+        name,
+        outcome,
+        observation.started_at,
+        observation.finished_at,
+        checkpoint,
+        after,
+        error=text,
     )
     return Decision(outcome, (commit,), error=text, next_at=next_at)
 
@@ -122,12 +129,12 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _judge(
+def _apply_overlap(
     schedule: Schedule, due: Due, partitions: Sequence[str], active: int
 ) -> tuple[tuple[NewEvent, ...], tuple[Skip, ...]]:
-    """Judge what is due by what the schedule asked for before.
+    """Return the events for the due instants, or skip the instants because of ``overlap``.
 
-    What catch-up wants is never skipped for that: it was promised, so it waits in line.
+    Caught-up instants are never skipped for overlap: they wait in line.
     """
     overlap = schedule.settings.overlap
     limit = {Overlap.SKIP: 1, Overlap.BUFFER_ONE: 2}.get(overlap)

@@ -1,4 +1,4 @@
-"""..."""
+"""Settings of schedules, with their types and policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowstone_core.scheduling.time_zone import load_zone
 
 
 class Catchup(StrEnum):
-    """What becomes of instants that were missed."""
+    """Policy for missed instants."""
 
     NONE = "none"
     LATEST = "latest"
@@ -25,7 +25,7 @@ class Catchup(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of an instant that comes while the schedule's last materialization runs."""
+    """Policy for an instant that is due while the schedule's last materialization runs."""
 
     SKIP = "skip"
     BUFFER_ONE = "buffer_one"
@@ -77,13 +77,11 @@ def _check_metadata(value: Mapping[str, Any]) -> JsonObject:
 
 
 Moment: TypeAlias = Annotated[str, BeforeValidator(_read_moment)]
-
-
-"""A date or a datetime as ISO 8601 text; without an offset it is in the schedule's time zone."""
+"""A date or datetime as ISO 8601 text; without an offset, in the schedule's time zone."""
 
 
 class ScheduleSettings(BaseModel):
-    """The settings that every schedule has beside its asset and its trigger."""
+    """Settings that every schedule has besides its asset and its trigger."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

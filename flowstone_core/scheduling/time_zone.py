@@ -1,11 +1,11 @@
-"""Time zones by their IANA names, and what their changes of offset do to times on the wall.
+"""Time zones: IANA names, and the effect of clock changes on local times.
 
 The rules are Debian cron's (cron(8), "Notes"): a job at a fixed time runs once each day, right
 after a gap that its time fell into and in the first pass of a time that comes twice; a job with
 ``*`` for its hour or minute follows elapsed time.
 
-Local times are naive here, and what is compared are instants in UTC: Python compares two aware
-datetimes of one zone by their clocks on the wall, and ignores which pass of an overlap they are of.
+Local times are naive here, and comparisons are made in UTC: Python compares two aware datetimes of
+one zone by their local times, and ignores the pass of an overlap.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from flowstone_core.model.safe_text import printable
 logger = logging.getLogger("flowstone.zone")
 
 Matches: TypeAlias = Callable[[datetime], datetime | None]
-"""Gives the first local time that matches and is strictly later than a local time."""
+"""Returns the first matching local time that is strictly later than a local time."""
 
 HORIZON = 50
-"""For how many years a local time is looked for that clocks show."""
+"""Years to search for a local time that clocks show."""
 
 # Nearer to the ends of what a datetime holds, the local time of some zone is out of it.
 _EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
@@ -41,7 +41,7 @@ _VERSION = re.compile(r"(?:# version )?(\d{4}\w*)\s*$")
 
 @lru_cache
 def zone_names() -> frozenset[str]:
-    """Return the IANA names there are, as the package tzdata lists them."""
+    """Return all IANA names, as the package tzdata lists them."""
     listed = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8")
     return frozenset(listed.split()) - {"Factory"}
 
@@ -50,12 +50,11 @@ def load_zone(name: str) -> ZoneInfo:
     """Return a time zone.
 
     Args:
-        name: An IANA name, such as ``Europe/Warsaw``, as it is spelt in the database: letters
-            count, small or capital.
+        name: An IANA name, such as ``Europe/Warsaw``; case matters.
 
     Raises:
-        ValidationError: If there is none of this name. Names that are paths or files of the zone
-            database (``posixrules``, ``../UTC``, ``Europe``) are none.
+        ValidationError: If the name is unknown. Paths and other files of the zone database
+            (``posixrules``, ``../UTC``, ``Europe``) are unknown names.
     """
     if not isinstance(name, str) or name not in zone_names():
         hint = did_you_mean(name, zone_names()) if isinstance(name, str) else ""
@@ -74,10 +73,10 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def zone_data() -> str:
-    """Say which zone data this process reads, and of which version.
+    """Return source and version of the time zone data that this process reads.
 
-    The system's come first, the package tzdata stands in where there are none. What was loaded
-    stays as it is until the process ends, even if the data are updated meanwhile.
+    The system's data come first, the package tzdata is the fallback. A loaded zone stays as it is
+    until the process ends, even if the data are updated.
 
     Returns:
         Such as ``2025b in /usr/share/zoneinfo``, or ``2025.2 of the package tzdata``.
@@ -102,15 +101,15 @@ def _version_in(folder: Path) -> str:
 
 @lru_cache
 def _log_data() -> None:
-    """Log it once in a process: governments change them, and at short notice."""
+    """Log the data's version once per process: governments change zones at short notice."""
     logger.info("time zones", extra={"data": zone_data()})
 
 
 def to_utc(after: datetime) -> datetime:
-    """Return an aware datetime in UTC, or the earliest that every zone can show if it is earlier.
+    """Return an aware datetime in UTC, at least the earliest that every zone can show.
 
     Raises:
-        OverflowError: If it is later than what a datetime can hold in UTC.
+        OverflowError: If the moment in UTC is later than a datetime can hold.
     """
     return max(after, _EARLIEST).astimezone(UTC)
 
@@ -118,8 +117,7 @@ def to_utc(after: datetime) -> datetime:
 def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
     """Return the next instant of a job at fixed times, each of which has one instant.
 
-    It is the first instant after the gap for a time that falls into one, and the first of the two
-    for a time that comes twice.
+    A time in a gap has the first instant after the gap; a time that comes twice has the first.
 
     Args:
         matches: The local times of the job.

@@ -1,4 +1,4 @@
-"""What computes points in time: `Trigger`, the contract of ``cron``, ``every`` and plugins."""
+"""Trigger: the base class of ``cron``, ``every`` and the triggers of plugins."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from flowstone_core.scheduling.time_zone import load_zone
 
 
 class Trigger(ABC):
-    """Computes the instants at which a schedule fires.
+    """Trigger: computes the instants at which a schedule fires.
 
-    A plugin derives from it and provides the class by the hook ``flowstone_triggers``, under the
-    name that configuration writes as the setting: ``cron = 0 2 * * *`` makes
+    A plugin derives from this class and provides its own with the hook ``flowstone_triggers``,
+    under the name of a setting: ``cron = 0 2 * * *`` calls
     ``CronTrigger("0 2 * * *", timezone)``. A trigger is immutable, reads no clock, and may be
-    asked from any thread.
+    called from any thread.
 
     Args:
-        text: What configuration says.
+        text: The text in the configuration.
         timezone: An IANA name.
 
     Attributes:
-        text: What configuration says, without the blanks around it.
-        zone: The time zone that the text is meant in.
+        text: The text in the configuration, stripped.
+        zone: The time zone of the text.
 
     Raises:
-        ValidationError: If the time zone is none; a subclass raises it for a text that is wrong.
+        ValidationError: If the time zone is unknown; a subclass raises it for an invalid text.
     """
 
     def __init__(self, text: str, timezone: str = "UTC") -> None:
@@ -48,8 +48,8 @@ class Trigger(ABC):
         """Return the first instant that is strictly later than ``after``.
 
         Called from the threads of a runner and of commands, once for each instant, and many times
-        in a row when instants were missed: it should take microseconds. It must depend on nothing
-        but its argument.
+        in a row when instants were missed, so the method should take microseconds. The result must
+        depend on the argument only.
 
         Args:
             after: Aware.
@@ -62,7 +62,7 @@ class Trigger(ABC):
         """
 
     def describe(self) -> str:
-        """Say in plain words when it fires; the text itself unless a subclass knows better."""
+        """Return the fire times in words; by default the text."""
         return self.text
 
     def __repr__(self) -> str:
@@ -70,14 +70,14 @@ class Trigger(ABC):
 
 
 def next_fire(trigger: Trigger, after: datetime) -> datetime | None:
-    """Ask a trigger, whoever wrote it, and hold it to its contract.
+    """Return a trigger's next instant, after a check of the trigger's contract.
 
     Returns:
         The next instant, in UTC, or None.
 
     Raises:
-        OutcomeError: If what it returns is no aware datetime, or is not later than ``after``.
-            Whatever the trigger itself raises passes through.
+        OutcomeError: If the trigger returns anything but an aware datetime later than ``after``.
+            Exceptions of the trigger propagate.
     """
     found = trigger.next_fire(after)
     if found is None:
@@ -97,10 +97,10 @@ def next_fire(trigger: Trigger, after: datetime) -> datetime | None:
 
 
 def require_aware(after: datetime) -> None:
-    """Refuse a naive datetime.
+    """Raise if a datetime is naive.
 
     Raises:
-        ValidationError: If it is one.
+        ValidationError: If the datetime has no offset from UTC.
     """
     if after.utcoffset() is None:
         raise ValidationError(

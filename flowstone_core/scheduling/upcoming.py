@@ -1,4 +1,4 @@
-"""When a schedule will fire: the instants to come, their partitions, and where clocks change."""
+"""Upcoming fire times of a schedule, with their partitions and the changes of clocks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from flowstone_core.scheduling.trigger import Trigger, next_fire
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """An instant to come.
+    """Upcoming fire time.
 
     Attributes:
         at: The instant, in the schedule's time zone.
-        partition: The text of the partition that it makes.
-        shift: What clocks did since the instant before, in words; None if they did nothing.
+        partition: The encoded partition that is materialized.
+        shift: The change of clocks since the previous instant, in words; None if there is none.
     """
 
     at: datetime
@@ -33,10 +33,10 @@ class Fire:
         return self.at.utcoffset() or timedelta(0)
 
 
-def fires(schedule: Schedule, after: datetime, count: int) -> list[Fire]:
-    """Return the instants of a schedule after a moment, at most so many.
+def upcoming_fires(schedule: Schedule, after: datetime, count: int) -> list[Fire]:
+    """Return the upcoming fire times of a schedule after a moment, at most ``count``.
 
-    What a trigger or a ``partition_fn`` raises passes through.
+    Exceptions of a trigger or a ``partition_fn`` propagate.
     """
     zone = schedule.trigger.zone
     before = after.astimezone(zone)
@@ -50,7 +50,7 @@ def fires(schedule: Schedule, after: datetime, count: int) -> list[Fire]:
 
 
 def instants(trigger: Trigger, after: datetime, count: int) -> list[datetime]:
-    """Return the instants of a trigger after a moment, in its time zone, at most so many."""
+    """Return the instants of a trigger after a moment, in its time zone, at most ``count``."""
     found = islice(_instants(lambda moment: next_fire(trigger, moment), after), count)
     return [instant.astimezone(trigger.zone) for instant in found]
 
@@ -66,7 +66,7 @@ def _instants(
 
 
 def _shift(before: datetime, at: datetime) -> str | None:
-    """Say what clocks did between two moments in one zone, of which one may be in daylight time."""
+    """Return the change of clocks between two moments in one zone, in words."""
     moved = (at.utcoffset() or timedelta(0)) - (before.utcoffset() or timedelta(0))
     if not moved:
         return None

@@ -40,7 +40,7 @@ from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.duration import format_duration, parse_duration
 from flowstone_core.model.json_document import Json, dump_document, load_document, same_document
 from flowstone_core.model.partition import format_partition, parse_partition
-from flowstone_core.model.partition_range import partitions
+from flowstone_core.model.partition_range import partition_range
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import SensorCheckpoint
@@ -221,7 +221,7 @@ WORDS = st.text(alphabet="0123456789*/,-LW#?@ aehmnorsuy:.\n\t", max_size=24) | 
 
 def parsed_range(text: str) -> object:
     first, _, last = text.partition("..")
-    return partitions(parse_partition(first), parse_partition(last or first), None)
+    return partition_range(parse_partition(first), parse_partition(last or first), None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstone_core.errors import ValidationError
-from flowstone_core.model.partition_range import LIMIT, partitions
+from flowstone_core.model.partition_range import LIMIT, partition_range
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -44,7 +44,7 @@ def shown(span):
     ],
 )
 def test_dates_go_by_calendar_steps(first, last, every, expected):
-    span = partitions(day(first), day(last), every)
+    span = partition_range(day(first), day(last), every)
     assert shown(span) == expected
     assert len(span) == len(expected)
     assert {type(moment) for moment in span} == {date}
@@ -64,13 +64,13 @@ def test_dates_go_by_calendar_steps(first, last, every, expected):
 def test_datetimes_go_by_elapsed_time(every, expected):
     for zone in ("+00:00", ""):
         first, last = at(f"2025-01-15T10:00{zone}"), at(f"2025-01-15T12:10{zone}")
-        span = partitions(first, last, every)
+        span = partition_range(first, last, every)
         assert shown(span) == [f"2025-01-15T{time}:00{zone}" for time in expected]
         assert len(span) == len(expected)
 
 
 def test_minutes_are_counted():
-    span = partitions(at("2025-01-15T10:00Z"), at("2025-01-16T10:00Z"), "minute")
+    span = partition_range(at("2025-01-15T10:00Z"), at("2025-01-16T10:00Z"), "minute")
     assert len(span) == 1441
     assert shown(islice(span, 1, 2)) == ["2025-01-15T10:01:00+00:00"]
 
@@ -79,7 +79,7 @@ def test_hours_are_those_of_utc_where_clocks_change():
     first = datetime(2025, 11, 2, 0, tzinfo=NEW_YORK)
     last = datetime(2025, 11, 2, 3, tzinfo=NEW_YORK)
     # From midnight to three there are four hours on that day.
-    assert shown(partitions(first, last)) == [
+    assert shown(partition_range(first, last)) == [
         f"2025-11-02T0{hour}:00:00+00:00" for hour in range(4, 9)
     ]
 
@@ -92,12 +92,12 @@ def test_hours_are_those_of_utc_where_clocks_change():
     ],
 )  # fmt: skip
 def test_one_step_has_one_text(every, text):
-    assert partitions(at("2025-01-01T00:00"), at("2025-01-01T00:00:01"), every).every == text
+    assert partition_range(at("2025-01-01T00:00"), at("2025-01-01T00:00:01"), every).every == text
 
 
 def test_the_text_of_a_step_of_months_is_its_word():
     for every in ("month", "YEAR"):
-        assert partitions(day("2025-01-01"), day("2025-01-01"), every).every == every.lower()
+        assert partition_range(day("2025-01-01"), day("2025-01-01"), every).every == every.lower()
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_the_text_of_a_step_of_months_is_its_word():
 )
 def test_what_is_no_range_is_refused_with_what_is(first, last, every, said):
     with pytest.raises(ValidationError, match=said):
-        partitions(first, last, every)
+        partition_range(first, last, every)
 
 
 def test_there_are_at_most_a_hundred_thousand():
     first = datetime(2025, 1, 1, tzinfo=UTC)
-    assert len(partitions(first, first + timedelta(minutes=LIMIT - 1), "minute")) == LIMIT
+    assert len(partition_range(first, first + timedelta(minutes=LIMIT - 1), "minute")) == LIMIT
     with pytest.raises(ValidationError, match="100,001 partitions; at most 100,000"):
-        partitions(first, first + timedelta(minutes=LIMIT), "minute")
+        partition_range(first, first + timedelta(minutes=LIMIT), "minute")
 
 
 STEPS = ["day", "week", "month", "year", "3d"]
@@ -147,7 +147,7 @@ STEPS = ["day", "week", "month", "year", "3d"]
 def test_all_lie_in_the_range_and_the_next_one_does_not(first, length, every):
     first = first.replace(day=min(first.day, 28))
     last = first + timedelta(days=min(length, (date.max - first).days))
-    days = list(partitions(first, last, every))
+    days = list(partition_range(first, last, every))
     assert days[0] == first
     assert days == sorted(set(days))
     assert days[-1] <= last

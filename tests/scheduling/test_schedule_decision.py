@@ -12,7 +12,7 @@ from flowstone_core.scheduling.builtin_triggers import BUILT_IN
 from flowstone_core.scheduling.catchup import Due
 from flowstone_core.scheduling.schedule import build
 from flowstone_core.scheduling.schedule_decision import (
-    LOOK_INTERVAL,
+    MAX_SLEEP,
     QUARANTINE_AFTER,
     ScheduleObservation,
     decide_failure,
@@ -96,7 +96,7 @@ def test_the_first_good_look_after_failures_is_written():
 def test_it_is_looked_at_once_an_hour_at_least():
     far = NOW + timedelta(days=30)
     finished = NOW + timedelta(seconds=1)
-    assert decide(schedule(), look(next_at=far)).next_at == finished + LOOK_INTERVAL
+    assert decide(schedule(), look(next_at=far)).next_at == finished + MAX_SLEEP
     near = NOW + timedelta(minutes=1)
     assert decide(schedule(), look(next_at=near)).next_at == near
     assert decide(schedule(), look(next_at=None)).next_at is None

@@ -16,7 +16,7 @@ from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
-from flowstone_core.model.partition_range import partitions
+from flowstone_core.model.partition_range import partition_range
 from flowstone_core.runtime.backfill.backfill import (
     FAILURES_KEPT,
     Backfill,
@@ -43,7 +43,7 @@ class Driver:
         self.claims = {}
 
     def order(self, days=10, *, force=False, limit=4, every="day"):
-        span = partitions(FIRST, FIRST + timedelta(days - 1), every)
+        span = partition_range(FIRST, FIRST + timedelta(days - 1), every)
         return BackfillRequest("report", span, force, limit)
 
     def backfill(self, *arguments, backfills=None, **options):
@@ -443,7 +443,7 @@ def test_backfill_run_by_several_processes_doubles_nothing(bench, store_url, for
 
 def test_backfill_of_datetimes_materializes_each(bench):
     first = datetime.fromisoformat("2025-01-15T10:00+01:00")
-    order = BackfillRequest("report", partitions(first, first + timedelta(hours=1)))
+    order = BackfillRequest("report", partition_range(first, first + timedelta(hours=1)))
     Backfill(order, bench.store.backfills, bench.clock, ASSETS).step()
     assert [event.key for event in bench.store.events.all()] == [
         "dt:2025-01-15T10:00:00Z",

@@ -26,7 +26,7 @@ from flowstone_core.errors import (
 )
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import MaterializationState
-from flowstone_core.model.partition_range import partitions
+from flowstone_core.model.partition_range import partition_range
 from flowstone_core.plugin import hookspecs
 from flowstone_core.plugin.registry import Plugins
 from flowstone_core.runtime.backfill.backfill import PartitionAction, Progress
@@ -198,7 +198,7 @@ def test_backfill_stopped_returns_progress_and_continues_later(flow, made):
     assert flow.status().runners == ()
     following = flow.backfill("orders", *RANGE)
     assert (following.backfill, following.resumed, following.completed) == (1, True, 10)
-    assert sorted(made) == list(partitions(*RANGE))
+    assert sorted(made) == list(partition_range(*RANGE))
 
 
 def test_backfill_watcher_that_raises_leaves_nothing_running(flow):
