@@ -74,7 +74,7 @@ def in_background(call):
     return thread, answers
 
 
-def test_each_sensor_is_asked_and_those_that_fail_are_told(source):
+def test_connect_calls_each_sensor_and_reports_failures(source):
     flow = flow_of(
         FakeClock(),
         good=source.sensor(lambda: None),
@@ -87,18 +87,18 @@ def test_each_sensor_is_asked_and_those_that_fail_are_told(source):
     assert flow.events() == []
 
 
-def test_a_cleanup_that_fails_does_not_change_the_answer(source):
+def test_connect_ignores_a_failing_cleanup(source):
     flow = flow_of(FakeClock(), good=source.sensor(lambda: None, fails(OSError("no"))))
     assert [each.error for each in flow.sensors.connect()] == [None]
 
 
-def test_a_disabled_sensor_is_not_asked(source):
+def test_connect_skips_disabled_sensors(source):
     pipeline = Pipeline("shop")
     pipeline.sensor("off", source.sensor(lambda: None), enabled=False)
     assert Flowstone(pipeline, store="sqlite://").sensors.connect() == []
 
 
-def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
+def test_connect_waits_for_a_silent_source_until_the_deadline(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang), good=source.sensor(lambda: None))
     thread, answers = in_background(flow.sensors.connect)
@@ -115,7 +115,7 @@ def test_a_source_that_does_not_answer_is_waited_for_until_the_deadline(source):
     assert "hangs" not in source.cleaned, "its code still runs"
 
 
-def test_a_cleanup_that_does_not_come_back_is_told(source):
+def test_connect_reports_a_cleanup_past_its_deadline(source):
     clock = FakeClock()
     flow = flow_of(clock, stuck=source.sensor(lambda: None, source.hang))
     thread, answers = in_background(flow.sensors.connect)
@@ -126,7 +126,7 @@ def test_a_cleanup_that_does_not_come_back_is_told(source):
     assert answers[0][0].error == "cleanup did not return within the sensor's deadline of 10 s"
 
 
-def test_a_poll_that_does_not_come_back_is_timed_out(source):
+def test_poll_past_its_deadline_is_timed_out(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang))
     thread, answers = in_background(lambda: flow.sensors.poll("hangs"))
@@ -141,7 +141,7 @@ def test_a_poll_that_does_not_come_back_is_timed_out(source):
     assert flow.sensors.state("hangs") is None
 
 
-def test_what_answers_after_its_deadline_changes_nothing(source):
+def test_connect_discards_a_late_answer(source):
     clock = FakeClock()
     flow = flow_of(clock, hangs=source.sensor(source.hang))
     thread, answers = in_background(flow.sensors.connect)

@@ -65,7 +65,7 @@ def made(flow):
     }
 
 
-def test_one_run_takes_what_a_sensor_found_to_the_last_follower(flow):
+def test_run_once_takes_events_to_the_last_follower(flow):
     assert flow.run(once=True)
     assert made(flow) == {
         ("raw_orders", "d:2025-01-13"): {"rows": 13},
@@ -77,14 +77,14 @@ def test_one_run_takes_what_a_sensor_found_to_the_last_follower(flow):
     assert [tick.outcome for tick in flow.ticks()] == [TickOutcome.TRIGGERED]
 
 
-def test_a_second_run_starts_nothing_twice(flow):
+def test_second_run_starts_nothing_twice(flow):
     flow.run(once=True)
     flow.run(once=True)
     assert len(flow.materializations.all()) == 4
     assert all(item.attempt == 1 for item in flow.materializations.all())
 
 
-def test_asking_for_a_report_makes_first_what_it_depends_on(flow):
+def test_materialize_runs_dependencies_first(flow):
     flow.sensors.pause("days")
     asked = flow.materialize("daily_report", date(2025, 1, 20))
     assert asked.state is MaterializationState.PENDING
@@ -93,7 +93,7 @@ def test_asking_for_a_report_makes_first_what_it_depends_on(flow):
     assert ("raw_orders", "d:2025-01-20") in made(flow)
 
 
-def test_run_ends_after_its_duration_and_by_stop(flow):
+def test_run_ends_after_its_duration_or_by_stop(flow):
     assert flow.run(duration=timedelta(0))
     ended = threading.Event()
 
@@ -147,7 +147,7 @@ def test_pause_resume_reset_and_try(flow):
     assert len(flow.events(source="sensor:days")) == 4
 
 
-def test_what_is_not_there_is_said_with_what_is(flow):
+def test_unknown_names_raise_not_found_with_a_hint(flow):
     with pytest.raises(NotFoundError, match="did you mean 'raw_orders'"):
         flow.materialize("raw_order", "x")
     for call in (
@@ -166,7 +166,7 @@ def test_what_is_not_there_is_said_with_what_is(flow):
         flow.materialize("raw_orders", 7)
 
 
-def test_a_sensor_that_is_declared_no_more_is_shown_and_can_be_looked_at(flow, tmp_path):
+def test_undeclared_sensor_is_listed_and_can_be_paused(flow, tmp_path):
     flow.run(once=True)
     with Flowstone(store=f"sqlite:///{tmp_path / 'flow.db'}") as later:
         assert later.sensors.get("days").health is SensorHealth.UNDECLARED
@@ -186,7 +186,7 @@ def test_status_at_a_glance(flow):
     ("poll", "health"),
     [("fail", SensorHealth.FAILING), ("give_up", SensorHealth.BROKEN)],
 )
-def test_the_health_of_a_sensor_says_why(tmp_path, poll, health):
+def test_sensor_health_gives_the_reason(tmp_path, poll, health):
     class Bad(Sensor[SensorConfig, int]):
         def init(self):
             return 0
@@ -205,7 +205,7 @@ def test_the_health_of_a_sensor_says_why(tmp_path, poll, health):
         assert flow.sensors.get("off").health is SensorHealth.DISABLED
 
 
-def test_wrong_settings_are_all_said_at_once(pipeline):
+def test_invalid_settings_are_reported_together(pipeline):
     with pytest.raises(ValidationError) as wrong:
         Flowstone(pipeline, engin="local", asset_threads=0)
     text = str(wrong.value)

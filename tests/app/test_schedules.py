@@ -39,7 +39,7 @@ def flowing(store_url, fake_clock):
         flow.close()
 
 
-def test_a_schedule_is_added_listed_and_removed(flowing, pipeline):
+def test_added_schedule_is_listed_and_removed(flowing, pipeline):
     flow = flowing(pipeline)
     added = flow.schedule("report", cron="0 2 * * *", timezone="America/New_York")
     assert (added.name, added.asset, added.health) == ("report", "report", "ok")
@@ -51,7 +51,7 @@ def test_a_schedule_is_added_listed_and_removed(flowing, pipeline):
     assert flow.list_schedules() == []
 
 
-def test_a_second_one_for_an_asset_needs_a_name_of_its_own(flowing, pipeline):
+def test_second_schedule_of_an_asset_needs_a_name(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", every="10 minutes")
     with pytest.raises(ConflictError, match=r"already a schedule 'report', for asset report") as e:
@@ -61,7 +61,7 @@ def test_a_second_one_for_an_asset_needs_a_name_of_its_own(flowing, pipeline):
     assert [each.name for each in flow.list_schedules()] == ["daily", "report"]
 
 
-def test_a_second_one_beside_a_declared_one_needs_a_name_too(flowing, pipeline):
+def test_schedule_beside_a_declared_one_needs_a_name(flowing, pipeline):
     pipeline.schedule("report", every="10 minutes")
     flow = flowing(pipeline)
     with pytest.raises(ConflictError, match=r"already a schedule 'report'.*test_schedules.py:"):
@@ -69,7 +69,7 @@ def test_a_second_one_beside_a_declared_one_needs_a_name_too(flowing, pipeline):
 
 
 @pytest.mark.parametrize("call", ["remove", "get", "pause", "upcoming"])
-def test_one_that_is_missing_is_not_found(flowing, pipeline, call):
+def test_unknown_schedule_raises_not_found(flowing, pipeline, call):
     pipeline.schedule("report", every="10 minutes")
     flow = flowing(pipeline)
     with pytest.raises(NotFoundError, match=r"unknown schedule .reprot. .did you mean .report.\?"):
@@ -78,7 +78,7 @@ def test_one_that_is_missing_is_not_found(flowing, pipeline, call):
         getattr(flow.schedules, call)("zzz")
 
 
-def test_everything_wrong_is_said_at_once(flowing, pipeline):
+def test_invalid_options_are_reported_together(flowing, pipeline):
     flow = flowing(pipeline)
     with pytest.raises(ValidationError) as caught:
         flow.schedule("repotr", cron="99 2 * * 8", timezone="Europe/Warsow", catchup="al", x=1)
@@ -88,14 +88,14 @@ def test_everything_wrong_is_said_at_once(flowing, pipeline):
     assert flow.list_schedules() == []
 
 
-def test_a_declared_one_is_there_before_any_run(flowing, pipeline):
+def test_declared_schedule_is_listed_before_any_run(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
     (status,) = flowing(pipeline).list_schedules()
     assert (status.health, status.next_at) == ("ok", datetime(2025, 1, 16, 2, tzinfo=UTC))
     assert "test_schedules.py:" in status.origin
 
 
-def test_a_declared_one_cannot_be_removed_but_paused(flowing, pipeline):
+def test_declared_schedule_cannot_be_removed_but_paused(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
     flow = flowing(pipeline)
     with pytest.raises(ConflictError, match=r"is declared at .*test_schedules.py:\d+") as caught:
@@ -108,7 +108,7 @@ def test_a_declared_one_cannot_be_removed_but_paused(flowing, pipeline):
     assert flow.schedules.get("report").health == "ok"
 
 
-def test_what_is_declared_no_more_shows_so_and_can_be_removed(flowing, pipeline):
+def test_undeclared_schedule_is_listed_and_can_be_removed(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
     flowing(pipeline).schedules.pause("report")
     later = flowing(assets())
@@ -121,7 +121,7 @@ def test_what_is_declared_no_more_shows_so_and_can_be_removed(flowing, pipeline)
     assert later.list_schedules() == []
 
 
-def test_one_whose_asset_is_gone_says_so(flowing, pipeline):
+def test_schedule_without_its_asset_is_broken(flowing, pipeline):
     flowing(pipeline).schedule("report", every="10 minutes")
     later = Pipeline("shop")
     later.asset(name="reports")(lambda context: None)
@@ -130,7 +130,7 @@ def test_one_whose_asset_is_gone_says_so(flowing, pipeline):
     assert "no pipeline has its asset 'report' (did you mean 'reports'?)" in status.error
 
 
-def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipeline):
+def test_update_overrides_the_declaration_until_reverted(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", catchup="all", jitter="5m")
     flow = flowing(pipeline)
     edited = flow.schedules.update("report", cron="0 3 * * *", overlap="allow")
@@ -155,7 +155,7 @@ def test_an_edit_lies_over_the_declaration_until_it_is_taken_back(flowing, pipel
     assert "overlap" not in reverted.settings
 
 
-def test_what_was_added_and_is_declared_later_keeps_what_was_said(flowing, pipeline):
+def test_added_schedule_keeps_its_options_when_declared_later(flowing, pipeline):
     flowing(pipeline).schedule("report", every="10 minutes")
     declaring = assets()
     declaring.schedule("report", cron="0 4 * * *", catchup="all")
@@ -168,7 +168,7 @@ def test_what_was_added_and_is_declared_later_keeps_what_was_said(flowing, pipel
     assert flow.schedules.revert("report").text == "0 4 * * *"
 
 
-def test_of_one_that_was_added_there_is_nothing_to_go_back_to(flowing, pipeline):
+def test_added_schedule_cannot_be_reverted(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", every="10 minutes")
     with pytest.raises(ConflictError, match="cannot revert schedule 'report'") as caught:
@@ -176,7 +176,7 @@ def test_of_one_that_was_added_there_is_nothing_to_go_back_to(flowing, pipeline)
     assert caught.value.hint.endswith("flowstone schedules remove report")
 
 
-def test_an_edit_that_is_wrong_changes_nothing(flowing, pipeline):
+def test_invalid_update_changes_nothing(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *")
     flow = flowing(pipeline)
     before = flow.schedules.get("report")
@@ -186,7 +186,7 @@ def test_an_edit_that_is_wrong_changes_nothing(flowing, pipeline):
     assert flow.schedules.get("report") == before
 
 
-def test_a_setting_can_be_taken_away(flowing, pipeline):
+def test_update_with_none_removes_a_setting(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", end="2030-01-01", partition="${year}")
     flow = flowing(pipeline)
     flow.schedules.update("report", end=None, partition=None)
@@ -196,7 +196,7 @@ def test_a_setting_can_be_taken_away(flowing, pipeline):
     assert decode_partition(fire.partition) == date(2025, 1, 16)
 
 
-def test_a_trigger_replaces_the_other_and_a_template_the_function(flowing, pipeline):
+def test_update_replaces_the_trigger_and_the_partition_fn(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", partition_fn=lambda: "x")
     flow = flowing(pipeline)
     assert flow.schedules.upcoming("report", 1)[0].partition == "x"
@@ -206,7 +206,7 @@ def test_a_trigger_replaces_the_other_and_a_template_the_function(flowing, pipel
     assert "partition_fn" not in flow.schedules.get("report").settings
 
 
-def test_an_edit_of_other_settings_leaves_the_function(flowing, pipeline):
+def test_update_of_other_settings_keeps_the_partition_fn(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", partition_fn=lambda instant: f"{instant:%d}")
     flow = flowing(pipeline)
     flow.schedules.update("report", cron="0 5 * * *")
@@ -214,7 +214,7 @@ def test_an_edit_of_other_settings_leaves_the_function(flowing, pipeline):
     assert (fire.at.hour, fire.partition) == (5, "16")
 
 
-def test_a_function_given_at_run_time_belongs_to_its_process(flowing, pipeline):
+def test_partition_fn_given_at_run_time_belongs_to_its_process(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", cron="0 2 * * *", partition_fn=lambda instant: ("a", instant.date()))
     assert flow.schedules.get("report").health == "ok"
@@ -247,9 +247,7 @@ def test_a_trigger_object(flowing, pipeline):
         flow.schedule("report", name="own", trigger=Noon(""))
 
 
-def test_editing_and_resuming_replay_nothing_and_say_what_they_passed_over(
-    flowing, pipeline, fake_clock
-):
+def test_update_and_resume_record_skips_and_replay_nothing(flowing, pipeline, fake_clock):
     pipeline.schedule("report", cron="0 * * * *")
     flow = flowing(pipeline)
     flow.run(once=True)
@@ -269,7 +267,7 @@ def test_editing_and_resuming_replay_nothing_and_say_what_they_passed_over(
     assert flow.events() == []
 
 
-def test_an_edit_that_a_tick_comes_in_between_of_is_worked_out_anew(flowing, pipeline):
+def test_update_with_a_concurrent_change_is_retried(flowing, pipeline):
     pipeline.schedule("report", cron="0 * * * *")
     flow, other = flowing(pipeline), flowing(pipeline)
     flow.schedules.pause("report")
@@ -296,7 +294,7 @@ def test_an_edit_that_a_tick_comes_in_between_of_is_worked_out_anew(flowing, pip
         flow.schedules.update("report", cron="6 * * * *")
 
 
-def test_the_next_instants_with_partitions_and_clock_changes(flowing, pipeline):
+def test_upcoming_instants_have_partitions_and_clock_changes(flowing, pipeline):
     pipeline.schedule("report", cron="30 2 * * *", timezone="America/New_York")
     flow = flowing(pipeline)
     after = datetime(2026, 3, 6, 12, tzinfo=UTC)
@@ -314,7 +312,7 @@ def test_the_next_instants_with_partitions_and_clock_changes(flowing, pipeline):
     assert [fire.shift for fire in autumn] == ["clocks went back 1h", None, None]
 
 
-def test_those_that_end_are_shown_to_their_end(flowing, pipeline):
+def test_upcoming_instants_stop_at_the_end(flowing, pipeline):
     pipeline.schedule("report", cron="0 2 * * *", end="2025-01-17")
     flow = flowing(pipeline)
     assert len(flow.schedules.upcoming("report")) == 1

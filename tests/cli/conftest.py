@@ -14,13 +14,16 @@ import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from flowstone_core import Flowstone
 from flowstone_core.cli import main
+from flowstone_core.testing import FakeClock
 from tests import forked
 
 PIPELINE = '''
@@ -54,6 +57,25 @@ pipeline.sensor(
 """
 
 
+SCHEDULES = """
+pipeline.schedule("raw_orders", every="15 minutes", overlap="allow")
+
+def boom(at):
+    raise ValueError("no such day")
+
+def give_up(context):
+    raise Discard("the till is locked")
+pipeline.asset(name="till")(give_up)
+"""
+SECTIONS = """
+[flowstone:schedule:nightly]
+asset = daily_report
+cron = 30 2 * * *
+timezone = America/New_York
+jitter = 90s
+"""
+
+
 @dataclass
 class Shop:
     """A folder with a setup.cfg and a pipeline, and the commands that are run in it."""
@@ -83,6 +105,17 @@ class Shop:
         """Run a listing for people; return its rows, the headings first, split into cells."""
         text = self.run(*arguments).stdout
         return [re.split(r" {2,}", line) for line in text.splitlines()]
+
+    def schedule(self, name: str) -> Any:
+        """Return the row of one schedule in ``schedules list``."""
+        (found,) = (row for row in self.json("schedules", "list") if row["name"] == name)
+        return found
+
+    def declare(self, settings: str) -> None:
+        """Replace the declarations in setup.cfg."""
+        (self.folder / "setup.cfg").write_text(
+            f"[flowstone]\npipelines = {self.module}:pipeline\n{settings}"
+        )
 
     def process(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
@@ -135,3 +168,28 @@ def documented() -> Callable[..., set[str]]:
         return set(re.sub(r" \([^)]*\)", "", names[1]).split(", "))
 
     return read
+
+
+@pytest.fixture
+def timed(shop):
+    """The shop with a schedule in its pipeline, and one in its setup.cfg."""
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    shop.write(pipeline=source + SCHEDULES, settings=SECTIONS)
+    return shop
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(datetime(2026, 1, 15, 12, 30, tzinfo=UTC))
+
+
+@pytest.fixture
+def runs(clock):
+    """A function that lets time pass, and then has a runner do what there is to do, once."""
+
+    def run(shop, hours=0.0):
+        clock.advance(timedelta(hours=hours))
+        with Flowstone(config=shop.folder / "setup.cfg", clock=clock) as flow:
+            flow.run(once=True)
+
+    return run

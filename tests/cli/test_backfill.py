@@ -29,7 +29,7 @@ def fields(text):
     return {name for name in re.split(r", | and ", re.sub(r" \([^()]*\)", "", text)) if name}
 
 
-def test_it_says_how_it_goes_on_and_what_it_came_to(shop):
+def test_backfill_prints_progress_and_result(shop):
     shop.run("materialize", "raw_orders", "2025-01-02")
     shop.run("run", "--once")
     first, second, *between, last = shop.run("backfill", "raw_orders", *WEEK).stdout.splitlines()
@@ -53,7 +53,7 @@ def test_one_partition_is_one(shop):
     assert said.startswith("backfill 1 of raw_orders: 1 partition\n")
 
 
-def test_what_could_not_be_made_is_said_and_exits_1(shop):
+def test_failed_partitions_are_listed_and_exit_1(shop):
     shop.write(pipeline=PIPELINE)
     result = shop.run("backfill", "report", *WEEK, code=1)
     assert result.stdout.endswith("\nbackfill 1 is finished: 6 completed, 0 skipped, 1 failed\n")
@@ -66,7 +66,7 @@ def test_what_could_not_be_made_is_said_and_exits_1(shop):
     ]
 
 
-def test_of_many_that_could_not_be_made_twenty_are_said(shop):
+def test_first_twenty_failures_are_listed(shop):
     shop.write(pipeline=PIPELINE.replace("% 7 == 3", "< 40"))
     result = shop.run("backfill", "report", "--from", "2025-01-01", "--to", "2025-01-22", code=1)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -102,7 +102,7 @@ def test_a_program_gets_one_object(shop):
     assert (again["backfill"], again["completed"], again["skipped"]) == (2, 6, 0)
 
 
-def test_a_dry_run_lists_the_partitions_and_makes_nothing(shop):
+def test_dry_run_lists_partitions_and_requests_nothing(shop):
     shop.run("materialize", "raw_orders", "2025-01-01")
     shop.run("run", "--once")
     shop.run("materialize", "raw_orders", "2025-01-02")
@@ -127,7 +127,7 @@ def test_a_dry_run_lists_the_partitions_and_makes_nothing(shop):
     assert shop.json("materializations", "list") == before
 
 
-def test_a_long_dry_run_is_cut_for_people_and_whole_for_programs(shop):
+def test_long_dry_run_is_cut_in_tables_and_whole_in_json(shop):
     span = ("--from", "2025-01-01T00:00Z", "--to", "2025-03-01T00:00Z")
     lines = shop.run("backfill", "raw_orders", *span, "--dry-run").stdout.splitlines()
     assert len(lines) == 1 + 50 + 1 + 2
@@ -140,7 +140,7 @@ def test_a_long_dry_run_is_cut_for_people_and_whole_for_programs(shop):
     assert len(lines) == 1 + 50 + 2
 
 
-def test_a_dry_run_says_that_it_would_go_on(shop):
+def test_dry_run_reports_a_resumable_backfill(shop):
     shop.write(
         pipeline=PIPELINE.replace('raise Discard("no such\\nday")', "os._exit(9)").replace(
             "from flow", "import os\nfrom flow", 1
@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said(shop, arguments, code, said):
     assert shop.json("materializations", "list") == []
 
 
-def test_the_help_says_what_a_program_gets(shop):
+def test_help_names_the_json_fields(shop):
     text = " ".join(shop.run("backfill", "--help").stdout.split())
     plain, dry = re.findall(r"(?:an object|With --dry-run): (.*?)\. (?=With|Exit)", text)
     inner = re.search(r"failures \((.*?): (.*?)\)", plain)
@@ -187,7 +187,7 @@ def test_the_help_says_what_a_program_gets(shop):
     assert fields(inner[2]) == set(found["failures"][0])
 
 
-def test_lines_are_few_where_each_stays():
+def test_pipe_gets_few_progress_lines():
     def lines(sparing):
         said, shown = [], []
         tell = Lines("report", said.append, shown.append, sparing=sparing)
@@ -206,7 +206,7 @@ def test_lines_are_few_where_each_stays():
     assert shown[-1] == "1,000 of 1,000 done"
 
 
-def test_in_a_terminal_one_line_changes(shop):
+def test_terminal_updates_one_progress_line(shop):
     ours, theirs = pty.openpty()
     environ = {"COLUMNS": "80", "TERM": "xterm"}
     process = shop.process("backfill", "raw_orders", *WEEK, stdout=theirs, environ=environ)

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 
-def test_everything_that_would_run_is_shown(shop):
+def test_check_shows_everything_that_would_run(shop):
     shop.write(
         settings="""store = sqlite:///other.db
 
@@ -42,7 +42,7 @@ secret_key = hunter2-secret
     assert schedules == "no schedules\n"
 
 
-def test_check_touches_no_store_unless_it_is_asked_to(shop):
+def test_check_opens_the_store_only_with_connect(shop):
     shop.run("check")
     assert not (shop.folder / "flowstone.db").exists()
     result = shop.run("check", "--connect")
@@ -50,7 +50,7 @@ def test_check_touches_no_store_unless_it_is_asked_to(shop):
     assert (shop.folder / "flowstone.db").exists()
 
 
-def test_check_connect_asks_each_sensor_for_its_source(shop):
+def test_check_connect_calls_each_sensor(shop):
     source = (shop.folder / f"{shop.module}.py").read_text()
     source += """
 pipeline.sensor("down", ScriptedSensor, asset="raw_orders", script=[OSError("no route")])
@@ -66,7 +66,7 @@ pipeline.sensor("off", ScriptedSensor, asset="raw_orders", script=[OSError("!")]
     assert shop.run("events", "list").stdout == "no events\n"
 
 
-def test_a_password_in_the_stores_url_is_not_shown(shop):
+def test_password_in_the_store_url_is_hidden(shop):
     shop.write(settings="store = postgresql://me:hunter2@localhost:1/shop\n")
     assert "postgresql://me:***@localhost:1/shop" in shop.run("check").stdout
     refused = shop.run("check", "--connect", code=1)
@@ -74,21 +74,21 @@ def test_a_password_in_the_stores_url_is_not_shown(shop):
     assert refused.stderr.startswith("error: ")
 
 
-def test_what_works_but_was_hardly_meant_is_a_warning(shop):
+def test_suspicious_setting_is_a_warning(shop):
     shop.write(settings="store = sqlite:///x%y.db\n")
     assert shop.run("check").stderr.startswith(
         "warning: setup.cfg:3: [flowstone] store: a lone '%'"
     )
 
 
-def test_a_broken_plugin_is_a_warning(shop):
+def test_broken_plugin_is_a_warning(shop):
     shop.install("flowstone-broken", "broken", "import nothing_of_this_name\n")
     result = shop.run("check")
     assert "warning: plugin 'broken' of flowstone-broken 1.2: broken: " in result.stderr
     assert "flowstone-broken" not in result.stdout
 
 
-def test_a_configuration_without_flowstone_has_nothing_to_run(shop):
+def test_configuration_without_flowstone_has_nothing_to_run(shop):
     (shop.folder / "setup.cfg").write_text("[metadata]\nname = other\n")
     for command in (["check"], ["run"], ["run", "--once"]):
         result = shop.run(*command)
@@ -100,7 +100,7 @@ def test_a_configuration_without_flowstone_has_nothing_to_run(shop):
     assert not (shop.folder / "flowstone.db").exists()
 
 
-def test_assets_or_sensors_alone_can_be_there(shop):
+def test_assets_or_sensors_alone_are_shown(shop):
     shop.write(pipeline=PIPELINE_OF_ONE_SENSOR)
     result = shop.run("check")
     assert "no assets" in result.stdout

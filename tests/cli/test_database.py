@@ -16,14 +16,14 @@ from flowstone_core.store.migration import HEAD
 from flowstone_core.store.store_url import parse_url
 
 
-def test_a_store_is_made_and_then_there_is_nothing_to_do(shop):
+def test_upgrade_creates_a_store_then_does_nothing(shop):
     first = shop.run("db", "upgrade").stdout
     assert first.startswith("the store was upgraded from nothing to revision ")
     revision = first.split()[-1]
     assert shop.run("db", "upgrade").stdout == f"the store is up to date: revision {revision}\n"
 
 
-def test_a_store_in_postgresql_is_upgraded_by_hand_only(shop, postgresql):
+def test_postgresql_store_is_upgraded_by_command_only(shop, postgresql):
     with postgresql.database() as url:
         shop.write(settings=f"store = {url}\n")
         assert "flowstone db upgrade" in shop.run("status", code=1).stderr
@@ -51,7 +51,7 @@ def age(shop, **duration):
         database.write(older)
 
 
-def test_prune_says_what_goes_and_what_is_kept_and_why(made):
+def test_prune_reports_deleted_and_kept_rows(made):
     age(made, days=60)
     said = made.run("db", "prune", "--older-than", "30d", "--dry-run").stdout
     assert said == (
@@ -86,7 +86,7 @@ def test_prune_says_what_goes_and_what_is_kept_and_why(made):
     assert len(made.json("materializations", "list")) == 4
 
 
-def test_prune_goes_by_the_retention_and_needs_an_age(made):
+def test_prune_uses_the_retention_or_needs_an_age(made):
     said = made.run("db", "prune", code=2).stderr
     assert said.endswith("(use --older-than 90d, or set retention in [flowstone])\n")
     made.write(settings="retention = 30d\n")
@@ -96,13 +96,13 @@ def test_prune_goes_by_the_retention_and_needs_an_age(made):
 
 
 @pytest.mark.parametrize("wrong", ["soon", "59m", "36526d"])
-def test_prune_refuses_what_is_no_age(made, wrong):
+def test_prune_refuses_an_invalid_age(made, wrong):
     made.run("db", "prune", "--older-than", wrong, code=2)
     made.write(settings=f"retention = {wrong}\n")
     made.run("db", "prune", code=2)
 
 
-def test_what_depends_on_a_pruned_partition_is_made_without_it(made):
+def test_dependent_of_a_pruned_partition_is_materialized(made):
     age(made, days=400)
     made.run("db", "prune", "--older-than", "30d")
     made.run("materialize", "daily_report", "2025-01-13")
@@ -115,7 +115,7 @@ def test_what_depends_on_a_pruned_partition_is_made_without_it(made):
 # -- backup ----------------------------------------------------------------------------------------
 
 
-def test_a_backup_can_be_put_in_the_place_of_the_store(made):
+def test_backup_can_replace_the_store(made):
     before = made.json("materializations", "list")
     said = made.run("db", "backup", "copy.db").stdout
     size = (made.folder / "copy.db").stat().st_size
@@ -126,7 +126,7 @@ def test_a_backup_can_be_put_in_the_place_of_the_store(made):
     assert made.json("materializations", "list") == before
 
 
-def test_a_backup_that_is_there_is_overwritten_by_force_only(made):
+def test_backup_overwrites_a_file_only_with_force(made):
     made.run("db", "backup", "copy.db")
     assert "(--force overwrites it)" in made.run("db", "backup", "copy.db", code=1).stderr
     found = made.json("db", "backup", "copy.db", "--force")
@@ -137,7 +137,7 @@ def test_a_backup_that_is_there_is_overwritten_by_force_only(made):
     }
 
 
-def test_a_backup_of_no_store_makes_none(shop):
+def test_backup_of_a_missing_store_creates_nothing(shop):
     assert "there is no store" in shop.run("db", "backup", "copy.db", code=1).stderr
     assert not list(shop.folder.glob("*.db"))
 
@@ -145,7 +145,7 @@ def test_a_backup_of_no_store_makes_none(shop):
 # -- check -----------------------------------------------------------------------------------------
 
 
-def test_a_store_that_a_run_left_is_sound(made):
+def test_check_after_a_run_finds_no_problem(made):
     assert made.run("db", "check").stdout == (
         "store:        sqlite:///flowstone.db\n"
         f"revision:     {HEAD}\n"
@@ -161,7 +161,7 @@ def test_a_store_that_a_run_left_is_sound(made):
     }
 
 
-def test_what_is_wrong_is_told_with_exit_code_1(made):
+def test_check_reports_problems_with_exit_code_1(made):
     with closing(sqlite3.connect(made.folder / "flowstone.db")) as connection:
         connection.execute("UPDATE flowstone_attempts SET finished_at = NULL")
         connection.commit()
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_told_with_exit_code_1(made):
     assert len(made.json("db", "check", code=1)["problems"]) == 4
 
 
-def test_an_older_store_is_checked_as_far_as_it_is_known(made):
+def test_check_of_an_older_store_is_incomplete(made):
     with closing(sqlite3.connect(made.folder / "flowstone.db")) as connection:
         connection.execute("UPDATE flowstone_schema SET version_num = '0001'")
         connection.commit()
@@ -181,14 +181,14 @@ def test_an_older_store_is_checked_as_far_as_it_is_known(made):
 
 
 @pytest.mark.parametrize("command", [["check"], ["backup", "copy.db"]])
-def test_D5_a_file_that_is_no_database_is_named_with_what_to_do(shop, command):
+def test_D5_damaged_file_is_named_with_a_remedy(shop, command):
     (shop.folder / "flowstone.db").write_bytes(b"no database" * 100)
     said = shop.run("db", *command, code=1).stderr
     assert "file is not a database" in said
     assert "restore a backup" in said
 
 
-def test_a_store_in_postgresql_is_checked_and_not_backed_up(shop, postgresql):
+def test_postgresql_store_is_checked_but_not_backed_up(shop, postgresql):
     with postgresql.database("migrated") as url:
         shop.write(settings=f"store = {url}\n")
         assert shop.run("db", "check").stdout.endswith("no problems found\n")

@@ -45,7 +45,7 @@ def said(explained, name, subject=None):
     return explained(name)[subject or f"sensor {name}"]
 
 
-def test_before_anything_has_run(explained):
+def test_sensor_before_any_run_is_explained(explained):
     text = said(explained, "down")
     assert text.startswith("No poll has succeeded yet.")
     assert "No runner is alive, so none polls it (to start one: flowstone run)." in text
@@ -64,13 +64,13 @@ def test_before_anything_has_run(explained):
         ("again", ["The last poll succeeded.", "1 event in 1 tick", "--forget-keys", "key k"]),
     ],
 )
-def test_why_a_sensor_is_as_it_is(explained, name, reasons):
+def test_sensor_explains_its_health(explained, name, reasons):
     explained.shop.run("run", "--once", code=1)
     text = said(explained, name)
     assert [reason for reason in reasons if reason not in text and reason != "59m"] == []
 
 
-def test_a_paused_sensor_and_one_that_is_declared_no_more(explained):
+def test_paused_and_undeclared_sensors_are_explained(explained):
     shop = explained.shop
     shop.run("sensors", "pause", "again")
     assert "to resume: flowstone sensors resume again" in said(explained, "again")
@@ -78,7 +78,7 @@ def test_a_paused_sensor_and_one_that_is_declared_no_more(explained):
     assert "no longer declared" in said(explained, "again")
 
 
-def test_a_schedule_says_when_it_fires_next_and_what_it_skipped(explained):
+def test_schedule_explains_next_instants_and_pause(explained):
     text = said(explained, "nightly", "schedule nightly")
     assert "Requests raw_orders: At 02:30 (America/New_York)." in text
     assert text.count("Next instant: ") == 3
@@ -86,7 +86,7 @@ def test_a_schedule_says_when_it_fires_next_and_what_it_skipped(explained):
     assert "paused by an operator (" in said(explained, "nightly", "schedule nightly")
 
 
-def test_a_name_that_two_things_have_is_explained_twice(explained):
+def test_shared_name_is_explained_twice(explained):
     found = explained("feed")
     assert set(found) == {"sensor feed", "schedule feed"}
     assert found["schedule feed"].startswith("The schedule is disabled by its setting")
@@ -95,7 +95,7 @@ def test_a_name_that_two_things_have_is_explained_twice(explained):
     assert "\n\nschedule feed\n" in text
 
 
-def test_why_a_materialization_is_as_it_is(explained):
+def test_materialization_explains_its_state(explained):
     shop = explained.shop
     number = str(shop.json("materialize", "fails", "north")["id"])
     subject = f"materialization {number}: fails north"
@@ -112,14 +112,14 @@ def test_why_a_materialization_is_as_it_is(explained):
     assert "fails" in said(explained, waits, f"materialization {waits}: follows north")
 
 
-def test_a_completed_one_says_who_asked(made):
+def test_completed_materialization_names_its_event(made):
     (found,) = made.json("explain", "1")
     text = " ".join(found["facts"])
     assert text.startswith("Completed at ")
     assert "by sensor:feed, key monday" in text
 
 
-def test_what_is_not_there(explained):
+def test_unknown_name_exits_1(explained):
     wrong = explained.shop.run("explain", "nighly", code=1)
     assert wrong.stderr == (
         "error: unknown sensor, schedule or materialization 'nighly' (did you mean 'nightly'?)\n"
@@ -127,7 +127,7 @@ def test_what_is_not_there(explained):
     assert "there is no materialization #99" in explained.shop.run("explain", "99", code=1).stderr
 
 
-def test_a_stale_sensor_says_since_when_and_how_often_it_failed(explained):
+def test_stale_sensor_explains_since_when(explained):
     shop = explained.shop
     shop.run("run", "--once", code=1)
     with closing(sqlite3.connect(shop.folder / "flowstone.db")) as connection, connection:

@@ -32,7 +32,7 @@ def table(capsys, *said, **options):
     return capsys.readouterr().out.splitlines()
 
 
-def test_columns_are_as_wide_as_what_is_in_them(capsys):
+def test_columns_are_as_wide_as_their_cells(capsys):
     rows = [{"name": "a", "said": "x" * 90}, {"name": "日本", "said": "y"}, {"name": "abc"}]
     print_table(rows, COLUMNS, empty="none")
     assert capsys.readouterr().out.splitlines() == [
@@ -43,7 +43,7 @@ def test_columns_are_as_wide_as_what_is_in_them(capsys):
     ]
 
 
-def test_no_rows_are_said_in_words_to_people_and_as_a_list_to_programs(capsys):
+def test_empty_listing_is_a_message_or_an_empty_list(capsys):
     print_listing([], COLUMNS, as_json=False, empty="no colours")
     print_listing([], COLUMNS, as_json=True, empty="no colours")
     assert capsys.readouterr().out == "no colours\n[]\n"
@@ -70,11 +70,11 @@ def test_no_rows_are_said_in_words_to_people_and_as_a_list_to_programs(capsys):
         ("x" * (CELL_LIMIT + 1), "x" * (CELL_LIMIT - 1) + "…"),
     ],
 )
-def test_a_cell_is_one_line_that_is_safe_for_a_terminal(capsys, value, shown):
+def test_cell_is_one_line_safe_for_a_terminal(capsys, value, shown):
     assert table(capsys, value) == ["NAME  SAID", f"n     {shown}".rstrip()]
 
 
-def test_a_cell_may_be_longer_where_the_table_says_so(capsys):
+def test_cell_limit_of_the_table_is_used(capsys):
     assert table(capsys, "x" * 300, cell_limit=400)[1] == "n     " + "x" * 300
 
 
@@ -99,12 +99,12 @@ def test_json_is_ascii_with_instants_in_utc_and_seconds(capsys):
     }
 
 
-def test_facts_are_shown_whole_a_line_each(capsys):
+def test_facts_are_whole_and_one_line_each(capsys):
     print_facts({"id": 1, "error": "first\nsecond\x1b[2J", "nothing": None, "name": ""})
     assert capsys.readouterr().out == "id:      1\nerror:   first\n         second\nname:\n"
 
 
-def test_a_partition_has_its_text_and_a_form_for_people():
+def test_partition_has_a_stored_and_a_shown_form():
     assert partition_fields("d:2025-01-15") == {
         "partition": "d:2025-01-15",
         "partition_shown": "2025-01-15",
@@ -112,7 +112,7 @@ def test_a_partition_has_its_text_and_a_form_for_people():
     assert partition_fields("d:no date")["partition_shown"] == "d:no date"
 
 
-def test_in_a_terminal_a_table_is_fitted_to_its_width(tmp_path):
+def test_table_fits_the_width_of_a_terminal(tmp_path):
     script = (
         "from flowstone_core.cli.listing import print_table\n"
         "print_table([{'a': '[bold]x' * 20, 'b': 'end'}], {'a': 'A', 'b': 'B'}, empty='')"

@@ -54,7 +54,7 @@ class Log:
         return line
 
 
-def test_a_line_says_when_how_bad_where_from_and_what(style):
+def test_line_has_timestamp_level_logger_and_event(style):
     log = Log(style)
     record = log.logger.makeRecord(
         "flowstone.test", logging.INFO, __file__, 1, "tick %s", ("7",), None
@@ -70,7 +70,7 @@ def test_a_line_says_when_how_bad_where_from_and_what(style):
     ]
 
 
-def test_every_extra_field_is_there_with_its_type_in_json():
+def test_extra_fields_keep_their_types_in_json():
     log = Log("json")
     extra = {
         "asset": "orders", "attempt": 2, "assignment": 0.5, "good": True, "nothing": None,
@@ -81,7 +81,7 @@ def test_every_extra_field_is_there_with_its_type_in_json():
     assert line == extra | {"pair": [1, 2], "path": str(Path("a/b"))}
 
 
-def test_every_extra_field_is_there_as_key_and_value():
+def test_extra_fields_are_keys_and_values():
     log = Log("keyvalue")
     log.logger.info(
         "made it",
@@ -93,7 +93,7 @@ def test_every_extra_field_is_there_as_key_and_value():
     )
 
 
-def test_extra_fields_cannot_pose_as_ours(style):
+def test_extra_fields_cannot_replace_own_fields(style):
     log = Log(style)
     names = ("timestamp", "level", "logger", "event")
     log.logger.info("true", extra=dict.fromkeys(names, "forged"))
@@ -104,7 +104,7 @@ def test_extra_fields_cannot_pose_as_ours(style):
 
 @given(text=st.text(), key=st.text(min_size=1))
 @pytest.mark.parametrize("style", ["keyvalue", "json"])
-def test_x12_whatever_is_logged_is_one_printable_line(style, text, key):
+def test_X12_any_record_is_one_printable_line(style, text, key):
     log = Log(style)
     extra = (
         {}
@@ -122,7 +122,7 @@ def test_x12_whatever_is_logged_is_one_printable_line(style, text, key):
 @pytest.mark.parametrize(
     "forged", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\x1b[2K\r"]
 )
-def test_x12_a_record_cannot_forge_another(style, forged):
+def test_X12_record_cannot_forge_another(style, forged):
     log = Log(style)
     lie = f"bad{forged}timestamp=2025-01-15T00:00:00Z level=error event=forged"
     log.logger.info(lie, extra={"x": lie, "d": {"x": lie}})
@@ -130,7 +130,7 @@ def test_x12_a_record_cannot_forge_another(style, forged):
     assert log.line["level"] == "info"
 
 
-def test_terminal_sequences_are_not_passed_on(style):
+def test_terminal_sequences_are_escaped(style):
     log = Log(style)
     log.logger.info("\x1b[31mred\x1b[0m", extra={"title": "\x1b]0;owned\x07", "turned": "a\u202eb"})
     assert "\x1b" not in log.stream.getvalue()
@@ -171,7 +171,7 @@ def test_no_secret_gets_out(style):
     assert text.count("***") == 11
 
 
-def test_exceptions_are_shown_with_their_causes_and_places_but_no_source(style):
+def test_exception_has_causes_and_places_but_no_source_lines(style):
     log = Log(style)
 
     def first():
@@ -200,7 +200,7 @@ def test_exceptions_are_shown_with_their_causes_and_places_but_no_source(style):
     assert "caused by" not in bare
 
 
-def test_exceptions_that_cause_each_other_are_no_endless_story(style):
+def test_exceptions_that_cause_each_other_end(style):
     log = Log(style)
     one, two = OSError("one"), OSError("two")
     one.__cause__, two.__cause__ = two, one
@@ -208,7 +208,7 @@ def test_exceptions_that_cause_each_other_are_no_endless_story(style):
     assert log.line["exception"].count("caused by") == 4
 
 
-def test_an_exc_info_without_exception_is_nothing(style):
+def test_exc_info_without_exception_adds_nothing(style):
     log = Log(style)
     log.logger.error("failed", exc_info=True)  # noqa: LOG014 - there is none: that is the test
     assert "exception" not in log.line
@@ -221,7 +221,7 @@ class Rude:
     __repr__ = __str__
 
 
-def test_what_cannot_be_shown_costs_only_itself(style):
+def test_unprintable_value_costs_only_itself(style):
     log = Log(style)
     loop = []
     loop.append(loop)
@@ -239,7 +239,7 @@ def test_what_cannot_be_shown_costs_only_itself(style):
 
 
 @pytest.mark.parametrize(("message", "args"), [("%d", ("x",)), ("%s %s", (1,)), ("%s", (Rude(),))])
-def test_a_message_that_cannot_be_made_is_said_with_its_place(style, message, args, capsys):
+def test_unrenderable_record_is_reported_with_its_place(style, message, args, capsys):
     log = Log(style)
     log.logger.info(message, *args)
     line = log.line
@@ -256,21 +256,21 @@ def test_long_values_are_cut(style):
     assert log.line["event"] == "x" * VALUE_LIMIT + " [7 more characters]"
 
 
-def test_a_stream_that_cannot_write_a_character_gets_it_escaped(style):
+def test_unencodable_character_is_escaped(style):
     raw = io.BytesIO()
     configure(style, stream=io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     logging.getLogger("flowstone.test").info("ü")
     assert b"\\xfc" in raw.getvalue() or b"\\u00fc" in raw.getvalue()
 
 
-def test_a_closed_stream_is_survived(style, capsys):
+def test_closed_stream_raises_nothing(style, capsys):
     log = Log(style)
     log.stream.close()
     log.logger.info("nobody hears it")
     assert capsys.readouterr() == ("", "")
 
 
-def test_levels_are_ours_and_only_warnings_come_from_others(style):
+def test_level_applies_to_own_loggers_others_log_warnings(style):
     log = Log(style, level="debug")
     log.logger.debug("ours")
     logging.getLogger("botocore.auth").info("signed with the key ...")
@@ -283,14 +283,14 @@ def test_levels_are_ours_and_only_warnings_come_from_others(style):
     assert quiet.line["event"] == "serious"
 
 
-def test_configured_again_it_writes_once_to_the_new_place(style):
+def test_second_configure_replaces_the_first(style):
     first, second = Log(style), Log(style)
     second.logger.info("once")
     assert first.lines == []
     assert second.line["event"] == "once"
 
 
-def test_a_wrong_level_is_refused_and_changes_nothing(style):
+def test_unknown_level_raises_and_changes_nothing(style):
     log = Log(style)
     with pytest.raises(ValueError, match="LOUD"):
         configure(style, "loud", stream=io.StringIO())
@@ -306,7 +306,7 @@ def test_standard_error_is_the_default(style, capsys):
     assert "heard" in err
 
 
-def test_what_structlog_itself_logs_is_a_line_too(style):
+def test_structlog_records_are_lines_too(style):
     import structlog
 
     log = Log(style, redact=Redactor(["hunter2secret"]))

@@ -48,7 +48,7 @@ def test_a_partition_is_asked_for(shop, typed, text, shown, option):
     assert (row["partition"], row["partition_shown"]) == (text, shown)
 
 
-def test_a_payload_reaches_the_asset_function(shop):
+def test_payload_reaches_the_asset_function(shop):
     asked = shop.json("materialize", "raw_orders", "north", "--payload", '{"file": "ü"}')
     assert asked["state"] == "pending"
     shop.run("materialize", "raw_orders", "north", "--payload", '{"file": "b"}')
@@ -71,7 +71,7 @@ def test_a_payload_reaches_the_asset_function(shop):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_cannot_be_asked_for_is_wrong_use(shop, arguments, said):
+def test_invalid_request_is_wrong_use(shop, arguments, said):
     assert said in shop.run("materialize", *arguments, code=2).stderr
     assert not (shop.folder / "flowstone.db").exists()
 
@@ -110,7 +110,7 @@ def test_materializations_are_listed_filtered_and_paged(shop, documented):
     assert table[3][-1].endswith("…")
 
 
-def test_every_state_can_be_asked_for():
+def test_state_option_accepts_every_state():
     assert set(STATES) == set(MaterializationState)
 
 
@@ -133,7 +133,7 @@ def test_one_is_shown_whole(shop):
     assert shown["events"][0]["source"] == "manual"
 
 
-def test_one_that_no_event_asked_for_says_so(shop):
+def test_show_without_events_names_the_dependent_asset(shop):
     shop.run("materialize", "daily_report", "north")
     shop.run("run", "--once")
     (made_ahead,) = shop.json("materializations", "list", "--asset", "raw_orders")

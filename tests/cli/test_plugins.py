@@ -46,7 +46,7 @@ def by_name(rows):
     return {row["name"]: row for row in rows}
 
 
-def test_what_plugins_provide_is_listed(greeter, documented):
+def test_contributions_of_plugins_are_listed(greeter, documented):
     rows = greeter.json("plugins", "list")
     assert set(rows[0]) == documented("plugins", "list")
     assert by_name(rows)["greeter"] == {
@@ -74,7 +74,7 @@ def test_what_plugins_provide_is_listed(greeter, documented):
     ] in table
 
 
-def test_a_command_that_ours_hides_is_a_warning(greeter):
+def test_hidden_command_is_a_warning(greeter):
     assert greeter.run("plugins", "list").stderr == (
         "warning: plugin 'greeter': FlowStone's own command hides its command 'check'\n"
     )
@@ -108,13 +108,13 @@ def test_plugins_are_listed_without_a_configuration(empty_folder):
     "text",
     [b"[flowstone]\nengien = x\npipelines = nowhere:pipeline\n", b"[flowstone\nx", b"\xff\x00"],
 )
-def test_plugins_are_listed_where_the_configuration_is_wrong(shop, text):
+def test_plugins_are_listed_with_an_invalid_configuration(shop, text):
     (shop.folder / "setup.cfg").write_bytes(text)
     assert "flowstone-s3" in shop.run("plugins", "list").stdout
     assert shop.json("plugins", "show", "s3_file_arrival")["distribution"] == "flowstone-s3"
 
 
-def test_plugins_that_the_configuration_leaves_out_are_blocked(greeter):
+def test_plugins_outside_the_allow_list_are_blocked(greeter):
     greeter.write(settings="plugins =\n    flowstone-greeter\n")
     found = by_name(greeter.json("plugins", "list"))
     assert {name: row["status"] for name, row in found.items()} == {
@@ -126,7 +126,7 @@ def test_plugins_that_the_configuration_leaves_out_are_blocked(greeter):
     }
 
 
-def test_a_sensor_type_is_shown_with_its_settings(greeter):
+def test_sensor_type_is_shown_with_its_settings(greeter):
     result = greeter.run("plugins", "show", "greeting")
     head, doc, *_ = result.stdout.split("\n\n")
     assert head == "greeting, plugin 'greeter' of flowstone-greeter 1.2"
@@ -161,7 +161,7 @@ def test_a_sensor_type_as_json(greeter):
     assert [row["name"] for row in common][:2] == ["every", "deadline"]
 
 
-def test_a_long_description_is_shown_whole(shop):
+def test_long_description_is_shown_whole(shop):
     assert (
         "named groups make the partition" in shop.run("plugins", "show", "s3_file_arrival").stdout
     )
@@ -176,7 +176,7 @@ def test_a_plugin_is_shown(greeter):
     assert greeter.json("plugins", "show", "greeter")["version"] == "1.2"
 
 
-def test_a_name_that_nothing_has(greeter):
+def test_unknown_name_exits_1(greeter):
     wrong = greeter.run("plugins", "show", "greting", code=1)
     assert wrong.stderr.startswith("error: unknown plugin, sensor type or trigger 'greting'")
     assert "did you mean 'greeting'?" in wrong.stderr
@@ -186,9 +186,7 @@ def test_a_name_that_nothing_has(greeter):
     )
 
 
-def test_of_two_plugins_with_one_name_the_blocked_one_has_nothing_of_the_other(
-    greeter, monkeypatch
-):
+def test_blocked_plugin_shows_nothing_of_its_namesake(greeter, monkeypatch):
     greeter.install("flowstone-other", "other", "")
     points = greeter.folder / "flowstone_other-1.2.dist-info" / "entry_points.txt"
     points.write_text(points.read_text().replace("other =", "greeter ="))
@@ -202,7 +200,7 @@ def test_of_two_plugins_with_one_name_the_blocked_one_has_nothing_of_the_other(
     assert greeter.json("plugins", "show", "greeter")["status"] == "ok"
 
 
-def test_a_trigger_is_shown_with_its_documentation(greeter):
+def test_trigger_is_shown_with_its_documentation(greeter):
     shown = greeter.json("plugins", "show", "cron")
     assert set(shown) == {"trigger", "plugin", "distribution", "version", "doc"}
     assert (shown["trigger"], shown["plugin"]) == ("cron", "builtin")
@@ -212,7 +210,7 @@ def test_a_trigger_is_shown_with_its_documentation(greeter):
     assert "15 minutes" in text or "10 minutes" in text
 
 
-def test_settings_are_printed_as_a_readme_has_them(greeter):
+def test_settings_are_printed_as_markdown(greeter):
     lines = greeter.run("plugins", "show", "greeting", "--markdown").stdout.splitlines()
     assert lines[:2] == ["| setting | takes | default | meaning |", "| --- | --- | --- | --- |"]
     assert len(lines) == 2 + len(greeter.json("plugins", "show", "greeting")["settings"]) > 2

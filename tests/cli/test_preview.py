@@ -40,7 +40,7 @@ def timed(shop):
     return shop
 
 
-def test_instants_come_with_partitions_and_what_clocks_did(timed):
+def test_instants_have_partitions_and_clock_changes(timed):
     options = ["--after", "2026-03-07T02:30", "--count", "3"]
     assert timed.json("schedules", "next", "daily_report", *options) == [
         {
@@ -76,7 +76,7 @@ def test_instants_come_with_partitions_and_what_clocks_did(timed):
     ]  # fmt: skip
 
 
-def test_an_hour_that_comes_twice_is_told_apart(timed):
+def test_repeated_hour_is_told_apart(timed):
     rows = timed.json("schedules", "next", "hourly", "--after", "2026-11-01T00:45", "--count", "3")
     assert [(row["at"], row["partition_shown"], row["shift"]) for row in rows] == [
         ("2026-11-01T01:30:00-04:00", "2026-11-01 05:30:00Z", None),
@@ -92,12 +92,12 @@ def test_ten_instants_from_now_on_by_default(timed):
     assert datetime.fromisoformat(rows[0]["utc"]) > before
 
 
-def test_a_schedule_that_has_ended_has_no_instants(timed):
+def test_ended_schedule_has_no_instants(timed):
     assert timed.run("schedules", "next", "over").stdout == "no more instants\n"
     assert timed.json("schedules", "next", "over") == []
 
 
-def test_a_paused_schedule_has_instants_and_a_warning(timed):
+def test_paused_schedule_has_instants_and_a_warning(timed):
     timed.run("schedules", "pause", "hourly")
     result = timed.run("schedules", "next", "hourly", "--count", "1", "--json")
     assert result.stderr == (
@@ -106,7 +106,7 @@ def test_a_paused_schedule_has_instants_and_a_warning(timed):
     assert len(json.loads(result.stdout)) == 1
 
 
-def test_a_function_that_raises_is_no_fault_of_ours(timed):
+def test_raising_partition_fn_is_reported(timed):
     result = timed.run("schedules", "next", "booming", "--after", "2026-01-01", code=1)
     assert result.stderr == (
         "error: schedule 'booming': its trigger or its partition_fn raised "
@@ -115,7 +115,7 @@ def test_a_function_that_raises_is_no_fault_of_ours(timed):
     assert result.stdout == ""
 
 
-def test_the_instants_of_an_expression_are_a_list_of_texts(empty_folder):
+def test_instants_of_an_expression_are_a_list_of_texts(empty_folder):
     command = ["schedules", "next", "--cron", "*/30 1-2 * * *", "--timezone", "America/New_York"]
     found = empty_folder.json(*command, "--after", "2026-03-08T00:00:00-05:00", "--count", "4")
     assert found == [
@@ -126,14 +126,14 @@ def test_the_instants_of_an_expression_are_a_list_of_texts(empty_folder):
     ]
 
 
-def test_the_instants_of_an_interval_for_people(empty_folder):
+def test_instants_of_an_interval_are_lines(empty_folder):
     command = ["schedules", "next", "--every", "day at 10:30", "--after", "2026-01-31T12:00"]
     assert empty_folder.run(*command, "--count", "2").stdout == (
         "every day at 10:30 (UTC)\n2026-02-01 10:30:00+00:00\n2026-02-02 10:30:00+00:00\n"
     )
 
 
-def test_an_expression_is_said_in_plain_words(empty_folder):
+def test_expression_is_described_in_words(empty_folder):
     command = ["schedules", "next", "--cron", "*/5 9-17 * * mon-fri", "--count", "1"]
     assert empty_folder.run(*command).stdout.startswith(
         "Every 5 minutes, between 09:00 and 17:59, Monday through Friday (UTC)\n"
@@ -150,18 +150,18 @@ def test_an_expression_is_said_in_plain_words(empty_folder):
         ("2026-07-01T11:00:00-05:00", "2026-07-02T12:00:00+02:00"),
     ],
 )
-def test_a_moment_without_an_offset_is_local(empty_folder, after, first):
+def test_moment_without_offset_is_local(empty_folder, after, first):
     command = ["schedules", "next", "--cron", "0 12 * * *", "--timezone", "Europe/Warsaw"]
     assert empty_folder.json(*command, "--after", after, "--count", "1") == [first]
 
 
-def test_a_schedules_own_zone_is_meant_too(timed):
+def test_moment_is_read_in_the_zone_of_the_schedule(timed):
     # In UTC this is before the instant of that day.
     rows = timed.json("schedules", "next", "daily_report", "--after", "2026-07-01T02:30")
     assert rows[0]["at"] == "2026-07-02T02:30:00-04:00"
 
 
-def test_an_expression_needs_neither_configuration_nor_store(tmp_path):
+def test_expression_needs_no_configuration_and_no_store(tmp_path):
     (tmp_path / "setup.cfg").write_text("[flowstone]\nthis is = wrong\n")
     options = ["--cron", "@daily", "--count", "1", "--json"]
     imported = imported_by(tmp_path, "schedules", "next", *options)
@@ -175,7 +175,7 @@ def test_a_schedule_needs_a_store(timed):
     assert (timed.folder / "flowstone.db").exists()
 
 
-def test_every_field_that_is_wrong_is_named(empty_folder):
+def test_every_invalid_field_is_named(empty_folder):
     command = ["schedules", "next", "--cron", "60 61 24 32 13 8", "--timezone", "Mars/Olympus"]
     result = empty_folder.run(*command, "--after", "tomorrow", code=2)
     wrong = [
@@ -212,7 +212,7 @@ def test_every_field_that_is_wrong_is_named(empty_folder):
     ],
     ids=str,
 )
-def test_what_cannot_be_previewed_exits_2(empty_folder, options, said):
+def test_invalid_preview_exits_2(empty_folder, options, said):
     result = empty_folder.run("schedules", "next", *options, code=2)
     assert said in result.stderr
     assert result.stdout == ""

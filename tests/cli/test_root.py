@@ -91,7 +91,7 @@ def test_help_lists_every_command_and_the_exit_codes(shop):
     assert "0 done, 1 failed, 2 wrong use or wrong configuration" in text
 
 
-def test_the_installed_command_and_the_module_are_the_same(shop):
+def test_installed_command_and_module_are_the_same(shop):
     ended = subprocess.run(
         [Path(sys.executable).with_name("flowstone"), "--help"],
         capture_output=True,
@@ -115,13 +115,13 @@ def test_the_installed_command_and_the_module_are_the_same(shop):
     ],
     ids=str,
 )
-def test_wrong_use_exits_2_and_says_how(shop, arguments, said):
+def test_wrong_use_exits_2_with_a_hint(shop, arguments, said):
     result = shop.run(*arguments, code=2)
     assert said in result.stderr
     assert result.stdout == ""
 
 
-def test_every_problem_of_a_configuration_is_one_line_and_no_secret(shop):
+def test_each_configuration_problem_is_one_line_without_secrets(shop):
     shop.write(
         settings="engien = local\n[flowstone:sensor:new]\ntype = nothing\nsecret_key = hunter2!\n"
     )
@@ -136,26 +136,26 @@ def test_every_problem_of_a_configuration_is_one_line_and_no_secret(shop):
     assert not (shop.folder / "flowstone.db").exists()
 
 
-def test_a_file_of_any_bytes_is_said_without_a_traceback(shop):
+def test_unreadable_file_is_reported_without_traceback(shop):
     (shop.folder / "other.cfg").write_bytes(b"[flowstone]\nstore = \xff\xfe\x00\n")
     assert shop.run("--config", "other.cfg", "check", code=2).stderr.startswith("error: other.cfg")
     missing = shop.run("--config", "missing.cfg", "run", code=2)
     assert missing.stderr.startswith("error: missing.cfg: file not found")
 
 
-def test_a_pipeline_that_does_not_import_is_said_without_a_traceback(shop):
+def test_failing_import_is_reported_without_traceback(shop):
     shop.write(pipeline="import sys\nsys.exit('no\\nway')\n")
     result = shop.run("check", code=2)
     assert len(result.stderr.splitlines()) == 1
     assert "setup.cfg:2" in result.stderr
 
 
-def test_the_file_that_is_named_is_read(shop):
+def test_config_option_names_the_file(shop):
     (shop.folder / "setup.cfg").rename(shop.folder / "other.cfg")
     assert "feed" in shop.run("--config", "other.cfg", "check").stdout
 
 
-def test_a_store_that_is_refused_exits_1(shop):
+def test_refused_store_exits_1(shop):
     (shop.folder / "flowstone.db").write_text("this is no database, but somebody's diary")
     before = (shop.folder / "flowstone.db").read_bytes()
     for command in (["run"], ["status"], ["check", "--connect"], ["db", "upgrade"]):
@@ -165,7 +165,7 @@ def test_a_store_that_is_refused_exits_1(shop):
     assert (shop.folder / "flowstone.db").read_bytes() == before
 
 
-def test_where_nothing_is_configured_it_is_said_which_store_is_looked_at(empty_folder):
+def test_missing_configuration_warns_which_store_is_used(empty_folder):
     result = empty_folder.run("materializations", "list")
     assert result.stdout == "no materializations\n"
     assert result.stderr == (
@@ -173,7 +173,7 @@ def test_where_nothing_is_configured_it_is_said_which_store_is_looked_at(empty_f
     )
 
 
-def test_an_error_that_should_not_be_shows_where_it_was_and_no_secret(shop):
+def test_unexpected_error_has_a_traceback_and_no_secret(shop):
     shop.write(
         pipeline="""
 from flowstone_core import Pipeline
@@ -197,7 +197,7 @@ pipeline.asset(raw_orders)
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["events", "list", "--json"], ["--help"]])
-def test_output_that_nobody_reads_is_no_error(made, arguments):
+def test_closed_output_is_not_an_error(made, arguments):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as nowhere:
@@ -207,7 +207,7 @@ def test_output_that_nobody_reads_is_no_error(made, arguments):
     assert process.returncode == 1
 
 
-def test_what_the_output_cannot_write_is_escaped(shop):
+def test_unencodable_output_is_escaped(shop):
     latin = {"PYTHONIOENCODING": "latin-1"}
     process = shop.process("materialize", "raw_orders", "日本", environ=latin)
     stdout, stderr = process.communicate()
@@ -237,7 +237,7 @@ def flowstone_commands():
 """
 
 
-def test_a_plugins_command_is_under_flowstone(shop):
+def test_plugin_command_is_found(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     assert shop.run("greet", "you").stdout == "hello you\n"
     assert "Usage: flowstone greet" in shop.run("greet", "--help").stdout
@@ -250,12 +250,12 @@ def test_a_plugins_command_is_under_flowstone(shop):
     )
 
 
-def test_a_plugins_command_cannot_take_the_place_of_our_own(shop):
+def test_plugin_command_cannot_replace_an_own_command(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     assert shop.run("status").stdout.startswith("store: ")
 
 
-def test_a_plugin_whose_commands_are_broken_harms_no_other(shop):
+def test_broken_plugin_command_harms_no_other(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     broken = """
 from flowstone_core import hookimpl
@@ -271,19 +271,19 @@ def flowstone_commands():
     assert "no commands today" in unknown.stderr
 
 
-def test_commands_of_plugins_that_are_not_allowed_are_not_there(shop):
+def test_commands_of_blocked_plugins_are_unknown(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     shop.write(settings="plugins =\n    flowstone-s3\n")
     assert "No such command 'greet'" in shop.run("greet", "you", code=2).stderr
 
 
-def test_a_plugins_command_works_where_the_configuration_is_wrong(shop):
+def test_plugin_command_works_with_an_invalid_configuration(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     shop.write(settings="engien = x\n")
     assert shop.run("greet", "you").stdout == "hello you\n"
 
 
-def test_log_lines_go_to_standard_error_in_the_format_asked_for(shop):
+def test_log_lines_go_to_standard_error_in_the_chosen_format(shop):
     result = shop.run("--log-format", "json", "run", "--once")
     assert result.stdout == ""
     records = [json.loads(line) for line in result.stderr.splitlines()]

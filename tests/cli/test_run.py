@@ -30,7 +30,7 @@ def errors(result):
     return [line for line in lines if line.startswith(("error: ", "warning: "))]
 
 
-def test_one_run_makes_what_is_due_and_exits_0(shop):
+def test_run_once_materializes_what_is_due_and_exits_0(shop):
     result = shop.run("run", "--once")
     assert result.stdout == ""
     assert errors(result) == []
@@ -50,14 +50,14 @@ def test_a_broken_sensor_exits_1(shop):
     ]
 
 
-def test_a_discarded_materialization_exits_1(shop):
+def test_discarded_materialization_exits_1(shop):
     write(shop, body="raise Discard('no such day')")
     assert errors(shop.run("run", "--once", code=1)) == [
         "error: materialization 1 of raw_orders, discarded: no such day"
     ]
 
 
-def test_a_failed_attempt_exits_1_though_it_will_be_retried(shop):
+def test_failed_attempt_exits_1_before_its_retry(shop):
     write(shop, body="raise OSError('no disk')")
     assert errors(shop.run("run", "--once", code=1)) == [
         "error: materialization 1 of raw_orders, retrying: OSError: no disk"
@@ -71,19 +71,19 @@ def test_a_failed_attempt_exits_1_though_it_will_be_retried(shop):
     [{"body": "raise RetryLater(3600)"}, {"step": "RetryLater(3600)"}],
     ids=["asset", "sensor"],
 )
-def test_asking_for_another_time_is_no_failure(shop, wish):
+def test_retry_later_is_not_a_failure(shop, wish):
     write(shop, **wish)
     assert errors(shop.run("run", "--once")) == []
 
 
-def test_what_fails_and_is_completed_by_the_same_run_is_no_failure(shop):
+def test_failure_completed_by_the_same_run_exits_0(shop):
     body = "if context.attempt == 1: raise RetryLater(0)"
     write(shop, body=body)
     assert errors(shop.run("run", "--once")) == []
     assert shop.json("materializations", "list")[0]["state"] == "completed"
 
 
-def test_a_failure_of_a_run_that_goes_on_is_not_its_exit_code(shop):
+def test_failure_in_a_continuous_run_exits_0(shop):
     write(shop, step="OSError('down')")
     assert errors(shop.run("run", "--for", "0s")) == []
 
@@ -99,13 +99,13 @@ def test_wrong_use(shop, arguments, said):
     assert said in shop.run("run", *arguments, code=2).stderr
 
 
-def test_warnings_of_the_configuration_are_said(shop):
+def test_configuration_warnings_are_printed(shop):
     shop.write(settings="store = sqlite:///x%y.db\n")
     assert errors(shop.run("run", "--once"))[0].startswith("warning: setup.cfg:3")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_good_order(shop, number):
+def test_signal_stops_the_run_gracefully(shop, number):
     process = shop.process("--log-format", "json", "run")
     for line in process.stderr:
         if json.loads(line)["event"] == "runner started":
@@ -118,7 +118,7 @@ def test_a_signal_ends_it_in_good_order(shop, number):
     assert "Traceback" not in stderr
 
 
-def test_what_does_not_end_within_the_grace_time_exits_1(shop):
+def test_attempt_past_the_grace_time_exits_1(shop):
     body = "os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait()"
     write(shop, body=body, settings="grace = 0s\n")
     process = shop.process("run")

@@ -40,12 +40,12 @@ def test_what_is_no_type_is_refused(kind):
         name_plugin("acme", kind)
 
 
-def test_a_plugin_that_is_installed_is_not_written_again():
+def test_installed_plugin_is_not_written_again():
     with pytest.raises(ConflictError, match="there is a distribution flowstone-s3 already"):
         name_plugin("s3")
 
 
-def test_what_is_there_is_left_alone(tmp_path):
+def test_existing_folder_is_left_alone(tmp_path):
     plugin = Plugin("tide-gauge", "tides")
     first = write_plugin(plugin, tmp_path / "new")
     assert first == sorted(first)
@@ -56,7 +56,7 @@ def test_what_is_there_is_left_alone(tmp_path):
     assert mine.read_text() == "mine"
 
 
-def test_nothing_of_the_template_is_left(tmp_path):
+def test_written_plugin_has_no_name_of_the_template(tmp_path):
     written = write_plugin(Plugin("tide-gauge", "tides"), tmp_path)
     names = {path.relative_to(tmp_path / "flowstone-tide-gauge").as_posix() for path in written}
     assert {

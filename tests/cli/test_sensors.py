@@ -60,11 +60,11 @@ def test_sensors_can_be_filtered(sensors):
     assert sensors.run("sensors", "list", "--health", "broken").stdout == "no sensors\n"
 
 
-def test_every_health_can_be_asked_for():
+def test_health_option_accepts_every_health():
     assert set(HEALTHS) == set(SensorHealth)
 
 
-def test_one_sensor_is_shown_with_settings_state_and_ticks(made):
+def test_sensor_is_shown_with_settings_state_and_ticks(made):
     text = made.run("sensors", "show", "feed").stdout
     assert "name:         feed\nhealth:       ok\n" in text
     assert 'state:        {"seen":2}\n' in text
@@ -82,7 +82,7 @@ def test_an_error_is_shown_whole(sensors):
     assert "last error:   OSError: no\n              way" + "!" * 200 in text
 
 
-def test_a_long_state_is_cut_for_people_only(shop):
+def test_long_state_is_cut_in_tables_only(shop):
     source = (shop.folder / f"{shop.module}.py").read_text()
     shop.write(pipeline=source + "pipeline.sensor('long', ScriptedSensor, initial='x' * 1000)\n")
     shop.run("run", "--once")
@@ -90,14 +90,14 @@ def test_a_long_state_is_cut_for_people_only(shop):
     assert state_of(shop, "long") == "x" * 1000
 
 
-def test_a_sensor_that_is_declared_no_more_is_shown(made):
+def test_undeclared_sensor_is_shown(made):
     (made.folder / "setup.cfg").write_text("[flowstone]\n")
     text = made.run("sensors", "show", "feed").stdout
     assert "health:       undeclared\n" in text
     assert "settings:" not in text
 
 
-def test_a_dry_run_shows_what_a_tick_would_be_and_commits_nothing(shop):
+def test_dry_run_shows_a_tick_and_commits_nothing(shop):
     text = shop.run("sensors", "poll", "feed", "--dry-run").stdout
     assert "outcome:      triggered\n" in text
     assert re.search(r"^took: +\d+\.\d{3} s$", text, re.MULTILINE)
@@ -145,7 +145,7 @@ def test_a_dry_run_as_json(made):
     assert 0 <= shown["duration"] < 60
 
 
-def test_a_quiet_dry_run_shows_the_state_that_stays(made):
+def test_quiet_dry_run_shows_the_unchanged_state(made):
     shown = made.json("sensors", "poll", "feed", "--dry-run")
     assert shown["outcome"] == "not_triggered"
     assert shown["state"] == {"seen": 2}
@@ -175,7 +175,7 @@ pipeline.sensor("counter", counts, asset="raw_orders")
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_dry_run_begins_from_the_state_it_is_given(counter, stored):
+def test_dry_run_starts_from_the_given_state(counter, stored):
     if stored:
         counter.run("run", "--once")
     given = ["--state", '{ "n" : 41 }']
@@ -187,7 +187,7 @@ def test_a_dry_run_begins_from_the_state_it_is_given(counter, stored):
     assert state_of(counter, "counter") == ({"n": 1} if stored else None)
 
 
-def test_a_state_may_be_read_from_a_file(counter):
+def test_state_is_read_from_a_file(counter):
     (counter.folder / "state.json").write_text('{"n": 7}')
     shown = counter.json("sensors", "poll", "counter", "--dry-run", "--state", "@state.json")
     assert shown["state_before"] == {"n": 7}
@@ -198,12 +198,12 @@ def test_a_state_may_be_read_from_a_file(counter):
 @pytest.mark.parametrize(
     ("state", "said"), [("{n: 1}", "the state is not JSON: "), ("[NaN]", "is not JSON: ")]
 )
-def test_a_state_that_is_no_json_is_refused(counter, state, said):
+def test_invalid_state_is_refused(counter, state, said):
     refused = counter.run("sensors", "poll", "counter", "--dry-run", "--state", state, code=2)
     assert said in refused.stderr
 
 
-def test_a_dry_run_that_fails_exits_1(sensors):
+def test_failed_dry_run_exits_1(sensors):
     result = sensors.run("sensors", "poll", "down", "--dry-run", code=1)
     assert "outcome:      failed\nerror:        OSError: no\n              way!" in result.stdout
     unable = sensors.run("sensors", "poll", "elsewhere", "--dry-run", code=1)
@@ -212,7 +212,7 @@ def test_a_dry_run_that_fails_exits_1(sensors):
     assert (later["outcome"], later["delay"], later["error"]) == ("retry_later", 90.0, "busy")
 
 
-def test_a_poll_that_is_no_dry_run_is_wrong_use(shop):
+def test_poll_without_dry_run_is_wrong_use(shop):
     result = shop.run("sensors", "poll", "feed", code=2)
     assert "add --dry-run" in result.stderr
     assert not (shop.folder / "flowstone.db").exists()
@@ -228,7 +228,7 @@ def test_pause_resume_and_reset(made):
 
 
 @pytest.mark.parametrize(("options", "events"), [([], 2), (["--forget-keys"], 4)])
-def test_a_reset_sensor_fires_again_only_if_its_keys_are_forgotten(made, options, events):
+def test_reset_sensor_fires_again_only_without_its_keys(made, options, events):
     made.run("sensors", "reset", "feed", *options)
     process = made.process("run", "--once")
     process.communicate()
@@ -241,7 +241,7 @@ def test_a_reset_sensor_fires_again_only_if_its_keys_are_forgotten(made, options
     [["show"], ["pause"], ["resume"], ["reset"], ["poll", "--dry-run"]],
     ids=lambda command: command[0],
 )
-def test_a_sensor_that_is_not_there(shop, command):
+def test_unknown_sensor_exits_1(shop, command):
     result = shop.run("sensors", *command, "fed", code=1)
     assert result.stderr == "error: unknown sensor 'fed' (did you mean 'feed'?)\n"
 
@@ -259,7 +259,7 @@ def test_status_at_a_glance(sensors):
     assert made == "materializations: 4 completed\n"
 
 
-def test_status_where_all_is_well_lists_no_sensor(made):
+def test_status_lists_no_healthy_sensor(made):
     assert (
         "sensors: 1 ok\n\nschedules: none\n\nmaterializations: 4 completed\n"
         in made.run("status").stdout

@@ -9,7 +9,7 @@ from flowstone_core.cli import main
 from flowstone_core.cli.session import Session
 
 
-def test_one_command_line_has_one_flowstone(shop):
+def test_command_line_has_one_flowstone(shop):
     session = Session(None, "keyvalue", None)
     flow = session.flow()
     assert session.flow() is flow
