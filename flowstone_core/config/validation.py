@@ -65,33 +65,7 @@ def validate(
         ValidationError: If anything is wrong; lists every problem, without any secret.
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    checks = _Checks(config, given)
-    run = checks.run_settings()
-    if plugins is None:
-        plugins = discover(allow=run.plugins)
-    checks.plugins(run, plugins)
-    engine = checks.engine(run, plugins)
-    found = checks.pipelines(run, pipelines)
-    assets = checks.assets(found)
-    sensors = checks.sensors(SensorSections(plugins, assets, checks.declared(found)))
-    triggers = installed_triggers(plugins)
-    schedules = checks.schedules(found, triggers, assets)
-    redactor = checks.redactor(run, sensors.values())
-    if checks.problems or engine is None:
-        raise ValidationError([_redacted(problem, redactor) for problem in checks.in_order()])
-    warnings = tuple(_redacted(problem, redactor) for problem in checks.warnings)
-    return Project(
-        config.file,
-        run,
-        assets,
-        sensors,
-        schedules,
-        triggers,
-        plugins,
-        redactor,
-        warnings,
-        engine,
-    )
+    return _Checks(config, given).project(pipelines, plugins)
 
 
 def installed_triggers(plugins: Plugins) -> Triggers:
@@ -123,6 +97,35 @@ class _Checks:
         self.warnings = list(config.warnings)
         # A setting that could not be read is not validated too: one problem is enough.
         self._misread = {problem.where for problem in config.problems}
+
+    def project(self, given: Sequence[Pipeline], plugins: Plugins | None) -> Project:
+        """Make all checks; return the project, or raise every problem in order."""
+        run = self.run_settings()
+        if plugins is None:
+            plugins = discover(allow=run.plugins)
+        self.plugins(run, plugins)
+        engine = self.engine(run, plugins)
+        pipelines = self.pipelines(run, given)
+        assets = self.assets(pipelines)
+        sensors = self.sensors(SensorSections(plugins, assets, self.declared(pipelines)))
+        triggers = installed_triggers(plugins)
+        schedules = self.schedules(pipelines, triggers, assets)
+        redactor = self.redactor(run, sensors.values())
+        if self.problems or engine is None:
+            raise ValidationError([_redacted(problem, redactor) for problem in self.in_order()])
+        warnings = tuple(_redacted(problem, redactor) for problem in self.warnings)
+        return Project(
+            self.config.file,
+            run,
+            assets,
+            sensors,
+            schedules,
+            triggers,
+            plugins,
+            redactor,
+            warnings,
+            engine,
+        )
 
     def _add(self, problems: Iterable[Problem]) -> None:
         self.problems += (problem for problem in problems if problem.where not in self._misread)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 import pydantic
@@ -28,7 +28,7 @@ def declare_sensor(
     sensor_class: object,
     options: Mapping[str, object],
     *,
-    assets: Iterable[str],
+    assets: Collection[str],
     asset: str | None = None,
     where: str = "",
     places: Mapping[str, str] | None = None,
@@ -48,27 +48,29 @@ def declare_sensor(
     subject = f"sensor {name!r:.210}"
     own = {key: value for key, value in options.items() if key in SensorSettings.model_fields}
     rest = {key: value for key, value in options.items() if key not in own}
-    problems: list[Problem] = []
-    wrong_name = name_problem(name, "sensor", where)
-    if wrong_name is not None:
-        problems.append(wrong_name)
-    known = list(assets)
-    if asset is not None and asset not in known:
-        problems.append(missing_asset(f"{subject} asset", asset, known, where))
+    problems = list(filter(None, [name_problem(name, "sensor", where)]))
+    if asset is not None and asset not in list(assets):
+        problems.append(missing_asset(f"{subject} asset", asset, assets, where))
     settings = _check(SensorSettings, own, where, subject, places, problems)
     if not is_sensor_class(sensor_class):
-        what = f"{sensor_class!r:.120} is not a sensor class"
+        message = f"{sensor_class!r:.120} is not a sensor class"
         hint = "a sensor class derives from Sensor, has init and poll, and a Config"
-        return None, [*problems, Problem(what, where, subject, hint)]
-    for key in sorted(_RESERVED & sensor_class.Config.model_fields.keys()):
-        what = f"reserved Config field {key!r}: every sensor has a setting with this name"
-        problems.append(Problem(what, where, subject, "give the field another name"))
+        return None, [*problems, Problem(message, where, subject, hint)]
+    problems += _reserved_fields(sensor_class.Config, where, subject)
     config = _check(sensor_class.Config, rest, where, subject, places, problems)
     if problems or settings is None or config is None:
         return None, problems
     secrets = tuple(_secrets(config))
     kind = sensor_class.__name__
     return SensorDeclaration(name, sensor_class, config, settings, asset, where, secrets, kind), []
+
+
+def _reserved_fields(
+    model: type[pydantic.BaseModel], where: str, subject: str
+) -> Iterable[Problem]:
+    for key in sorted(_RESERVED & model.model_fields.keys()):
+        message = f"reserved Config field {key!r}: every sensor has a setting with this name"
+        yield Problem(message, where, subject, "give the field another name")
 
 
 def _check(
