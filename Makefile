@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos clean
+.PHONY: help demo test pytest lint format bench chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## install with the test tools, then run every test and measu
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
+
+pytest: $(VENV)/.dev ## as test, without coverage
+	$(BIN)/pytest -n auto --maxschedchunk 8 $(PYTEST_ARGS)
 
 # What must be covered to the last branch: the pure wings, the tickers, the plugins.
 empty :=
@@ -53,7 +56,7 @@ bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of 
 	@$(BIN)/python benchmarks/s3_listing.py
 
 clean: ## remove .venv and everything the other targets leave
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
+	rm -rf .venv .venv-newest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
