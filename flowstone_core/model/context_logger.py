@@ -1,4 +1,4 @@
-"""A logger whose every line carries the ids of what it is about."""
+"""Context logger: adds fixed fields, such as asset and run id, to each line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ContextLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds ids to the author's own ``extra``; before Python 3.13 an adapter drops that."""
+    """Logger adapter that merges its fields with ``extra``; built in from Python 3.13 on."""
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]

@@ -1,7 +1,7 @@
-"""Durations as people write them: ``30s``, ``1h30m``, ``500ms``, or ISO 8601 ``PT1M30S``.
+"""Duration: parses and formats ``30s``, ``1h30m``, ``500ms`` and ISO 8601 ``PT1M30S``.
 
 No library reads both forms and refuses the ambiguous ones (a bare ``5``, a negative, ``1M``),
-so the grammar stands here. Months and years have no fixed length and are refused.
+so the grammar is defined here. Months and years have no fixed length and are refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def parse_duration(text: str) -> timedelta:
         The duration, longer than or equal to zero.
 
     Raises:
-        ValidationError: If the text is anything else; the message says what is allowed.
+        ValidationError: If the text is invalid; the message lists the allowed forms.
 
     Example:
         >>> parse_duration("1h30m")
@@ -69,7 +69,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(value: timedelta) -> str:
-    """Write a duration in the short form that `parse_duration` reads.
+    """Return a duration in the short form that `parse_duration` reads.
 
     Parts smaller than a millisecond are dropped; a negative one, which `parse_duration` refuses,
     gets a minus sign before it.

@@ -65,16 +65,16 @@ EventLike: TypeAlias = "Event | Partition"
 
 @dataclass(frozen=True, slots=True, init=False)
 class Triggered(Generic[S]):
-    """The poll found something.
+    """Outcome of a poll that found something.
 
     Args:
         events: One partition, one `Event`, or an iterable of either. A tuple is one partition
             unless it is empty or an `Event` is in it.
-        state: What the sensor remembers from here on.
+        state: The new state.
 
     Attributes:
-        events: What was found, in order; it may be nothing.
-        state: As it was given.
+        events: The events, in order; may be empty.
+        state: The new state.
 
     Example:
         >>> Triggered("tenant-7", state=None).events
@@ -91,10 +91,10 @@ class Triggered(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class NotTriggered(Generic[S]):
-    """The poll found nothing.
+    """Outcome of a poll that found nothing.
 
     Attributes:
-        state: What the sensor remembers from here on; usually what it was given.
+        state: The new state; usually the one that was passed.
     """
 
     state: S
@@ -102,11 +102,11 @@ class NotTriggered(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class PollFailed(Generic[S]):
-    """The poll failed in a way that the sensor understands; raising does the same.
+    """Outcome of a failed poll; raising an exception does the same.
 
     Attributes:
-        error: What went wrong.
-        state: What the sensor remembers from here on; usually what it was given.
+        error: The error.
+        state: The new state; usually the one that was passed.
     """
 
     error: BaseException | str
@@ -125,10 +125,10 @@ def _as_events(events: object) -> tuple[Event, ...]:
 def _is_partition(value: Iterable[object]) -> bool:
     if isinstance(value, tuple):
         return bool(value) and not any(isinstance(part, Event) for part in value)
-    # Bytes and mappings can be iterated, but nobody means their items.
+    # Bytes and mappings are iterable, but are not collections of partitions.
     return isinstance(value, str | bytes | Mapping)
 
 
 def _as_event(item: object) -> Event:
-    # What is no partition stays what it is: encoding it, in `decide`, says what is wrong with it.
+    # An invalid partition is kept: `decide` reports the problem when it encodes the value.
     return item if isinstance(item, Event) else Event(item)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""JSON, strictly: what a sensor remembers, what an event carries, what an asset function returns.
+"""JSON documents, strict and canonical: states, payloads and metadata.
 
-A document must come back from the store exactly as it was given, so whatever JSON would change
-silently (tuples, integer keys, NaN, sets, integers past 64 bits) is refused, with its path.
+A document must come back from the store exactly as it was given, so values that JSON would change
+silently (tuples, integer keys, NaN, sets, integers past 64 bits) are refused, with their path.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 JsonObject: TypeAlias = "dict[str, Json]"
 
 STATE_LIMIT = 8 * 1024 * 1024
-"""Most bytes of JSON that the state of one sensor may have."""
+"""Maximum bytes of JSON of a sensor's state."""
 
 PAYLOAD_LIMIT = 256 * 1024
-"""Most bytes of JSON that one event's payload, or one materialization's metadata, may have."""
+"""Maximum bytes of JSON of an event's payload or a materialization's metadata."""
 
 _MAX_INT = 2**63 - 1
 
@@ -32,7 +32,7 @@ def dump_document(value: object, *, what: str, limit: int) -> str:
     Args:
         value: None, bool, int, float, str, and lists and dicts of them.
         what: What the value is, for the error message, such as ``the state``.
-        limit: Most bytes the text may have.
+        limit: Maximum bytes of the text.
 
     Raises:
         ValidationError: If the value would not come back as it was, or is too large; the message
@@ -51,13 +51,13 @@ def dump_document(value: object, *, what: str, limit: int) -> str:
 
 
 def load_document(text: str) -> Json:
-    """Read what `dump_document` wrote. Each call returns a fresh value."""
+    """Parse text of `dump_document`. Each call returns a new value."""
     value: Json = json.loads(text)
     return value
 
 
 def same_document(value: object, text: str) -> bool:
-    """Say whether `value` would be written as exactly ``text``; cheap, and never raises."""
+    """Return True if `value` would be written as exactly ``text``; cheap, never raises."""
     try:
         return _dump(value) == text
     except Exception:  # noqa: BLE001 - a foreign subclass of dict may raise anything
@@ -71,7 +71,7 @@ def _dump(value: object) -> str:
 
 
 def _deviation(value: object, path: tuple[object, ...]) -> tuple[tuple[object, ...], str] | None:
-    """Find the first place where a value is not exactly a JSON value."""
+    """Return path and reason of the first part that is not a JSON value, or None."""
     if len(path) > 100:
         return path[:5], "it refers to itself or is nested more than 100 deep"
     kind = type(value)

@@ -1,4 +1,4 @@
-"""Partitions: which slice of an asset, as a typed value in code and as a tagged text in the store.
+"""Partition: a slice of an asset, as a typed value in code and as tagged text in the store.
 
 One value has one text and one text one value:
 
@@ -28,10 +28,10 @@ from flowstone_core.errors import ValidationError
 from flowstone_core.model.safe_text import printable
 
 Partition: TypeAlias = "str | date | datetime | tuple[Partition, ...]"
-"""A partition as code sees it; its text is made by `encode_partition`."""
+"""Value of a partition; `encode_partition` returns its text."""
 
 TEXT_LIMIT = 2_000
-"""Most UTF-8 bytes of a partition's text: both databases keep it in an index, PostgreSQL's
+"""Maximum UTF-8 bytes of a partition's text: both databases keep it in an index, PostgreSQL's
 B-tree rows end at 2,704 bytes."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -48,7 +48,7 @@ _MAX_DEPTH = 8
 
 
 def encode_partition(value: Partition) -> str:
-    """Write a partition as its one text.
+    """Return the canonical text of a partition.
 
     Args:
         value: A date, a datetime, a string, or a non-empty tuple of these.
@@ -74,7 +74,7 @@ def encode_partition(value: Partition) -> str:
 
 
 def decode_partition(text: str) -> Partition:
-    """Read a partition from its text, strictly.
+    """Return the partition of a canonical text, strictly.
 
     Raises:
         ValidationError: If the text is not exactly what `encode_partition` writes for some value:
@@ -100,14 +100,13 @@ def decode_partition(text: str) -> Partition:
 
 
 def parse_partition(text: str) -> Partition:
-    """Read a partition as a person types it on a command line.
+    """Parse a partition as a person types it on a command line.
 
-    A tagged text is that value; ``2025-01-15`` is a date and ``2025-01-15T02:00Z`` a datetime,
-    which is what a person who types one means; everything else is a string. A string that looks
-    like a date is given in its tagged form.
+    A tagged text is that value; ``2025-01-15`` is a date and ``2025-01-15T02:00Z`` a datetime;
+    everything else is a string. A string that looks like a date has a tagged form.
 
     Raises:
-        ValidationError: If the text looks like a date or a tag and is none.
+        ValidationError: If a date or a tagged text is invalid.
     """
     if _looks_like_a_date(text):
         try:
@@ -131,7 +130,7 @@ def parse_partition(text: str) -> Partition:
 
 
 def format_partition(value: Partition) -> str:
-    """Write a partition for people: ``2025-01-15``, ``2025-01-15 02:00:00Z``, ``(eu, 2025-01-15)``.
+    """Format a partition for people: ``2025-01-15 02:00:00Z`` or ``(eu, 2025-01-15)``.
 
     Control characters are shown escaped. Two different partitions may look alike: this is for
     tables and logs, never for keys.

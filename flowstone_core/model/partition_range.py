@@ -1,4 +1,4 @@
-"""Spans: the partitions from a first to a last one, a step apart."""
+"""Partition range: the partitions from a first to a last one, one step apart."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _ALLOWED = (
 
 @dataclass(frozen=True, slots=True)
 class PartitionRange:
-    """Partitions one step apart, made one by one while they are iterated over.
+    """Partition range: a lazy sequence of partitions, one step apart.
 
     Attributes:
-        first: The first one; an aware datetime is in UTC.
-        last: The last one at the latest: steps that do not meet it end before it.
-        every: The step as a text. One step has one text: that of ``60m`` is ``hour``.
-        step: The same, as days of 24 hours; None if it is months.
-        months: How many months a step has; 0 if it is a duration.
+        first: The first partition; an aware datetime is in UTC.
+        last: Upper bound of the last partition.
+        every: Canonical text of the step: ``60m`` is ``hour``.
+        step: The step as a duration; None for months.
+        months: Number of months in a step; 0 for a duration.
     """
 
     first: Moment
@@ -89,8 +89,8 @@ def partition_range(
             or a duration. Datetimes go by elapsed time, in UTC.
 
     Raises:
-        ValidationError: If these are no such partitions or no such step, if the last lies before
-            the first, if a month or a year would lack a day, or if there are more than `LIMIT`.
+        ValidationError: If a partition or the step is invalid, if the last lies before the first,
+            if a month or a year would lack a day, or if there are more than `LIMIT`.
 
     Example:
         >>> from datetime import date

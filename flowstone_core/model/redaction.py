@@ -1,8 +1,8 @@
-"""Keeping secrets out of every text that leaves the process.
+"""Redaction of secrets in every text that leaves the process.
 
-A `Redactor` knows the secret values of the running configuration and replaces them wherever they
-turn up: in error texts before they are stored, in log lines before they are written. Passwords
-in URLs are hidden whether they are known or not.
+A `Redactor` knows the secret values of the running configuration and replaces every occurrence:
+in error texts before they are stored, in log lines before they are written. Passwords
+in URLs are hidden even if they are unknown.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _SECRET_NAME = re.compile(
 
 
 def looks_secret(name: str) -> bool:
-    """Say whether a setting of this name should be treated as a secret whatever its type."""
+    """Return True if a setting of this name is a secret, whatever its type."""
     return _SECRET_NAME.search(name) is not None
 
 
 class Redactor:
-    """Replaces known secret values, and passwords in URLs, by ``***``.
+    """Redactor: replaces known secret values, and passwords in URLs, with ``***``.
 
-    Values shorter than 4 characters are not looked for: hiding every ``a`` would hide the text.
+    Values shorter than 4 characters are not replaced: hiding every ``a`` would hide the text.
 
     Args:
-        secrets: The values to hide, and what of them is a secret by itself: in a URL, a header, a
-            form or a JSON document, the values whose names say so, and those that look random.
+        secrets: The values to hide, with their secret parts: in a URL, a header, a form or a JSON
+            document, the values with secret names, and those that look random.
             Each is hidden as it is and with any of its characters quoted for a URL, or escaped
             as Python, JSON or HTML would write them; and so is base64 of 8 bytes or more that it
             is in, as in the header of basic authentication. White space around it, such as the
@@ -78,7 +78,7 @@ class Redactor:
 
 
 def parts_of(secret: str) -> Iterator[str]:
-    """Yield what of a URL, a header, a form or a JSON document is a secret by itself.
+    """Yield the secret parts of a URL, a header, a form or a JSON document.
 
     A value counts if its name looks secret, or if it looks random: 16 characters or more, letters
     and digits, and no blank. So neither ``Accept: application/json`` nor a host hides anything.
@@ -137,7 +137,7 @@ def _any_form(secret: str) -> str:
 
 
 def _decoded(run: str) -> Iterator[str]:
-    """Yield what a run of characters of base64 may stand for, wherever in it that begins."""
+    """Yield the decoded texts of a base64 run, for each possible start."""
     plain = unquote(run).replace("\\", "").replace("-", "+").replace("_", "/")
     for start in range(4):
         piece = plain[start:]

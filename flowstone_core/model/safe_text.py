@@ -1,4 +1,4 @@
-"""..."""
+"""Safe text: printable, bounded texts of foreign values, errors and tracebacks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from flowstone_core.errors import FlowstoneError
 MESSAGE_LIMIT = 2_000
 
 
-"""Longest text, in characters, that is kept of an error that foreign code raised."""
+"""Maximum characters of a foreign error's text."""
 
 
-# Control characters, separators that end a line, what turns the direction of the text around it,
-# and lone surrogates.
+# Control characters, line separators, marks that change the direction of text, and lone surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -23,10 +22,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 
 def printable(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Make any text safe for a log line, a terminal and both databases.
+    """Return any text in a form that is safe for a log line, a terminal and both databases.
 
     Terminal sequences are removed, control characters and lone surrogates are shown escaped,
-    and what is longer than ``limit`` characters is cut with a note of how much was cut.
+    and a text over ``limit`` characters is cut, with a note of the length of the rest.
     """
     cut = len(text) - limit
     if cut > 0:
@@ -37,14 +36,14 @@ def printable(text: str, limit: int = MESSAGE_LIMIT) -> str:
 
 
 def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
-    """Say in one safe text what an exception is, whatever it does when asked.
+    """Return one safe text for an exception, even if its methods raise.
 
     ``str()`` of a foreign exception may raise, return megabytes or terminal sequences; none of
     that gets through. The result is ``Kind: message``, or the bare message for FlowStone's own.
 
     Args:
         error: The exception.
-        redact: Hides secrets; it is applied before the text is cut, so no half secret remains,
+        redact: Hides secrets; applied before the text is cut, so that no half secret remains,
             and after terminal sequences are removed, so none holds a secret apart.
     """
     try:

@@ -1,7 +1,7 @@
-"""The sensor contract: what a plugin author writes.
+"""Sensor: the base class that plugin authors derive from.
 
-A sensor looks at the outside world on an interval and says what it saw. The runner owns
-everything else: when to poll, deadlines, back-off, the store.
+A sensor polls an outside source and returns an outcome. The runner owns everything else:
+intervals, deadlines, back-off, the store.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from flowstone_core.model.sensor_settings import SensorSettings
 
 
 class SensorConfig(BaseModel):
-    """The base of a sensor's config model: unknown settings are refused, values do not change.
+    """Base class of sensor configs: unknown settings are refused, values are immutable.
 
-    Give each field a type, a default where there is one, and a ``description``: they are what
-    ``flowstone plugins show`` prints. Use `pydantic.SecretStr` for secrets.
+    Give each field a type, a default if there is one, and a ``description``:
+    ``flowstone plugins show`` prints them. Use `pydantic.SecretStr` for secrets.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -38,12 +38,12 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class PollContext:
-    """What the runner tells a sensor about itself.
+    """Context of a sensor: its name, a logger and a clock.
 
     Attributes:
         sensor: The sensor's configured name.
         logger: Log lines through it carry the sensor's name.
-        clock: Reads the time; tests hand in a fake one, so a sensor never asks `datetime`.
+        clock: Reads the time; a sensor uses it instead of `datetime`, so tests can pass a fake.
     """
 
     sensor: str = "sensor"
@@ -54,18 +54,18 @@ class PollContext:
 
 
 class Sensor(ABC, Generic[C, S]):
-    """The base class of every sensor.
+    """Base class of sensors.
 
-    One instance serves one configured sensor for as long as the runner lives. `init`, `poll` and
-    `cleanup` are never called at once; each call may come in another thread. Clients and
-    connections live on the instance; what must survive a restart is the state.
+    One instance serves one configured sensor until the runner stops. `init`, `poll` and `cleanup`
+    are never called at the same time; each call may come from another thread. Keep clients and
+    connections on the instance, and values that must survive a restart in the state.
 
-    The state is JSON (None, bool, int, float, str, lists, dicts) and is handed to `poll` as a
-    copy. It is stored together with the events of the same poll, or not at all.
+    The state is JSON (None, bool, int, float, str, lists, dicts) and is passed to `poll` as a
+    copy. The state is stored together with the events of the same poll, or not at all.
 
     Args:
         config: The validated settings.
-        context: Given by the runner; the default serves tests.
+        context: Passed by the runner; the default is for tests.
 
     Example:
         >>> from flowstone_core import NotTriggered, Triggered
@@ -90,39 +90,39 @@ class Sensor(ABC, Generic[C, S]):
 
     @abstractmethod
     def init(self) -> S:
-        """Return the first state ever; called once in the life of a configured sensor.
+        """Return the first state; called once for a configured sensor.
 
-        It is called again only after ``flowstone sensors reset``. Whatever it raises is a failed
-        tick, retried with back-off.
+        Called again only after ``flowstone sensors reset``. An exception is a failed tick, retried
+        with back-off.
         """
 
     @abstractmethod
     def poll(self, state: S) -> Outcome[S]:
-        """Look once, and say what was seen.
+        """Poll the source once and return the outcome.
 
-        Called outside any transaction. Past the sensor's deadline its result is discarded.
+        Called outside any transaction. A result after the sensor's deadline is discarded.
 
         Args:
-            state: A copy of what the last poll, or `init`, returned.
+            state: A copy of the state that the last poll, or `init`, returned.
 
         Returns:
             `Triggered`, `NotTriggered` or `PollFailed`, each with the state to keep.
 
         Raises:
-            RetryLater: Not now; not before its delay.
-            SensorBroken: No retry helps; the sensor is not polled again until it is reset.
-            Exception: Anything else is a failed tick, counted and backed off.
+            RetryLater: To be polled again after a delay.
+            SensorBroken: To stop polling until the sensor is reset.
+            Exception: Any other exception is a failed tick, counted and backed off.
         """
 
     def connect(self) -> None:
-        """Prove that the source can be reached, and change nothing there.
+        """Check that the source can be reached, without changing anything there.
 
-        Called by ``flowstone check --connect`` and never by a runner; `cleanup` follows it. By
-        itself it polls once from the first state, and throws away what was seen. Override it
-        where a poll costs much, or takes something from its source.
+        Called by ``flowstone check --connect`` and never by a runner; `cleanup` follows. The
+        default polls once from the first state and discards the outcome. Override this method if
+        a poll is expensive or consumes something from its source.
 
         Raises:
-            Exception: Whatever a poll would raise: the source cannot be reached.
+            Exception: If the source cannot be reached: any exception of a poll.
         """
         outcome = self.poll(self.init())
         if isinstance(outcome, PollFailed):
@@ -131,20 +131,20 @@ class Sensor(ABC, Generic[C, S]):
             raise FlowstoneError(outcome.error)
 
     def cleanup(self) -> None:
-        """Close what the instance holds; called once, after the last poll."""
+        """Close clients and connections; called once, after the last poll."""
 
 
 def function_sensor(
     *, initial: Json = None, name: str | None = None
 ) -> Callable[[Callable[[S], Outcome[S]]], type[Sensor[SensorConfig, S]]]:
-    """Make a sensor class of a function that takes the state and returns an outcome.
+    """Return a sensor class for a function that takes the state and returns an outcome.
 
     Args:
         initial: The first state.
-        name: The name of the class; the function's own by default.
+        name: The name of the class; the function's name by default.
 
     Raises:
-        ValidationError: If what is decorated is no function, or ``initial`` is not JSON.
+        ValidationError: If the decorated object is not a function, or ``initial`` is not JSON.
 
     Example:
         >>> from flowstone_core import NotTriggered, Triggered
@@ -185,16 +185,16 @@ AnySensor: TypeAlias = Sensor[Any, Any]
 
 @dataclass(frozen=True)
 class SensorDeclaration:
-    """A sensor, ready to be made.
+    """Declaration of a sensor: class, config and settings.
 
     Attributes:
-        name: Unique among all sensors; also the key of its stored state.
+        name: Unique among all sensors; also the key of the stored state.
         config: An instance of the class's ``Config``.
-        settings: The settings every sensor has.
-        asset: The asset its events are for unless they name their own.
+        settings: The settings that every sensor has.
+        asset: The default asset of its events.
         where: ``file:line`` of the declaration.
-        secrets: The secret values among its settings, to be kept out of every text.
-        type: What configuration calls the class; the class's own name in a pipeline.
+        secrets: The secret values among its settings, redacted in every text.
+        type: The type in the configuration; the name of the class in a pipeline.
     """
 
     name: str
@@ -208,7 +208,7 @@ class SensorDeclaration:
 
 
 def is_sensor_class(value: object) -> TypeGuard[type[AnySensor]]:
-    """Say whether ``value`` is a concrete sensor class with a config model."""
+    """Return True if ``value`` is a concrete sensor class with a config model."""
     return (
         isinstance(value, type)
         and issubclass(value, Sensor)

@@ -1,7 +1,6 @@
-"""What one tick amounts to: the pure decision between a poll and its transaction.
+"""Decision of a sensor's tick: what the tick commits, from checkpoint and outcome.
 
-`decide` takes what is known of a sensor and what its poll did, and returns what to commit and
-when to poll again. It reads no clock and no database, draws no lots, and raises nothing.
+Pure: no clock, no database, no randomness; never raises.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ from flowstone_core.model.tick import (
 )
 
 QUARANTINE_INTERVAL = timedelta(hours=1)
-"""How often a quarantined sensor is tried."""
+"""Interval between the polls of a quarantined sensor."""
 
 TRANSACTION_LIMIT = 8 * 1024 * 1024
-"""Bytes of payload after which a tick's events go on in the next transaction."""
+"""Bytes of payload in one transaction; further events go into the next one."""
 
 
 @dataclass(frozen=True)
 class TickRules:
-    """What `decide` must know of a sensor's settings.
+    """Settings of a sensor that `decide` needs.
 
     Attributes:
-        sensor: Its name.
-        asset: The asset its events are for unless they say otherwise; None when they must.
-        assets: The names of all assets there are.
-        max_events: Events in one transaction.
-        baseline: Whether the first good poll fires nothing.
-        quarantine_after: Failures in a row after which it is tried once an hour.
-        backoff: From the number of failures in a row to the delay before the next poll.
+        sensor: The sensor's name.
+        asset: The default asset of its events; None if each event must name one.
+        assets: The names of all assets.
+        max_events: Maximum number of events in one transaction.
+        baseline: True if the first good poll fires nothing.
+        quarantine_after: Consecutive failures after which the sensor is polled once an hour.
+        backoff: Returns the delay before the next poll, from the number of consecutive failures.
         redact: Hides secrets in error texts.
     """
 
@@ -66,12 +65,12 @@ class TickRules:
 
 @dataclass(frozen=True, slots=True)
 class SensorObservation:
-    """What one tick of a sensor did.
+    """Observation of a sensor: the input of `decide`.
 
     Attributes:
-        outcome: What ``poll`` returned, whatever it is, or what it, or ``init``, raised.
-        raised: Whether ``outcome`` was raised.
-        initial: The text of the state that ``init`` returned in this tick, or None.
+        outcome: The return value of ``poll``, of any type, or the exception of either method.
+        raised: True if ``outcome`` was raised.
+        initial: JSON text of the state that ``init`` returned in this tick, or None.
     """
 
     outcome: object
@@ -86,14 +85,13 @@ C_co = TypeVar("C_co", bound="TickCommit | ScheduleCommit", covariant=True)
 
 @dataclass(frozen=True)
 class Decision(Generic[C_co]):
-    """What a tick amounts to.
+    """Decision of a tick: its outcome and its transactions.
 
     Attributes:
-        commits: The transactions to make, in order; none for a quiet tick. If one fails, those
-            after it must not be made.
-        delay: How long to wait, from the end of this tick, before the next one; None means a
-            sensor's own interval.
-        next_at: When to look at a schedule again; None means that nothing is to come.
+        commits: The transactions, in order; none for a quiet tick. If one fails, the later ones
+            must not be made.
+        delay: Delay from the end of this tick to the next; None for the sensor's interval.
+        next_at: When to evaluate a schedule next; None if no instant follows.
     """
 
     outcome: TickOutcome
@@ -106,19 +104,18 @@ class Decision(Generic[C_co]):
 def decide(
     rules: TickRules, checkpoint: SensorCheckpoint, observation: SensorObservation
 ) -> Decision[TickCommit]:
-    """Decide what a sensor's tick amounts to.
+    """Decide what a sensor's tick commits.
 
-    No event of a good outcome is ever dropped, save for a baseline: each is in exactly one of
-    the returned transactions. An outcome that breaks the contract is a failed tick, whole: its
-    state is not kept either.
+    No event of a good outcome is ever dropped, except for a baseline: each is in exactly one of
+    the returned transactions. An invalid outcome is a failed tick, and its state is not kept.
 
     Args:
         rules: The sensor's settings.
-        memory: What was known when the tick began.
-        observation: What the tick did.
+        checkpoint: The checkpoint when the tick began.
+        observation: The outcome of the poll.
 
     Returns:
-        The transactions to make and the delay before the next poll.
+        The transactions and the delay before the next poll.
     """
     try:
         return _decide(rules, checkpoint, observation)

@@ -1,4 +1,4 @@
-"""..."""
+"""Settings that every sensor has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowstone_core.model.setting_types import Age, PositiveDuration
 
 
 class SensorSettings(BaseModel):
-    """The settings that every sensor has, whichever plugin it comes from."""
+    """Settings that every sensor has, for all plugins."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

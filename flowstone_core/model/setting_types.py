@@ -1,7 +1,6 @@
-"""The settings that belong to FlowStone itself: of a run, of every sensor, of a schedule.
+"""Setting types: durations and their limits, as pydantic types.
 
-They are pydantic models, so wherever they come from (``setup.cfg``, a pipeline, the Python API)
-they are read and checked the same way. A default is applied here and nowhere else.
+Settings from ``setup.cfg``, a pipeline and the Python API are parsed and checked the same way.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ def _read_duration(value: object) -> object:
     raise ValueError("a duration is a text such as '30s', or a timedelta")
 
 
-# pydantic's own text for 366 days is P1Y1D, which is no duration here.
+# pydantic's own text for 366 days is P1Y1D, which is not a duration here.
 _written = PlainSerializer(format_duration, return_type=str, when_used="json")
 
 
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration), _written]
 
 
-"""A timedelta that configuration writes as ``30s``, ``1h30m`` or ISO 8601."""
+"""A timedelta, written ``30s``, ``1h30m`` or in ISO 8601 in the configuration."""
 
 
 def _within(shortest: timedelta, longest: timedelta) -> AfterValidator:
@@ -47,16 +46,16 @@ PositiveDuration: TypeAlias = Annotated[
 ]
 
 
-"""A duration that is longer than nothing, and no longer than a year."""
+"""A duration longer than zero, at most a year."""
 
 
 SHORTEST, LONGEST = timedelta(hours=1), timedelta(days=36_525)
 
 
-"""What is younger may still be in somebody's hands; a century is as good as for ever."""
+"""Bounds of an age: younger rows may still be in use; 100 years stands for "never"."""
 
 
 Age: TypeAlias = Annotated[Duration, _within(SHORTEST, LONGEST)]
 
 
-"""How old something has to be before it goes."""
+"""Minimum age of rows that are deleted."""
