@@ -163,9 +163,9 @@ def make(sensors: ModuleType, tmp_path: Path) -> Iterator[Callable[..., SensorTi
 
 
 def tick(ticker: SensorTicker) -> AnyDecision:
-    turn = ticker.begin()
-    assert turn is not None
-    decision = ticker.tick(turn)
+    number = ticker.begin()
+    assert number is not None
+    decision = ticker.tick(number)
     ticker.release(2)
     assert decision is not None
     return decision
@@ -252,13 +252,13 @@ def test_P1_P3_a_poll_past_its_deadline_is_killed(
     make: Callable[..., SensorTicker], tmp_path: Path, deed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticker = make(deed, deadline="10s")
-    turn = ticker.begin()
-    assert turn is not None
+    number = ticker.begin()
+    assert number is not None
     results: list[object] = []
-    thread = threading.Thread(target=lambda: results.append(ticker.tick(turn)), daemon=True)
+    thread = threading.Thread(target=lambda: results.append(ticker.tick(number)), daemon=True)
     thread.start()
     until((tmp_path / "hangs").exists)
-    decision = ticker.expire(turn)
+    decision = ticker.expire(number)
     assert decision is not None
     assert decision.outcome is TickOutcome.TIMED_OUT
     assert "within its deadline of 10 s (its process was killed)" in str(decision.error)

@@ -1,4 +1,4 @@
-"""Backfills, step by step: nothing is asked for twice, and never too much at once."""
+"""Backfill: nothing is asked for twice, and never more than the limit at once."""
 
 from __future__ import annotations
 

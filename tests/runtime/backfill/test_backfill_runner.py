@@ -1,4 +1,4 @@
-"""Carrying a backfill: by the runners that are alive, or else by whoever wants it."""
+"""Backfill runner: live runners run the attempts; without one this process does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heartbeat: known to live, taken for dead, and seen to be gone."""
+"""Heartbeat: registration, renewal of the lease, and retirement of dead runners."""
 
 import os
 import subprocess

@@ -28,10 +28,10 @@ class Workshop:
         self.engines = []
 
     def engine(self, queue=None, **options):
-        """An engine with a registered runner whose lease is good for a day."""
+        """Return an engine with a registered runner whose lease does not expire in the test."""
         now = self.clock.now()
         runner = RunnerInfo(
-            uuid.uuid4().hex, "host", 1, "machine", "0", now, now + timedelta(days=1)
+            uuid.uuid4().hex, "host", 1, "machine", "0", now, now + timedelta(days=3_650)
         )
         self.store.runners.register(runner)
         setup = EngineSetup(
@@ -45,7 +45,7 @@ class Workshop:
         return self.engines[-1]
 
     def run(self):
-        """Make all that is due, tick by tick."""
+        """Run all that is due, attempt by attempt."""
         return self.engine().run_once()
 
     def pass_time_until(self, condition):

@@ -1,4 +1,4 @@
-"""The pool: calls at once, calls given up, threads left behind and replaced."""
+"""Thread pool: concurrent calls, abandoned calls, and replaced threads."""
 
 import threading
 

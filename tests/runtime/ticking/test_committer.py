@@ -1,4 +1,4 @@
-"""The committer: ticks with many transactions take turns with the others."""
+"""Committer: group commit; a tick with many transactions delays no other."""
 
 from __future__ import annotations
 

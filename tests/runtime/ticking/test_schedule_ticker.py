@@ -1,4 +1,4 @@
-"""The schedule ticker: what cannot be made, and what comes back late."""
+"""Schedule ticker: schedules that cannot be built, and late results."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def clock():
 
 
 @pytest.fixture
-def worker_of(clock):
+def ticker_of(clock):
     """Make a ticker that is owned; of a function that makes its schedule."""
 
-    def make_worker(make, **given):
+    def make_ticker(make, **given):
         record = ScheduleRecord.unborn("hourly", {**GIVEN, **given}, "setup.cfg:3", NOW)
         ticker = ScheduleTicker(record, make, lambda source: 0, clock, Redactor(["hunter2"]))
         ticker.owned = True
         return ticker
 
-    return make_worker
+    return make_ticker
 
 
 def sound():
     return build("hourly", GIVEN, BUILT_IN)
 
 
-def test_schedule_ticker_failing_build_is_a_failed_tick(worker_of, clock):
+def test_schedule_ticker_failing_build_is_a_failed_tick(ticker_of, clock):
     made = []
 
     def make():
@@ -51,7 +51,7 @@ def test_schedule_ticker_failing_build_is_a_failed_tick(worker_of, clock):
             raise ValidationError("the plugin of hunter2 is gone")
         return sound()
 
-    ticker = worker_of(make)
+    ticker = ticker_of(make)
     decision = ticker.tick(ticker.begin())
     assert decision.outcome is TickOutcome.FAILED
     assert decision.error == "the plugin of *** is gone"
@@ -66,35 +66,35 @@ def test_schedule_ticker_failing_build_is_a_failed_tick(worker_of, clock):
     assert len(made) == 2
 
 
-def test_schedule_ticker_tick_call_ends_once(worker_of, caplog):
-    ticker = worker_of(sound)
-    turn = ticker.begin()
-    late = ticker.expire(turn)
+def test_schedule_ticker_tick_call_ends_once(ticker_of, caplog):
+    ticker = ticker_of(sound)
+    number = ticker.begin()
+    late = ticker.expire(number)
     assert late.outcome is TickOutcome.TIMED_OUT
     with caplog.at_level(logging.WARNING):
-        assert ticker.tick(turn) is None
+        assert ticker.tick(number) is None
     assert "late result discarded" in caplog.text
     ticker.release(2)
-    turn = ticker.begin()
-    assert ticker.tick(turn) is not None
-    assert ticker.expire(turn) is None
+    number = ticker.begin()
+    assert ticker.tick(number) is not None
+    assert ticker.expire(number) is None
 
 
-def test_sensor_ticker_late_error_is_logged_redacted(worker_of, caplog):
+def test_sensor_ticker_late_error_is_logged_redacted(ticker_of, caplog):
     def make():
         raise OSError("hunter2")
 
-    ticker = worker_of(make)
-    turn = ticker.begin()
-    ticker.expire(turn)
-    assert ticker.tick(turn) is None
+    ticker = ticker_of(make)
+    number = ticker.begin()
+    ticker.expire(number)
+    assert ticker.tick(number) is None
     (record,) = caplog.records
     assert (record.schedule, record.error) == ("hourly", "OSError: ***")
 
 
-def test_disabled_schedule_is_not_tickable(worker_of):
-    assert not worker_of(sound, enabled=False).tickable
-    ticker = worker_of(sound)
+def test_disabled_schedule_is_not_tickable(ticker_of):
+    assert not ticker_of(sound, enabled=False).tickable
+    ticker = ticker_of(sound)
     assert ticker.tickable
     assert ticker.held_back_by is None
     ticker.owned = False
@@ -102,6 +102,6 @@ def test_disabled_schedule_is_not_tickable(worker_of):
     assert ticker.held_back_by == "it is paused, or another runner ticks it"
 
 
-def test_schedule_ticker_refused_commit_has_failed(worker_of):
-    decision = worker_of(sound).refuse(ValueError("no"))
+def test_schedule_ticker_refused_commit_has_failed(ticker_of):
+    decision = ticker_of(sound).refuse(ValueError("no"))
     assert (decision.outcome, decision.error) == (TickOutcome.FAILED, "ValueError: no")

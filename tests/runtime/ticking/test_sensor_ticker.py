@@ -1,4 +1,4 @@
-"""The sensor ticker: one turn at a time, everything contained, late results discarded."""
+"""Sensor ticker: one tick call at a time, errors contained, late results discarded."""
 
 import logging
 import threading
@@ -41,7 +41,7 @@ class Probe(Sensor[SensorConfig, object]):
         self.on_cleanup()
 
 
-def worker_of(clock, *, redact=None, init=None, poll=None, cleanup=None, **options):
+def ticker_of(clock, *, redact=None, init=None, poll=None, cleanup=None, **options):
     hooks = {"on_init": init, "on_poll": poll, "on_cleanup": cleanup}
     given = {name: staticmethod(hook) for name, hook in hooks.items() if hook is not None}
     sensor_class = type("Probe", (Probe,), {**given, "made": 0})
@@ -59,7 +59,7 @@ def tick(ticker):
 
 
 def test_sensor_ticker_first_tick_commits_the_initial_state(fake_clock):
-    ticker, _ = worker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
+    ticker, _ = ticker_of(fake_clock, init=lambda: {"seen": 1}, poll=NotTriggered)
     decision = tick(ticker)
     (commit,) = decision.commits
     assert commit.before == SensorCheckpoint()
@@ -70,14 +70,14 @@ def test_sensor_ticker_unchanged_state_is_a_quiet_tick(fake_clock):
     def never():
         raise AssertionError("init was called though there is a state")
 
-    ticker, sensor_class = worker_of(fake_clock, init=never)
+    ticker, sensor_class = ticker_of(fake_clock, init=never)
     ticker.checkpoint = SensorCheckpoint(version=4, state="7", polled=True)
     assert [tick(ticker).commits for _ in range(3)] == [(), (), ()]
     assert sensor_class.made == 1
 
 
 def test_sensor_ticker_accepts_null_as_state(fake_clock):
-    ticker, _ = worker_of(fake_clock, init=lambda: None)
+    ticker, _ = ticker_of(fake_clock, init=lambda: None)
     assert tick(ticker).commits[0].after.state == "null"
 
 
@@ -87,7 +87,7 @@ def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
         state["rows"].append(99)
         raise OSError("after the damage")
 
-    ticker, _ = worker_of(fake_clock, poll=mutate)
+    ticker, _ = ticker_of(fake_clock, poll=mutate)
     ticker.checkpoint = SensorCheckpoint(version=1, state='{"rows":[1]}', polled=True)
     for _ in range(2):
         decision = tick(ticker)
@@ -110,7 +110,7 @@ def test_P9_any_exception_of_a_sensor_is_a_failed_tick(fake_clock, hook, error):
     def fail(*_):
         raise error
 
-    ticker, _ = worker_of(fake_clock, **{hook: fail})
+    ticker, _ = ticker_of(fake_clock, **{hook: fail})
     decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert type(error).__name__ in decision.error
@@ -118,7 +118,7 @@ def test_P9_any_exception_of_a_sensor_is_a_failed_tick(fake_clock, hook, error):
 
 
 def test_sensor_ticker_failing_constructor_is_called_again(fake_clock):
-    ticker, sensor_class = worker_of(fake_clock)
+    ticker, sensor_class = ticker_of(fake_clock)
     broken = sensor_class.__init__
 
     def fail(self, config, context=None):
@@ -132,7 +132,7 @@ def test_sensor_ticker_failing_constructor_is_called_again(fake_clock):
 
 @pytest.mark.parametrize("state", [{1, 2}, float("nan"), {"when": object()}])
 def test_P5_init_state_that_is_not_json_is_a_failed_tick(fake_clock, state):
-    ticker, _ = worker_of(fake_clock, init=lambda: state)
+    ticker, _ = ticker_of(fake_clock, init=lambda: state)
     decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert "the state from init" in decision.error
@@ -143,7 +143,7 @@ def test_P4_sensor_returning_a_coroutine_has_failed(fake_clock):
     async def poll(state):
         return NotTriggered(state)
 
-    ticker, _ = worker_of(fake_clock, poll=poll)
+    ticker, _ = ticker_of(fake_clock, poll=poll)
     decision = tick(ticker)
     assert decision.outcome is TickOutcome.FAILED
     assert "coroutine" in decision.error
@@ -156,9 +156,9 @@ def test_intents_reach_the_decision(fake_clock):
     def broken(state):
         raise SensorBroken("the queue is gone")
 
-    ticker, _ = worker_of(fake_clock, poll=later)
+    ticker, _ = ticker_of(fake_clock, poll=later)
     assert tick(ticker).delay == timedelta(minutes=3)
-    ticker, _ = worker_of(fake_clock, poll=broken)
+    ticker, _ = ticker_of(fake_clock, poll=broken)
     assert tick(ticker).commits[0].after.broken
 
 
@@ -166,7 +166,7 @@ def test_sensor_ticker_errors_are_redacted(fake_clock):
     def fail(state):
         raise PermissionError("key hunter2secret refused")
 
-    ticker, _ = worker_of(fake_clock, poll=fail, redact=Redactor(["hunter2secret"]))
+    ticker, _ = ticker_of(fake_clock, poll=fail, redact=Redactor(["hunter2secret"]))
     assert tick(ticker).error == "PermissionError: key *** refused"
 
 
@@ -176,7 +176,7 @@ def test_sensor_context_has_name_and_clock(fake_clock, caplog):
         assert self.context.sensor == "probe"
         return Triggered(self.context.clock.now().date(), state)
 
-    ticker, sensor_class = worker_of(fake_clock)
+    ticker, sensor_class = ticker_of(fake_clock)
     sensor_class.poll = poll
     with caplog.at_level(logging.INFO, "flowstone.sensor"):
         decision = tick(ticker)
@@ -192,16 +192,16 @@ def test_P1_P2_poll_past_deadline_times_out_and_late_result_is_void(fake_clock, 
         assert let_go.wait(30)
         return Triggered("late", 1)
 
-    ticker, _ = worker_of(fake_clock, poll=hang, deadline="10s")
-    turn = ticker.begin()
+    ticker, _ = ticker_of(fake_clock, poll=hang, deadline="10s")
+    number = ticker.begin()
     late = []
-    thread = threading.Thread(target=lambda: late.append(ticker.tick(turn)))
+    thread = threading.Thread(target=lambda: late.append(ticker.tick(number)))
     thread.start()
     assert started.wait(30)
-    decision = ticker.expire(turn)
+    decision = ticker.expire(number)
     assert decision.outcome is TickOutcome.TIMED_OUT
     assert "deadline of 10 s" in decision.error
-    assert ticker.expire(turn) is None
+    assert ticker.expire(number) is None
     let_go.set()
     thread.join()
     assert late == [None]
@@ -210,20 +210,20 @@ def test_P1_P2_poll_past_deadline_times_out_and_late_result_is_void(fake_clock, 
 
 def test_schedule_ticker_late_error_is_discarded(fake_clock, caplog):
     def fail(state):
-        ticker.expire(turn)
+        ticker.expire(number)
         raise OSError("after the deadline")
 
-    ticker, _ = worker_of(fake_clock, poll=fail)
-    turn = ticker.begin()
-    assert ticker.tick(turn) is None
+    ticker, _ = ticker_of(fake_clock, poll=fail)
+    number = ticker.begin()
+    assert ticker.tick(number) is None
     assert caplog.records[0].error == "OSError: after the deadline"
 
 
 def test_sensor_ticker_poll_just_in_time_does_not_time_out(fake_clock):
-    ticker, _ = worker_of(fake_clock)
-    turn = ticker.begin()
-    assert ticker.tick(turn) is not None
-    assert ticker.expire(turn) is None
+    ticker, _ = ticker_of(fake_clock)
+    number = ticker.begin()
+    assert ticker.tick(number) is not None
+    assert ticker.expire(number) is None
 
 
 def test_sensor_ticker_reset_during_poll_keeps_the_old_version(
@@ -233,13 +233,13 @@ def test_sensor_ticker_reset_during_poll_keeps_the_old_version(
         ticker.checkpoint = SensorCheckpoint(version=6)
         return NotTriggered("from the old state")
 
-    ticker, _ = worker_of(fake_clock, poll=poll)
+    ticker, _ = ticker_of(fake_clock, poll=poll)
     ticker.checkpoint = SensorCheckpoint(version=5, state='"old"', polled=True)
     assert tick(ticker).commits[0].before.version == 5
 
 
 def test_ticker_allows_one_tick_call_and_reports_an_overdue_one(fake_clock):
-    ticker, _ = worker_of(fake_clock)
+    ticker, _ = ticker_of(fake_clock)
     assert ticker.begin() is not None
     assert ticker.busy
     assert ticker.begin() is None
@@ -252,14 +252,14 @@ def test_ticker_allows_one_tick_call_and_reports_an_overdue_one(fake_clock):
 
 
 def test_sensor_ticker_refused_commit_is_a_failed_tick(fake_clock):
-    ticker, _ = worker_of(fake_clock)
+    ticker, _ = ticker_of(fake_clock)
     decision = ticker.refuse(ValueError("value too long for type"))
     assert decision.outcome is TickOutcome.FAILED
     assert not decision.commits[0].events
 
 
 def test_sensor_ticker_backoff_left_follows_the_wall_clock(fake_clock):
-    ticker, _ = worker_of(fake_clock)
+    ticker, _ = ticker_of(fake_clock)
     assert ticker.backoff_left() == 0.0
     ticker.checkpoint = SensorCheckpoint(not_before=fake_clock.now() + timedelta(seconds=9))
     assert ticker.backoff_left() == 9.0
@@ -268,7 +268,7 @@ def test_sensor_ticker_backoff_left_follows_the_wall_clock(fake_clock):
 
 
 def test_sensor_ticker_is_tickable_if_owned_and_not_broken(fake_clock):
-    ticker, _ = worker_of(fake_clock)
+    ticker, _ = ticker_of(fake_clock)
     assert not ticker.tickable
     ticker.owned = True
     assert ticker.tickable
@@ -283,7 +283,7 @@ def test_sensor_ticker_cleanup_is_called_once_and_contained(fake_clock, caplog):
         calls.append(1)
         raise SystemExit("in cleanup")
 
-    ticker, _ = worker_of(fake_clock, cleanup=fail)
+    ticker, _ = ticker_of(fake_clock, cleanup=fail)
     ticker.cleanup()
     assert calls == []
     tick(ticker)
@@ -295,5 +295,5 @@ def test_sensor_ticker_cleanup_is_called_once_and_contained(fake_clock, caplog):
 
 def test_engine_works_without_the_default_clock():
     clock = FakeClock()
-    ticker, _ = worker_of(clock)
+    ticker, _ = ticker_of(clock)
     assert tick(ticker).commits[0].started_at == clock.now()

@@ -1,4 +1,4 @@
-"""Staleness: no good poll for too long, whatever the reason, said once and taken back."""
+"""Staleness monitor: stale sensors are reported once, and when they are fresh again."""
 
 from __future__ import annotations
 
