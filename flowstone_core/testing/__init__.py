@@ -1,4 +1,4 @@
-"""What tests of sensors, pipelines and engines need: time moved by hand, sensors with a script.
+"""Test kit for sensors, pipelines and engines: a clock moved by hand, scripted sensors.
 
 Installed with the core and found by pytest by itself: the fixtures `fake_clock` and
 `scripted_sensor` are there without an import. Each name is imported when it is first used,

@@ -15,12 +15,12 @@ VARIABLE = "FLOWSTONE_CRASH_AT"
 class CrashPoint:
     """A place in a program that a process may be told not to survive.
 
-    A test runs the program in a process of its own with ``FLOWSTONE_CRASH_AT`` set to the name of
+    A test runs the program in a separate process with ``FLOWSTONE_CRASH_AT`` set to the name of
     one of its points, sees it die by SIGKILL, which nothing can catch or clean up after, runs it
     once more without, and looks at what became of everything.
 
     Args:
-        name: What the environment variable says to crash here.
+        name: The value of the environment variable that makes it crash here.
 
     Example:
         In the program, where ``upload`` is a function of yours, and ``Files`` a class::
@@ -59,11 +59,11 @@ class CrashPoint:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def before(self, owner: object, attribute: str) -> None:
-        """Have each call of a function of a class, a module or an object reach it first."""
+        """Reach this point before each call of a function of a class, a module or an object."""
         self._wrap(owner, attribute, self.reach, _pass)
 
     def after(self, owner: object, attribute: str) -> None:
-        """Have each call of a function of a class, a module or an object reach it at its end."""
+        """Reach this point after each call of a function of a class, a module or an object."""
         self._wrap(owner, attribute, _pass, self.reach)
 
     def _wrap(

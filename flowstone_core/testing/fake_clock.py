@@ -19,7 +19,7 @@ class FakeClock(Clock):
     `wait_for_sleepers` wait until the thread is there to see it.
 
     Args:
-        start: What `now` returns at first; aware.
+        start: The first value of `now`; aware.
 
     Raises:
         ValueError: If ``start`` is naive.
@@ -77,7 +77,7 @@ class FakeClock(Clock):
         """Step the wall clock, either way, as an operator or NTP would; no time passes by it.
 
         Args:
-            moment: What `now` returns from here on; aware.
+            moment: The new value of `now`; aware.
 
         Raises:
             ValueError: If it is naive.
@@ -93,13 +93,13 @@ class FakeClock(Clock):
             return sum(not wait.over for wait in self._time.waits)
 
     def wait_for_sleepers(self, count: int = 1, patience: float = 30.0) -> None:
-        """Wait until so many threads wait on this clock's wakers.
+        """Wait until ``count`` threads wait on this clock's wakers.
 
         A thread that was woken is not counted before it waits again, so after ``advance`` this
         waits for what the woken threads do.
 
         Args:
-            count: At least so many.
+            count: The least number of threads.
             patience: Seconds of real time.
 
         Raises:
@@ -114,7 +114,7 @@ class FakeClock(Clock):
 
 
 class _Time:
-    """What a clock and its wakers share; only read and written by who holds ``changed``."""
+    """State that a clock and its wakers share; read and written while holding ``changed``."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -122,10 +122,10 @@ class _Time:
         self.waits: set[_Wait] = set()
 
     def after(self, timeout: float | None) -> timedelta | None:
-        """Return the moment so many seconds from now; None for never."""
+        """Return the moment in ``seconds`` from now; None for never."""
         if timeout is None:
             return None
-        # What is longer than nothing lasts until time moves: a loop must not spin in between.
+        # A positive wait lasts until time moves: a loop must not spin in between.
         shortest = timedelta.resolution if timeout > 0 else timedelta(0)
         seconds = min(max(timeout, 0.0), threading.TIMEOUT_MAX)
         return self.elapsed + max(timedelta(seconds=seconds), shortest)

@@ -1,4 +1,4 @@
-"""What a process holds, and what a block of code left of it behind."""
+"""Leak detection: the threads, files, sockets and children that a block of code leaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assert_no_leaks(patience: float = 10.0) -> Iterator[None]:
     What the block uses for the first time may make something for the rest of the process: a thread
     pool of a library, the fork server of `multiprocessing`. Do it once before.
 
-    While the block runs, `tempfile` makes everything in a folder of its own, so that files of other
+    While the block runs, `tempfile` makes everything in a separate folder, so that files of other
     processes are not counted, and the folder is removed at the end. Open files and child processes
     are found where there is a ``/proc``: on Linux.
 
@@ -54,10 +54,10 @@ def assert_no_leaks(patience: float = 10.0) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What this process holds at a moment.
+    """Resources that this process holds at a moment.
 
     Attributes:
-        files: What stands in the place of each open file, and how to show it.
+        files: The identity of each open file, and the text that shows it.
         children: Each child process, with the name of its program.
         temporary: The files in the folder for temporary ones, if there is one.
     """
@@ -69,14 +69,14 @@ class Holdings:
 
     @classmethod
     def now(cls, temporary: Path | None = None) -> Holdings:
-        """Look; what nobody refers to any more is collected before."""
+        """Take stock, after a garbage collection."""
         gc.collect()
         threads = frozenset(threading.enumerate())
         made = frozenset() if temporary is None else frozenset(temporary.rglob("*"))
         return cls(threads, Counter(_open_files()), frozenset(_children()), made)
 
     def more_than(self, before: Holdings) -> list[str]:
-        """Say what there is that there was not before."""
+        """Return the resources that were not held before."""
         threads = [f"the thread {each.name!r}" for each in self.threads - before.threads]
         files = [f"the open {name}" for name in (self.files - before.files)]
         children = [
@@ -88,7 +88,7 @@ class Holdings:
 
 
 def left_behind(before: Holdings, patience: float, temporary: Path | None = None) -> list[str]:
-    """Say what is still held that was not before, as soon as it is nothing, or after a while.
+    """Return the resources held now and not before; wait until there are none, or time is up.
 
     Args:
         patience: Seconds: a server in this process may take a moment to see that it was left.
@@ -105,7 +105,7 @@ def left_behind(before: Holdings, patience: float, temporary: Path | None = None
 
 @contextmanager
 def _own_temporary_files() -> Iterator[Path]:
-    """Have this process, and those that it starts, make their temporary files in a folder."""
+    """Direct the temporary files of this process and its children into a folder."""
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     with tempfile.TemporaryDirectory(prefix="flowstone-leaks-") as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder

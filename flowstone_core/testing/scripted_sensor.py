@@ -15,12 +15,12 @@ from flowstone_core.model.sensor import Sensor, SensorConfig
 
 
 class Script:
-    """What a sensor's polls do, one step after the other, and the record of what was done.
+    """Script of a sensor's polls, one step after the other, and the record of the polls made.
 
     Args:
         steps: One for each poll. An exception, or a class of them, is raised; a callable is
             called with the state, and what it returns is the outcome; anything else is the
-            outcome itself, also if it is none. After the last step, nothing is seen any more:
+            outcome itself, even an invalid one. After the last step every poll is quiet:
             ``NotTriggered(state)``.
 
     Attributes:
@@ -46,7 +46,7 @@ class Script:
 
     @property
     def finished(self) -> bool:
-        """Whether every step has been played."""
+        """True if every step has been played."""
         return not self._steps
 
     def play(self, state: Json) -> Outcome[Json]:
@@ -62,7 +62,7 @@ class Script:
             isinstance(step, type) and issubclass(step, BaseException)
         ):
             raise step
-        # A step that is no outcome is handed on as it is: a test may want to see it refused.
+        # An invalid outcome is returned unchanged: a test may check that it is refused.
         return cast("Outcome[Json]", step(state) if callable(step) else step)
 
 

@@ -29,8 +29,8 @@ def judge(tmp_path):
                 except pytest.skip.Exception as skip:
                     skipped[name] = str(skip)
                 finally:
-                    for bench in contract._benches:
-                        bench.close()
+                    for driver in contract._drivers:
+                        driver.close()
         return failed, skipped
 
     return judge

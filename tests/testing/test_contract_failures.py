@@ -35,7 +35,7 @@ class SwallowsErrors(Rows):
         super().poll(self.init())
 
 
-@fails("test_an_outside_error_leaves_the_state_alone", "until somebody resets it")
+@fails("test_an_outside_error_leaves_the_state_alone", "until it is reset by hand")
 class GivesUp(Rows):
     def read(self, state):
         try:
@@ -68,7 +68,7 @@ class StaysBroken(Rows):
             raise
 
 
-@fails("test_an_outside_error_leaves_the_state_alone", "was not found any more")
+@fails("test_an_outside_error_leaves_the_state_alone", "was no longer found")
 class LosesWhatFailed(Rows):
     """What comes while the source fails is taken for known afterwards."""
 
@@ -103,7 +103,7 @@ class TakesSilenceForNothing(Rows):
             raise
 
 
-@fails("test_connect_proves_and_changes_nothing", "no poll found it any more")
+@fails("test_connect_proves_and_changes_nothing", "no later poll found it")
 class ConnectsByTaking(Rows):
     def connect(self):
         self.query("DELETE FROM row")

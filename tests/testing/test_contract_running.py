@@ -25,7 +25,7 @@ BROKEN: Broken = {}
 fails = functools.partial(noting, BROKEN)
 
 
-@fails("test_each_call_may_come_in_another_thread", "asked to clean up in a thread of its own")
+@fails("test_each_call_may_come_in_another_thread", "asked to clean up in a separate thread")
 class CleansUpAtHome(Rows):
     home = None
 
@@ -43,7 +43,7 @@ class CleansUpAtHome(Rows):
             raise RuntimeError("polled in another thread")
 
 
-@fails("test_each_call_may_come_in_another_thread", "polled in a thread of its own")
+@fails("test_each_call_may_come_in_another_thread", "polled in a separate thread")
 class BoundToItsThread(Rows):
     """As a connection of sqlite3 is by itself; this one can still be closed by the test."""
 

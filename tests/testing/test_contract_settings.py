@@ -36,7 +36,7 @@ class BareConfig(RowsConfig):
     table: str = "row"
 
 
-@fails("test_every_setting_is_described", "there is no description of table")
+@fails("test_every_setting_is_described", "settings without a description: table")
 class DescribesNothing(Rows):
     Config = BareConfig
 

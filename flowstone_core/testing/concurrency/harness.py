@@ -63,7 +63,7 @@ class ConcurrencyHarness:
         patience: Seconds of real time after which what has not come to an end is taken to hang.
 
     Raises:
-        ValueError: If ``without`` has something that is no operation.
+        ValueError: If ``without`` names an unknown operation.
 
     Example:
         >>> from flowstone_core import Event, NotTriggered, Sensor, SensorConfig, Triggered
@@ -125,7 +125,7 @@ class ConcurrencyHarness:
                 the same choices, and the machine interleaves them as it likes.
 
         Returns:
-            What was done, and what is wrong.
+            The operations done and the problems found.
 
         Raises:
             ValidationError: If what ``declare`` says is refused. What it raises passes.
@@ -165,7 +165,7 @@ class ConcurrencyHarness:
         return pipeline
 
     def _work(self, hands: Hands, seed: int) -> bool:
-        """Have the threads do their operations; False if not all came to an end."""
+        """Run the operations in all threads; False if not all came to an end."""
         threads = [
             threading.Thread(
                 target=self._one_thread,
@@ -208,7 +208,7 @@ class ConcurrencyHarness:
 
 @contextmanager
 def passing(clock: FakeClock) -> Iterator[None]:
-    """Let the clock go on with real time, so that nobody waits for ever for it."""
+    """Advance the clock with real time, so that no thread waits for it for ever."""
     over = threading.Event()
 
     def go_on() -> None:
@@ -226,7 +226,7 @@ def passing(clock: FakeClock) -> Iterator[None]:
 
 @contextmanager
 def _eager_threads() -> Iterator[None]:
-    """Have threads take turns a hundred times as often as they would."""
+    """Switch between threads a hundred times as often as usual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(before / 100)
     try:

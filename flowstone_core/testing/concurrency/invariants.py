@@ -1,4 +1,4 @@
-"""What a store must look like when everything has come to rest."""
+"""Invariants of a store when everything has come to rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flowstone_core.testing.contract.driver import identifies
 
 _ALL = 1_000_000
 _MOMENT = timedelta(minutes=1)
-"""What is due for no longer may have become so since the last tick."""
+"""An instant due for less may have become due since the last tick."""
 
 
 class Invariants:
@@ -30,10 +30,10 @@ class Invariants:
     Args:
         flow: A Flowstone on it.
         store: The store.
-        hands: What the threads did.
+        hands: The record of the threads' operations.
 
     Attributes:
-        expected: What must be in an event, beside the changes of the world.
+        expected: Partitions or texts that an event must have, beside the changes of the world.
     """
 
     def __init__(self, flow: Flowstone, store: Store, hands: Hands) -> None:
@@ -47,7 +47,7 @@ class Invariants:
         return sum(len(self._events(f"sensor:{name}")) for name in self._hands.sensors)
 
     def unrest(self) -> str:
-        """Say what has not come to an end, or fails; an empty text if nothing does."""
+        """Return what has not come to an end, or fails; an empty text if nothing does."""
         waiting = [
             row for row in self._store.materializations.all(limit=_ALL) if not row.state.ended
         ]
@@ -55,7 +55,7 @@ class Invariants:
         return "; ".join([*parts, *self.failing()])
 
     def failing(self) -> list[str]:
-        """Say which sensors and schedules fail."""
+        """Return the sensors and schedules that fail."""
         parts = [
             f"sensor {each.name!r} fails: {each.last_error}"
             for each in self._flow.sensors.all()

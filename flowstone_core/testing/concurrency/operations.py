@@ -1,4 +1,4 @@
-"""What a thread of the harness may do."""
+"""Operations of the harness's threads."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SHARES = {
 
 
 class Hands:
-    """What all threads of a run share.
+    """State that all threads of a run share.
 
     Args:
-        flows: Each with a runner of its own.
-        store: A connection of its own, to look.
+        flows: The Flowstones, each with one runner.
+        store: A separate connection, for reading.
         witness: Sees what happens.
         change: Changes the world.
         step: The most that time is let pass at once.
@@ -42,9 +42,9 @@ class Hands:
     Attributes:
         sensors: The names of the sensors.
         schedules: The names of the schedules.
-        changes: What each change of the world is known by, in order.
+        changes: The partition or text of each change of the world, in order.
         resets: How often each sensor was reset.
-        over: Whether threads that hang are waited for no longer; they do nothing more.
+        over: True once hanging threads are no longer waited for; they do nothing more.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Hands:
 
     @property
     def changeable(self) -> bool:
-        """Whether the world can be changed."""
+        """True if the world can be changed."""
         return self._change is not None
 
     def change(self) -> None:
@@ -87,7 +87,7 @@ class Hands:
             self.changes.append(self._change(len(self.changes) + 1))
 
     def tick(self, number: int) -> None:
-        """Have a runner tick everything once, and carry what is due; one at a time for each."""
+        """Tick everything once with a runner, and run what is due; one at a time for each."""
         with self._running[number]:
             self.flows[number].run(once=True)
 
@@ -123,7 +123,7 @@ class Operations:
     """Draws one thread's operations.
 
     Args:
-        hands: What all threads share.
+        hands: The state that all threads share.
         chosen: Makes the choices.
         without: The operations to leave out.
     """

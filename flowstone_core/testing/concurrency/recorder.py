@@ -1,4 +1,4 @@
-"""Who sees all that happens, and says what must not have."""
+"""Recorder of store operations: reports those that must not happen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Recorder:
 
     Attributes:
         failing: As it was given.
-        stalling: Whether writes stall.
+        stalling: True if writes stall.
         operations: How often each operation was done.
         errors: How often each was refused, with the kind of the error.
         calls: How often an asset function was called.
@@ -50,7 +50,7 @@ class Recorder:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What must not have happened."""
+        """The forbidden operations that happened."""
         return tuple(self._problems)
 
     def blame(self, problem: str) -> None:
@@ -67,7 +67,7 @@ class Recorder:
             self._done.notify_all()
 
     def stall(self, repository: object, name: str) -> None:
-        """Have a runner stop now and then before it writes, until others have done something.
+        """Stall a runner now and then before it writes, until others have done something.
 
         So what it knew is old when it goes on, as after a pause of its machine.
 

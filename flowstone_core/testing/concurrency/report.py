@@ -1,4 +1,4 @@
-"""What came of a run of the concurrency harness."""
+"""Report of a run of the concurrency harness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class ConcurrencyReport:
-    """What threads did to a sensor or a schedule, and what is wrong since.
+    """Report of what threads did to a sensor or a schedule, and of the problems found.
 
     Attributes:
         seed: What the threads' choices were made from: the same seed makes the same choices, and
@@ -23,7 +23,7 @@ class ConcurrencyReport:
         events: How many events there are.
         materializations: How many there are, by state.
         attempts: How often an asset function was called.
-        problems: What is lost, doubled or torn; empty if all is well.
+        problems: Events or materializations lost, doubled or torn; empty if all is well.
     """
 
     seed: int

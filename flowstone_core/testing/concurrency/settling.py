@@ -13,7 +13,7 @@ _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
 def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
-    """Resume everything, and run until nothing is found or made any more.
+    """Resume everything, and run until nothing more is found or materialized.
 
     A change that was not found is waited for: a sensor may leave alone what is young.
 
@@ -21,7 +21,7 @@ def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
         patience: Seconds of real time for all of it.
 
     Returns:
-        Whether it came to rest.
+        True if it came to rest.
     """
     hands.witness.failing, hands.witness.stalling = 0.0, False
     flow = hands.flows[0]

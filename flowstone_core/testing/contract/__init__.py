@@ -15,9 +15,9 @@ class SensorContract(
 ):
     """The tests that every sensor should pass; derive a class of tests from it.
 
-    Say how the sensor is made and how the world outside is changed; pytest finds the tests. What
-    is optional (`break_source`, `hang_source`, `invalid_settings`, `secrets`) shows as skipped
-    where it is not given, and so does a test that fails for the same reason as another.
+    Define how the sensor is made and how the world outside is changed; pytest finds the tests.
+    Optional members (`break_source`, `hang_source`, `invalid_settings`, `secrets`) show as skipped
+    where they are missing, and so does a test that fails for the same reason as another.
 
     Example:
         >>> from datetime import date

@@ -19,10 +19,10 @@ class CleanupChecks(ContractOverrides):
     @check()
     def test_cleanup_may_come_at_any_time(self) -> None:
         """`cleanup` succeeds before the first poll, after one, twice, and after a failure."""
-        bench = self._bench(drained=False)
-        _clean_up(bench.fresh(), "before init and poll")
-        polled = bench.fresh()
-        bench.look(polled)
+        driver = self._driver(drained=False)
+        _clean_up(driver.fresh(), "before init and poll")
+        polled = driver.fresh()
+        driver.poll(polled)
         _clean_up(polled, "after a poll")
         _clean_up(polled, "a second time")
         try:
@@ -30,14 +30,14 @@ class CleanupChecks(ContractOverrides):
         except pytest.skip.Exception:
             return
         with broken:
-            failed = bench.fresh()
-            bench.look(failed)
+            failed = driver.fresh()
+            driver.poll(failed)
             _clean_up(failed, "after a poll that failed, while the source still did")
 
     @check("test_cleanup_may_come_at_any_time")
     def test_nothing_is_left_behind(self) -> None:
         """After `cleanup` no thread, open file, socket or child process is left."""
-        self._live()  # what is loaded or made once for all is no leftover
+        self._live()  # what is loaded or made once for all is not a leak
         before = Holdings.now()
         ended = self._live()
         left = left_behind(before, self.patience)
@@ -45,7 +45,7 @@ class CleanupChecks(ContractOverrides):
             raise Violation(
                 f"an instance was made, polled and cleaned up, and left behind: {', '.join(left)}.",
                 why="A runner makes an instance at each start and 'flowstone check' many more; "
-                "what each leaves behind adds up until there are no files or threads any more.",
+                "what each leaves behind adds up until files or threads run out.",
                 remedy="Close in cleanup what the instance holds, and in a finally or with what "
                 "a poll opens; end and join threads, and wait for children.",
             )
@@ -54,25 +54,25 @@ class CleanupChecks(ContractOverrides):
     @check("test_a_change_fires")
     def test_it_asks_its_context_for_the_time(self) -> None:
         """A poll asks `context.clock` what time it is, and not the machine."""
-        bench = self._bench()
-        self._changes(1, bench)
-        with reads(type(bench.sensor).__module__) as found:
-            bench.look()
+        driver = self._driver()
+        self._changes(1, driver)
+        with reads(type(driver.sensor).__module__) as found:
+            driver.poll()
         if found:
             raise Violation(
                 f"poll reads the wall clock by itself: {', '.join(sorted(set(found))[:3])}.",
-                why="No test can set that time, and so nobody knows what the sensor does at "
+                why="No test can set that time, so the sensor cannot be tested at "
                 "midnight, after a pause, or when the clock is set back.",
                 remedy="Use self.context.clock.now().",
             )
 
     def _live(self) -> AnySensor:
-        bench = self._bench(drained=False)
-        bench.commit(bench.look())
-        self._changes(1, bench)
-        bench.commit(bench.look())
-        bench.stop()
-        return bench.sensor
+        driver = self._driver(drained=False)
+        driver.commit(driver.poll())
+        self._changes(1, driver)
+        driver.commit(driver.poll())
+        driver.stop()
+        return driver.sensor
 
 
 def _clean_up(sensor: AnySensor, when: str) -> None:

@@ -1,4 +1,4 @@
-"""A bench that polls a sensor by hand, and decides and remembers as a runner would."""
+"""Driver that polls a sensor by hand, and decides and commits as a runner would."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SHOWN = 400
 
 @dataclass(frozen=True, slots=True)
 class PollRecord:
-    """One poll, and what it would amount to.
+    """Record of one poll and the decision it leads to.
 
     Attributes:
-        seen: What the poll returned or raised.
-        raised: Whether it was raised.
+        seen: The outcome that the poll returned, or the error it raised.
+        raised: True if ``seen`` was raised.
         given: The text of the state that it was given.
         left: The text of that state after the poll: another one if the sensor changed it.
     """
@@ -43,7 +43,7 @@ class PollRecord:
 
     @property
     def events(self) -> tuple[NewEvent, ...]:
-        """What it found, with the keys that would be stored."""
+        """The events found, with the keys that would be stored."""
         return tuple(event for commit in self.decision.commits for event in commit.events)
 
     @property
@@ -54,12 +54,12 @@ class PollRecord:
 
     @property
     def failed(self) -> bool:
-        """Whether it found neither something nor nothing."""
+        """True if the poll failed."""
         return not self.decision.outcome.good
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing would be written."""
+        """True if nothing would be written."""
         return not self.decision.commits
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Driver:
 
     Attributes:
         sensor: The instance that is polled.
-        memory: What is stored of the sensor.
+        checkpoint: The stored checkpoint of the sensor.
         found: The events that are stored.
     """
 
@@ -97,13 +97,13 @@ class Driver:
         self.sensor = self.fresh()
 
     def fresh(self) -> AnySensor:
-        """Make another instance; its end is the bench's business."""
+        """Make another instance; the driver cleans it up."""
         logger = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
         sensor = self._make(PollContext(NAME, logger, self._clock))
         if any(sensor is each for each in self._made):
             raise Violation(
                 "make_sensor returned the instance that it had returned before.",
-                why="What an instance remembers would pass for what is stored.",
+                why="What an instance remembers would pass for its stored state.",
                 remedy="Make a new one at each call.",
             )
         self._made.append(sensor)
@@ -115,16 +115,16 @@ class Driver:
         self.sensor = self.fresh()
 
     def stop(self) -> None:
-        """Have the instance clean up, as a runner does at its end: what that raises is logged."""
+        """Clean up the instance, as a runner does at its end: an error is logged."""
         quietly(self.sensor.cleanup)
 
     def close(self) -> None:
-        """Have every instance clean up that was made here."""
+        """Clean up every instance made here."""
         for sensor in self._made:
             quietly(sensor.cleanup)
 
-    def look(self, sensor: AnySensor | None = None) -> PollRecord:
-        """Poll once, by another instance perhaps, and commit nothing."""
+    def poll(self, sensor: AnySensor | None = None) -> PollRecord:
+        """Poll once, with this or another instance, and commit nothing."""
         sensor = self.sensor if sensor is None else sensor
         checkpoint, now = self.checkpoint, self._clock.now()
         initial: str | None = None
@@ -145,15 +145,15 @@ class Driver:
         observation = SensorObservation(seen, now, self._clock.now(), raised, initial)
         return PollRecord(seen, raised, given, left, decide(self._rules, checkpoint, observation))
 
-    def commit(self, look: PollRecord) -> list[NewEvent]:
+    def commit(self, record: PollRecord) -> list[NewEvent]:
         """Remember a poll; returns those of its events whose keys there were not before."""
         new = []
-        for event in look.events:
+        for event in record.events:
             if event.key not in self._keys:
                 self._keys.add(event.key)
                 new.append(event)
         self.found += new
-        for commit in look.decision.commits[-1:]:
+        for commit in record.decision.commits[-1:]:
             self.checkpoint = commit.after
         return new
 
@@ -161,26 +161,26 @@ class Driver:
         """Poll and remember.
 
         Args:
-            when: What was before it, for the message.
+            when: The circumstances, for the message.
 
         Raises:
-            Finding: If the poll failed.
+            Violation: If the poll failed.
         """
-        return self.commit(healthy(self.look(), when))
+        return self.commit(healthy(self.poll(), when))
 
     def drain(self, when: str = "") -> None:
-        """Poll and remember until nothing is found any more.
+        """Poll and commit until nothing more is found.
 
         Raises:
-            Finding: If a poll failed, or if there is no end of it.
+            Violation: If a poll failed, or if there is no end of it.
         """
         idle = 0
         for _ in range(_MOST_POLLS):
-            look = healthy(self.look(), when)
-            new = self.commit(look)
+            record = healthy(self.poll(), when)
+            new = self.commit(record)
             # One that reads on without finding anything has not come to the end yet.
             idle = 0 if new else idle + 1
-            if look.quiet or idle == 2:
+            if record.quiet or idle == 2:
                 return
         raise Violation(
             f"{_MOST_POLLS} polls on end found something, and nothing was changed outside; "
@@ -197,16 +197,16 @@ class Driver:
             raise OutcomeError(error.message) from None
 
 
-def healthy(look: PollRecord, when: str = "") -> PollRecord:
-    """Return a look that did not fail.
+def healthy(record: PollRecord, when: str = "") -> PollRecord:
+    """Return a record that did not fail.
 
     Raises:
-        Finding: If it did.
+        Violation: If it did.
     """
-    if not look.failed:
-        return look
+    if not record.failed:
+        return record
     raise Violation(
-        f"{when}{': ' if when else ''}{look}.",
+        f"{when}{': ' if when else ''}{record}.",
         why="Nothing was wrong outside, so a poll has no reason to fail.",
         remedy="Mend the poll; if the source was not ready, have change(), settle() or the "
         "fixture source see to it.",
@@ -214,7 +214,7 @@ def healthy(look: PollRecord, when: str = "") -> PollRecord:
 
 
 def quietly(cleanup: Callable[[], None]) -> None:
-    """Have something clean up, whatever it raises."""
+    """Call a cleanup and log its error."""
     try:
         cleanup()
     except Exception:
@@ -222,12 +222,12 @@ def quietly(cleanup: Callable[[], None]) -> None:
 
 
 def identifies(what: Partition, event: NewEvent) -> bool:
-    """Say whether an event is for a partition, or has a text in its key or its payload."""
+    """Return True if an event is for a partition, or has a text in its key or its payload."""
     if event.partition == encode_partition(what):
         return True
     if not isinstance(what, str):
         return False
-    # Not within a word or a number: 'row-1' is no part of 'row-10'.
+    # Whole words and numbers only: 'row-1' must not match 'row-10'.
     word = re.compile(rf"(?<!\w){re.escape(what)}(?!\w)")
     return any(word.search(text) for text in _texts_of(event))
 

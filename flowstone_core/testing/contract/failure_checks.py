@@ -21,24 +21,24 @@ class FailureChecks(ContractOverrides):
     def test_an_outside_error_leaves_the_state_alone(self) -> None:
         """While the source fails polls fail, and nothing is forgotten or passed over by it."""
         broken = self.break_source()
-        bench = self._bench()
-        changes = self._changes(2, bench)
+        driver = self._driver()
+        changes = self._changes(2, driver)
         with broken:
-            looks = [bench.look(), bench.look()]
-        for look in looks:
-            _judge_failure(look, "the source failed", "break_source")
-        bench.commit(looks[-1])
-        self._recovered(bench, changes, "the source was well again")
+            records = [driver.poll(), driver.poll()]
+        for record in records:
+            _judge_failure(record, "the source failed", "break_source")
+        driver.commit(records[-1])
+        self._recovered(driver, changes, "the source was well again")
 
     @check("test_an_outside_error_leaves_the_state_alone")
     def test_a_source_that_never_answers_is_given_up(self) -> None:
         """A poll ends by its own time-outs, and goes on from the same state when it is over."""
         hung = self.hang_source()
-        bench = self._bench(_RealTime(self.clock))
-        changes = self._changes(2, bench)
-        looks: list[PollRecord] = []
+        driver = self._driver(_RealTime(self.clock))
+        changes = self._changes(2, driver)
+        records: list[PollRecord] = []
         with hung:
-            call = InThread(lambda: looks.append(bench.look()))
+            call = InThread(lambda: records.append(driver.poll()))
             ended = call.wait(self.patience)
         call.wait(self.patience)
         if not ended:
@@ -49,31 +49,31 @@ class FailureChecks(ContractOverrides):
                 remedy="Set a time-out on whatever poll calls: to connect, to read, and for "
                 "all of it; have make_sensor choose short ones.",
             )
-        _judge_failure(looks[0], "the source did not answer", "hang_source")
-        bench.commit(looks[0])
-        self._recovered(bench, changes, "the source answered again")
+        _judge_failure(records[0], "the source did not answer", "hang_source")
+        driver.commit(records[0])
+        self._recovered(driver, changes, "the source answered again")
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_connect_proves_and_changes_nothing(self) -> None:
         """`connect` succeeds, and a poll finds afterwards what it would have found."""
-        bench = self._bench()
-        changes = self._changes(2, bench)
-        sensor = bench.fresh()
+        driver = self._driver()
+        changes = self._changes(2, driver)
+        sensor = driver.fresh()
         try:
             sensor.connect()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
             raise Violation(
                 f"nothing was wrong outside, and connect raised {told(error)}.",
                 why="'flowstone check --connect' would say that the source cannot be reached.",
-                remedy="Have connect do the least that proves that a poll would succeed.",
+                remedy="Let connect do the least that proves that a poll would succeed.",
             ) from None
         quietly(sensor.cleanup)
         self.settle()
-        bench.drain("after connect")
-        unseen = self._unseen(changes, bench.found)
+        driver.drain("after connect")
+        unseen = self._unseen(changes, driver.found)
         if unseen:
             raise Violation(
-                f"{unseen[0]!r} was there, connect was called, and no poll found it any more.",
+                f"{unseen[0]!r} was there, connect was called, and no later poll found it.",
                 why="'flowstone check --connect' may be called at any time, beside a runner.",
                 remedy="Override connect: ask the source something that takes nothing from it.",
             )
@@ -82,8 +82,8 @@ class FailureChecks(ContractOverrides):
     def test_connect_fails_where_the_source_does(self) -> None:
         """While the source fails, `connect` raises."""
         broken = self.break_source()
-        bench = self._bench()
-        sensor = bench.fresh()
+        driver = self._driver()
+        sensor = driver.fresh()
         with broken:
             try:
                 sensor.connect()
@@ -92,13 +92,13 @@ class FailureChecks(ContractOverrides):
         raise Violation(
             "the source failed, and connect raised nothing.",
             why="'flowstone check --connect' would say that all is well.",
-            remedy="Have connect raise what a poll would raise.",
+            remedy="Let connect raise what a poll would raise.",
         )
 
-    def _recovered(self, bench: Driver, changes: list[Partition], when: str) -> None:
+    def _recovered(self, driver: Driver, changes: list[Partition], when: str) -> None:
         self.settle()
         try:
-            bench.drain()
+            driver.drain()
         except Violation as found:
             raise Violation(
                 f"{when}, and the same instance still fails: {found.seen}",
@@ -106,17 +106,17 @@ class FailureChecks(ContractOverrides):
                 remedy="Throw away what failed, a connection or a client, and make another one "
                 "at the next poll.",
             ) from None
-        unseen = self._unseen(changes, bench.found)
+        unseen = self._unseen(changes, driver.found)
         if unseen:
             raise Violation(
-                f"{when}, and {unseen[0]!r}, which had come before, was not found any more.",
-                why="What comes while the source fails would be lost.",
+                f"{when}, and {unseen[0]!r}, which had come before, was no longer found.",
+                why="Changes made while the source fails would be lost.",
                 remedy="Change what is remembered only after the whole read has succeeded.",
             )
 
 
 class InThread:
-    """A call that is made in a thread of its own, from now on.
+    """Call that runs in a separate thread, started at once.
 
     Args:
         call: The call.
@@ -131,10 +131,10 @@ class InThread:
         threading.Thread(target=self._run, name="flowstone-contract", daemon=True).start()
 
     def wait(self, patience: float) -> bool:
-        """Wait for it at most so many seconds, and say whether it has come to its end.
+        """Wait for the call for at most ``patience`` seconds; return True if it has ended.
 
         Raises:
-            BaseException: What it raised.
+            BaseException: The error that the call raised.
         """
         ended = self._ended.wait(patience)
         if self._error is not None:
@@ -168,11 +168,11 @@ class _RealTime(Clock):
         return self._real.waker()
 
 
-def _judge_failure(look: PollRecord, when: str, hook: str) -> None:
-    outcome = look.decision.outcome
-    if not look.failed:
+def _judge_failure(record: PollRecord, when: str, hook: str) -> None:
+    outcome = record.decision.outcome
+    if not record.failed:
         raise Violation(
-            f"{when}, and {look}, as if all were well.",
+            f"{when}, and {record}, as if all were well.",
             why="Nobody is told that the sensor sees nothing: no failure is recorded, counted or "
             "shown, and no poll backs off.",
             remedy="Let the error out of poll, or return PollFailed with it and the state as it "
@@ -180,14 +180,14 @@ def _judge_failure(look: PollRecord, when: str, hook: str) -> None:
         )
     if outcome is TickOutcome.BROKEN:
         raise Violation(
-            f"{when}, and {look}: the sensor is not polled again until somebody resets it.",
+            f"{when}, and {record}: the sensor is not polled again until it is reset by hand.",
             why="An outage passes by itself; SensorBroken says that no retry will ever help.",
             remedy="Let the error out, or raise RetryLater.",
         )
-    if look.state != look.given:
+    if record.state != record.given:
         raise Violation(
-            f"{when}, and {look}. The state it returned was {shown(look.state)}; it was given "
-            f"{shown(look.given)}.",
-            why="What was not read to its end is passed over by the next poll.",
+            f"{when}, and {record}. The state it returned was {shown(record.state)}; it was given "
+            f"{shown(record.given)}.",
+            why="The part that was not read is passed over by the next poll.",
             remedy="Return PollFailed with the state as it was given, or let the error out.",
         )

@@ -1,4 +1,4 @@
-"""What an author says of a sensor, so that it can be checked."""
+"""Overrides: the members that an author defines so that a sensor can be checked."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _OPTIONAL = ("break_source", "hang_source", "invalid_settings", "secrets")
 
 
 class ContractOverrides(ABC):
-    """What an author says: how a sensor is made, and how the world outside is changed."""
+    """Base class with all that an author overrides: make the sensor, change the world outside."""
 
     sees_only_the_last: ClassVar[bool] = False
-    """Whether of several changes between two polls only the last one is seen."""
+    """True if only the last of several changes between two polls is seen."""
 
     polls_to_fire: ClassVar[int] = 1
     """How many polls it takes until a change fires, with `settle` between them: two for a sensor
@@ -37,7 +37,7 @@ class ContractOverrides(ABC):
 
     many: ClassVar[int] = 12
     """How many changes are a lot: more than one page of the source, if there are pages, and more
-    than any limit that the sensor has of its own."""
+    than any limit of the sensor itself."""
 
     assets: ClassVar[Sequence[str]] = ()
     """The assets that its events name by themselves."""
@@ -89,7 +89,7 @@ class ContractOverrides(ABC):
 
     @cached_property
     def clock(self) -> FakeClock:
-        """What the sensor finds in its context; it stands still until it is advanced."""
+        """The clock in the sensor's context; it stands still until it is advanced."""
         return FakeClock()
 
     def settle(self) -> None:
@@ -101,17 +101,17 @@ class ContractOverrides(ABC):
         self.clock.advance(MINUTE)
 
     def break_source(self) -> AbstractContextManager[object]:
-        """Have the source refuse or fail while the context lasts, and be well after it."""
+        """Return a context manager in which the source refuses or fails."""
         self._lacking("break_source", "a context manager in which the source fails")
 
     def hang_source(self) -> AbstractContextManager[object]:
-        """Have the source never answer while the context lasts, and be well after it."""
+        """Return a context manager in which the source never answers."""
         self._lacking("hang_source", "a context manager in which the source never answers")
 
     # -- what the checks use --------------------------------------------------------------------
 
     @cached_property
-    def _benches(self) -> list[Driver]:
+    def _drivers(self) -> list[Driver]:
         return []
 
     @cached_property
@@ -128,8 +128,8 @@ class ContractOverrides(ABC):
         if unknown:
             pytest.fail(f"not_applicable names no check of the contract: {', '.join(unknown)}")
         yield
-        for bench in self._benches:
-            bench.close()
+        for driver in self._drivers:
+            driver.close()
 
     def _lacking(self, name: str, what: str) -> NoReturn:
         excuse = self.not_applicable.get(name)
@@ -137,31 +137,31 @@ class ContractOverrides(ABC):
             pytest.skip(f"does not apply: {excuse}")
         pytest.skip(f"not checked: define {name}, {what}; or say in not_applicable why not")
 
-    def _bench(self, clock: Clock | None = None, *, drained: bool = True) -> Driver:
-        """Make a bench, whose sensor has found all that there was already."""
-        bench = Driver(self.make_sensor, clock or self.clock, self.assets)
-        self._benches.append(bench)
+    def _driver(self, clock: Clock | None = None, *, drained: bool = True) -> Driver:
+        """Make a driver, whose sensor has found all that there was already."""
+        driver = Driver(self.make_sensor, clock or self.clock, self.assets)
+        self._drivers.append(driver)
         if drained:
-            bench.drain("before anything was changed")
-        return bench
+            driver.drain("before anything was changed")
+        return driver
 
     def _change(self) -> Partition:
         return self.change(next(self._numbers))
 
-    def _changes(self, count: int, bench: Driver | None = None) -> list[Partition]:
+    def _changes(self, count: int, driver: Driver | None = None) -> list[Partition]:
         """Make changes, one a minute, and have all polls but the last that they take."""
         made = []
         for _ in range(count):
             self.clock.advance(MINUTE)
             made.append(self._change())
         self.settle()
-        if bench is not None:
-            self._await(bench)
+        if driver is not None:
+            self._await(driver)
         return made
 
-    def _await(self, bench: Driver) -> None:
+    def _await(self, driver: Driver) -> None:
         for _ in range(self.polls_to_fire - 1):
-            bench.tick("after a change outside")
+            driver.tick("after a change outside")
             self.settle()
 
     def _unseen(self, changes: Sequence[Partition], events: Sequence[NewEvent]) -> list[Partition]:
@@ -173,13 +173,13 @@ class ContractOverrides(ABC):
         """Return those of several changes between two polls that must be found."""
         return changes[-1:] if self.sees_only_the_last else changes
 
-    def _require(self, changes: Sequence[Partition], bench: Driver, when: str) -> None:
-        unseen = self._unseen(changes, bench.found)
+    def _require(self, changes: Sequence[Partition], driver: Driver, when: str) -> None:
+        unseen = self._unseen(changes, driver.found)
         if unseen:
             raise Violation(
                 f"{listed(unseen)} was not found {when}; the last that it found: "
-                f"{shown_events(bench.found[-3:])}.",
-                why="What a sensor does not find is never made.",
+                f"{shown_events(driver.found[-3:])}.",
+                why="A change that the sensor does not find is never materialized.",
                 remedy="Mend the poll; or, if it did find it, have change() return the event's "
                 "partition, or a text in its key or payload.",
             )

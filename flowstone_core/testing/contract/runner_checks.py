@@ -22,13 +22,13 @@ class RunnerChecks(ContractOverrides):
     @check("test_it_goes_on_after_a_restart")
     def test_each_call_may_come_in_another_thread(self) -> None:
         """Made in one thread, an instance is polled in others, and cleans up in another."""
-        bench = self._bench()
-        changes = self._changes(1, bench)
+        driver = self._driver()
+        changes = self._changes(1, driver)
         calls: list[tuple[str, Callable[[], object]]] = [
-            ("made", bench.restart),
-            ("polled", bench.drain),
-            ("polled again", bench.drain),
-            ("asked to clean up", lambda: bench.sensor.cleanup()),  # noqa: PLW0108 - a new one
+            ("made", driver.restart),
+            ("polled", driver.drain),
+            ("polled again", driver.drain),
+            ("asked to clean up", lambda: driver.sensor.cleanup()),  # noqa: PLW0108 - a new one
         ]
         stay = threading.Event()
         for done, call in calls:
@@ -36,14 +36,14 @@ class RunnerChecks(ContractOverrides):
             if error is not None:
                 stay.set()
                 raise Violation(
-                    f"{done} in a thread of its own, it failed: {error}",
+                    f"{done} in a separate thread, it failed: {error}",
                     why="A runner has a pool of threads: init, poll and cleanup never come at "
                     "once, but each may come in another thread.",
                     remedy="Do not bind what the instance holds to a thread "
                     "(sqlite3: check_same_thread=False); set no signal handlers.",
                 )
         stay.set()
-        self._require(changes, bench, "by polls in other threads")
+        self._require(changes, driver, "by polls in other threads")
 
     @check(
         "test_a_replay_gives_the_same_keys",
@@ -52,27 +52,27 @@ class RunnerChecks(ContractOverrides):
     )
     def test_a_run_ends_in_materializations(self) -> None:
         """In a Flowstone with a store, with a crash before a commit, each change is made once."""
-        with self._stage() as stage:
-            stage.run()
-            before = stage.events()
+        with self._sandbox() as sandbox:
+            sandbox.run()
+            before = sandbox.events()
             changes = self._changes(2)
-            with stage.flow() as crashed:  # polled, and the process ended before the commit
+            with sandbox.flow() as crashed:  # polled, and the process ended before the commit
                 crashed.sensors.poll(NAME)
             self.settle()
-            stage.run_until(lambda events: not self._unseen(changes, events))
-            events = stage.events()
+            sandbox.run_until(lambda events: not self._unseen(changes, events))
+            events = sandbox.events()
             unseen = self._unseen(changes, events[len(before) :])
-            if unseen or stage.unfinished():
+            if unseen or sandbox.unfinished():
                 raise Violation(
-                    f"{listed(unseen or stage.unfinished())} was not made by a Flowstone that "
-                    f"ran the sensor{stage.trouble()}.",
+                    f"{listed(unseen or sandbox.unfinished())} was not made by a Flowstone that "
+                    f"ran the sensor{sandbox.trouble()}.",
                     why="This is how it runs for those who use it.",
-                    remedy="Have the class take (config, context) as Sensor does, and need "
+                    remedy="Let the class take (config, context) as Sensor does, and need "
                     "nothing that only make_sensor gives it.",
                 )
             self.settle()
-            stage.run()
-            again = stage.events()[len(events) :]
+            sandbox.run()
+            again = sandbox.events()[len(events) :]
             if again:
                 raise Violation(
                     f"a Flowstone was started again, and found {shown_events(again)} although "
@@ -82,7 +82,7 @@ class RunnerChecks(ContractOverrides):
                 )
 
     @contextmanager
-    def _stage(self, **options: object) -> Iterator[Sandbox]:
+    def _sandbox(self, **options: object) -> Iterator[Sandbox]:
         sensor = self.make_sensor(PollContext(NAME, clock=self.clock))
         quietly(sensor.cleanup)
         pipeline = declared(sensor, options, self.assets)

@@ -1,4 +1,4 @@
-"""A stage for a sensor: a pipeline with it, and a store to run it on."""
+"""A sandbox for a sensor: a pipeline with it, and a store to run it on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sandbox:
             yield flow
 
     def run(self) -> None:
-        """Start anew, and run until nothing is found any more."""
+        """Open a new Flowstone, and run it until nothing more is found."""
         with self.flow() as flow:
             before = -1
             for _ in range(_MOST_RUNS):
@@ -86,7 +86,7 @@ class Sandbox:
             ]
 
     def trouble(self) -> str:
-        """Say what the last failed tick said, for a message."""
+        """Return the error of the last failed tick, for a message."""
         with self.flow() as flow:
             errors = [tick.error for tick in flow.ticks() if tick.error]
         return f"; its last failed poll says: {errors[0]}" if errors else ""
@@ -98,7 +98,7 @@ def declared(
     """Make a pipeline with a sensor of the class and the settings of an instance.
 
     Raises:
-        Finding: If its own settings are refused.
+        Violation: If its own settings are refused.
     """
     try:
         return _pipeline(sensor, options or {}, assets)

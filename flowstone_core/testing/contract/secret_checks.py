@@ -27,14 +27,14 @@ class SecretChecks(ContractOverrides):
     @check()
     def test_secrets_are_never_shown(self) -> None:
         """No repr, listing, error, log line, state or event holds a secret, in whatever form."""
-        bench = self._bench(drained=False)
-        secrets = self._secrets(bench.sensor)
+        driver = self._driver(drained=False)
+        secrets = self._secrets(driver.sensor)
         if self.secrets is not None and not secrets:
             pytest.skip("does not apply: secrets is empty")
         if not secrets:
             self._lacking("secrets", "or have make_sensor use settings that are secret")
-        with _logged(type(bench.sensor)) as lines:
-            said = [*_about(bench.sensor), *self._polls(bench)]
+        with _logged(type(driver.sensor)) as lines:
+            said = [*_about(driver.sensor), *self._polls(driver)]
         said += [("a log line", line) for line in lines]
         for where, text in said:
             for secret in secrets:
@@ -43,7 +43,7 @@ class SecretChecks(ContractOverrides):
                     raise Violation(
                         f"{where} shows a secret of the settings: {Redactor(secrets)(text)[:300]} "
                         f"({MASK} stands for it here).",
-                        why="Errors, states and log lines are stored and shown to whoever asks.",
+                        why="Errors, states and log lines are stored and shown to every user.",
                         remedy="Type the setting as SecretStr, use get_secret_value() only where "
                         "it is sent, and build errors of your own words: the texts of clients "
                         "often repeat addresses and headers.",
@@ -62,19 +62,19 @@ class SecretChecks(ContractOverrides):
                 )
         return list(self.secrets)
 
-    def _polls(self, bench: Driver) -> Said:
+    def _polls(self, driver: Driver) -> Said:
         for hook in (None, self.break_source, None):
             self._change()
             self.settle()
             if hook is None:
-                yield from _of(bench.look())
+                yield from _of(driver.poll())
                 continue
             try:
                 broken = hook()
             except pytest.skip.Exception:
                 continue
             with broken:
-                yield from _of(bench.look())
+                yield from _of(driver.poll())
 
 
 def _about(sensor: AnySensor) -> Said:
@@ -86,14 +86,14 @@ def _about(sensor: AnySensor) -> Said:
     yield "the error of a wrong setting", str(refusal(sensor, {"nothing_of_that_name": 1}))
 
 
-def _of(look: PollRecord) -> Said:
-    yield "the state", f"{look.given} {look.state}"
-    for event in look.events:
+def _of(record: PollRecord) -> Said:
+    yield "the state", f"{record.given} {record.state}"
+    for event in record.events:
         yield "an event's partition", f"{event.partition} {decode_partition(event.partition)!r}"
         yield "an event's key", f"{event.key} {decode_partition(event.key)!r}"
         yield "an event's payload", str(event.payload)
-    error = look.seen if isinstance(look.seen, BaseException) else None
-    error = error or getattr(look.seen, "error", None)
+    error = record.seen if isinstance(record.seen, BaseException) else None
+    error = error or getattr(record.seen, "error", None)
     yield "an error", str(error)
     while isinstance(error, BaseException):
         yield f"an error, {type(error).__qualname__},", f"{error} {error!r}"

@@ -10,7 +10,7 @@ from flowstone_core.testing.contract.violation import Violation, check
 
 
 class SettingsChecks(ContractOverrides):
-    """Checks that whoever configures the sensor is told what is wrong."""
+    """Checks that invalid settings are refused with a message that names them."""
 
     @check()
     def test_an_unknown_setting_is_refused(self) -> None:
@@ -21,7 +21,7 @@ class SettingsChecks(ContractOverrides):
         if refusal(sensor, {wrong: "any"}) is None:
             raise Violation(
                 f"a setting {wrong!r}, which there is not, was accepted.",
-                why="Who misspells a setting gets the default instead, and is not told.",
+                why="A misspelt setting is ignored, and the default is used without a warning.",
                 remedy="Derive Config from SensorConfig, and leave its extra='forbid' alone.",
             )
 
@@ -32,7 +32,7 @@ class SettingsChecks(ContractOverrides):
         bare = [name for name, field in fields.items() if not field.description]
         if bare:
             raise Violation(
-                f"there is no description of {', '.join(bare)}.",
+                f"settings without a description: {', '.join(bare)}.",
                 why="It is what 'flowstone plugins show' prints, and the table in the README.",
                 remedy="Field(description='what it is, its unit, what is allowed').",
             )
@@ -50,9 +50,9 @@ class SettingsChecks(ContractOverrides):
                 raise Violation(
                     f"{dict(changes)} should be refused, and the error should say {words!r}. "
                     f"It {result}",
-                    why="What is wrong with a setting must be said before anything runs, and to "
-                    "somebody who has only the message.",
-                    remedy="Have the model refuse it: by its type, by Field(ge=...), or by a "
+                    why="An invalid setting must be reported before anything runs, in a message "
+                    "that is clear without the code.",
+                    remedy="Let the model refuse it: by its type, by Field(ge=...), or by a "
                     "validator that raises ValueError, and not anything else.",
                 )
 

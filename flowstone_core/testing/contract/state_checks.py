@@ -17,15 +17,15 @@ class StateChecks(ContractOverrides):
     @check()
     def test_its_state_is_json(self) -> None:
         """What `init` and `poll` return as the state comes back from the store as it was."""
-        bench = self._bench(drained=False)
-        looks = [bench.look()]
-        bench.commit(looks[0])
+        driver = self._driver(drained=False)
+        records = [driver.poll()]
+        driver.commit(records[0])
         self._changes(2)
-        looks.append(bench.look())
-        for look in looks:
-            if look.failed and "is not JSON" in str(look.decision.error):
+        records.append(driver.poll())
+        for record in records:
+            if record.failed and "is not JSON" in str(record.decision.error):
                 raise Violation(
-                    f"{look.decision.error}.",
+                    f"{record.decision.error}.",
                     why="The state is stored as JSON, and what JSON would change is refused: "
                     "every such poll is a failed tick.",
                     remedy="Make the state of None, booleans, numbers, texts, lists and dicts "
@@ -35,20 +35,20 @@ class StateChecks(ContractOverrides):
     @check("test_its_state_is_json")
     def test_a_change_fires(self) -> None:
         """What was changed outside is found, and before it nothing fails."""
-        bench = self._bench()
-        changes = self._changes(1, bench)
-        bench.drain("after a change outside")
-        self._require(changes, bench, "after it was made")
+        driver = self._driver()
+        changes = self._changes(1, driver)
+        driver.drain("after a change outside")
+        self._require(changes, driver, "after it was made")
 
     @check("test_a_change_fires")
     def test_nothing_fires_twice(self) -> None:
         """Polled again, now and a day later, with the state that it returned, it finds nothing."""
-        bench = self._bench()
-        self._changes(3, bench)
-        bench.drain()
+        driver = self._driver()
+        self._changes(3, driver)
+        driver.drain()
         for pause in (MINUTE, timedelta(hours=1), timedelta(days=1)):
             self.clock.advance(pause)
-            again = bench.tick("polled again, with nothing changed")
+            again = driver.tick("polled again, with nothing changed")
             if again:
                 raise Violation(
                     f"polled again {pause} later, with nothing changed outside, it found "
@@ -61,17 +61,17 @@ class StateChecks(ContractOverrides):
     @check("test_nothing_fires_twice")
     def test_a_quiet_poll_leaves_the_state_alone(self) -> None:
         """A poll that finds nothing returns the state that it was given."""
-        bench = self._bench()
-        self._changes(1, bench)
-        bench.drain()
-        looks: list[PollRecord] = []
+        driver = self._driver()
+        self._changes(1, driver)
+        driver.drain()
+        records: list[PollRecord] = []
         for _ in range(QUIET_POLLS):
             self.clock.advance(MINUTE)
-            looks.append(healthy(bench.look()))
-            bench.commit(looks[-1])
-        # What is remembered for a time may be forgotten by some of them; not by all.
-        if not any(look.quiet for look in looks[QUIET_POLLS // 2 :]):
-            last = looks[-1]
+            records.append(healthy(driver.poll()))
+            driver.commit(records[-1])
+        # Some of them may drop what is kept for a limited time; not all.
+        if not any(record.quiet for record in records[QUIET_POLLS // 2 :]):
+            last = records[-1]
             seen = f"it returned the state {shown(last.state)} for {shown(last.given)}"
             if last.events:
                 seen = f"it found again what it had found before: {shown_events(last.events)}"
@@ -85,45 +85,45 @@ class StateChecks(ContractOverrides):
     @check("test_nothing_fires_twice")
     def test_it_goes_on_after_a_restart(self) -> None:
         """A fresh instance, given the stored state, goes on where the last one was."""
-        bench = self._bench()
-        self._changes(2, bench)
-        bench.drain()
+        driver = self._driver()
+        self._changes(2, driver)
+        driver.drain()
         remedy = (
             "Keep what must survive in the state. Only clients and connections belong on the "
             "instance, and init is called once in the life of a configured sensor, not at each "
             "start."
         )
-        bench.restart()
-        again = bench.tick("a fresh instance was given the stored state")
+        driver.restart()
+        again = driver.tick("a fresh instance was given the stored state")
         if again:
             raise Violation(
                 f"a fresh instance, given the stored state, found again {shown_events(again)}.",
                 why="All that was found before would be made again after each restart.",
                 remedy=remedy,
             )
-        bench.stop()
+        driver.stop()
         changes = self._changes(2)
-        bench.restart()
-        self._await(bench)
-        bench.drain("a fresh instance was given the stored state")
-        unseen = self._unseen(changes, bench.found)
+        driver.restart()
+        self._await(driver)
+        driver.drain("a fresh instance was given the stored state")
+        unseen = self._unseen(changes, driver.found)
         if unseen:
             raise Violation(
                 f"{listed(unseen)}, changed while no instance was there, was not found by a "
                 "fresh instance that was given the stored state.",
-                why="What happens while the runner is down would be lost.",
+                why="Changes made while the runner is down would be lost.",
                 remedy=remedy,
             )
 
     @check("test_it_goes_on_after_a_restart")
     def test_nothing_is_lost_when_a_commit_fails(self) -> None:
         """Given the same state again, the same instance, or a fresh one, finds the same again."""
-        bench = self._bench()
-        changes = self._changes(2, bench)
-        first = healthy(bench.look())
-        for name, sensor in (("the same instance", bench.sensor), ("a fresh one", None)):
+        driver = self._driver()
+        changes = self._changes(2, driver)
+        first = healthy(driver.poll())
+        for name, sensor in (("the same instance", driver.sensor), ("a fresh one", None)):
             self.settle()
-            again = healthy(bench.look(sensor or bench.fresh()), f"{name}, given the state again")
+            again = healthy(driver.poll(sensor or driver.fresh()), f"{name}, given the state again")
             lost = [
                 change
                 for change in self._due(changes)
@@ -140,19 +140,19 @@ class StateChecks(ContractOverrides):
                     "nothing that is taken from the source or acknowledged before the next poll.",
                 )
         self.settle()
-        bench.drain()
-        self._require(changes, bench, "after a commit had failed")
+        driver.drain()
+        self._require(changes, driver, "after a commit had failed")
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_a_replay_gives_the_same_keys(self) -> None:
         """Given the same state again a minute later, it finds events with the same keys."""
-        bench = self._bench()
-        self._changes(3, bench)
-        first = healthy(bench.look())
-        for name, sensor in (("the same instance", bench.sensor), ("a fresh one", None)):
+        driver = self._driver()
+        self._changes(3, driver)
+        first = healthy(driver.poll())
+        for name, sensor in (("the same instance", driver.sensor), ("a fresh one", None)):
             self.clock.advance(MINUTE)
             self.settle()
-            again = healthy(bench.look(sensor or bench.fresh()))
+            again = healthy(driver.poll(sensor or driver.fresh()))
             known = {event.key for event in first.events}
             others = [event for event in again.events if event.key not in known]
             if others:
@@ -169,17 +169,17 @@ class StateChecks(ContractOverrides):
     @check("test_a_change_fires")
     def test_the_state_it_is_given_is_not_changed(self) -> None:
         """`poll` returns a new state, and leaves the one that it was given as it was."""
-        bench = self._bench()
+        driver = self._driver()
         for count in (1, 2, 0):
-            self._changes(count, bench)
-            look = healthy(bench.look())
-            bench.commit(look)
-            if look.left != look.given:
+            self._changes(count, driver)
+            record = healthy(driver.poll())
+            driver.commit(record)
+            if record.left != record.given:
                 raise Violation(
-                    f"poll was given the state {shown(look.given)} and made of it "
-                    f"{shown(look.left)}.",
+                    f"poll was given the state {shown(record.given)} and made of it "
+                    f"{shown(record.left)}.",
                     why="A poll that fails half-way must leave nothing behind; FlowStone hands "
-                    "in a copy, but whoever else calls poll does not.",
+                    "in a copy, but other callers of poll do not.",
                     remedy="Build a new state: [*state, item], {**state, name: value}, or "
                     "copy.deepcopy(state) first.",
                 )

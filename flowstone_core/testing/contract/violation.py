@@ -1,4 +1,4 @@
-"""What a check of the contract finds, and which check says so."""
+"""Violations of the contract, and the decorator that reports them as failed tests."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Violation(AssertionError):  # noqa: N818 - what is broken is the sensor
     """A sensor breaks the contract.
 
     Args:
-        seen: What was seen.
+        seen: The observation.
         why: Why it matters, in one sentence.
-        remedy: What to do.
+        remedy: The fix.
     """
 
     def __init__(self, seen: str, *, why: str, remedy: str) -> None:
@@ -67,7 +67,7 @@ def check(*after: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
 
 
 def told(error: BaseException) -> str:
-    """Say what an exception is, and where it was raised."""
+    """Return an exception's description and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f", raised at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{describe(error)}{where}"
@@ -91,7 +91,7 @@ def _fails(judge: Callable[[C], None], contract: C) -> bool:
 def _before(contract: type[C], names: tuple[str, ...]) -> Iterator[tuple[str, Callable[[C], None]]]:
     """Yield the checks that these build on and these themselves, the most basic ones first."""
     for name in names:
-        # Who overrides a check by a test of his own says himself what it builds on.
+        # A test that overrides a check has no `judge` and no prerequisites.
         facts = vars(getattr(contract, name))
         if "judge" in facts:
             yield from _before(contract, facts["after"])

@@ -13,15 +13,15 @@ class VolumeChecks(RunnerChecks):
     @check("test_a_run_ends_in_materializations")
     def test_events_beyond_the_limit_follow(self) -> None:
         """Of many changes before one poll each one fires, however few events go together."""
-        with self._stage(max_events=2) as stage:
-            stage.run()
+        with self._sandbox(max_events=2) as sandbox:
+            sandbox.run()
             changes = self._changes(self.many)
-            stage.run_until(lambda events: not self._unseen(changes, events))
-            unseen = self._unseen(changes, stage.events())
+            sandbox.run_until(lambda events: not self._unseen(changes, events))
+            unseen = self._unseen(changes, sandbox.events())
             if unseen:
                 raise Violation(
                     f"there were {len(changes)} changes between two polls, and {len(unseen)} of "
-                    f"them never fired: {listed(unseen)}{stage.trouble()}.",
+                    f"them never fired: {listed(unseen)}{sandbox.trouble()}.",
                     why="After a pause, or the first time, there are always many at once.",
                     remedy="Return every event that the poll found: FlowStone commits them "
                     "max_events at a time. Or let the state say how far it was read, and find "
@@ -31,16 +31,16 @@ class VolumeChecks(RunnerChecks):
     @check("test_events_beyond_the_limit_follow")
     def test_changes_of_one_instant_are_all_found(self) -> None:
         """Of changes at one instant, with polls between them at that instant, each one fires."""
-        bench = self._bench()
+        driver = self._driver()
         self.clock.advance(MINUTE)
         changes = []
         for count in (1, 1, 3):
             changes += [self._change() for _ in range(count)]
-            bench.tick("after a change at the same instant as the poll before")
+            driver.tick("after a change at the same instant as the poll before")
         self.settle()
-        self._await(bench)
-        bench.drain()
-        unseen = self._unseen(changes, bench.found)
+        self._await(driver)
+        driver.drain()
+        unseen = self._unseen(changes, driver.found)
         if unseen:
             raise Violation(
                 f"of {len(changes)} changes at one instant, with polls between them, "
