@@ -1,11 +1,11 @@
-"""The demo: order files arrive in a bucket, and each day's report is made and kept up to date.
+"""Demo: order files arrive in a bucket, and each day's report is materialized and kept up to date.
 
-Beside it rows of a database make a day's returns due, a web server says for which days stock is
-counted, and a schedule fires every two seconds for a board that sums up the reports.
+Rows of a database trigger a day's returns, a web server names the days whose stock is counted, and
+a schedule fires every two seconds for a board that sums up the reports.
 
-``make demo`` runs it. It starts an S3 server of its own (moto) and a web server on this machine,
-uploads order files, runs ``flowstone run`` beside it, uploads some more, and looks at what became
-of it all with the same commands that you would use. Everything is left in ``examples/shop/.run``.
+``make demo`` starts an S3 server (moto) and a web server on this machine, uploads order files,
+starts ``flowstone run``, uploads more files, and shows the results with the commands that you would
+use. The results stay in ``examples/shop/.run``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUN = HERE / ".run"
 FLOWSTONE = Path(sys.executable).with_name("flowstone")
 
 try:
-    # Needed by the runner: better missed here than there.
+    # The runner needs them: fail here, with a hint.
     import flowstone_db  # noqa: F401
     import flowstone_http  # noqa: F401
     import flowstone_s3  # noqa: F401
@@ -46,17 +46,17 @@ except ModuleNotFoundError as missing:
 
 
 BOARD = "sales_board"
-"""The asset that the schedule is for."""
+"""The asset of the schedule."""
 
 
 class Report(TypedDict):
-    """What `daily_report` and `sales_board` return, as far as it matters here."""
+    """Part of the metadata of `daily_report` and `sales_board`."""
 
     orders: int
 
 
 class Materialization(TypedDict):
-    """What ``flowstone materializations list --json`` says of one, as far as it matters here."""
+    """Part of an object of ``flowstone materializations list --json``."""
 
     asset: str
     partition_shown: str
@@ -122,7 +122,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def s3_server() -> Iterator[None]:
-    """Have an S3 server over HTTP, and its address and keys in the environment."""
+    """Run an S3 server, with its address and keys in the environment."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -138,7 +138,7 @@ def s3_server() -> Iterator[None]:
 
 @contextmanager
 def runner() -> Iterator[subprocess.Popen[bytes]]:
-    """Have `flowstone run` beside this process; end it gracefully."""
+    """Run `flowstone run` beside this process, and stop it gracefully."""
     process = subprocess.Popen([FLOWSTONE, "run"], cwd=HERE)
     try:
         yield process
@@ -158,7 +158,7 @@ def upload(files: Iterable[OrderFile]) -> None:
 
 
 def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> None:
-    """Look until it is done: sixty times at most, half a second apart."""
+    """Check every half second until it is done, at most sixty times."""
     for _ in range(60):
         if done():
             return
@@ -171,7 +171,7 @@ def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> No
 
 
 def is_reported(files: Iterable[OrderFile]) -> bool:
-    """Say whether the newest report of each day has all orders of its files, and nothing runs."""
+    """Return True if the newest report of each day has all orders and nothing is unfinished."""
     reported: dict[str, int] = {}
     for each in reversed(made()):
         if each["asset"] not in {"raw_orders", "daily_report"}:
@@ -184,26 +184,26 @@ def is_reported(files: Iterable[OrderFile]) -> bool:
 
 
 def are_others_made() -> bool:
-    """Say whether what the database and the warehouse told of is made."""
+    """Return True if the days of the database and of the warehouse are materialized."""
     made_of = {(each["asset"], each["partition_shown"]) for each in made() if is_completed(each)}
     days = {f"{day}" for day, _ in returns.THERE_AT_FIRST + returns.COMING_LATER}
     return made_of >= {("returned_goods", day) for day in days} | {("stock", "2025-01-13")}
 
 
 def is_completed(each: Materialization) -> bool:
-    """Say whether one is done."""
+    """Return True if a materialization is completed."""
     return each["state"] == "completed"
 
 
 def is_on_board(files: Iterable[OrderFile]) -> bool:
-    """Say whether a board that the schedule asked for has all orders of the files."""
+    """Return True if a board of the schedule has all orders of the files."""
     boards = [each for each in made() if each["asset"] == BOARD and is_completed(each)]
     total = sum(orders_by_day(files).values())
     return any(each["metadata"]["orders"] == total for each in boards)
 
 
 def orders_by_day(files: Iterable[OrderFile]) -> dict[str, int]:
-    """Count the orders of files that count, for each day."""
+    """Count the valid orders of the files for each day."""
     found: dict[str, int] = {}
     for file in files:
         orders = len(list(clean(file.content.decode())))
@@ -212,7 +212,7 @@ def orders_by_day(files: Iterable[OrderFile]) -> dict[str, int]:
 
 
 def flowstone(*arguments: str) -> None:
-    """Run a command of FlowStone's, as you would."""
+    """Run a FlowStone command."""
     subprocess.run([FLOWSTONE, *arguments], cwd=HERE, check=True)
 
 

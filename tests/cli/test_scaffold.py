@@ -30,18 +30,18 @@ def test_all_names_come_of_one(name, distribution, package, kind, sensor_class):
     "name", ["", "flowstone-", "7up", "a--b", "a b", "-a", "../a", "ä", "a" * 61]
 )
 def test_what_is_no_name_is_refused(name):
-    with pytest.raises(ValidationError, match="is no name for a plugin"):
+    with pytest.raises(ValidationError, match="invalid plugin name"):
         name_plugin(name)
 
 
 @pytest.mark.parametrize("kind", ["", "Files", "class", "a-b", "_a", "a" * 81])
 def test_what_is_no_type_is_refused(kind):
-    with pytest.raises(ValidationError, match="is no name for a sensor type"):
+    with pytest.raises(ValidationError, match="invalid sensor type"):
         name_plugin("acme", kind)
 
 
 def test_installed_plugin_is_not_written_again():
-    with pytest.raises(ConflictError, match="there is a distribution flowstone-s3 already"):
+    with pytest.raises(ConflictError, match="duplicate distribution flowstone-s3"):
         name_plugin("s3")
 
 
@@ -51,7 +51,7 @@ def test_existing_folder_is_left_alone(tmp_path):
     assert first == sorted(first)
     mine = first[0]
     mine.write_text("mine")
-    with pytest.raises(ConflictError, match="is there already"):
+    with pytest.raises(ConflictError, match="folder exists"):
         write_plugin(plugin, tmp_path / "new")
     assert mine.read_text() == "mine"
 

@@ -1,1 +1,1 @@
-"""A small shop: its order files, its returns, the warehouse next door, and what is made of them."""
+"""Small shop: order files, returns, a warehouse, and the assets made from them."""

@@ -1,4 +1,4 @@
-"""The bucket that the shop's order files arrive in."""
+"""Bucket of the shop's order files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def connect() -> S3Client:
     """Return a client of the S3 service that the environment names.
 
     Each call makes its own session: boto3's default one is not safe to share between threads, and
-    several partitions may be made at once. boto3 is imported here and not above, because every
-    command of FlowStone imports this module, and few need it.
+    several partitions may be materialized at once. boto3 is imported here and not above, because
+    every command of FlowStone imports this module, and few need it.
     """
     import boto3
 

@@ -1,4 +1,4 @@
-"""What the shop's tills write: order files in CSV, the same ones in each run."""
+"""Order files of the shop's tills in CSV, the same in each run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PRICES = {"tea": Decimal("4.50"), "coffee": Decimal("7.90"), "mug": Decimal("12.
 
 @dataclass(frozen=True)
 class OrderFile:
-    """What one till sold until one closing.
+    """Sales of one till up to one closing.
 
     Attributes:
         day: The day of the orders: the partition they belong to.
         number: Counts the files of a day.
-        orders: How many orders are in it. The last one is cancelled: its quantity is 0.
+        orders: Number of orders. The last one is cancelled: its quantity is 0.
     """
 
     day: date
@@ -51,7 +51,7 @@ THERE_AT_FIRST = (
     OrderFile(date(2025, 1, 13), number=2, orders=25),
     OrderFile(date(2025, 1, 14), number=1, orders=30),
 )
-"""In the bucket before anybody looks."""
+"""In the bucket before FlowStone starts."""
 
 ARRIVING_LATER = (
     OrderFile(date(2025, 1, 14), number=2, orders=15),

@@ -1,4 +1,4 @@
-"""What is made of what arrives: for each day cleaned orders and a report, and more."""
+"""Pipeline of the shop: for each day cleaned orders, a report, returns and stock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pipeline = Pipeline("shop")
 
 
 class ArrivedObject(BaseModel):
-    """One object, as far as it matters here."""
+    """Part of the description of one object."""
 
     key: str
 
@@ -35,7 +35,7 @@ class Arrival(BaseModel):
     objects: list[ArrivedObject]
 
 
-class BackfillRequest(TypedDict):
+class Order(TypedDict):
     """A cleaned order."""
 
     order: int
@@ -66,7 +66,7 @@ def daily_report(context: Context) -> dict[str, int | str]:
     sold: Counter[str] = Counter()
     revenue, orders = Decimal(0), 0
     for path in sorted((OUTPUT / "orders" / f"{context.partition}").glob("*.json")):
-        day_orders: list[BackfillRequest] = json.loads(path.read_text("utf-8"))
+        day_orders: list[Order] = json.loads(path.read_text("utf-8"))
         for order in day_orders:
             sold[order["item"]] += order["quantity"]
             revenue += Decimal(order["amount"])
@@ -111,13 +111,13 @@ def new_keys(context: Context) -> set[str]:
     return {found["Key"] for found in listing.get("Contents", [])}
 
 
-def clean(text: str) -> Iterable[BackfillRequest]:
+def clean(text: str) -> Iterable[Order]:
     """Yield the orders of a CSV file, without those that were cancelled."""
     for row in csv.DictReader(io.StringIO(text)):
         quantity = int(row["quantity"])
         if quantity > 0:
             amount = quantity * Decimal(row["price"])
-            yield BackfillRequest(
+            yield Order(
                 order=int(row["order"]), item=row["item"], quantity=quantity, amount=str(amount)
             )
 

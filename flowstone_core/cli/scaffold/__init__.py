@@ -1,4 +1,4 @@
-"""New plugins, written from a template that is a plugin itself: ``flowstone-acme``."""
+"""Scaffold: writes plugin projects from a template, the plugin ``flowstone-acme``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from flowstone_core.errors import ConflictError, Problem, ValidationError
 
 PREFIX = "flowstone-"
-"""What the name of every plugin's distribution begins with."""
+"""Prefix of the name of every plugin's distribution."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _TYPE = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -24,11 +24,11 @@ _HIDDEN = "dot-"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The names of a new plugin.
+    """Names of a new plugin.
 
     Attributes:
-        name: What its author calls it; the entry point's name.
-        type: What configuration writes as ``type`` for its sensor.
+        name: The name of the plugin and of its entry point.
+        type: The ``type`` of its sensor in the configuration.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Plugin:
 
     @property
     def distribution(self) -> str:
-        """What is installed."""
+        """The name of the distribution."""
         return PREFIX + self.name
 
     @property
     def package(self) -> str:
-        """What is imported."""
+        """The name of the package."""
         return self.distribution.replace("-", "_")
 
     @property
@@ -51,14 +51,14 @@ class Plugin:
 
 
 def name_plugin(name: str, sensor_type: str | None = None) -> Plugin:
-    """Name a plugin and all that is in it.
+    """Derive the names of a plugin.
 
     Args:
         name: Such as ``acme`` or ``flowstone-acme``.
-        sensor_type: What its sensor is called; made of the name by default.
+        sensor_type: The type of its sensor; derived from the name by default.
 
     Raises:
-        ValidationError: If one of the names cannot be used; lists everything that is wrong.
+        ValidationError: If a name is invalid; lists every problem.
         ConflictError: If a distribution of that name is installed.
     """
     short = name.lower().replace("_", "-").removeprefix(PREFIX)
@@ -66,10 +66,10 @@ def name_plugin(name: str, sensor_type: str | None = None) -> Plugin:
     problems = []
     if not _NAME.fullmatch(short) or len(short) > 60:
         hint = f"use letters, digits and '-', beginning with a letter, such as {PREFIX}acme"
-        problems.append(Problem(f"{name!r:.80} is no name for a plugin", hint=hint))
+        problems.append(Problem(f"invalid plugin name {name!r:.80}", hint=hint))
     elif not _TYPE.fullmatch(kind) or keyword.iskeyword(kind) or len(kind) > 80:
         hint = "use small letters, digits and '_', beginning with a letter, such as acme_files"
-        problems.append(Problem(f"{kind!r:.80} is no name for a sensor type", hint=hint))
+        problems.append(Problem(f"invalid sensor type {kind!r:.80}", hint=hint))
     if problems:
         raise ValidationError(problems)
     plugin = Plugin(short, kind)
@@ -77,26 +77,27 @@ def name_plugin(name: str, sensor_type: str | None = None) -> Plugin:
         installed = version(plugin.distribution)
     except PackageNotFoundError:
         return plugin
-    message = f"there is a distribution {plugin.distribution} already: {installed} is installed"
-    raise ConflictError(message, hint="give the new one another name, or uninstall it")
+    message = f"duplicate distribution {plugin.distribution}: {installed} is installed"
+    raise ConflictError(message, hint="choose another name, or uninstall it")
 
 
 def write_plugin(plugin: Plugin, folder: Path) -> list[Path]:
-    """Write a plugin that can be installed, and whose tests pass.
+    """Write a plugin project that can be installed and whose tests pass.
 
     Args:
-        folder: Where its folder, named like the distribution, is made.
+        plugin: The names.
+        folder: The parent of the project's folder, which is called like the distribution.
 
     Returns:
         The files, in order.
 
     Raises:
-        ConflictError: If something is there already; nothing is written then.
+        ConflictError: If the folder exists; nothing was written.
     """
     target = folder / plugin.distribution
     if target.exists():
-        hint = "name another folder by --into, or move it away; nothing was written"
-        raise ConflictError(f"{target} is there already", hint=hint)
+        hint = "choose another folder with --into, or move this one; nothing was written"
+        raise ConflictError(f"folder exists: {target}", hint=hint)
     template = files("flowstone_core.cli.scaffold") / "flowstone-acme"
     return sorted(_write(template, target, plugin))
 

@@ -1,4 +1,4 @@
-"""A FlowStone plugin: its sensors, by the name that configuration writes as ``type``."""
+"""FlowStone plugin: its sensors by their ``type`` in the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of `acme_files`."""
+"""Settings of `acme_files`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from flowstone_core import SensorConfig
 
 
 class AcmeFilesConfig(SensorConfig):
-    """Which folder is watched, and which of its files count.
+    """Settings of the sensor: the folder, and the files in it that fire.
 
-    What setup.cfg says is checked against it before anything runs. The descriptions are what
-    `flowstone plugins show acme_files` and the README have. Use `pydantic.SecretStr` for secrets.
+    FlowStone validates setup.cfg against this model before it runs anything, and shows the
+    descriptions in `flowstone plugins show acme_files`. Use `pydantic.SecretStr` for secrets.
     """
 
     folder: Path = Field(description="the folder that is watched; it must exist")

@@ -1,4 +1,4 @@
-"""The sensor itself: what one look at the folder amounts to."""
+"""Sensor: compares the files of a folder with those of the last poll."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flowstone_acme.config import AcmeFilesConfig
 from flowstone_core import Event, NotTriggered, Outcome, Sensor, Triggered
 
 State = dict[str, list[int]]
-"""When each file was written last, in nanoseconds, and its size in bytes, by its name."""
+"""Time of the last write in nanoseconds and size in bytes of each file, by its name."""
 
 
 class AcmeFiles(Sensor[AcmeFilesConfig, State]):
@@ -19,14 +19,14 @@ class AcmeFiles(Sensor[AcmeFilesConfig, State]):
     Config = AcmeFilesConfig
 
     def init(self) -> State:
-        """Return the state before the first poll: nothing was seen."""
+        """Return the state before the first poll: no files."""
         return {}
 
     def poll(self, state: State) -> Outcome[State]:
-        """Look once.
+        """List the folder once.
 
-        What it raises is a failed poll: the state stays, and FlowStone polls again later. So the
-        new state is made only when everything has been read.
+        An exception is a failed poll: the state stays, and FlowStone polls again later. So the
+        new state is returned only after everything has been read.
         """
         found: State = {}
         events = []
@@ -36,7 +36,7 @@ class AcmeFiles(Sensor[AcmeFilesConfig, State]):
             about = path.stat()
             found[path.name] = [about.st_mtime_ns, about.st_size]
             if state.get(path.name) != found[path.name]:
-                # The key names what was seen: FlowStone fires once for it, whatever happens.
+                # The key identifies the version of the file: FlowStone fires once for it.
                 key = f"{path.name}@{about.st_mtime_ns}:{about.st_size}"
                 events.append(
                     Event(path.name, key, payload={"path": str(path), "bytes": about.st_size})
@@ -44,5 +44,5 @@ class AcmeFiles(Sensor[AcmeFilesConfig, State]):
         return Triggered(events, found) if events else NotTriggered(found)
 
     def connect(self) -> None:
-        """Prove that the folder can be read: what `flowstone check --connect` asks."""
+        """Read the folder; raise if it cannot be read (`flowstone check --connect`)."""
         next(self.config.folder.iterdir(), None)
