@@ -104,7 +104,8 @@ def run(executable: str, *words: str) -> None:
     else:
         sys.argv = list(words)
         sys.path[0] = str(Path(words[0]).resolve().parent)
-        runpy.run_path(words[0], run_name="__main__")
+        # Absolute, as Python makes it: multiprocessing imports it again in a child.
+        runpy.run_path(str(Path(words[0]).resolve()), run_name="__main__")
 
 
 def end(*command: str) -> NoReturn:

@@ -26,18 +26,18 @@ def shop():
 
 
 def test_empty_configuration_is_valid():
-    settings = validate(Config(), plugins=plugins_of())
-    assert settings.file is None
-    assert settings.run.store == "sqlite:///flowstone.db"
-    assert settings.run.model_fields_set == set()
-    assert settings.engine is LocalEngine
-    assert dict(settings.assets) == dict(settings.sensors) == {}
-    assert settings.warnings == ()
+    project = validate(Config(), plugins=plugins_of())
+    assert project.file is None
+    assert project.run.store == "sqlite:///flowstone.db"
+    assert project.run.model_fields_set == set()
+    assert project.engine is LocalEngine
+    assert dict(project.assets) == dict(project.sensors) == {}
+    assert project.warnings == ()
 
 
 def test_complete_configuration_becomes_a_project(check, tmp_path):
     pipeline = shop()
-    settings = check(
+    project = check(
         """
         [flowstone]
         store = sqlite:///other.db
@@ -61,20 +61,20 @@ def test_complete_configuration_becomes_a_project(check, tmp_path):
         pipeline,
         environ={"KEY": CANARY},
     )
-    assert settings.file == tmp_path / "flowstone.cfg"
-    assert (settings.run.poll_threads, settings.run.grace) == (4, timedelta(seconds=5))
-    assert settings.run.model_fields_set == {"store", "plugins", "poll_threads", "grace"}
-    assert settings.assets["raw_orders"] is pipeline.assets["raw_orders"]
-    sensor = settings.sensors["new_orders"]
+    assert project.file == tmp_path / "flowstone.cfg"
+    assert (project.run.poll_threads, project.run.grace) == (4, timedelta(seconds=5))
+    assert project.run.model_fields_set == {"store", "plugins", "poll_threads", "grace"}
+    assert project.assets["raw_orders"] is pipeline.assets["raw_orders"]
+    sensor = project.sensors["new_orders"]
     assert sensor.sensor_class is BucketSensor
     assert sensor.settings.every == timedelta(seconds=5)
     assert sensor.settings.model_fields_set == {"every"}
     assert sensor.asset == "raw_orders"
     assert sensor.config.suffixes == (".csv", ".csv.gz")
     assert sensor.config.sql == "SELECT 1\ntype = 'x'"
-    assert sensor.where == f"{settings.file}:8"
-    assert settings.redactor(f"a {CANARY} b") == "a *** b"
-    assert CANARY not in repr(settings)
+    assert sensor.where == f"{project.file}:8"
+    assert project.redactor(f"a {CANARY} b") == "a *** b"
+    assert CANARY not in repr(project)
 
 
 def test_C1_every_problem_is_reported_at_once(problems, module):
@@ -158,15 +158,15 @@ def test_C1_every_problem_is_reported_at_once(problems, module):
 
 
 def test_overrides_win_unless_they_are_none(check):
-    settings = check(
+    project = check(
         "[flowstone]\nstore = sqlite:///file.db\ngrace = never\n",
         store="sqlite:///mine.db",
         grace=timedelta(seconds=1),
         engine=None,
     )
-    assert settings.run.store == "sqlite:///mine.db"
-    assert settings.run.grace == timedelta(seconds=1)
-    assert settings.run.model_fields_set == {"store", "grace"}
+    assert project.run.store == "sqlite:///mine.db"
+    assert project.run.grace == timedelta(seconds=1)
+    assert project.run.model_fields_set == {"store", "grace"}
 
 
 def test_invalid_override_is_reported_without_a_line(problems):
@@ -237,12 +237,12 @@ def test_broken_plugins_are_warnings(check, tmp_path):
     broken = PluginReport(
         "odd", "flowstone-odd", "3", "broken", f"ValueError: {CANARY}", "reinstall it", (), (), ()
     )
-    settings = check(
+    project = check(
         "[flowstone]\nstore = postgresql://u:${PW}@h/100%\n[DEFAULT]\nevery = 1s\n",
         environ={"PW": CANARY},
         reports=(broken,),
     )
-    assert [str(w).replace(f"{tmp_path}{os.sep}", "") for w in settings.warnings] == [
+    assert [str(w).replace(f"{tmp_path}{os.sep}", "") for w in project.warnings] == [
         (
             "flowstone.cfg:3: [DEFAULT]: every has no effect in FlowStone "
             "([DEFAULT] is not applied: write each setting in its section)"
@@ -313,7 +313,7 @@ def test_plugins_are_discovered_if_none_are_given():
 
 def test_on_trigger_names_a_function_beside_the_file(check, module):
     name = module('def handle(context):\n    """Handles."""\n')
-    settings = check(
+    project = check(
         f"""
         [flowstone:sensor:feed]
         type = bucket
@@ -321,8 +321,8 @@ def test_on_trigger_names_a_function_beside_the_file(check, module):
         on_trigger = {name}:handle
         """
     )
-    assert settings.sensors["feed"].asset == "feed"
-    assert settings.assets["feed"].description == "Handles."
+    assert project.sensors["feed"].asset == "feed"
+    assert project.assets["feed"].description == "Handles."
 
 
 def test_invalid_on_trigger_functions_are_reported(problems, module):

@@ -47,5 +47,5 @@ def test_empty_secret_leaves_messages_unchanged(problems):
 
 
 def test_store_given_in_python_is_redacted(check):
-    settings = check("", store=f"postgresql://me:{CANARY}%40x@host/db")
-    assert settings.redactor(f"no: {CANARY}@x") == "no: ***"
+    project = check("", store=f"postgresql://me:{CANARY}%40x@host/db")
+    assert project.redactor(f"no: {CANARY}@x") == "no: ***"

@@ -42,7 +42,7 @@ def wrong(checked, text, *pipelines, **options):
 
 
 def test_section_becomes_a_schedule(checked):
-    settings = checked(
+    project = checked(
         "[flowstone:schedule:nightly]\n"
         "asset = report\n"
         "cron = 0 2 * * *\n"
@@ -56,7 +56,7 @@ def test_section_becomes_a_schedule(checked):
         "    owner = accounting\n"
         "    page = 3\n"
     )
-    declaration = settings.schedules["nightly"]
+    declaration = project.schedules["nightly"]
     assert declaration.spec == {
         "asset": "report", "trigger": "cron", "text": "0 2 * * *",
         "timezone": "America/New_York", "partition": "${year}-${month}-${day}",
@@ -67,12 +67,12 @@ def test_section_becomes_a_schedule(checked):
     instant = declaration.schedule.next_instant(NOON)
     assert instant == datetime(2026, 1, 16, 7, tzinfo=UTC)
     assert declaration.schedule.partition(instant) == date(2026, 1, 16)
-    assert set(settings.triggers) == {"cron", "every"}
+    assert set(project.triggers) == {"cron", "every"}
 
 
 def test_asset_is_the_name_by_default(checked):
-    settings = checked("[flowstone:schedule:report]\nevery = 10 minutes\n")
-    assert settings.schedules["report"].schedule.asset == "report"
+    project = checked("[flowstone:schedule:report]\nevery = 10 minutes\n")
+    assert project.schedules["report"].schedule.asset == "report"
 
 
 def test_all_problems_are_reported_at_once_with_lines(checked):
@@ -113,11 +113,11 @@ def test_all_problems_are_reported_at_once_with_lines(checked):
 
 def test_partition_fn_is_imported_from_beside_the_file(checked, tmp_path):
     (tmp_path / "naming_of_partitions.py").write_text("def hour(instant): return f'{instant:%H}'\n")
-    settings = checked(
+    project = checked(
         "[flowstone:schedule:report]\ncron = 0 * * * *\ntimezone = Asia/Tokyo\n"
         "partition_fn = naming_of_partitions:hour\n"
     )
-    declaration = settings.schedules["report"]
+    declaration = project.schedules["report"]
     assert declaration.schedule.partition(NOON) == "21"
     assert declaration.spec["partition_fn"] == "naming_of_partitions:hour"
 
@@ -131,8 +131,8 @@ def test_indented_setting_is_found(checked):
 
 def test_value_of_the_environment_is_not_shown_if_invalid(checked):
     text = "[flowstone:schedule:report]\ncron = ${NIGHTLY}\n"
-    settings = checked(text, environ={"NIGHTLY": "0 2 * * *"})
-    assert settings.schedules["report"].schedule.trigger.text == "0 2 * * *"
+    project = checked(text, environ={"NIGHTLY": "0 2 * * *"})
+    assert project.schedules["report"].schedule.trigger.text == "0 2 * * *"
     (problem,) = wrong(checked, text, environ={"NIGHTLY": "hunter2-hunter2"})
     assert "hunter2" not in problem
 
@@ -140,15 +140,15 @@ def test_value_of_the_environment_is_not_shown_if_invalid(checked):
 def test_file_overrides_single_settings_of_a_pipeline(checked):
     pipeline = shop()
     pipeline.schedule("report", cron="0 2 * * *", catchup="all", partition="a", jitter="5m")
-    settings = checked(
+    project = checked(
         "[flowstone:schedule:report]\nevery = 10 minutes\ncatchup = none\npartition = b\n", pipeline
     )
-    given = settings.schedules["report"].spec
+    given = project.schedules["report"].spec
     assert given == {
         "asset": "report", "trigger": "every", "text": "10 minutes", "catchup": "none",
         "partition": "b", "jitter": "5m",
     }  # fmt: skip
-    assert settings.schedules["report"].where.endswith("flowstone.cfg:1")
+    assert project.schedules["report"].where.endswith("flowstone.cfg:1")
 
 
 def test_schedule_name_in_two_pipelines_is_a_duplicate(checked):
