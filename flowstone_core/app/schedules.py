@@ -222,7 +222,7 @@ class Schedules:
 
     def _unborn(self, name: str) -> ScheduleRecord:
         declaration = self._project.schedules[name]
-        return ScheduleRecord.unborn(name, declaration.spec, declaration.where, self._clock.now())
+        return ScheduleRecord.new(name, declaration.spec, declaration.where, self._clock.now())
 
     def _register(self, name: str) -> None:
         """Insert a declared schedule into a store that no runner has registered it in yet."""

@@ -1,4 +1,34 @@
-"""The store: FlowStone's tables in SQLite or PostgreSQL."""
+"""The store: FlowStone's tables in SQLite or PostgreSQL.
+
+Other wings import from here only. The modules:
+
+* `store`: opens, upgrades, backs up and checks the database, and holds the repositories.
+* `runners`: runners and their leases.
+* `sensors`: sensors, their checkpoints and owners.
+* `schedules`: schedules, their declarations, edits, checkpoints and owners.
+* `schedule_records`: rows of schedules, read and written.
+* `schedule_edits`: declarations, and changes at run time.
+* `ownership`: the rule by which runners claim sensors and schedules.
+* `ticks`: commits of ticks, and their history.
+* `skips`: the instants for which a schedule fired nothing.
+* `events`: events, one for each key of a source.
+* `materializations`: listings, requests, retries and cancellations.
+* `enqueueing`: creates pending materializations, joins existing ones, requeues held ones.
+* `claims`: starts materializations that are due and ready.
+* `dependencies`: decides if a materialization may start.
+* `attempts`: ends, releases and recovers attempts.
+* `overlap_queue`: the order of a schedule's materializations.
+* `engine_queue`: the materialization queue of engines.
+* `backfills`: backfills, their requests and partitions.
+* `pruning`: deletes old history in small batches.
+* `retention`: the policy that decides which rows are kept.
+* `integrity`: checks pages, references and invariants.
+* `backup`: copies an SQLite store while it is in use.
+* `migration`: the schema's revision; `migrations` has one file for each.
+* `database`: connections and transactions.
+* `sql_engines`, `driver_errors`, `statements`, `store_url`, `sqlite_file`: the database's parts.
+* `schema`, `column_types`: the tables and their column types.
+"""
 
 from flowstone_core.store.backfills import BackfillRecord, BackfillRepository, PartitionState
 from flowstone_core.store.backup import Backup

@@ -1,4 +1,4 @@
-"""Attempts: how each ends, and what that sets off."""
+"""Attempts: end, release and recover them, and requeue the materializations that wait."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _attempts = schema.attempts
 def finish(
     connection: Connection, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
-    """End an attempt, and let go what was held back for it.
+    """End an attempt, and requeue the materializations that wait for it.
 
     See `MaterializationQueue.finish`.
     """
@@ -45,8 +45,8 @@ def finish(
     if row is None:
         raise StaleAttemptError(
             f"attempt {claim.materialization.attempt} of {asset} "
-            f"#{claim.materialization.id} does not hold the current token any more; "
-            "its result was not kept",
+            f"#{claim.materialization.id} is stale: its token expired; "
+            "its result was discarded",
             materialization=claim.materialization.id,
         )
     finished = materialization_of(row)
@@ -57,12 +57,12 @@ def finish(
     if finished.state is MaterializationState.COMPLETED:
         followers = _follow(connection, finished, assets, now)
     requeue(connection, partition, waiting, now)
-    overlap_queue.ended(connection, finished, now)
+    overlap_queue.on_end(connection, finished, now)
     return [finished, *followers]
 
 
 def release(connection: Connection, claims: Collection[Claim], now: datetime) -> None:
-    """Give back attempts; those whose token is not current any more are left alone."""
+    """Release attempts; attempts whose token has expired are left alone."""
     for claim in claims:
         _give_back(connection, claim, now)
 
@@ -70,7 +70,7 @@ def release(connection: Connection, claims: Collection[Claim], now: datetime) ->
 def recover(
     connection: Connection, now: datetime, runner_id: str | None, held: Collection[str]
 ) -> list[Materialization]:
-    """End the attempts of runners that are not alive as lost, and give back unknown ones.
+    """End the attempts of dead runners as lost, and release claims unknown to a live runner.
 
     See `MaterializationQueue.recover`.
     """
@@ -97,7 +97,7 @@ def recover(
 
 
 def stale_tokens(connection: Connection, tokens: Collection[str]) -> set[str]:
-    """Return those of the tokens that are not current any more."""
+    """Return the tokens that have expired."""
     query = select(_rows.c.token).where(schema.HELD, _rows.c.token.in_(list(tokens)))
     return set(tokens).difference(connection.scalars(query))
 
@@ -130,9 +130,9 @@ def of_materialization(connection: Connection, number: int) -> list[Attempt]:
 
 
 def _lock_pending(connection: Connection, partition: str, names: Sequence[str]) -> None:
-    """Lock what may be waiting, before what it waits for: in the order in which claiming does.
+    """Lock waiting materializations before the ones they wait for, in the order of claims.
 
-    SQLite has one writer, and needs no order.
+    SQLite has one writer, and needs no order of locks.
     """
     if connection.dialect.name == "sqlite":
         return
@@ -156,7 +156,7 @@ def _move(
     now: datetime,
     values: Mapping[str, object],
 ) -> Row[*tuple[object, ...]] | None:
-    """Move a running materialization on, if the claim still holds it."""
+    """Change the state of a running materialization if the claim still holds it."""
     return connection.execute(
         update(_rows)
         .where(
@@ -195,7 +195,7 @@ def _close(
 def _follow(
     connection: Connection, finished: Materialization, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
-    """Make the followers of a completed materialization due, by an event each."""
+    """Insert an event for each follower of a completed materialization."""
     found = [
         FoundEvent(
             f"asset:{finished.asset}",
@@ -208,7 +208,7 @@ def _follow(
 
 
 def _give_back(connection: Connection, claim: Claim, now: datetime) -> list[Materialization]:
-    """Have an attempt that nobody ends made again; it counts as none."""
+    """Requeue a claimed materialization without counting the attempt."""
     spared = {"max_attempts": _rows.c.max_attempts + 1}
     row = _move(connection, claim, MaterializationState.RETRYING, now, now, spared)
     if row is None:
@@ -230,15 +230,15 @@ def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) 
         return lost
     if exhausted:
         requeue(connection, lost.partition, None, now)
-        overlap_queue.ended(connection, materialization_of(moved), now)
+        overlap_queue.on_end(connection, materialization_of(moved), now)
     return materialization_of(moved)
 
 
 def _fate(row: Row[*tuple[object, ...]]) -> str:
-    """Say what became of the runner that held a materialization."""
+    """Describe the end of the runner that held a materialization."""
     if row.host is None:
-        return f"the store does not know its runner {row.runner_id}"
+        return f"unknown runner {row.runner_id}"
     runner = f"its runner on {row.host} (pid {row.pid})"
     if row.stopped_at is not None:
         return f"{runner} stopped or died"
-    return f"{runner} was not heard of any more by {row.lease_until:%Y-%m-%d %H:%M:%S}Z"
+    return f"the lease of {runner} expired at {row.lease_until:%Y-%m-%d %H:%M:%S}Z"

@@ -1,4 +1,4 @@
-"""Backfills: which are not finished, what they asked for, and how their partitions stand."""
+"""Backfills: their rows, their requests, and the states of their partitions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PAYLOAD_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class BackfillRecord:
-    """A backfill as the store has it.
+    """A stored backfill.
 
     Attributes:
-        first: The text of its first partition.
-        last: The text of the last one at the latest.
-        every: The step between two, as a `PartitionRange` writes it.
-        force: Whether it makes again what is completed.
+        first: The text of the first partition.
+        last: The text of the upper bound of the last partition.
+        every: The step between two partitions, as a `PartitionRange` writes it.
+        force: True if completed partitions are materialized again.
     """
 
     id: int
@@ -54,13 +54,13 @@ class BackfillRecord:
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """How one partition stands, as far as a backfill needs to know.
+    """The state of one partition in a backfill.
 
     Attributes:
-        asked: The materialization that the backfill asked for.
-        state: The state of that.
-        completed: Whether the partition is completed; not looked at if it is made by force.
-        active: The newest materialization of it that has not ended; not looked at either.
+        asked: The materialization that the backfill requested.
+        state: The state of that materialization.
+        completed: True if the partition is completed; not read for a forced backfill.
+        active: The newest active materialization of it; not read for a forced backfill.
     """
 
     asked: int | None = None
@@ -70,15 +70,15 @@ class PartitionState:
 
     @property
     def missing(self) -> bool:
-        """Whether it is to be asked for."""
+        """True if the backfill has to request the partition."""
         return self.asked is None and not self.completed and self.active is None
 
 
 class BackfillRepository:
-    """What the store remembers of backfills; every method is one transaction, from any thread.
+    """Backfills; every method is one transaction, from any thread.
 
     Args:
-        database: The store's.
+        database: The store's database.
     """
 
     def __init__(self, database: Database) -> None:
@@ -87,20 +87,20 @@ class BackfillRepository:
     def begin(
         self, asset: str, first: str, last: str, every: str, *, force: bool, now: datetime
     ) -> tuple[BackfillRecord, bool]:
-        """Begin a backfill, or go on with the same one that is not finished.
+        """Begin a backfill, or continue the unfinished one with the same arguments.
 
         Returns:
-            The backfill, and whether it had begun before.
+            The backfill, and True if it had begun before.
         """
         return self._database.write(_begin, (asset, first, last, every, force), now)
 
     def unfinished(
         self, asset: str, first: str, last: str, every: str, *, force: bool
     ) -> BackfillRecord | None:
-        """Return the backfill that `begin` would go on with."""
+        """Return the backfill that `begin` would continue."""
         return self._database.read(_unfinished, (asset, first, last, every, force))
 
-    def standings(
+    def partition_states(
         self,
         asset: str,
         partitions: Collection[str],
@@ -108,36 +108,36 @@ class BackfillRepository:
         force: bool,
         backfill: BackfillRecord | None,
     ) -> dict[str, PartitionState]:
-        """Say how partitions stand, in the order given.
+        """Return the states of partitions, in the order given.
 
         Args:
-            asset: Whose partitions.
-            partitions: Their texts.
-            force: Whether what is completed, or being made, is no matter.
-            backfill: Whose requests count as asked for; None for no backfill's.
+            asset: The asset.
+            partitions: The texts of the partitions.
+            force: Ignore completed and active materializations.
+            backfill: The backfill whose requests count; None for none.
         """
-        return self._database.read(_standings, asset, partitions, force, backfill)
+        return self._database.read(_partition_states, asset, partitions, force, backfill)
 
-    def ask(
+    def request(
         self,
         backfill: BackfillRecord,
         partitions: Collection[str],
         assets: AssetGraph,
         now: datetime,
     ) -> dict[str, PartitionState]:
-        """Ask for those partitions that are still missing; for none a second time.
+        """Request the partitions that are missing; none is requested twice.
 
         Returns:
-            How each stands then, in the order given.
+            The states of the partitions afterwards, in the order given.
         """
-        return self._database.write(_ask, backfill, partitions, assets, now)
+        return self._database.write(_request, backfill, partitions, assets, now)
 
     def states(self, numbers: Iterable[int]) -> dict[int, MaterializationState]:
-        """Return the states of materializations, by their numbers; at most `CHUNK` of them."""
+        """Return the states of at most `CHUNK` materializations, by number."""
         return self._database.read(_states, numbers)
 
     def finish(self, number: int, now: datetime) -> None:
-        """Mark a backfill as finished: the same one would be a new one from here on."""
+        """Mark a backfill as finished; the same arguments begin a new one afterwards."""
         self._database.write(_finish, number, now)
 
 
@@ -156,7 +156,7 @@ def _begin(
         .returning(_rows)
     )
     while True:
-        # Looked for first: an insert that is refused uses up a number.
+        # Read first: a refused insert consumes a number.
         found = _unfinished(connection, identity)
         if found is not None:
             return found, True
@@ -171,7 +171,7 @@ def _unfinished(connection: Connection, identity: _Identity) -> BackfillRecord |
     return None if row is None else _record_of(row)
 
 
-def _standings(
+def _partition_states(
     connection: Connection,
     asset: str,
     partitions: Collection[str],
@@ -180,8 +180,8 @@ def _standings(
 ) -> dict[str, PartitionState]:
     found: dict[str, PartitionState] = {}
     for chunk in chunks(partitions):
-        # In this order: on PostgreSQL each statement sees what was committed before it, and what
-        # is active may be completed by the next; what is asked for meanwhile is no one else's.
+        # In this order: on PostgreSQL each statement sees all earlier commits, and an active
+        # materialization may complete before the next statement.
         active = {} if force else _active(connection, asset, chunk)
         completed = set() if force else _completed(connection, asset, chunk)
         asked = {} if backfill is None else _asked(connection, backfill, chunk)
@@ -193,17 +193,17 @@ def _standings(
     return found
 
 
-def _ask(
+def _request(
     connection: Connection,
     backfill: BackfillRecord,
     partitions: Collection[str],
     assets: AssetGraph,
     now: datetime,
 ) -> dict[str, PartitionState]:
-    # Locked: another process that carries the same backfill asks before or after, not meanwhile.
+    # Locked: another process that runs the same backfill requests before or after, not between.
     connection.execute(select(_rows.c.id).where(_rows.c.id == backfill.id).with_for_update()).one()
-    found = _standings(connection, backfill.asset, partitions, backfill.force, backfill)
-    missing = [partition for partition, standing in found.items() if standing.missing]
+    found = _partition_states(connection, backfill.asset, partitions, backfill.force, backfill)
+    missing = [partition for partition, state in found.items() if state.missing]
     payload = dump_document({"backfill": backfill.id}, what="the payload", limit=_PAYLOAD_LIMIT)
     wanted = [
         FoundEvent(backfill.source, NewEvent(partition, backfill.asset, partition, payload))
@@ -240,14 +240,14 @@ def _completed(connection: Connection, asset: str, partitions: Sequence[str]) ->
 def _active(connection: Connection, asset: str, partitions: Sequence[str]) -> dict[str, int]:
     query = _of(asset, partitions).add_columns(_materializations.c.id)
     found: dict[str, int] = {}
-    # Not sorted by the database: SQLite would read all there ever was of the asset, by number.
+    # Not sorted by the database: SQLite would read the asset's whole history, by number.
     for row in connection.execute(query.where(_materializations.c.state.in_(ACTIVE))):
         found[row.partition] = max(row.id, found.get(row.partition, 0))
     return found
 
 
 def _of(asset: str, partitions: Sequence[str]) -> Select[str]:
-    # One column varies, so no join is needed that is put together anew each time.
+    # One column varies, so IN will do, and SQLAlchemy caches the statement.
     return select(_materializations.c.partition).where(
         _materializations.c.asset == asset, _materializations.c.partition.in_(partitions)
     )

@@ -1,4 +1,4 @@
-"""A backup of an SQLite store: a copy of one moment, made while others write."""
+"""Backup: copies an SQLite store as of one instant, while it is in use."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
 
 STEP = 1_000
-"""Pages that are copied before a signal is looked for."""
+"""Pages copied between two checks for signals."""
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A copy that was made.
+    """A backup.
 
     Attributes:
         path: The file; only its owner can read it.
-        size: Its bytes.
-        revision: Of the schema, which is the store's.
+        size: Its size in bytes.
+        revision: The schema revision, which is the store's.
     """
 
     path: Path
@@ -39,15 +39,14 @@ class Backup:
 
 
 def back_up(database: Database, path: Path, *, overwrite: bool) -> Backup:
-    """Copy a store to a file that appears when the copy is whole and has been checked.
+    """Copy a store to a file, which appears once the copy is complete and checked.
 
-    The store is not migrated, and nobody has to wait: writers go on meanwhile, and what they
-    write is not in the copy.
+    The store is not migrated. Writers continue; rows written meanwhile are not in the copy.
 
     Args:
         database: The store.
         path: The file.
-        overwrite: Whether to replace it if it is there.
+        overwrite: Replace an existing file.
 
     Raises:
         ConflictError: If the file is there, is the store's own, or has another one's log beside
@@ -70,21 +69,21 @@ def back_up(database: Database, path: Path, *, overwrite: bool) -> Backup:
 
 
 def source_of(database: Database) -> Path:
-    """Return the file of a store that is there.
+    """Return the file of an existing store.
 
     Raises:
-        StoreError: If the store is not in an SQLite file, or there is none of ours.
+        StoreError: If the store is not in an SQLite file, or the file is not a FlowStone store.
     """
     if not database.is_sqlite:
         raise StoreError(
-            f"the store {database.display} is in PostgreSQL, which has its own tools for that",
+            f"cannot back up the store {database.display}: must be in an SQLite file",
             hint="use pg_dump",
         )
     if database.file is None:
-        raise StoreError("a store in memory cannot be backed up: no other process sees it")
+        raise StoreError("cannot back up a store in memory: only its own process sees it")
     with database.errors():
         if sqlite_file.inspect(database.file) is None:
-            raise StoreError(f"there is no store {database.display} yet")
+            raise StoreError(f"store not found: {database.display}")
     return database.file
 
 
@@ -99,27 +98,25 @@ def _refuse(source: Path, path: Path, *, overwrite: bool) -> None:
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
     for log in (Path(f"{path}-wal"), Path(f"{path}-journal")):
-        # SQLite would take it for this file's, and play it back into it.
+        # SQLite would replay the log into the backup.
         if log.exists():
             raise ConflictError(
-                f"{log} is beside {path}: it is a database in use, or was once",
+                f"{log} exists: {path} is a database in use, or was once",
                 hint="give the backup another name",
             )
 
 
 def _exists(path: Path) -> ConflictError:
-    return ConflictError(
-        f"{path} is there already; it was not touched", hint="--force overwrites it"
-    )
+    return ConflictError(f"{path} already exists; it was not changed", hint="--force overwrites it")
 
 
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """Hand out where to make the copy; beside it, so that it can be moved into place at once."""
+    """Yield a temporary path beside the backup, so that the copy can be moved atomically."""
     try:
         folder = TemporaryDirectory(prefix=".flowstone-", dir=path.parent)
     except OSError as error:
-        raise StoreError(f"the backup {path} cannot be made: {error.strerror}") from None
+        raise StoreError(f"cannot write the backup {path}: {error.strerror}") from None
     with folder as name:
         made = Path(name, path.name)
         made.touch(mode=0o600)
@@ -127,18 +124,18 @@ def _draft(path: Path) -> Iterator[Path]:
 
 
 def _copy(connection: Connection, draft: Path, path: Path) -> None:
-    # Read first: what this transaction sees then is what is copied, whatever is written meanwhile.
+    # The first read fixes the snapshot that is copied, whatever is written meanwhile.
     connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar()
     source = cast("sqlite3.Connection", connection.connection.dbapi_connection)
     try:
         with closing(sqlite3.connect(draft)) as copy:
             source.backup(copy, pages=STEP)
-            # One file is all there is of it, which can be read where nothing can be written.
+            # Without WAL the copy is one file, readable in a read-only folder.
             copy.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
             raise
-        raise StoreError(f"the backup {path} cannot be made: {error}") from error
+        raise StoreError(f"cannot write the backup {path}: {error}") from error
 
 
 def _check(draft: Path) -> None:
@@ -146,8 +143,8 @@ def _check(draft: Path) -> None:
         found = [row[0] for row in copy.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         raise StoreError(
-            f"the copy is not sound, and was not kept: {'; '.join(found)}",
-            hint="flowstone db check says more of the store",
+            f"backup discarded: the copy failed its integrity check: {'; '.join(found)}",
+            hint="check the store with: flowstone db check",
         )
 
 
@@ -163,11 +160,11 @@ def _publish(draft: Path, path: Path, *, overwrite: bool) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise StoreError(f"the backup {path} cannot be made: {error.strerror}") from None
+        raise StoreError(f"cannot write the backup {path}: {error.strerror}") from None
 
 
 def _link(draft: Path, path: Path) -> None:
-    """Let the copy appear at its path, unless something has appeared there meanwhile."""
+    """Publish the copy at its path, unless a file has appeared there meanwhile."""
     try:
         path.hardlink_to(draft)
     except FileExistsError:

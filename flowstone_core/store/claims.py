@@ -1,4 +1,4 @@
-"""Claiming: which materializations may start now, and what the others wait for."""
+"""Claims: start the materializations that are due and ready, and hold back the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from flowstone_core.model.materialization import (
     predecessors,
 )
 from flowstone_core.store import events, overlap_queue, schema
-from flowstone_core.store.dependencies import Readiness, look_at
+from flowstone_core.store.dependencies import Readiness, check_readiness
 from flowstone_core.store.enqueueing import (
     ACTIVE,
     SLOT,
-    ask,
+    enqueue,
     materialization_of,
     of_assets,
     requeue,
@@ -30,36 +30,36 @@ from flowstone_core.store.statements import among
 
 _rows = schema.materializations
 
-LOOK_LIMIT = 1_000
-"""Candidates looked at in one transaction; most are claimed, but all may have to wait."""
+CANDIDATE_LIMIT = 1_000
+"""Candidates examined in one transaction: most are claimed, but all of them may have to wait."""
 
 
 def claim(
     connection: Connection, runner_id: str, limit: int, assets: AssetGraph, now: datetime
 ) -> ClaimRound:
-    """Start what may start; hold back, ask for, and discard what that takes.
+    """Start ready materializations; enqueue missing dependencies, and discard those that failed.
 
     See `MaterializationQueue.claim`.
     """
     claims: list[Claim] = []
     changed: list[Materialization] = []
-    looked = 0
-    while len(claims) < limit and looked < LOOK_LIMIT:
+    examined = 0
+    while len(claims) < limit and examined < CANDIDATE_LIMIT:
         candidates = _candidates(connection, limit - len(claims), assets, now)
         if not candidates:
             return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, assets, now))
-        looked += len(candidates)
-        looks = look_at(connection, candidates, assets)
-        ready = [look for look in looks if look.error is None and not look.must_wait]
+        examined += len(candidates)
+        checked = check_readiness(connection, candidates, assets)
+        ready = [item for item in checked if item.error is None and not item.must_wait]
         claims += _start(connection, ready, runner_id, now)
-        for look in looks:
-            if look.must_wait:
-                changed += _hold(connection, look, assets, now)
-        # Last, because each lets go what is held back for it, some of these perhaps.
-        for look in looks:
-            if look.error is not None:
-                changed.append(_discard(connection, look, assets, now))
-    # More may be due: whoever has room asks again at once.
+        for item in checked:
+            if item.must_wait:
+                changed += _hold(connection, item, assets, now)
+        # Last, because each requeues what waits for it, perhaps some of these.
+        for item in checked:
+            if item.error is not None:
+                changed.append(_discard(connection, item, assets, now))
+    # More may be due: a caller with free threads claims again at once.
     next_at = _next_at(connection, assets, now) if len(claims) >= limit else now
     return ClaimRound(tuple(claims), tuple(changed), next_at)
 
@@ -86,28 +86,28 @@ def _next_at(connection: Connection, assets: AssetGraph, now: datetime) -> datet
 
 
 def _hold(
-    connection: Connection, look: Readiness, assets: AssetGraph, now: datetime
+    connection: Connection, item: Readiness, assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
-    """Take a candidate out of the queue until what it waits for has ended."""
-    numbers, created = ask(connection, look.missing, assets, now)
+    """Hold a candidate back until the materializations it waits for have ended."""
+    numbers, created = enqueue(connection, item.missing, assets, now)
     if _overtaken(connection, created):
-        # The candidate stays in the queue, and is looked at anew.
-        made = [item.id for item in created]
-        connection.execute(delete(_rows).where(_rows.c.id.in_(made)))
+        # The candidate stays in the queue, and is examined again.
+        numbers_created = [item.id for item in created]
+        connection.execute(delete(_rows).where(_rows.c.id.in_(numbers_created)))
         return []
-    waits_for = look.waits_for + [f"{name} #{number}" for (name, _), number in numbers.items()]
+    waits_for = item.waits_for + [f"{name} #{number}" for (name, _), number in numbers.items()]
     connection.execute(
         update(_rows)
-        .where(_rows.c.id == look.candidate.id)
+        .where(_rows.c.id == item.candidate.id)
         .values(available_at=None, waiting_for=", ".join(waits_for))
     )
     return created
 
 
 def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bool:
-    """Say whether others made, or are making, what was just asked for because nobody had.
+    """Return True if a concurrent transaction enqueued or completed one of the created slots.
 
-    On PostgreSQL they may between the look and the asking; from then on they cannot.
+    On PostgreSQL that is possible between the check and the insert, and no longer after it.
     """
     if not created:
         return False
@@ -120,9 +120,9 @@ def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bo
 
 
 def _discard(
-    connection: Connection, look: Readiness, assets: AssetGraph, now: datetime
+    connection: Connection, item: Readiness, assets: AssetGraph, now: datetime
 ) -> Materialization:
-    candidate = look.candidate
+    candidate = item.candidate
     row = connection.execute(
         update(_rows)
         .where(
@@ -133,43 +133,43 @@ def _discard(
             state=MaterializationState.DISCARDED,
             available_at=None,
             finished_at=now,
-            error=look.error,
+            error=item.error,
         )
         .returning(_rows)
     ).one()
     requeue(connection, candidate.partition, assets.dependents(candidate.asset), now)
     discarded = materialization_of(row)
-    overlap_queue.ended(connection, discarded, now)
+    overlap_queue.on_end(connection, discarded, now)
     return discarded
 
 
 def _start(
-    connection: Connection, looks: Sequence[Readiness], runner_id: str, now: datetime
+    connection: Connection, checked: Sequence[Readiness], runner_id: str, now: datetime
 ) -> list[Claim]:
-    if not looks:
+    if not checked:
         return []
-    found = events.of_materializations(connection, [look.candidate.id for look in looks])
+    found = events.of_materializations(connection, [item.candidate.id for item in checked])
     claims = []
-    for look in looks:
+    for item in checked:
         token = uuid.uuid4().hex
         row = connection.execute(
             update(_rows)
             .where(
-                _rows.c.id == look.candidate.id,
+                _rows.c.id == item.candidate.id,
                 _rows.c.state.in_(predecessors(MaterializationState.RUNNING)),
             )
             .values(
                 state=MaterializationState.RUNNING,
                 attempt=_rows.c.attempt + 1,
                 available_at=None,
-                started_at=look.candidate.started_at or now,
+                started_at=item.candidate.started_at or now,
                 runner_id=runner_id,
                 token=token,
             )
             .returning(_rows)
         ).one()
         started = materialization_of(row)
-        claims.append(Claim(started, token, tuple(found[started.id]), look.upstream))
+        claims.append(Claim(started, token, tuple(found[started.id]), item.upstream))
     attempts = [
         {
             "materialization_id": item.materialization.id,

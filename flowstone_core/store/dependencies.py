@@ -1,4 +1,4 @@
-"""Dependencies: whether a materialization may start, and what it has to wait for."""
+"""Dependencies: decide if a materialization may start, and find the ones it waits for."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _rows = schema.materializations
 
 _STARTED = (MaterializationState.RUNNING, MaterializationState.RETRYING)
 
-_Standing: TypeAlias = dict[Slot, list[Materialization]]
+_ActiveBySlot: TypeAlias = dict[Slot, list[Materialization]]
 
 
 @dataclass(slots=True)
 class Readiness:
-    """What is found of one candidate.
+    """The readiness of one candidate: start, wait or fail.
 
     Attributes:
-        upstream: What the assets it depends on returned, as far as they are completed.
-        waits_for: What must end first, for people.
-        missing: Assets that were never made, nor asked for.
-        error: Why it cannot be made; None if it can.
+        upstream: The results of the dependencies that are completed, by asset.
+        waits_for: The materializations that must end first, as text.
+        missing: Dependencies that were never materialized nor enqueued.
+        error: The reason why the candidate cannot start; None if it can.
     """
 
     candidate: Materialization
@@ -42,17 +42,17 @@ class Readiness:
 
     @property
     def must_wait(self) -> bool:
-        """Whether it can be made, but not yet."""
+        """True if the candidate can start, but not yet."""
         return self.error is None and bool(self.waits_for or self.missing)
 
 
-def look_at(
+def check_readiness(
     connection: Connection, candidates: Sequence[Materialization], assets: AssetGraph
 ) -> list[Readiness]:
-    """Find out what each candidate has to wait for; what is found holds in this transaction.
+    """Return the readiness of each candidate, valid until the end of this transaction.
 
     Args:
-        connection: In a transaction that has locked the candidates.
+        connection: A transaction that has locked the candidates.
         candidates: Pending or retrying.
         assets: All assets, those of the candidates among them.
     """
@@ -65,61 +65,61 @@ def look_at(
             for name in (item.asset, *assets[item.asset].depends_on)
         },
     )
-    looks = []
+    checked = []
     for candidate in candidates:
-        look = Readiness(candidate)
-        # One that was started before has had all it waited for.
+        found = Readiness(candidate)
+        # A candidate that started before has no dependency left to wait for.
         joined = active if candidate.state is MaterializationState.PENDING else None
         if joined is not None:
-            _look_at_own_partition(look, joined)
+            _check_own_partition(found, joined)
         for name in assets[candidate.asset].depends_on:
-            _look_at_upstream(connection, look, (name, candidate.partition), joined)
-        looks.append(look)
-    return looks
+            _check_upstream(connection, found, (name, candidate.partition), joined)
+        checked.append(found)
+    return checked
 
 
-def _look_at_own_partition(look: Readiness, active: _Standing) -> None:
-    slot = look.candidate.asset, look.candidate.partition
+def _check_own_partition(found: Readiness, active: _ActiveBySlot) -> None:
+    slot = found.candidate.asset, found.candidate.partition
     for other in active.get(slot, ()):
         if other.state in _STARTED:
-            look.waits_for.append(f"the run before it, #{other.id}")
+            found.waits_for.append(f"the previous run, #{other.id}")
 
 
-def _look_at_upstream(
-    connection: Connection, look: Readiness, slot: Slot, active: _Standing | None
+def _check_upstream(
+    connection: Connection, found: Readiness, slot: Slot, active: _ActiveBySlot | None
 ) -> None:
-    """Find out whether a candidate has, or must wait for, one of the assets it depends on."""
+    """Check one dependency of a candidate."""
     name, _ = slot
     completed = _latest(connection, slot, MaterializationState.COMPLETED)
     if completed is not None:
-        look.upstream[name] = completed.metadata
+        found.upstream[name] = completed.metadata
     if active is None:
         return
     waiting = active.get(slot, [])
     if completed is not None:
-        # Those asked for after it are for what depends on them next time.
-        waiting = [other for other in waiting if other.id < look.candidate.id]
+        # Materializations enqueued later serve the next run of the candidate's asset.
+        waiting = [other for other in waiting if other.id < found.candidate.id]
     if waiting:
-        look.waits_for += [f"{name} #{other.id}" for other in waiting]
+        found.waits_for += [f"{name} #{other.id}" for other in waiting]
     elif completed is None:
-        failed = _failed_since(connection, slot, look.candidate.requested_at)
+        failed = _failed_since(connection, slot, found.candidate.requested_at)
         if failed is None:
-            look.missing.append(slot)
+            found.missing.append(slot)
         else:
-            look.error = (
+            found.error = (
                 f"{name} #{failed.id}, which it depends on, ended {failed.state}; "
                 f"retry it with: flowstone materializations retry {failed.id}"
             )
 
 
-def _active(connection: Connection, slots: Collection[Slot]) -> _Standing:
-    """Find those that have not ended, and keep them from ending before this transaction does.
+def _active(connection: Connection, slots: Collection[Slot]) -> _ActiveBySlot:
+    """Return the active materializations of slots, locked against ending before this transaction.
 
-    So either whoever ends one sees who is held back for it, or it is seen here that it ended.
+    Either the transaction that ends one sees the held candidate, or this one sees that it ended.
     """
-    standing: _Standing = {}
+    by_slot: _ActiveBySlot = {}
     if not slots:
-        return standing
+        return by_slot
     query = (
         select(_rows)
         .where(_rows.c.state.in_(ACTIVE))
@@ -127,8 +127,8 @@ def _active(connection: Connection, slots: Collection[Slot]) -> _Standing:
         .with_for_update(read=True, of=_rows)
     )
     for row in connection.execute(among(query, SLOT, slots)):
-        standing.setdefault((row.asset, row.partition), []).append(materialization_of(row))
-    return standing
+        by_slot.setdefault((row.asset, row.partition), []).append(materialization_of(row))
+    return by_slot
 
 
 def _latest(

@@ -1,4 +1,4 @@
-"""Asking for materializations: joined to one that is pending, held back, and let go."""
+"""Enqueueing: creates pending materializations or joins existing ones, and requeues held ones."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ACTIVE = tuple(state for state in MaterializationState if not state.ended)
 """The states of a materialization that has not ended."""
 
 
-def ask(
+def enqueue(
     connection: Connection, slots: Iterable[Slot], assets: AssetGraph, now: datetime
 ) -> tuple[dict[Slot, int], list[Materialization]]:
-    """Give each slot a materialization that has not started: the pending one, or a new one.
+    """Return a pending materialization for each slot: the existing one, or a new one.
 
-    Those that were pending stay so until the end of the transaction.
+    The pending ones stay pending until the end of the transaction.
 
     Returns:
         The number of each slot's materialization, and those that are new.
@@ -45,7 +45,7 @@ def ask(
     numbers: dict[Slot, int] = {}
     created: list[Materialization] = []
     missing = dict.fromkeys(slots)
-    # On PostgreSQL one that was pending may be claimed before it is locked: then a new one is due.
+    # On PostgreSQL a pending one may be claimed before it is locked: then a new one is inserted.
     while missing:
         for row in _insert(connection, missing, assets, now):
             numbers[row.asset, row.partition] = row.id
@@ -58,12 +58,13 @@ def ask(
 def requeue(
     connection: Connection, partition: str, names: Collection[str] | None, now: datetime
 ) -> None:
-    """Have materializations that are held back looked at again.
+    """Requeue materializations that are held back for a dependency.
 
     Args:
-        partition: Theirs.
+        connection: A transaction.
+        partition: The partition of the materializations.
         names: Their assets; None for any.
-        now: When.
+        now: The time from which they are due.
     """
     held = [
         _rows.c.partition == partition,
@@ -77,7 +78,7 @@ def requeue(
 
 
 def requeue_all(connection: Connection, assets: AssetGraph, now: datetime) -> None:
-    """Have everything that is held back looked at again, by what depends on what now."""
+    """Requeue all materializations that are held back, for a check against the current assets."""
     connection.execute(
         update(_rows)
         .where(
@@ -91,10 +92,10 @@ def requeue_all(connection: Connection, assets: AssetGraph, now: datetime) -> No
 
 
 def of_assets(assets: Iterable[str]) -> ColumnElement[bool]:
-    """Return the condition that a materialization is of one of the assets.
+    """Return the condition that a materialization belongs to one of the assets.
 
-    It is no plain comparison, lest SQLite look for all that was ever made of them by index,
-    where there is an index that finds the few that are wanted.
+    Not a plain comparison, or SQLite would use the index on assets, and read their whole
+    history, instead of the partial index that finds the few candidates.
     """
     return _rows.c.asset.concat("").in_(list(assets))
 
@@ -103,12 +104,12 @@ def asset_named(name: str, assets: AssetGraph) -> Asset:
     """Return an asset.
 
     Raises:
-        NotFoundError: If no pipeline has it.
+        NotFoundError: If no pipeline declares the asset.
     """
     asset = assets.get(name)
     if asset is None:
         hint = did_you_mean(name, assets) or None
-        raise NotFoundError(f"no pipeline has an asset {name!r}", hint=hint, asset=name)
+        raise NotFoundError(f"unknown asset {name!r}", hint=hint, asset=name)
     return asset
 
 
@@ -164,7 +165,7 @@ def _pending(connection: Connection, slots: Iterable[Slot]) -> dict[Slot, int]:
             select(_rows.c.id, _rows.c.asset, _rows.c.partition)
             .where(schema.PENDING)
             .order_by(_rows.c.id)
-            # Shared: who claims it has to wait, who joins it too need not.
+            # A shared lock: a claim has to wait, another join does not.
             .with_for_update(read=True, of=_rows)
         )
         query = among(query, SLOT, chunk)

@@ -1,4 +1,4 @@
-"""Events: each (source, key) once, and each with the materialization that it asked for."""
+"""Events: one for each (source, key), each linked to the materialization it requested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _events = schema.events
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An event that is new to its source, ready to be written."""
+    """An event with a key that is new to its source, ready to be inserted."""
 
     source: str
     event: NewEvent
@@ -60,10 +60,10 @@ class EventRepository:
 
 
 def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of the (source, key) pairs that are events already.
+    """Return the (source, key) pairs that exist.
 
-    The answer holds until the end of the transaction only if the caller holds a lock on the
-    source: a sensor's row, or a materialization's.
+    Valid until the end of the transaction only if the caller holds a lock on the source: the row
+    of a sensor, or of a materialization.
     """
     known: set[tuple[str, str]] = set()
     for chunk in chunks(keys):
@@ -76,15 +76,15 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
 def commit(
     connection: Connection, found: Sequence[FoundEvent], assets: AssetGraph, now: datetime
 ) -> tuple[list[StoredEvent], list[Materialization]]:
-    """Write new events, each with a materialization that has not started.
+    """Insert new events, each with a pending materialization.
 
     Returns:
-        The events in the order given, and the materializations that were made for them.
+        The events in the order given, and the materializations created for them.
     """
     if not found:
         return [], []
     wanted = [(item.event.asset, item.event.partition) for item in found]
-    numbers, created = enqueueing.ask(connection, wanted, assets, now)
+    numbers, created = enqueueing.enqueue(connection, wanted, assets, now)
     rows = [
         {
             "source": item.source,
@@ -98,7 +98,7 @@ def commit(
         }
         for item in found
     ]
-    # Matched by key: no database promises the order of what an INSERT returns.
+    # Matched by key: the order of the rows that an INSERT returns is not guaranteed.
     statement = insert(_events).returning(_events.c.id, _events.c.source, _events.c.key)
     ids = {(row.source, row.key): row.id for row in connection.execute(statement, rows)}
     stored = []
@@ -128,7 +128,7 @@ def _all(
 def of_materializations(
     connection: Connection, numbers: Iterable[int]
 ) -> dict[int, list[StoredEvent]]:
-    """Return the events that asked for materializations, oldest first, by their numbers."""
+    """Return the events that requested materializations, the oldest first, by number."""
     found: dict[int, list[StoredEvent]] = {number: [] for number in numbers}
     query = select(_events).where(_events.c.materialization_id.in_(found)).order_by(_events.c.id)
     for row in connection.execute(query):
@@ -137,7 +137,7 @@ def of_materializations(
 
 
 def forget(connection: Connection, source: str) -> None:
-    """Let a source use its keys again; its events are kept."""
+    """Forget the keys of a source, so that they may occur again; its events are kept."""
     connection.execute(
         update(_events).where(_events.c.source == source, schema.REMEMBERED).values(forgotten=True)
     )

@@ -1,4 +1,4 @@
-"""Soundness: whether the database is whole, and whether what it says fits together."""
+"""Integrity check: reads every page, and verifies FlowStone's invariants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 
 SHOWN = 20
-"""Problems of one kind that are named; of the others only the number is."""
+"""Problems of one kind that are listed; the others are only counted."""
 
 _rows = schema.materializations
 _attempts = schema.attempts
@@ -32,15 +32,14 @@ _attempts = schema.attempts
 
 @dataclass(frozen=True, slots=True)
 class IntegrityReport:
-    """What a look at a whole store found.
+    """The result of an integrity check.
 
     Attributes:
-        store: Its URL, the password masked.
-        revision: Of its schema.
-        journal_mode: SQLite's: ``wal``, unless the file system does not allow it; None for
-            PostgreSQL.
-        complete: Whether the contents were looked at: those of another revision are not.
-        problems: What is wrong; none if it is sound.
+        store: The store's URL, with its password masked.
+        revision: The revision of the schema.
+        journal_mode: ``wal``, unless the file system does not support it; None for PostgreSQL.
+        complete: False if the rows were not checked, as with another schema revision.
+        problems: The problems found.
     """
 
     store: str
@@ -51,29 +50,29 @@ class IntegrityReport:
 
 
 def check(database: Database) -> IntegrityReport:
-    """Look at a whole store, while others may use it; nothing is changed, nor migrated.
+    """Check a whole store while it is in use; nothing is changed, nor migrated.
 
     Raises:
-        StoreError: If there is no store, or the database is damaged so badly, or so much another
-            program's, that it cannot be looked at.
+        StoreError: If there is no store, or the database cannot be read, or belongs to another
+            program.
     """
     revision, journal_mode = _opened(database)
     problems: list[str] = []
     if database.is_sqlite:
         try:
-            problems += database.read(_damages)
+            problems += database.read(_damage)
         except StoreError as error:
             problems.append(str(error))
     complete = revision == migration.HEAD and not problems
     if complete:
-        problems += database.read(_contradictions)
+        problems += database.read(_violations)
     return IntegrityReport(database.display, revision, journal_mode, complete, tuple(problems))
 
 
 def _opened(database: Database) -> tuple[str, str | None]:
-    """Return the revision and the journal mode of a store that is there."""
+    """Return the revision and the journal mode of an existing store."""
     if database.is_sqlite and database.file is None:
-        raise StoreError("a store in memory cannot be checked: no other process sees it")
+        raise StoreError("cannot check a store in memory: only its own process sees it")
     if database.file is None:
         revision, mode = database.read(migration.revision), None
     else:
@@ -81,7 +80,7 @@ def _opened(database: Database) -> tuple[str, str | None]:
             revision = sqlite_file.inspect(database.file)
         mode = None if revision is None else database.read(_journal_mode)
     if revision is None:
-        raise StoreError(f"there is no store {database.display} yet", hint="flowstone db upgrade")
+        raise StoreError(f"store not found: {database.display}", hint="flowstone db upgrade")
     return revision, mode
 
 
@@ -89,23 +88,23 @@ def _journal_mode(connection: Connection) -> str:
     return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 
 
-def _damages(connection: Connection) -> list[str]:
-    """Have SQLite read every page, and look whether all that is referred to is there."""
+def _damage(connection: Connection) -> list[str]:
+    """Let SQLite check every page and every reference."""
     found = connection.exec_driver_sql(f"PRAGMA integrity_check({SHOWN})").scalars().all()
     lines = [line for text in found for line in str(text).splitlines()]
     damages = [line for line in lines if line != "ok" and not line.startswith("***")]
     dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     return damages + _named(
         [
-            f"row {number} of {table} refers to one of {parent} that is not there"
+            f"row {number} of {table} refers to a missing row of {parent}"
             for table, number, parent, _ in dangling
         ],
         len(dangling),
     )
 
 
-def _contradictions(connection: Connection) -> list[str]:
-    """Look for what FlowStone itself never writes."""
+def _violations(connection: Connection) -> list[str]:
+    """Return the rows that break an invariant."""
     problems = []
     for condition, text in _rules():
         query: Select[int] = select(_rows.c.id).where(condition).order_by(_rows.c.id)
@@ -119,28 +118,28 @@ def _contradictions(connection: Connection) -> list[str]:
 
 
 def _rules() -> Iterator[tuple[ColumnElement[bool], str]]:
-    """Yield what no materialization may be, and how to say that it is."""
+    """Yield each forbidden condition of a materialization, with its message."""
     state, running = _rows.c.state, MaterializationState.RUNNING
     own = and_(_attempts.c.materialization_id == _rows.c.id, _attempts.c.finished_at.is_(None))
     current = _attempts.c.number == _rows.c.attempt
     yield and_(state == running, _rows.c.token.is_(None)), "is running without a token"
     yield (
         and_(state == running, not_(exists().where(own, current))),
-        "is running without an attempt that is",
+        "is running without a running attempt",
     )
     yield (
         exists().where(own, or_(state != running, not_(current))),
-        "has an attempt that has not ended, and is not running it",
+        "has an unfinished attempt that it does not run",
     )
     yield (
         state.in_(ACTIVE) == _rows.c.finished_at.is_not(None),
-        "says when it ended and has not ended, or the other way round",
+        "has an end time that contradicts its state",
     )
     queued = or_(_rows.c.available_at.is_not(None), state == running)
     waits = or_(_rows.c.waiting_for.is_not(None), _rows.c.after_id.is_not(None))
     yield (
         and_(state.in_(ACTIVE), not_(queued), not_(waits)),
-        "has not ended, and waits for nothing",
+        "has not ended, and is neither due nor waiting",
     )
     ahead = _rows.alias("ahead")
     before_it = exists().where(
@@ -148,11 +147,11 @@ def _rules() -> Iterator[tuple[ColumnElement[bool], str]]:
     )
     yield (
         and_(state.in_(ACTIVE), _rows.c.after_id.is_not(None), not_(before_it)),
-        "waits for one that has ended, or is not there",
+        "waits for a predecessor that has ended or is missing",
     )
 
 
 def _named(problems: list[str], count: int) -> list[str]:
-    """Name the first ones, and count the others."""
+    """List the first problems, and count the others."""
     named = problems[:SHOWN]
     return [*named, f"and {count - len(named):,} more like it"] if count > len(named) else named

@@ -1,4 +1,4 @@
-"""Materializations: the listings, and what operators do to them."""
+"""Materializations: listings, requests, retries and cancellations."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _get(connection: Connection, number: int, *, lock: bool = False) -> Material
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(
-            f"there is no materialization #{number}",
+            f"unknown materialization #{number}",
             hint="flowstone materializations list shows them",
             materialization=number,
         )
@@ -203,8 +203,8 @@ def _retry(
         }
     elif found.state is not MaterializationState.RETRYING:
         raise ConflictError(
-            f"materialization #{number} is {found.state}; only one that was discarded or "
-            "cancelled, or that waits for its next attempt, can be retried",
+            f"cannot retry materialization #{number}: its state is {found.state}, and must be "
+            "discarded, cancelled or retrying",
             hint=_other_way(found),
             materialization=number,
         )
@@ -218,7 +218,8 @@ def _cancel(
     found = _get(connection, number, lock=True)
     if found.state not in predecessors(MaterializationState.CANCELLED):
         raise ConflictError(
-            f"materialization #{number} is {found.state} already", materialization=number
+            f"cannot cancel materialization #{number}: its state is {found.state}",
+            materialization=number,
         )
     connection.execute(
         update(_rows)
@@ -237,7 +238,7 @@ def _cancel(
     waiting = (found.asset, *assets.dependents(found.asset))
     requeue(connection, found.partition, waiting, now)
     cancelled = _get(connection, number)
-    overlap_queue.ended(connection, cancelled, now)
+    overlap_queue.on_end(connection, cancelled, now)
     return [cancelled]
 
 
@@ -249,13 +250,14 @@ def _refuse_second_pending(connection: Connection, found: Materialization) -> No
     )
     if pending is not None:
         raise ConflictError(
-            f"materialization #{pending} is pending for the same partition of {found.asset}",
-            hint="it does the same work: nothing needs to be retried",
+            f"cannot retry materialization #{found.id}: "
+            f"#{pending} is pending for the same partition of {found.asset}",
+            hint="the pending one does the same work",
             materialization=found.id,
         )
 
 
 def _other_way(found: Materialization) -> str | None:
     if found.state is MaterializationState.COMPLETED:
-        return f"to make it anew: flowstone materialize {found.asset} ..."
+        return f"to materialize it again: flowstone materialize {found.asset} ..."
     return None

@@ -1,4 +1,4 @@
-"""The schema's revision: refusing a store that does not fit, and bringing one up to date."""
+"""Schema migration: refuse a store with an unknown revision, and upgrade an older one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ HEAD = "0005"
 """The newest revision. Revisions are numbered in their order."""
 
 _alembic = threading.Lock()
-"""Alembic keeps the migration that it is at in module globals: one at a time in a process."""
+"""Alembic keeps the current migration in module globals: one at a time in a process."""
 
 
 def prepare(database: Database, *, migrate: bool | None) -> None:
-    """Refuse what is no store of this version; make or upgrade one where that is wanted.
+    """Check a store's revision; create or upgrade the schema where that is wanted.
 
     Args:
         database: The store.
-        migrate: None makes and upgrades SQLite files, and leaves PostgreSQL to an operator.
+        migrate: None creates and upgrades SQLite files, and leaves PostgreSQL to an operator.
 
     Raises:
-        StoreError: If it is refused; nothing of it was changed.
+        StoreError: If the store is refused; nothing was changed.
     """
     found = _inspect(database)
     if found == HEAD:
@@ -45,20 +45,20 @@ def prepare(database: Database, *, migrate: bool | None) -> None:
 def upgrade(database: Database) -> tuple[str | None, str]:
     """Apply the migrations that are missing.
 
-    Several processes may do it at once: one does, the others wait for it.
+    Several processes may call this at once: one migrates, the others wait.
 
     Returns:
-        The revision before, None for a new store, and after.
+        The revision before (None for a new store) and after.
 
     Raises:
-        StoreError: If the database is no store of ours, or is newer; nothing of it was changed.
+        StoreError: If the database is not a FlowStone store, or is newer; nothing was changed.
     """
     _inspect(database)
     return _migrate(database), HEAD
 
 
 def _inspect(database: Database) -> str | None:
-    """Return the revision, once it is clear that the store may be touched."""
+    """Return the revision of a store that FlowStone may change."""
     path = database.file
     if path is None:
         found = database.read(revision)
@@ -70,7 +70,7 @@ def _inspect(database: Database) -> str | None:
 
 
 def _migrate(database: Database) -> str | None:
-    """Make or upgrade a store; return the revision before."""
+    """Create or upgrade a store; return the revision before."""
     path = database.file
     if path is not None and not path.exists():
         with sqlite_file.draft(path) as draft:
@@ -85,7 +85,7 @@ def _migrate(database: Database) -> str | None:
 
 
 def _apply(connection: Connection, display: str) -> str | None:
-    """Migrate in the caller's transaction, alone; return the revision before."""
+    """Migrate in the caller's transaction, under a lock; return the revision before."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(APPLICATION_ID)))
     before = revision(connection)

@@ -1,11 +1,12 @@
-"""Materializations of one schedule in line: one starts when those before it have ended.
+"""Overlap queue: the order of a schedule's materializations with ``overlap = buffer_*``.
 
-``after_id`` of a pending materialization is the last one before it that its schedule asked for.
-Whoever ends that one looks who else is before it then: others may have been asked for without a
-line, or be made again.
+A materialization starts when its predecessor has ended: ``after_id`` of a pending one is the last
+one that its schedule requested before it. When the predecessor ends, the next one is looked up:
+others may have been requested without a queue, or retried.
 
-What one stands behind has a smaller number, so a line has no cycles, and rows are locked in the
-order of their numbers. It is of the same asset, lest one stand behind what depends on it.
+A predecessor has a smaller number, so a queue has no cycles, and rows are locked in the order of
+their numbers. A predecessor belongs to the same asset: a materialization never queues behind one
+that depends on it.
 """
 
 from __future__ import annotations
@@ -27,107 +28,112 @@ _events = schema.events
 _schedules = schema.schedules
 
 PREFIX = "schedule:"
-"""What the source of a schedule's events begins with."""
+"""The prefix of the source of a schedule's events."""
 
-LOOK_BACK = 100
-"""Events of a source that are looked at for what has not ended: a look costs the same however
-many it had. An older one that an operator has made again does not count."""
+HISTORY_LIMIT = 100
+"""The newest events of a source that are searched for active materializations, so that the cost
+does not grow with its history. An older one that an operator retried does not count."""
 
 
 def active(connection: Connection, source: str, limit: int) -> int:
-    """Count the materializations that a source asked for and that have not ended.
+    """Count the active materializations that a source requested, up to a limit.
 
     Args:
+        connection: A transaction.
+        source: The source of the events.
         limit: Stop counting here.
     """
     query = _active(source).limit(limit)
     return len(connection.scalars(query).all())
 
 
-def up(
+def append(
     connection: Connection,
     found: Sequence[FoundEvent],
     stored: Sequence[StoredEvent],
     created: Sequence[Materialization],
 ) -> list[Materialization]:
-    """Line up what new events asked for behind what their source asked for before.
+    """Queue the materializations of new events behind the earlier ones of their source.
 
     Args:
+        connection: The transaction that inserted the events.
         found: The events.
-        stored: The same as they were written.
-        created: The materializations that were made for them; others were pending already, and
-            stay where they are.
+        stored: The same events, as inserted.
+        created: The materializations created for the events. Other events joined pending ones,
+            which keep their place.
 
     Returns:
-        ``created``, as they are now.
+        ``created``, with their predecessors.
     """
-    made = {item.id: item for item in created}
-    lines: dict[tuple[str, str], dict[int, int]] = {}
+    new = {item.id: item for item in created}
+    queues: dict[tuple[str, str], dict[int, int]] = {}
     for item, event in zip(found, stored, strict=True):
         if item.event.in_line and event.materialization_id is not None:
-            own = lines.setdefault((event.source, event.asset), {})
+            own = queues.setdefault((event.source, event.asset), {})
             own.setdefault(event.materialization_id, event.id)
     behind: dict[int, int] = {}
-    for (source, asset), own in lines.items():
-        new = sorted(own.keys() & made.keys())
-        if not new:
+    for (source, asset), own in queues.items():
+        added = sorted(own.keys() & new.keys())
+        if not added:
             continue
-        # Shared: whoever ends it waits, and then sees who stands behind it.
-        query = _before(source, asset, min(own.values()), new[0])
-        ahead = connection.scalar(query.with_for_update(read=True, of=_rows))
+        # A shared lock: the transaction that ends the predecessor waits, and sees its successor.
+        query = _before(source, asset, min(own.values()), added[0])
+        predecessor = connection.scalar(query.with_for_update(read=True, of=_rows))
         for number in sorted(own):
-            if ahead is not None and number in made:
-                behind[number] = ahead
-            ahead = number
-    _stand_behind(connection, behind)
-    for number, ahead in behind.items():
-        made[number] = replace(made[number], available_at=None, waiting_for=_waiting_for(ahead))
-    return list(made.values())
+            if predecessor is not None and number in new:
+                behind[number] = predecessor
+            predecessor = number
+    _set_predecessors(connection, behind)
+    for number, before in behind.items():
+        new[number] = replace(new[number], available_at=None, waiting_for=_waiting_for(before))
+    return list(new.values())
 
 
-def ended(connection: Connection, item: Materialization, now: datetime) -> None:
-    """Do what the end of a materialization means for the schedules that asked for it."""
-    _move_up(connection, item.id, now)
+def on_end(connection: Connection, item: Materialization, now: datetime) -> None:
+    """Start the successors of an ended materialization, and pause schedules after a failure."""
+    _advance(connection, item.id, now)
     if item.state is MaterializationState.DISCARDED:
         _pause_schedules(connection, item.id)
 
 
-def _move_up(connection: Connection, number: int, now: datetime) -> None:
-    """Have those behind a materialization stand behind who is still before them, or start."""
+def _advance(connection: Connection, number: int, now: datetime) -> None:
+    """Give the successors of a materialization their next predecessor, or make them due."""
     own = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
     if own is not None:
         connection.execute(update(_rows).where(_rows.c.id == number).values(after_id=None))
     there = schema.QUEUED, _rows.c.after_id == number
     behind = select(_rows.c.id).where(*there).order_by(_rows.c.id).limit(1)
-    # Until there is none: who is cancelled meanwhile leaves the one behind it here.
+    # Until there is none: a cancelled successor leaves its own successor here.
     while each := connection.scalar(behind):
-        ahead = _still_before(connection, each, own)
+        predecessor = _predecessor(connection, each, own)
         values: dict[str, object] = {"after_id": None, "available_at": now, "waiting_for": None}
-        if ahead is not None:
-            values = {"after_id": ahead, "waiting_for": _waiting_for(ahead)}
+        if predecessor is not None:
+            values = {"after_id": predecessor, "waiting_for": _waiting_for(predecessor)}
         connection.execute(update(_rows).where(_rows.c.id == each, *there).values(values))
 
 
-def _still_before(connection: Connection, number: int, own: int | None) -> int | None:
-    """Return the last materialization that those who asked for one asked for before it.
+def _predecessor(connection: Connection, number: int, own: int | None) -> int | None:
+    """Return the last active materialization that the same sources requested before one.
 
     Args:
-        own: What the one that ends stood behind itself. It needs no lock: who ends it waits for
-            this transaction before it moves up who stands there.
+        connection: A transaction.
+        number: The materialization.
+        own: The predecessor of the one that ends. It needs no lock: the transaction that ends it
+            waits for this one before it advances its successors.
     """
-    asked = (
+    requested = (
         select(_events.c.source, _events.c.asset, func.min(_events.c.id))
         .where(_events.c.materialization_id == number)
         .group_by(_events.c.source, _events.c.asset)
     )
     found = []
-    for source, asset, event in connection.execute(asked):
+    for source, asset, event in connection.execute(requested):
         if source.startswith(PREFIX):
             query = _before(source, asset, event, number)
-            ahead = connection.scalar(query)
-            if ahead not in {None, own}:
-                ahead = connection.scalar(query.with_for_update(read=True, of=_rows))
-            found.append(ahead or 0)
+            predecessor = connection.scalar(query)
+            if predecessor not in {None, own}:
+                predecessor = connection.scalar(query.with_for_update(read=True, of=_rows))
+            found.append(predecessor or 0)
     return max(found, default=0) or None
 
 
@@ -151,7 +157,7 @@ def _pause_schedules(connection: Connection, number: int) -> None:
 
 
 def _before(source: str, asset: str, event: int, number: int) -> Select[int]:
-    """Select the last that a source asked for before an event, of a smaller number."""
+    """Select the last one that a source requested before an event, with a smaller number."""
     query = _active(source, event).where(of_assets([asset]), _rows.c.id < number)
     return query.limit(1)
 
@@ -161,33 +167,33 @@ def _active(source: str, before: int | None = None) -> Select[int]:
         select(_events.c.materialization_id)
         .where(_events.c.source == source)
         .order_by(_events.c.id.desc())
-        .limit(LOOK_BACK)
+        .limit(HISTORY_LIMIT)
     )
     if before is not None:
         newest = newest.where(_events.c.id < before)
     numbers = select(newest.subquery().c.materialization_id)
     return (
         select(_rows.c.id)
-        # No plain comparison, lest SQLite look for all that has not ended by index.
+        # Not a plain comparison, or SQLite would read all active rows by index.
         .where(_rows.c.id.in_(numbers), _rows.c.state.concat("").in_(ACTIVE))
         .order_by(_rows.c.id.desc())
     )
 
 
-def _stand_behind(connection: Connection, behind: dict[int, int]) -> None:
+def _set_predecessors(connection: Connection, behind: dict[int, int]) -> None:
     if not behind:
         return
     statement = (
         update(_rows)
         .where(_rows.c.id == bindparam("number"))
-        .values(after_id=bindparam("ahead"), available_at=None, waiting_for=bindparam("who"))
+        .values(after_id=bindparam("predecessor"), available_at=None, waiting_for=bindparam("who"))
     )
     rows = [
-        {"number": number, "ahead": ahead, "who": _waiting_for(ahead)}
-        for number, ahead in behind.items()
+        {"number": number, "predecessor": predecessor, "who": _waiting_for(predecessor)}
+        for number, predecessor in behind.items()
     ]
     connection.execute(statement, rows)
 
 
-def _waiting_for(ahead: int) -> str:
-    return f"the schedule's run before it, #{ahead}"
+def _waiting_for(predecessor: int) -> str:
+    return f"the schedule's previous run, #{predecessor}"

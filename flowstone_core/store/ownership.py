@@ -1,4 +1,4 @@
-"""Owning: which runner ticks a sensor or a schedule, and who may take it; one rule for both."""
+"""Ownership: the one rule by which runners claim and lock sensors and schedules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from flowstone_core.store import runners
 
 
 def is_free(owned: Table, runner_id: str, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a runner may take what a row stands for.
+    """Return the condition that a runner may claim a sensor or schedule.
 
-    Free is what is not paused, and is owned by no runner, by one that is not alive, or by this
-    one: after a commit of which nobody knows whether it was done, that is how it learns what is
-    remembered.
+    A row is free if it is not paused and has no owner, an owner that is not alive, or this runner
+    as its owner: after a commit with an unknown outcome, a second claim reads the checkpoint.
     """
     return ~owned.c.paused & or_(
         owned.c.owner.is_(None),
@@ -29,7 +28,7 @@ def is_free(owned: Table, runner_id: str, now: datetime) -> ColumnElement[bool]:
 def claim(
     connection: Connection, owned: Table, runner_id: str, names: Iterable[str], now: datetime
 ) -> Iterator[Row[*tuple[object, ...]]]:
-    """Make a runner the owner of what is free of the names; yield the rows."""
+    """Make a runner the owner of the free rows with these names, and yield them."""
     for chunk in chunks(names):
         free = (
             select(owned)
@@ -44,7 +43,7 @@ def claim(
 
 
 def lock(connection: Connection, owned: Table, owner: str, names: Iterable[str]) -> dict[str, int]:
-    """Lock what is the owner's of the names, as nothing that is paused is.
+    """Lock the rows with these names that the owner has; a paused row has no owner.
 
     Returns:
         The versions by name.

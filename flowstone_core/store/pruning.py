@@ -1,8 +1,8 @@
-"""Pruning: history that is old goes, a few rows at a time.
+"""Pruning: deletes old history in small batches.
 
-Each batch is a transaction of its own, so that other writers get their turn between two, and who
-stops after any batch leaves a store that is whole. What is old is looked for by number, oldest
-first, and the look ends at a page where nothing is old any more.
+Each batch is one transaction, so that other writers proceed between two batches, and the store is
+consistent after each. Rows are scanned by number, the oldest first; the scan ends at a page
+without old rows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from flowstone_core.store.retention import (
     Condition,
     Expiry,
     KeyRetention,
-    asking,
     is_forgettable,
     is_latest,
     is_referred_to,
+    unfinished_backfills,
 )
 
 BATCH = 500
@@ -51,13 +51,13 @@ _runners = schema.runners
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted, or would be, and what was kept though it is old.
+    """Counts of deleted rows, and of old rows that were kept.
 
     Attributes:
-        keys: Keys that were forgotten: they may occur again.
-        kept_events: Events that are kept because their keys are remembered.
-        kept_materializations: Those that are kept because each is the latest completed one of
-            its partition: it says that the partition is up to date.
+        keys: Forgotten keys: they may occur again.
+        kept_events: Old events that are kept because their keys are remembered.
+        kept_materializations: Old materializations that are kept because each is the latest
+            completed one of its partition: the partition is up to date.
     """
 
     events: int = 0
@@ -80,14 +80,14 @@ _Delete: TypeAlias = Callable[[Connection, Collection[int], Expiry], tuple[Prune
 
 
 class Pruning:
-    """Deletes what is old; from any thread, and by several processes at once if need be.
+    """Deletes old rows; from any thread, and in several processes at once.
 
-    Each method yields what one step did, before the next one begins: whoever takes no more of
-    them has stopped it. Many steps only look.
+    Each method yields the result of one step before the next one begins; a caller that stops
+    iterating stops the deletion. Many steps only read.
 
     Args:
-        database: The store's.
-        dry_run: Whether to say what would be deleted, and delete nothing.
+        database: The store's database.
+        dry_run: Count the rows that would be deleted, and delete nothing.
     """
 
     def __init__(self, database: Database, *, dry_run: bool = False) -> None:
@@ -95,42 +95,48 @@ class Pruning:
         self._dry_run = dry_run
 
     def forget(self, source: str, before: datetime) -> Iterator[Pruned]:
-        """Let the keys of a source's events that are older than a moment be used again."""
+        """Forget the keys of a source's events that are older than an instant."""
         condition = is_forgettable(source, before)
         if self._dry_run:
             yield Pruned(keys=self._database.read(_count, _events, condition))
             return
-        # Looked for first: most have none, and need no transaction that writes.
+        # Read first: most sources have none, and need no transaction that writes.
         while found := self._database.read(_some, condition):
             yield Pruned(keys=self._database.write(_forget, found))
             if len(found) < BATCH:
                 return
 
-    def prune(self, before: datetime, checkpoint: KeyRetention) -> Iterator[Pruned]:
-        """Delete what ended before a moment and says nothing any more.
+    def prune(self, before: datetime, keys: KeyRetention) -> Iterator[Pruned]:
+        """Delete old rows that are no longer needed.
 
-        That is: events, unless their keys are remembered, or a backfill that is not finished
-        asked; their materializations with the attempts, unless an event stays, or it is the
-        latest completed one of its partition; ticks that no event refers to, with what they
-        skipped; finished backfills; runners that own nothing.
+        * events, unless their keys are remembered, or an unfinished backfill requested them;
+        * materializations and their attempts, unless an event of them is kept, or they are the
+          latest completed one of their partition;
+        * ticks that no event refers to, and their skips;
+        * finished backfills;
+        * runners that own nothing.
+
+        Args:
+            before: Rows that ended before this instant are old.
+            keys: The retention of event keys.
         """
-        expiry = Expiry(before, checkpoint, self._database.read(asking))
+        expiry = Expiry(before, keys, self._database.read(unfinished_backfills))
         for page in self._pages(_rows, _rows.c.requested_at, _rows.c.finished_at, before):
-            found, kept = self._database.read(_look_at_materializations, page, expiry)
+            found, kept = self._database.read(_count_materializations, page, expiry)
             yield kept
-            yield from self._carry_out(found, _prune_materializations, page, expiry)
+            yield from self._prune_page(found, _prune_materializations, page, expiry)
         for page in self._pages(_ticks, _ticks.c.finished_at, _ticks.c.finished_at, before):
-            found = self._database.read(_look_at_ticks, page, expiry)
-            yield from self._carry_out(found, _prune_ticks, page, expiry)
+            found = self._database.read(_count_ticks, page, expiry)
+            yield from self._prune_page(found, _prune_ticks, page, expiry)
         columns = _backfills.c.created_at, _backfills.c.finished_at
         for page in self._pages(_backfills, *columns, before):
-            yield from self._carry_out(Pruned(backfills=len(page)), _prune_backfills, page, expiry)
+            yield from self._prune_page(Pruned(backfills=len(page)), _prune_backfills, page, expiry)
         yield from self._runners(expiry)
 
-    def _carry_out(
+    def _prune_page(
         self, found: Pruned, prune: _Delete, page: Collection[int], expiry: Expiry
     ) -> Iterator[Pruned]:
-        """Delete what was found of a page, in as many batches as it takes."""
+        """Delete the old rows of a page, in batches."""
         if self._dry_run or found == Pruned():
             yield found
             return
@@ -152,10 +158,10 @@ class Pruning:
     def _pages(
         self, table: Table, begun: Column[datetime], ended: Column[datetime], before: datetime
     ) -> Iterator[list[int]]:
-        """Yield the numbers of what ended before a moment, page by page, oldest first.
+        """Yield the ids of rows that ended before an instant, page by page, the oldest first.
 
-        It ends at a page of which nothing even began before: one row is not enough, since the
-        clock may have been wrong when that was written.
+        The scan ends at a page without a row that began before the instant: one younger row is
+        not enough, since the clock may have been wrong when that row was written.
         """
         last: int | None = 0
         while last is not None:
@@ -172,7 +178,7 @@ def _page(
     last: int,
     before: datetime,
 ) -> tuple[int | None, list[int]]:
-    """Return where the next page begins, and what is old of this one."""
+    """Return the start of the next page, and the old rows of this one."""
     query = select(table.c.id, begun.label("begun"), ended.label("ended"))
     query = query.where(table.c.id > last).order_by(table.c.id).limit(BATCH)
     rows = connection.execute(query).all()
@@ -190,10 +196,10 @@ def _forget(connection: Connection, numbers: Collection[int]) -> int:
     return connection.execute(update(_events).where(forgettable).values(forgotten=True)).rowcount
 
 
-def _look_at_materializations(
+def _count_materializations(
     connection: Connection, page: Collection[int], expiry: Expiry
 ) -> tuple[Pruned, Pruned]:
-    """Say what can be deleted of a page, and what is kept."""
+    """Count the rows of a page that can be deleted, and those that are kept."""
     free = not_(is_referred_to(expiry.stays()))
     query = select(_rows.c.id, is_latest().label("latest"), free.label("free"))
     rows = connection.execute(query.where(_rows.c.id.in_(page))).all()
@@ -211,8 +217,8 @@ def _look_at_materializations(
 def _prune_materializations(
     connection: Connection, page: Collection[int], expiry: Expiry
 ) -> tuple[Pruned, bool]:
-    """Delete one batch of what can be deleted of a page; say whether there is more."""
-    # Locked: what an operator has made again meanwhile has not ended any more.
+    """Delete one batch of a page; return True if there is more."""
+    # Locked: an operator may have retried one meanwhile.
     query = select(_rows.c.id).where(_rows.c.id.in_(page), expiry.ended()).order_by(_rows.c.id)
     ended = connection.scalars(query.with_for_update(skip_locked=True)).all()
     asked = select(_events.c.id).where(_events.c.materialization_id.in_(ended))
@@ -226,8 +232,8 @@ def _prune_materializations(
     return Pruned(events=events, materializations=rows, attempts=attempts), more
 
 
-def _look_at_ticks(connection: Connection, page: Collection[int], expiry: Expiry) -> Pruned:
-    """Say what can be deleted of a page once those events are gone that go."""
+def _count_ticks(connection: Connection, page: Collection[int], expiry: Expiry) -> Pruned:
+    """Count the ticks of a page that can be deleted once their events are."""
     query = select(_ticks.c.id).where(_ticks.c.id.in_(page), expiry.frees_tick())
     going = connection.scalars(query).all()
     return Pruned(ticks=len(going), skips=_count(connection, _skips, _skips.c.tick_id.in_(going)))
@@ -248,14 +254,14 @@ def _prune_backfills(
     page: Collection[int],
     expiry: Expiry,  # noqa: ARG001 - as for the others
 ) -> tuple[Pruned, bool]:
-    # Finished once, finished for ever.
+    # A finished backfill stays finished.
     return Pruned(backfills=_delete(connection, _backfills, _backfills.c.id.in_(page))), False
 
 
 def _gone_runners(
     connection: Connection, last: str, expiry: Expiry
 ) -> tuple[str | None, list[str]]:
-    """Return where the next page of runners begins, and who is gone of this one."""
+    """Return the start of the next page of runners, and the runners of this one to delete."""
     query = select(_runners.c.id, expiry.is_gone().label("gone")).where(_runners.c.id > last)
     rows = connection.execute(query.order_by(_runners.c.id).limit(BATCH)).all()
     return rows[-1].id if len(rows) == BATCH else None, [row.id for row in rows if row.gone]
@@ -264,17 +270,19 @@ def _gone_runners(
 def _delete_with(
     connection: Connection, table: Table, condition: Condition, link: Column[int], room: int
 ) -> tuple[int, int, bool]:
-    """Delete rows together with those that refer to them, as many as there is room for.
+    """Delete rows together with the rows that refer to them, up to the size of a batch.
 
-    At least one goes, however many refer to it.
+    At least one row is deleted, with any number of referring rows.
 
     Args:
-        table: Whose rows.
-        condition: Which of them.
-        link: The column by which those of another table refer to them.
+        connection: A transaction.
+        table: The table.
+        condition: The rows to delete.
+        link: The column of another table that refers to them.
+        room: The size of the batch, in rows.
 
     Returns:
-        How many rows went, how many that referred to them, and whether there are more.
+        The number of deleted rows, of deleted referring rows, and True if there are more.
     """
     referring = select(func.count()).where(link == table.c.id).scalar_subquery()
     query = select(table.c.id, referring.label("referring")).where(condition)

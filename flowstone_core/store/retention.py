@@ -1,4 +1,4 @@
-"""Expiry: what is old, and which of the old still says something and so stays."""
+"""Retention policy: which rows are old, and which old rows are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flowstone_core.store import schema
 from flowstone_core.store.overlap_queue import PREFIX as SCHEDULE
 
 SENSOR = "sensor:"
-"""What the source of a sensor's events begins with."""
+"""The prefix of the source of a sensor's events."""
 
 _rows = schema.materializations
 _events = schema.events
@@ -27,10 +27,10 @@ Condition: TypeAlias = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True)
 class KeyRetention:
-    """Which keys of events are remembered: those of events not older than these moments.
+    """The retention of event keys: keys of events since these instants are remembered.
 
     Attributes:
-        own: By source, for sensors that have a moment of their own.
+        own: By source, for sensors with their own retention.
         sensors: For all other sensors.
         schedules: For schedules: if the clock is set back, their instants come again.
     """
@@ -59,29 +59,29 @@ class KeyRetention:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What is old at a moment, and what of it stays.
+    """The retention policy at one instant.
 
     Attributes:
-        before: What ended before is old.
-        memory: Which keys are remembered.
+        before: Rows that ended before this instant are old.
+        keys: The retention of event keys.
         asking: The sources of backfills that are not finished: by their events they know what
             they asked for, and do not ask again.
     """
 
     before: datetime
-    checkpoint: KeyRetention
-    asking: Sequence[str]
+    keys: KeyRetention
+    unfinished: Sequence[str]
 
     def held(self) -> Condition:
-        """Return the condition that an old event stays for the sake of its key."""
-        return and_(_events.c.created_at < self.before, self.checkpoint.holds())
+        """Return the condition that an old event is kept for its key."""
+        return and_(_events.c.created_at < self.before, self.keys.holds())
 
     def stays(self) -> Condition:
-        """Return the condition that an event of an old materialization stays."""
+        """Return the condition that an event of an old materialization is kept."""
         return or_(
             _events.c.created_at >= self.before,
-            self.checkpoint.holds(),
-            _events.c.source.in_(self.asking),
+            self.keys.holds(),
+            _events.c.source.in_(self.unfinished),
         )
 
     def ended(self) -> Condition:
@@ -89,13 +89,13 @@ class Expiry:
         return and_(_rows.c.finished_at.is_not(None), _rows.c.finished_at < self.before)
 
     def frees_tick(self) -> Condition:
-        """Return the condition that no event that stays refers to a tick."""
+        """Return the condition that no kept event refers to a tick."""
         stays = or_(self.stays(), not_(self.ended()))
         same = _events.c.materialization_id == _rows.c.id
         return not_(exists().where(_events.c.tick_id == _ticks.c.id, same, stays))
 
     def is_gone(self) -> Condition:
-        """Return the condition that a runner was last heard of long ago, and owns nothing."""
+        """Return the condition that a runner's lease expired long ago, and that it owns nothing."""
         running = _rows.c.state == MaterializationState.RUNNING
         owns = (
             exists().where(schema.sensors.c.owner == _runners.c.id),
@@ -109,22 +109,22 @@ class Expiry:
         )
 
 
-def asking(connection: Connection) -> list[str]:
-    """Return the sources of the backfills that are not finished."""
+def unfinished_backfills(connection: Connection) -> list[str]:
+    """Return the sources of the unfinished backfills."""
     query = select(_backfills.c.id).where(schema.UNFINISHED)
     return [f"backfill:{number}" for number in connection.scalars(query)]
 
 
 def is_forgettable(source: str, before: datetime) -> Condition:
-    """Return the condition that an event of a source has a key that is remembered too long."""
-    # The partial index is found by its very text.
+    """Return the condition that the retention of an event's key has ended."""
+    # SQLite finds the partial index by the text of its condition.
     return and_(_events.c.source == source, schema.REMEMBERED, _events.c.created_at < before)
 
 
 def is_latest() -> Condition:
     """Return the condition that a materialization is the latest completed one of its partition.
 
-    The same one that those which depend on it, and backfills, go by.
+    Dependents and backfills use the same one.
     """
     same = _rows.alias("same")
     latest = (
@@ -139,7 +139,7 @@ def is_latest() -> Condition:
 
 
 def is_referred_to(condition: Condition | None = None) -> Condition:
-    """Return the condition that an event, or one that stands behind it, needs a materialization.
+    """Return the condition that an event, or a successor in the queue, needs a materialization.
 
     Args:
         condition: Which events count; all by default.
@@ -148,6 +148,6 @@ def is_referred_to(condition: Condition | None = None) -> Condition:
     if condition is not None:
         asked = asked.where(condition)
     behind = _rows.alias("behind")
-    # Unqualified it is the innermost table's: the partial index is found by its very text.
+    # Unqualified, so it applies to the innermost table: SQLite finds the index by this text.
     stands_behind = exists().where(behind.c.after_id == _rows.c.id, schema.QUEUED)
     return or_(asked, stands_behind)

@@ -32,11 +32,12 @@ _LIMIT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSchedule:
-    """What a file or a pipeline says of a schedule.
+    """A schedule as a file or a pipeline declares it.
 
     Attributes:
-        where: ``file:line``.
-        skips: What is skipped if its times differ from what the store knows.
+        spec: The settings.
+        where: The place of the declaration, ``file:line``.
+        skips: The instants to record as skipped if its times differ from the stored ones.
     """
 
     name: str
@@ -46,7 +47,7 @@ class DeclaredSchedule:
 
 
 def changed(connection: Connection, declared: Iterable[DeclaredSchedule]) -> list[DeclaredSchedule]:
-    """Return those that the store does not know as they are."""
+    """Return the declarations that differ from the stored ones."""
     wanted = {item.name: item for item in declared}
     known = {record.name: record for record in find(connection, wanted)}
     return [
@@ -58,11 +59,8 @@ def changed(connection: Connection, declared: Iterable[DeclaredSchedule]) -> lis
 
 
 def declare(connection: Connection, declared: Collection[DeclaredSchedule], now: datetime) -> None:
-    """Take over what a file or a pipeline says; what was said at run time stays over it.
-
-    A schedule whose times change by that begins at ``now``.
-    """
-    # In one order, whoever declares: two at once would wait for each other.
+    """Store declarations; see `ScheduleRepository.declare`."""
+    # In one order, or two runners that declare at once would deadlock.
     for item in sorted(declared, key=attrgetter("name")):
         text = _dump(item.spec)
         row = {**_new(item.name, item.spec, now), "declared": text, "origin": item.where}
@@ -79,17 +77,13 @@ def declare(connection: Connection, declared: Collection[DeclaredSchedule], now:
 
 
 def create(connection: Connection, name: str, spec: ScheduleSpec, now: datetime) -> ScheduleRecord:
-    """Write a schedule that no file and no pipeline declares.
-
-    Raises:
-        ConflictError: If there is one of this name.
-    """
+    """Insert an undeclared schedule; see `ScheduleRepository.create`."""
     row = {**_new(name, spec, now), "edits": _dump(spec), "edited_at": now, "origin": COMMAND}
     if not _insert(connection, row):
         other = get(connection, name)
         raise ConflictError(
-            f"there is already a schedule {name!r}, for asset {other.asset} ({other.origin})",
-            hint="update it, or give the new one a name of its own",
+            f"duplicate schedule {name!r}, for asset {other.asset} ({other.origin})",
+            hint="update the schedule, or give the new one another name",
             schedule=name,
         )
     return get(connection, name)
@@ -103,19 +97,7 @@ def edit(
     skips: Sequence[Skip],
     now: datetime,
 ) -> ScheduleRecord | None:
-    """Replace what was said at run time; a schedule whose times change by that begins at ``now``.
-
-    Args:
-        version: As it was when the edit was worked out.
-        edits: All that was ever said at run time; None for nothing any more.
-        skips: What is skipped if its times change.
-
-    Returns:
-        The schedule, or None if it has changed meanwhile: nothing was written.
-
-    Raises:
-        NotFoundError: If there is none of this name.
-    """
+    """Replace the edits of a schedule; see `ScheduleRepository.edit`."""
     before = get(connection, name, lock=True)
     if before.checkpoint.version != version:
         return None
@@ -128,21 +110,13 @@ def edit(
 
 
 def remove(connection: Connection, name: str) -> None:
-    """Delete a schedule; its history stays.
-
-    Raises:
-        NotFoundError: If there is none of this name.
-    """
+    """Delete a schedule; see `ScheduleRepository.remove`."""
     if not connection.execute(delete(_schedules).where(_schedules.c.name == name)).rowcount:
         raise unknown(connection, name)
 
 
 def pause(connection: Connection, name: str) -> ScheduleRecord:
-    """Stop a schedule; it is taken from its runner, who thereby notices.
-
-    Raises:
-        NotFoundError: If there is none of this name.
-    """
+    """Pause a schedule; see `ScheduleRepository.pause`."""
     before = get(connection, name, lock=True)
     if not before.paused:
         _update(
@@ -156,32 +130,21 @@ def pause(connection: Connection, name: str) -> ScheduleRecord:
 def resume(
     connection: Connection, name: str, version: int, skips: Sequence[Skip], now: datetime
 ) -> ScheduleRecord | None:
-    """Let a paused schedule go on from ``now``; one that is not paused is left alone.
-
-    Args:
-        version: As it was when the skips were worked out.
-        skips: What it skipped while it was paused.
-
-    Returns:
-        The schedule, or None if it has changed meanwhile: nothing was written.
-
-    Raises:
-        NotFoundError: If there is none of this name.
-    """
+    """Resume a schedule; see `ScheduleRepository.resume`."""
     before = get(connection, name, lock=True)
     if before.checkpoint.version != version:
         return None
     if before.paused:
         record_with_tick(connection, name, skips, now)
-        values = {"paused": False, "paused_because": None, **_anew(before, now)}
+        values = {"paused": False, "paused_because": None, **_restarted(before, now)}
         _update(connection, name, values)
     return get(connection, name)
 
 
 def _insert(connection: Connection, row: Mapping[str, object]) -> bool:
-    """Write a schedule; False if there is one of its name."""
+    """Insert a schedule; return False if its name is taken."""
     statement = insert(connection, _schedules).values(row)
-    # Not by the row count: psycopg has none for a statement with ON CONFLICT.
+    # Not by the row count: psycopg returns none for a statement with ON CONFLICT.
     statement = statement.on_conflict_do_nothing(index_elements=["name"])
     return connection.scalar(statement.returning(_schedules.c.name)) is not None
 
@@ -206,14 +169,14 @@ def _denormalized(spec: ScheduleSpec) -> dict[str, object]:
 
 
 def _changed(before: ScheduleRecord, spec: ScheduleSpec, now: datetime) -> dict[str, object]:
-    """Return what an edit writes; who owns the schedule learns of it by losing it."""
+    """Return the columns that an edit changes; the owner loses the schedule."""
     values = {**_denormalized(spec), "owner": None, "version": before.checkpoint.version + 1}
     if timing(spec) != timing(before.spec):
-        values |= _anew(before, now)
+        values |= _restarted(before, now)
     return values
 
 
-def _anew(before: ScheduleRecord, now: datetime) -> dict[str, object]:
+def _restarted(before: ScheduleRecord, now: datetime) -> dict[str, object]:
     return {
         "decided_until": now,
         "version": before.checkpoint.version + 1,

@@ -1,4 +1,4 @@
-"""Schedules as rows: reads a row into a `ScheduleRecord`, and writes checkpoints."""
+"""Schedule records: read from rows; and the checkpoints, written after ticks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _CHECKPOINT = tuple(field.name for field in fields(ScheduleCheckpoint))
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRecord:
-    """A schedule as the store knows it.
+    """A stored schedule.
 
     Attributes:
         origin: ``file:line`` of its declaration, or `COMMAND`.
-        declared: What a file or a pipeline says of it; None if none ever did.
-        edits: What was said at run time, laid over that; None if nothing was.
-        memory: What was decided.
-        paused: Whether an operator, or a failure, stopped it.
-        paused_because: Why, if no operator did.
-        owner: The id of the runner that ticks it; None when none does.
+        declared: The settings in a file or pipeline; None if none declares the schedule.
+        edits: The settings changed at run time, which override the declared ones; None if
+            there are none.
+        checkpoint: The data kept from one tick to the next.
+        paused: True if an operator or a failure paused it.
+        paused_because: The failure that paused it; None if an operator did.
+        owner: The id of the runner that ticks it; None if there is none.
     """
 
     name: str
@@ -52,20 +53,20 @@ class ScheduleRecord:
     last_error: str | None = None
 
     @classmethod
-    def unborn(cls, name: str, spec: ScheduleSpec, where: str, now: datetime) -> ScheduleRecord:
-        """Return what the store would know of a declared schedule if it had heard of it now."""
+    def new(cls, name: str, spec: ScheduleSpec, where: str, now: datetime) -> ScheduleRecord:
+        """Return the record of a schedule that is declared now for the first time."""
         checkpoint = ScheduleCheckpoint(now)
         asset = str(spec["asset"])
         return cls(name, asset, where, spec, None, checkpoint, False, None, None, now, None)  # noqa: FBT003
 
     @property
     def spec(self) -> ScheduleSpec:
-        """All that was said of it."""
+        """The settings in force: the declared ones with the edits merged in."""
         return merged(self.declared, self.edits)
 
 
 def find(connection: Connection, names: Collection[str] | None = None) -> list[ScheduleRecord]:
-    """List schedules by name; all, or those of the names that there are."""
+    """List schedules by name; unknown names are left out."""
     query = select(_schedules).order_by(_schedules.c.name)
     if names is None:
         return [record_of(row) for row in connection.execute(query)]
@@ -80,7 +81,7 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
     """Return one schedule.
 
     Raises:
-        NotFoundError: If there is none of this name.
+        NotFoundError: If there is no schedule with this name.
     """
     query = select(_schedules).where(_schedules.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
@@ -125,7 +126,7 @@ def unknown(connection: Connection, name: str) -> NotFoundError:
     """Return the error for a schedule that is not in the store, with a hint."""
     known = connection.scalars(select(_schedules.c.name)).all()
     hint = did_you_mean(name, known) or "flowstone schedules list shows those there are"
-    return NotFoundError(f"there is no schedule {name!r}", hint=hint, schedule=name)
+    return NotFoundError(f"unknown schedule {name!r}", hint=hint, schedule=name)
 
 
 def record_of(row: Row[*tuple[object, ...]]) -> ScheduleRecord:

@@ -1,4 +1,4 @@
-"""Sensors: what each remembers, who owns it, and what operators did to it."""
+"""Sensors: their checkpoints, owners, and changes by operators."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
 
 @dataclass(frozen=True, slots=True)
 class SensorRecord:
-    """A sensor as the store knows it.
+    """A stored sensor.
 
     Attributes:
-        memory: What it remembers from one tick to the next.
-        paused: Whether an operator stopped it.
-        owner: The id of the runner that ticks it; None when none does.
-        created_at: When the store first heard of it.
-        last_tick_at: The end of its last tick that was not quiet; quiet ones write nothing.
-        last_outcome: What that tick came to.
-        last_good_at: The end of the last one of these that was good.
-        last_error: The error of the last of these; None if it had none.
-        stale_since: When its last good poll ended, if that was noticed to be too long ago.
+        checkpoint: The data kept from one tick to the next.
+        paused: True if an operator paused it.
+        owner: The id of the runner that ticks it; None if there is none.
+        created_at: The time of its first declaration.
+        last_tick_at: The end of its last tick that was not quiet; quiet ticks write nothing.
+        last_outcome: The outcome of that tick.
+        last_good_at: The end of the last such tick that was good.
+        last_error: The error of the last such tick; None if it had none.
+        stale_since: The end of its last good poll, if that was too long ago.
     """
 
     name: str
@@ -233,7 +233,7 @@ def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRec
 
 
 def checkpoint_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
-    """Read what a sensor remembers from its row."""
+    """Read a sensor's checkpoint from its row."""
     return SensorCheckpoint(*(getattr(row, name) for name in CHECKPOINT))
 
 
@@ -246,8 +246,8 @@ def _change(connection: Connection, name: str, values: dict[str, object]) -> Sen
 
 def _unknown(connection: Connection, name: str) -> NotFoundError:
     known = connection.scalars(select(_sensors.c.name)).all()
-    hint = did_you_mean(name, known) or "the store hears of a sensor when a runner starts with it"
-    return NotFoundError(f"the store knows no sensor {name!r}", hint=hint, sensor=name)
+    hint = did_you_mean(name, known) or "a sensor is stored when a runner starts with it"
+    return NotFoundError(f"unknown sensor {name!r}", hint=hint, sensor=name)
 
 
 def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:

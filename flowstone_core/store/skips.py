@@ -18,11 +18,11 @@ _ticks = schema.ticks
 
 @dataclass(frozen=True, slots=True)
 class StoredSkip:
-    """What a schedule skipped, as it was committed.
+    """A stored skip of a schedule.
 
     Attributes:
-        tick_id: The tick in which it did.
-        skip: Which instants, and why.
+        tick_id: The tick that recorded it.
+        skip: The instants and the reason.
     """
 
     id: int

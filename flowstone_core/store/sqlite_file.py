@@ -1,4 +1,4 @@
-"""An SQLite file before it is used as a store: whether it can be, and whether it is ours."""
+"""SQLite files: checks before a file is used as a store, and creation of a new one."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _LOGS = ("-wal", "-journal")
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "lustre"}
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _SMALLEST = 512
-"""Bytes of the smallest database there can be: one page."""
+"""The size of the smallest database in bytes: one page."""
 
 
 def inspect(path: Path) -> str | None:
-    """Return the schema revision of a file, and leave it and its folder as they are.
+    """Return the schema revision of a file, leaving the file and its folder unchanged.
 
-    It is opened by SQLite alone: if this process uses the file already, to open and close it in
-    any other way would end SQLite's locks on it.
+    Only SQLite opens the file: if this process uses the file already, closing any other handle
+    would release SQLite's locks (POSIX advisory locks, sqlite.org/howtocorrupt.html).
 
     Returns:
         None if there is no file yet, or an empty one.
 
     Raises:
-        StoreError: If it cannot be written, is not a store of ours, or only its log is there.
-        sqlite3.Error: If it is damaged.
+        StoreError: If the file cannot be written, is not a FlowStone store, or only its log exists.
+        sqlite3.Error: If the file is damaged.
     """
     _check_access(path)
     _check_logs(path)
     if not path.exists() or path.stat().st_size == 0:
         return None
     if path.stat().st_size < _SMALLEST:
-        # SQLite itself takes it for an empty database, and overwrites it.
+        # SQLite would treat the file as an empty database, and overwrite it.
         raise StoreError(
             f"the store {path} is not an SQLite database; it was not touched",
             hint="give the store another file",
         )
-    # As if the file could not change, SQLite makes no files of its own beside it. That holds
-    # only as long as nobody is at it; then there is a log, which has to be read too.
+    # With immutable=1 SQLite creates no files beside this one. The option is valid only while no
+    # process writes; a writer leaves a log, which has to be read too.
     untouched = _stamp(path)
     if untouched is not None:
         try:
@@ -57,14 +57,14 @@ def inspect(path: Path) -> str | None:
 
 
 def remote_kind(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """Return the kind of network file system that a file is on, as far as this system can tell.
+    """Return the kind of network file system that holds a file; None if none is known.
 
     SQLite's log in WAL mode works among the processes of one machine only, and its locks do not
     hold on many of these (sqlite.org/wal.html, sqlite.org/howtocorrupt.html).
 
     Args:
         path: The file.
-        mounts: Lists what is mounted where, as proc(5) says of mountinfo.
+        mounts: The list of mounts, in the format of mountinfo in proc(5).
     """
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
@@ -75,7 +75,7 @@ def remote_kind(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str 
     for line in lines:
         described, _, device = line.partition(" - ")
         mounted = _OCTAL.sub(lambda match: chr(int(match[1], 8)), described.split(" ")[4])
-        # Of what is mounted in one place, the last line is what can be seen.
+        # Of several mounts in one place, the last one is visible.
         if place.is_relative_to(mounted) and len(mounted) >= found[0]:
             found = len(mounted), device.split(" ")[0]
     return found[1] if found[1] in _REMOTE else None
@@ -83,17 +83,17 @@ def remote_kind(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str 
 
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """Hand out where to make a new store before it is published; it goes with the context.
+    """Yield the path of a temporary file for a new store, deleted at the end of the context.
 
-    Only its owner can read it.
+    Only its owner can read the file.
 
     Raises:
-        StoreError: If nothing can be made in the folder.
+        StoreError: If the folder cannot be written.
     """
     try:
         folder = TemporaryDirectory(prefix=".flowstone-", dir=path.absolute().parent)
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be made: {error.strerror}") from None
+        raise StoreError(f"cannot create the store {path}: {error.strerror}") from None
     with folder as name:
         made = Path(name, path.name)
         made.touch(mode=0o600)
@@ -101,11 +101,11 @@ def draft(path: Path) -> Iterator[Path]:
 
 
 def publish(made: Path, path: Path) -> bool:
-    """Let a draft appear at its path as a whole, so that nobody ever finds it half made.
+    """Publish a draft at its path atomically.
 
     Returns:
-        False if it could not: another process was first, or the file system has no hard links;
-        then there is at least an empty file, to be filled in place.
+        False if another process was first, or the file system has no hard links; then there is
+        at least an empty file, to be filled in place.
     """
     try:
         path.hardlink_to(made)
@@ -120,7 +120,7 @@ def publish(made: Path, path: Path) -> bool:
 def _read(path: Path, options: str) -> str | None:
     uri = f"file:{quote(str(path.absolute()))}?{options}"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-        connection.execute("BEGIN")  # another process may be making the store just now
+        connection.execute("BEGIN")  # another process may be creating the store
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         tables = {name for (name,) in connection.execute(query)}
@@ -132,13 +132,13 @@ def _read(path: Path, options: str) -> str | None:
         some = ", ".join(sorted(tables)[:3]) or "none"
         raise StoreError(
             f"{path} is the database of another program (its tables: {some}); it was not touched",
-            hint="give the store a file of its own",
+            hint="give the store another file",
         )
     return None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is written to; None if SQLite's log is beside it."""
+    """Return the size and time of a file; None if SQLite's log exists beside it."""
     if any(Path(f"{path}{suffix}").exists() for suffix in _LOGS):
         return None
     found = path.stat()
@@ -146,9 +146,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _check_logs(path: Path) -> None:
-    """Refuse a store whose file is gone and whose log is not.
+    """Refuse a store whose file is missing and whose log is not.
 
-    SQLite would play the log of the old file into the new one, and ruin it without a word
+    SQLite would replay the log of the old file into the new one, and corrupt it silently
     (sqlite.org/howtocorrupt.html, section 1.4). Beside an empty file it deletes the log itself.
     """
     logs = [log for suffix in _LOGS if (log := Path(f"{path}{suffix}")).exists()]
@@ -171,6 +171,6 @@ def _check_access(path: Path) -> None:
     for place, what in ((path, "file"), (folder, "folder")):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK):
             raise StoreError(
-                f"the {what} {place} cannot be written, and the store needs it to be",
+                f"cannot write the {what} {place} of the store",
                 hint="SQLite keeps its log beside the file: both must be writable",
             )

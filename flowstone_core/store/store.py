@@ -66,12 +66,12 @@ class Store:
 
         Args:
             url: ``sqlite:///path``, ``sqlite://`` for one in memory, or ``postgresql://...``.
-            migrate: Whether to make or upgrade the schema. None does it for SQLite only.
+            migrate: Create or upgrade the schema; None does so for SQLite only.
 
         Raises:
-            ValidationError: If the URL is none, or names a database that is not supported.
+            ValidationError: If the URL is invalid, or its database is not supported.
             StoreError: If the store is newer, foreign, damaged, behind (on PostgreSQL), not
-                writable, or its driver is missing; it is left as it was.
+                writable, or its driver is missing; the store was not changed.
         """
         database = Database(parse_url(url))
         try:
@@ -92,7 +92,7 @@ class Store:
 
         Raises:
             ValidationError: As for `open`.
-            StoreError: If the store is newer, foreign or damaged; it is left as it was.
+            StoreError: If the store is newer, foreign or damaged; the store was not changed.
         """
         database = Database(parse_url(url))
         try:
@@ -102,23 +102,23 @@ class Store:
 
     @staticmethod
     def back_up(url: str, path: Path, *, overwrite: bool = False) -> Backup:
-        """Copy a store in an SQLite file to another file, while others use it.
+        """Copy a store in an SQLite file to another file, while it is in use.
 
         Raises:
             ValidationError: As for `open`.
-            ConflictError: If the file is there and may not be overwritten, or never may be.
-            StoreError: If there is no store, it is damaged, or the file cannot be made.
+            ConflictError: If the file exists and may not be overwritten.
+            StoreError: If there is no store, the store is damaged, or the file cannot be written.
         """
         with closing(Database(parse_url(url))) as database:
             return backup.back_up(database, path, overwrite=overwrite)
 
     @staticmethod
     def check(url: str) -> IntegrityReport:
-        """Look whether a store is whole and fits together, while others use it.
+        """Check the integrity of a store, while it is in use.
 
         Raises:
             ValidationError: As for `open`.
-            StoreError: If there is no store, or it is damaged so badly that it cannot be read.
+            StoreError: If there is no store, or the store cannot be read.
         """
         with closing(Database(parse_url(url))) as database:
             return integrity.check(database)
@@ -128,15 +128,16 @@ class Store:
         self._database.close()
 
     def when_lost(self, call: Callable[[StoreLostError], None]) -> None:
-        """Have a function called when the store's file is found to be gone or damaged.
+        """Set the function to call when the store's file is found to be missing or damaged.
 
-        In whichever thread finds it, before the error is raised there. The last one given counts.
+        The function is called in the thread that finds it, before the error is raised there. A
+        later call replaces the function.
         """
         self._database.on_lost = call
 
     @property
     def url(self) -> str:
-        """The store's URL, its password masked."""
+        """The store's URL, with its password masked."""
         return self._database.display
 
     def pruning(self, *, dry_run: bool = False) -> Pruning:

@@ -28,16 +28,15 @@ Commit: TypeAlias = TickCommit | ScheduleCommit
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """What became of one commit.
+    """The result of one commit.
 
     Attributes:
-        committed: False if the sensor or schedule was changed by somebody else since the tick
-            began; then nothing was written.
+        committed: False if the tick was stale; then nothing was written.
         tick: The tick; None if it was not committed.
-        events: Those that were new.
-        materializations: Those that were made for the events; events may also have joined some
-            that were pending.
-        skips: What a schedule skipped.
+        events: The new events.
+        materializations: The materializations created for the events; other events joined
+            pending ones.
+        skips: The skips of a schedule.
     """
 
     committed: bool
@@ -91,7 +90,7 @@ class TickRepository:
 
 @dataclass(slots=True)
 class _Entry:
-    """A commit on its way: not stale, and with its duplicates taken out."""
+    """A commit that is not stale, without its duplicates."""
 
     commit: Commit
     new: list[NewEvent] = field(default_factory=list)
@@ -140,7 +139,7 @@ _STALE = TickResult(committed=False)
 
 
 def _lock(connection: Connection, owner: str, commits: Sequence[Commit]) -> dict[str, int]:
-    """Lock what is the owner's, as nothing that is paused is; return the versions by source."""
+    """Lock the owner's rows; return their versions by source."""
     sensors = {item.sensor: item.source for item in commits if isinstance(item, TickCommit)}
     named = {item.schedule: item.source for item in commits if isinstance(item, ScheduleCommit)}
     return {
@@ -161,7 +160,7 @@ def _write(
         for event in entry.new
     ]
     stored, created = events.commit(connection, found, assets, now)
-    unclaimed = {item.id: item for item in overlap_queue.up(connection, found, stored, created)}
+    unclaimed = {item.id: item for item in overlap_queue.append(connection, found, stored, created)}
     kept = [entry.commit for entry in entries]
     _save_checkpoints(connection, [item for item in kept if isinstance(item, TickCommit)])
     fired = [item for item in kept if isinstance(item, ScheduleCommit)]

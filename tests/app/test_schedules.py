@@ -54,9 +54,9 @@ def test_added_schedule_is_listed_and_removed(flowing, pipeline):
 def test_second_schedule_of_an_asset_needs_a_name(flowing, pipeline):
     flow = flowing(pipeline)
     flow.schedule("report", every="10 minutes")
-    with pytest.raises(ConflictError, match=r"already a schedule 'report', for asset report") as e:
+    with pytest.raises(ConflictError, match=r"duplicate schedule 'report', for asset report") as e:
         flow.schedule("report", every="day at 10:30")
-    assert "name of its own" in e.value.hint
+    assert "another name" in e.value.hint
     flow.schedule("report", name="daily", every="day at 10:30")
     assert [each.name for each in flow.list_schedules()] == ["daily", "report"]
 
@@ -64,7 +64,7 @@ def test_second_schedule_of_an_asset_needs_a_name(flowing, pipeline):
 def test_schedule_beside_a_declared_one_needs_a_name(flowing, pipeline):
     pipeline.schedule("report", every="10 minutes")
     flow = flowing(pipeline)
-    with pytest.raises(ConflictError, match=r"already a schedule 'report'.*test_schedules.py:"):
+    with pytest.raises(ConflictError, match=r"duplicate schedule 'report'.*test_schedules.py:"):
         flow.schedule("report", every="5 minutes")
 
 

@@ -138,7 +138,7 @@ def test_backup_overwrites_a_file_only_with_force(made):
 
 
 def test_backup_of_a_missing_store_creates_nothing(shop):
-    assert "there is no store" in shop.run("db", "backup", "copy.db", code=1).stderr
+    assert "store not found" in shop.run("db", "backup", "copy.db", code=1).stderr
     assert not list(shop.folder.glob("*.db"))
 
 

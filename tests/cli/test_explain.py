@@ -124,7 +124,7 @@ def test_unknown_name_exits_1(explained):
     assert wrong.stderr == (
         "error: unknown sensor, schedule or materialization 'nighly' (did you mean 'nightly'?)\n"
     )
-    assert "there is no materialization #99" in explained.shop.run("explain", "99", code=1).stderr
+    assert "unknown materialization #99" in explained.shop.run("explain", "99", code=1).stderr
 
 
 def test_stale_sensor_explains_since_when(explained):

@@ -69,7 +69,7 @@ def test_queue_middle_cancelled_keeps_the_order(desk):
     _, claim = lined_up(desk, 3)
     desk.store.materializations.cancel(2, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
-    assert desk.store.materializations.get(3).waiting_for == "the schedule's run before it, #1"
+    assert desk.store.materializations.get(3).waiting_for == "the schedule's previous run, #1"
     end(desk, claim)
     assert started(desk)[0] == [3]
 

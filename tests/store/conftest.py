@@ -10,7 +10,14 @@ from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
-from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
+from flowstone_core.model.tick import (
+    NewEvent,
+    SensorCheckpoint,
+    TickCommit,
+    TickOutcome,
+)
+from tests.store.overlap_line import Line
+from tests.store.schedule_desk import Desk
 
 
 def make_asset(name, *upstreams, follow=False, max_attempts=3):
@@ -129,3 +136,15 @@ class Driver:
 @pytest.fixture
 def bench(store):
     return Driver(store)
+
+
+@pytest.fixture
+def desk(bench):
+    return Desk(bench)
+
+
+@pytest.fixture
+def line(bench):
+    made = Line(bench)
+    made.schedule("a", "b")
+    return made

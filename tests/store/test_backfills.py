@@ -20,11 +20,13 @@ def begin(bench, **options):
 
 
 def ask(bench, backfill, *partitions):
-    return bench.store.backfills.ask(backfill, partitions, bench.assets, bench.now)
+    return bench.store.backfills.request(backfill, partitions, bench.assets, bench.now)
 
 
-def standings(bench, *partitions, force=False, backfill=None):
-    return bench.store.backfills.standings("alone", partitions, force=force, backfill=backfill)
+def states(bench, *partitions, force=False, backfill=None):
+    return bench.store.backfills.partition_states(
+        "alone", partitions, force=force, backfill=backfill
+    )
 
 
 def test_what_is_begun_comes_back_until_it_is_finished(bench):
@@ -139,25 +141,25 @@ def test_how_partitions_stand(bench):
     bench.ask("alone", "both")
     bench.claim()
     newest = bench.ask("alone", "both")
-    assert standings(bench, "both", "gone", "done") == {
+    assert states(bench, "both", "gone", "done") == {
         "both": PartitionState(completed=True, active=newest.id),
         "gone": PartitionState(),
         "done": PartitionState(completed=True),
     }
-    assert [found.missing for found in standings(bench, "both", "gone", "done").values()] == [
+    assert [found.missing for found in states(bench, "both", "gone", "done").values()] == [
         False,
         True,
         False,
     ]
-    assert set(standings(bench, "both", "done", force=True).values()) == {PartitionState()}
+    assert set(states(bench, "both", "done", force=True).values()) == {PartitionState()}
 
 
 def test_only_what_this_backfill_asked_for_counts(bench):
     backfill, _ = begin(bench, force=True)
     other, _ = begin(bench)
     asked = ask(bench, backfill, "a")
-    assert standings(bench, "a", force=True, backfill=backfill) == asked
-    assert standings(bench, "a", force=True, backfill=other) == {"a": PartitionState()}
+    assert states(bench, "a", force=True, backfill=backfill) == asked
+    assert states(bench, "a", force=True, backfill=other) == {"a": PartitionState()}
 
 
 def test_the_states_of_materializations(bench):
@@ -194,7 +196,7 @@ def test_no_look_costs_more_because_of_what_is_in_the_store(bench, backend):
     def costs():
         fresh = [f"new {len(bench.store.events.all(limit=999))}"]
         return {
-            "look": steps(bench.store, lambda: standings(bench, "p", "q", backfill=backfill)),
+            "look": steps(bench.store, lambda: states(bench, "p", "q", backfill=backfill)),
             "ask": steps(bench.store, lambda: ask(bench, backfill, *fresh)),
             "ask again": steps(bench.store, lambda: ask(bench, backfill, *fresh)),
             "states": steps(bench.store, lambda: bench.store.backfills.states([number])),

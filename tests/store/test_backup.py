@@ -157,7 +157,7 @@ def refused(url, path, match, *, overwrite=False, kind=ConflictError):
 def test_what_is_there_is_overwritten_only_if_that_is_wanted(store_url, folder):
     path = folder / "flowstone.db"
     path.write_text("precious")
-    refused(store_url, path, r"is there already; it was not touched \(--force overwrites it\)")
+    refused(store_url, path, r"already exists; it was not changed \(--force overwrites it\)")
     Store.back_up(store_url, path, overwrite=True)
     assert Store.check(f"sqlite:///{path}").problems == ()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -177,7 +177,7 @@ def test_the_store_itself_is_never_overwritten(store_url, tmp_path, overwrite):
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
 def test_a_name_that_a_log_lies_beside_is_refused(store_url, folder, suffix):
     (folder / f"flowstone.db{suffix}").write_text("somebody's")
-    refused(store_url, folder / "flowstone.db", f"flowstone.db{suffix} is beside", overwrite=True)
+    refused(store_url, folder / "flowstone.db", f"flowstone.db{suffix} exists", overwrite=True)
 
 
 def test_a_folder_is_refused_and_a_missing_one_is_named(store_url, folder):
@@ -188,7 +188,7 @@ def test_a_folder_is_refused_and_a_missing_one_is_named(store_url, folder):
 
 def test_where_there_is_no_store_there_is_no_backup(tmp_path, folder):
     path = folder / "backup.db"
-    refused(f"sqlite:///{tmp_path / 'no.db'}", path, "there is no store", kind=StoreError)
+    refused(f"sqlite:///{tmp_path / 'no.db'}", path, "store not found", kind=StoreError)
     refused("sqlite://", path, "in memory", kind=StoreError)
     (tmp_path / "theirs.db").write_bytes(b"x" * 600)
     match = "file is not a database.*restore a backup"
@@ -214,7 +214,7 @@ def test_a_damaged_store_leaves_no_backup(bench, store_url, folder):
     for page in range(pages - 10, pages):
         content[page * 4_096 : page * 4_096 + 8] = b"\xff" * 8
     place.write_bytes(content)
-    refused(store_url, folder / "backup.db", "is not sound, and was not kept", kind=StoreError)
+    refused(store_url, folder / "backup.db", "failed its integrity check", kind=StoreError)
     assert list(folder.iterdir()) == []
 
 
@@ -235,7 +235,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(store_url, folder, monkeypatch)
         return found
 
     monkeypatch.setattr(backup, "source_of", source_and_fill)
-    match = r"the backup .* cannot be made: .*full"
+    match = r"cannot write the backup .*: .*full"
     refused(store_url, folder / "backup.db", match, kind=StoreError)
     assert list(folder.iterdir()) == []
 
@@ -258,7 +258,7 @@ def test_without_hard_links_it_appears_all_the_same_and_in_nobodys_way(
 
     for link in (no_links_and_somebody_was_first, somebody_was_first):
         monkeypatch.setattr(os, "link", link)
-        with pytest.raises(ConflictError, match="is there already"):
+        with pytest.raises(ConflictError, match="already exists"):
             Store.back_up(store_url, path)
         assert path.read_text() == "precious"
         path.unlink()

@@ -106,7 +106,7 @@ def test_a_second_one_for_the_partition_waits_until_the_first_has_ended(bench):
     second = bench.ask("orders")
     assert bench.claim().claims == ()
     held = bench.get(second.id)
-    assert held.waiting_for == f"the run before it, #{running.materialization.id}"
+    assert held.waiting_for == f"the previous run, #{running.materialization.id}"
     assert (held.state, held.available_at) == ("pending", None)
     bench.complete(running)
     assert bench.claimed()["orders"].materialization.id == second.id
@@ -117,7 +117,7 @@ def test_a_second_one_waits_while_the_first_waits_for_its_next_attempt(bench):
     bench.fail(bench.claimed()["orders"])
     second = bench.ask("orders")
     assert bench.claim().claims == ()
-    assert bench.get(second.id).waiting_for == f"the run before it, #{first.id}"
+    assert bench.get(second.id).waiting_for == f"the previous run, #{first.id}"
     bench.later(seconds=5)
     retried = bench.claimed()
     assert retried["orders"].materialization.id == first.id
@@ -338,7 +338,7 @@ def test_what_has_to_wait_does_not_use_up_the_limit(bench):
 
 
 def test_one_round_looks_at_so_many_only_and_says_that_more_are_due(bench, monkeypatch):
-    monkeypatch.setattr(claims, "LOOK_LIMIT", 4)
+    monkeypatch.setattr(claims, "CANDIDATE_LIMIT", 4)
     orders = [bench.ask("orders", f"p{number}") for number in range(6)]
     bench.claim()
     for number in range(6):

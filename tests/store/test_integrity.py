@@ -62,31 +62,34 @@ ROWS = "UPDATE flowstone_materializations SET"
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
-        ("DELETE FROM flowstone_attempts", "1 is running without an attempt that is"),
+        ("DELETE FROM flowstone_attempts", "1 is running without a running attempt"),
         (
             "UPDATE flowstone_attempts SET finished_at = started_at",
-            "1 is running without an attempt that is",
+            "1 is running without a running attempt",
         ),
         (
             f"{ROWS} state = 'discarded', token = NULL, finished_at = requested_at WHERE id = 1",
-            "1 has an attempt that has not ended, and is not running it",
+            "1 has an unfinished attempt that it does not run",
         ),
         (
             "UPDATE flowstone_attempts SET number = 2",
-            "1 has an attempt that has not ended, and is not running it",
+            "1 has an unfinished attempt that it does not run",
         ),
         (
             f"{ROWS} finished_at = requested_at",
-            "1 says when it ended and has not ended, or the other way round",
+            "1 has an end time that contradicts its state",
         ),
-        (f"{ROWS} available_at = NULL WHERE id = 2", "2 has not ended, and waits for nothing"),
+        (
+            f"{ROWS} available_at = NULL WHERE id = 2",
+            "2 has not ended, and is neither due nor waiting",
+        ),
         (
             f"{ROWS} available_at = NULL, after_id = 9 WHERE id = 2",
-            "2 waits for one that has ended, or is not there",
+            "2 waits for a predecessor that has ended or is missing",
         ),
         (
             f"{ROWS} available_at = NULL, after_id = 2 WHERE id = 2",
-            "2 waits for one that has ended, or is not there",
+            "2 waits for a predecessor that has ended or is missing",
         ),
     ],
 )
@@ -105,9 +108,9 @@ def test_many_problems_of_one_kind_are_counted(bench, store_url, monkeypatch):
         bench.ask("alone", f"p{number}")
     change(store_url, f"{ROWS} available_at = NULL")
     assert problems(store_url) == [
-        "materialization 1 has not ended, and waits for nothing",
-        "materialization 2 has not ended, and waits for nothing",
-        "materialization 3 has not ended, and waits for nothing",
+        "materialization 1 has not ended, and is neither due nor waiting",
+        "materialization 2 has not ended, and is neither due nor waiting",
+        "materialization 3 has not ended, and is neither due nor waiting",
         "and 1,202 more like it",
     ]
 
@@ -183,8 +186,10 @@ def test_a_row_that_refers_to_nothing_is_found(path, store_url):
         connection.execute("DELETE FROM flowstone_ticks")
         connection.commit()
     found = problems(store_url)
-    assert "row 7 of flowstone_events refers to one of flowstone_materializations " in found[0] or (
-        "refers to one of flowstone_ticks that is not there" in found[0]
+    assert (
+        "row 7 of flowstone_events refers to a missing row of flowstone_materializations"
+        in found[0]
+        or ("refers to a missing row of flowstone_ticks" in found[0])
     )
     assert found[-1] == f"and {301 - integrity.SHOWN} more like it"
 
@@ -201,8 +206,8 @@ def test_a_running_one_without_a_token_is_found(path, store_url):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (None, "there is no store"),
-        (b"", "there is no store"),
+        (None, "store not found"),
+        (b"", "store not found"),
         (b"x" * 100, "is not an SQLite database"),
         (b"x" * 5_000, "file is not a database.*restore a backup"),
     ],
@@ -231,7 +236,7 @@ def test_of_another_revision_the_contents_are_not_looked_at(own_store_url, revis
 def test_a_database_without_a_schema_is_no_store_yet(postgresql):
     with (
         postgresql.database() as url,
-        pytest.raises(StoreError, match=r"no store .* yet \(flowstone db upgrade"),
+        pytest.raises(StoreError, match=r"store not found: .*flowstone db upgrade"),
     ):
         Store.check(url)
 
@@ -239,6 +244,6 @@ def test_a_database_without_a_schema_is_no_store_yet(postgresql):
 def test_what_was_pruned_is_sound(bench, store_url):
     fill(bench)
     bench.later(days=40)
-    checkpoint = KeyRetention({}, bench.now, bench.now)
-    list(bench.store.pruning().prune(bench.now - timedelta(days=1), checkpoint))
+    keys = KeyRetention({}, bench.now, bench.now)
+    list(bench.store.pruning().prune(bench.now - timedelta(days=1), keys))
     assert problems(store_url) == []

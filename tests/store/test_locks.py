@@ -122,7 +122,7 @@ def test_an_event_waits_for_who_claims_and_then_makes_the_next_one(bench, other,
         (made,) = job.result(60).materializations
     assert made.id != number
     assert bench.claim().claims == ()
-    assert bench.get(made.id).waiting_for == f"the run before it, #{number}"
+    assert bench.get(made.id).waiting_for == f"the previous run, #{number}"
 
 
 def test_what_others_have_made_meanwhile_is_not_made_again(bench, other, waiting):

@@ -55,7 +55,7 @@ def test_one_that_is_not_there(bench):
         lambda number: bench.store.materializations.retry(number, bench.assets, bench.now),
         lambda number: bench.store.materializations.cancel(number, bench.assets, bench.now),
     ):
-        with pytest.raises(NotFoundError, match="no materialization #404"):
+        with pytest.raises(NotFoundError, match="unknown materialization #404"):
             call(404)
     assert bench.store.materializations.attempts(404) == []
 
@@ -132,7 +132,7 @@ def test_retrying_while_another_one_runs_waits_for_it(bench):
     bench.claim()
     bench.store.materializations.retry(found.id, bench.assets, bench.now)
     bench.claim()
-    assert bench.get(found.id).waiting_for == f"the run before it, #{running.id}"
+    assert bench.get(found.id).waiting_for == f"the previous run, #{running.id}"
 
 
 def test_one_that_waits_for_its_next_attempt_is_tried_at_once(bench):
@@ -148,12 +148,12 @@ def test_one_that_waits_for_its_next_attempt_is_tried_at_once(bench):
 def test_what_needs_no_retry_is_refused_with_its_state(bench):
     made = bench.make("items")
     pending = bench.ask("items", "q")
-    with pytest.raises(ConflictError, match=f"#{made.id} is completed.*flowstone materialize"):
+    with pytest.raises(ConflictError, match=f"#{made.id}: its state is completed.*materialize"):
         bench.store.materializations.retry(made.id, bench.assets, bench.now)
-    with pytest.raises(ConflictError, match=f"#{pending.id} is pending"):
+    with pytest.raises(ConflictError, match=f"#{pending.id}: its state is pending"):
         bench.store.materializations.retry(pending.id, bench.assets, bench.now)
     bench.claim()
-    with pytest.raises(ConflictError, match=f"#{pending.id} is running"):
+    with pytest.raises(ConflictError, match=f"#{pending.id}: its state is running"):
         bench.store.materializations.retry(pending.id, bench.assets, bench.now)
 
 
@@ -207,7 +207,10 @@ def test_cancelling_lets_the_next_one_of_the_partition_go(bench):
 
 def test_one_that_has_ended_cannot_be_cancelled(bench):
     for found in (bench.make("items"), discarded(bench), cancelled(bench)):
-        with pytest.raises(ConflictError, match=f"#{found.id} is {found.state} already"):
+        with pytest.raises(
+            ConflictError,
+            match=f"#{found.id}: its state is {found.state}",
+        ):
             bench.store.materializations.cancel(found.id, bench.assets, bench.now)
 
 

@@ -1,100 +1,17 @@
-"""Materializations of a schedule in line: who waits for whom, and who is let go when."""
+"""Overlap queue: predecessors and successors of a schedule's materializations."""
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.materialization import MaterializationState
-from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, TickOutcome
-from flowstone_core.store import Store, overlap_queue, schema
-
-ASSETS = AssetGraph(
-    [Asset("orders", print), Asset("clean", print, ("orders",)), Asset("alone", print)]
-)
-
-
-class Line:
-    """Fires schedules, and starts and ends what they asked for."""
-
-    def __init__(self, bench):
-        self.bench, self.store = bench, bench.store
-        bench.assets = ASSETS
-        self.claims = {}
-        self.keys = iter(range(10_000))
-
-    def schedule(self, *names, **settings):
-        for name in names:
-            given = {"asset": "alone", "trigger": "cron", "text": "0 * * * *", **settings}
-            self.store.schedules.create(name, given, self.bench.now)
-        self.store.schedules.claim("one", names, self.bench.now)
-
-    def tick(self, *partitions, name="a", asset="alone", in_line=True):
-        """Make what a tick commits that fires for these partitions."""
-        before = self.store.schedules.get(name).checkpoint
-        now = self.bench.now
-        events = tuple(
-            NewEvent(f"k{next(self.keys)}", asset, partition, None, in_line)
-            for partition in partitions
-        )
-        after = ScheduleCheckpoint(now, before.version + 1)
-        return ScheduleCommit(name, TickOutcome.TRIGGERED, now, now, before, after, events)
-
-    def commit(self, *commits):
-        """Commit ticks; return the numbers that their events asked for."""
-        results = self.store.ticks.commit("one", commits, self.bench.assets, self.bench.now)
-        assert all(result.committed for result in results)
-        for result in results:
-            for made in result.materializations:
-                assert made == self.bench.get(made.id)
-        return [event.materialization_id for result in results for event in result.events]
-
-    def fire(self, *partitions, **options):
-        return self.commit(self.tick(*partitions, **options))
-
-    def start(self):
-        """Claim all that may start; return the numbers."""
-        found = {claim.materialization.id: claim for claim in self.bench.claim(1_000).claims}
-        self.claims |= found
-        return sorted(found)
-
-    def complete(self, number):
-        self.bench.complete(self.claims.pop(number))
-
-    def cancel(self, number):
-        self.store.materializations.cancel(number, self.bench.assets, self.bench.now)
-
-    def standing(self):
-        """Who stands behind whom."""
-        rows = schema.materializations
-        query = sa.select(rows.c.id, rows.c.after_id).where(rows.c.after_id.is_not(None))
-        return self.store._database.read(
-            lambda connection: dict(tuple(row) for row in connection.execute(query))
-        )
-
-    def drain(self):
-        """Start and complete until nothing starts any more; return the numbers as they started."""
-        order = []
-        while numbers := self.start():
-            assert len(numbers) == 1
-            order += numbers
-            self.complete(numbers[0])
-        return order
-
-
-@pytest.fixture
-def line(bench):
-    made = Line(bench)
-    made.schedule("a", "b")
-    return made
+from flowstone_core.store import overlap_queue
+from tests.store.overlap_line import ENDS
 
 
 def waits_for(number):
-    return f"the schedule's run before it, #{number}"
+    return f"the schedule's previous run, #{number}"
 
 
 # -- lining up -------------------------------------------------------------------------------------
@@ -259,7 +176,7 @@ def test_sensors_and_schedules_in_one_transaction_do_not_mix(line):
 
 def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last_one(line):
     (first,) = line.fire("p")
-    numbers = line.fire(*(f"p{number}" for number in range(overlap_queue.LOOK_BACK + 50)))
+    numbers = line.fire(*(f"p{number}" for number in range(overlap_queue.HISTORY_LIMIT + 50)))
     assert line.standing()[numbers[0]] == first
     assert line.start() == [first]
     (last,) = line.fire("q")
@@ -269,28 +186,8 @@ def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last
 def test_however_often_one_tick_asks_for_the_same_it_stands_behind_the_last_one(line):
     (first,) = line.fire("p")
     line.start()
-    numbers = line.fire(*["q"] * (overlap_queue.LOOK_BACK + 50))
+    numbers = line.fire(*["q"] * (overlap_queue.HISTORY_LIMIT + 50))
     assert line.standing() == {numbers[0]: first}
-
-
-# -- moving up -------------------------------------------------------------------------------------
-
-
-def lose(line, claim):
-    """Have an attempt lost, and then all those that are left."""
-    line.bench.later(days=2)
-    line.store.queue.recover(line.bench.now)
-    while line.bench.get(claim.materialization.id).state is MaterializationState.RETRYING:
-        line.bench.claim(runner_id="ghost")
-        line.store.queue.recover(line.bench.now)
-
-
-ENDS = {
-    "completed": lambda line, claim: line.bench.complete(claim),
-    "discarded": lambda line, claim: line.bench.discard(claim),
-    "cancelled": lambda line, claim: line.cancel(claim.materialization.id),
-    "lost": lose,
-}
 
 
 @pytest.mark.parametrize("state", ENDS)
@@ -420,7 +317,7 @@ def test_what_another_schedule_asked_for_too_waits_for_nothing_that_is_newer(lin
 def test_however_often_it_was_asked_for_it_waits_for_those_before_it(line):
     first, second = line.fire("p1", "p2", in_line=False)
     (third,) = line.fire("p3")
-    line.fire(*["p3"] * (overlap_queue.LOOK_BACK + 50))
+    line.fire(*["p3"] * (overlap_queue.HISTORY_LIMIT + 50))
     assert line.start() == [first, second]
     line.complete(second)
     assert line.start() == []
@@ -465,7 +362,7 @@ def test_what_was_let_go_still_waits_for_the_run_before_it_of_its_partition(line
     (second,) = line.fire("p2")
     line.complete(first)
     assert line.start() == []
-    assert line.bench.get(second).waiting_for == f"the run before it, #{by_hand}"
+    assert line.bench.get(second).waiting_for == f"the previous run, #{by_hand}"
     line.complete(by_hand)
     assert line.start() == [second]
 
@@ -479,238 +376,3 @@ def test_a_schedule_that_got_another_asset_does_not_wait_for_itself(line):
         for number in line.start():
             line.complete(number)
     assert {str(item.state) for item in line.store.materializations.all()} == {"completed"}
-
-
-# -- counting --------------------------------------------------------------------------------------
-
-
-def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
-    count = line.store.materializations.active
-    assert count("schedule:a") == 0
-    line.fire("p1")
-    assert count("schedule:a") == 1
-    line.fire("p2", "p3")
-    assert (count("schedule:a"), count("schedule:a", 10), count("schedule:b")) == (2, 3, 0)
-    (first,) = line.start()
-    assert count("schedule:a", 10) == 3
-    line.bench.fail(line.claims[first])
-    assert count("schedule:a", 10) == 3
-    line.cancel(first)
-    assert count("schedule:a", 10) == 2
-    line.drain()
-    assert count("schedule:a", 10) == 0
-
-
-def test_what_a_source_joined_counts_and_what_others_asked_for_does_not(line):
-    by_hand = line.bench.ask("alone", "p").id
-    line.bench.ask("alone", "q")
-    assert line.store.materializations.active("schedule:a") == 0
-    assert line.fire("p", "p") == [by_hand, by_hand]
-    assert line.store.materializations.active("schedule:a") == 1
-
-
-def test_one_is_not_seen_any_more_behind_a_hundred_newer_ones(line):
-    (old,) = line.fire("old", in_line=False)
-    line.start()
-    count = overlap_queue.LOOK_BACK - 1
-    line.fire(*(f"p{number}" for number in range(count)), in_line=False)
-    for number in line.start():
-        line.complete(number)
-    assert line.store.materializations.active("schedule:a") == 1
-    (behind,) = line.fire("q1")
-    assert line.standing() == {behind: old}
-    line.cancel(behind)
-    assert line.store.materializations.active("schedule:a") == 0
-    line.fire("q2")
-    assert line.standing() == {}
-
-
-# -- pausing on failure ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def strict(line):
-    """The line, and a schedule that pauses on failure."""
-    line.schedule("strict", "other", pause_on_failure=True)
-    return line
-
-
-def test_a_schedule_may_pause_when_what_it_asked_for_is_discarded(strict):
-    (number,) = strict.fire("p", name="strict")
-    before = strict.store.schedules.get("strict")
-    strict.start()
-    strict.bench.discard(strict.claims[number])
-    record = strict.store.schedules.get("strict")
-    assert (record.paused, record.owner) == (True, None)
-    assert record.paused_because == f"materialization #{number} was discarded"
-    assert record.checkpoint.version == before.checkpoint.version + 1
-    assert record.checkpoint.decided_until == before.checkpoint.decided_until
-
-
-def test_a_tick_that_began_before_the_failure_is_stale(strict):
-    (number,) = strict.fire("p", name="strict")
-    strict.start()
-    late = strict.tick("q", name="strict")
-    strict.bench.discard(strict.claims[number])
-    (result,) = strict.store.ticks.commit("one", [late], strict.bench.assets, strict.bench.now)
-    assert not result.committed
-
-
-@pytest.mark.parametrize("how", ["by loss", "for its dependency"])
-def test_however_it_was_discarded_its_schedule_pauses(strict, how):
-    asset = "alone" if how == "by loss" else "clean"
-    (number,) = strict.fire("p", name="strict", asset=asset)
-    (started,) = strict.start()
-    if how == "by loss":
-        lose(strict, strict.claims[number])
-    else:
-        strict.bench.discard(strict.claims[started])
-        assert not strict.store.schedules.get("strict").paused
-        strict.start()
-    assert strict.bench.get(number).state == "discarded"
-    assert strict.store.schedules.get("strict").paused_because.startswith(
-        f"materialization #{number} "
-    )
-
-
-@pytest.mark.parametrize("end", ["completed", "cancelled", "retried"])
-def test_no_other_end_pauses_a_schedule(strict, end):
-    (number,) = strict.fire("p", name="strict")
-    strict.start()
-    claim = strict.claims[number]
-    if end == "retried":
-        strict.bench.fail(claim)
-    else:
-        ENDS[end](strict, claim)
-    assert not any(record.paused for record in strict.store.schedules.all())
-
-
-def test_only_those_pause_that_asked_for_it_and_want_to(strict):
-    wanted = strict.commit(
-        strict.bench.tick("feed", strict.bench.event("k", "alone", "p")),
-        strict.tick("p", name="a"),
-        strict.tick("p", name="strict"),
-        strict.tick("q", name="other"),
-    )
-    number = wanted[0]
-    assert wanted[:3] == [number] * 3
-    assert wanted[3] != number
-    before = {record.name: record for record in strict.store.schedules.all()}
-    strict.start()
-    strict.bench.discard(strict.claims[number])
-    after = {record.name: record for record in strict.store.schedules.all()}
-    assert {name for name in after if after[name] != before[name]} == {"strict"}
-    assert not strict.store.sensors.get("feed").paused
-
-
-def test_all_that_asked_for_it_pause(strict):
-    (number, _) = strict.commit(strict.tick("p", name="strict"), strict.tick("p", name="other"))
-    strict.start()
-    strict.bench.discard(strict.claims[number])
-    assert [record.name for record in strict.store.schedules.all() if record.paused] == [
-        "other",
-        "strict",
-    ]
-
-
-def test_a_schedule_that_is_paused_already_is_left_as_it_is(strict):
-    (number,) = strict.fire("p", name="strict")
-    before = strict.store.schedules.pause("strict")
-    strict.start()
-    strict.bench.discard(strict.claims[number])
-    assert strict.store.schedules.get("strict") == before
-
-
-def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
-    strict.store.sensors.declare(["strict"], strict.bench.now)
-    strict.bench.checkpoint |= strict.store.sensors.claim("one", ["strict"], strict.bench.now)
-    event = strict.bench.event("k", "alone")
-    (made,) = strict.bench.fire(event, sensor="strict").materializations
-    strict.start()
-    strict.bench.discard(strict.claims[made.id])
-    assert not strict.store.schedules.get("strict").paused
-
-
-def test_a_paused_schedule_still_lets_what_it_asked_for_before_start(strict):
-    first, second = strict.fire("p", "q", name="strict")
-    strict.start()
-    strict.bench.discard(strict.claims[first])
-    assert strict.start() == [second]
-
-
-def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
-    (number,) = strict.fire("p", name="strict")
-    strict.start()
-    strict.bench.discard(strict.claims[number])
-    record = strict.store.schedules.resume(
-        "strict", strict.store.schedules.get("strict").checkpoint.version, (), strict.bench.now
-    )
-    assert (record.paused, record.paused_because) == (False, None)
-
-
-def test_the_failure_of_what_a_removed_schedule_asked_for_is_only_that(strict):
-    (number,) = strict.fire("p", name="strict")
-    strict.start()
-    strict.store.schedules.remove("strict")
-    strict.bench.discard(strict.claims[number])
-    assert strict.bench.get(number).state == "discarded"
-
-
-# -- what it costs ---------------------------------------------------------------------------------
-
-
-def steps(store, call):
-    """Count the steps that SQLite's machine takes for a call."""
-    found = []
-
-    def watch(step):
-        # The one connection that a store with one caller has.
-        store._database.read(
-            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
-        )
-
-    watch(lambda: found.append(1))
-    call()
-    watch(None)
-    return len(found)
-
-
-def fill(line, count):
-    """Leave a history of the schedule behind, much that others asked for, and a line of three."""
-    ended = sa.update(schema.materializations).values(
-        state="completed", available_at=None, finished_at=line.bench.now
-    )
-    for name in ("a", "b"):
-        partitions = [f"{name}{number}" for number in range(count)]
-        line.fire(*partitions, name=name, in_line=False)
-        line.store._database.write(lambda connection: connection.execute(ended))
-    # Many that run, and as many that wait for them.
-    assets = [(asset, f"{number}") for number in range(count) for asset in ("clean", "orders")]
-    line.bench.fire(*(line.bench.event(f"{asset} {p}", asset, p) for asset, p in assets))
-    assert len(line.bench.claim(10 * count).claims) == count
-    return line.fire("first", "second", "third")
-
-
-def costs(line, count):
-    first, second, _ = fill(line, count)
-    calls = {
-        "count": lambda: line.store.materializations.active("schedule:a"),
-        "line up": lambda: line.fire("fourth"),
-        "start": line.start,
-        "cancel in the middle": lambda: line.cancel(second),
-        "end": lambda: line.complete(first),
-        "start the next": line.start,
-        "fail": lambda: line.bench.discard(line.claims.popitem()[1]),
-    }
-    return {name: steps(line.store, call) for name, call in calls.items()}
-
-
-@pytest.mark.parametrize("backend", ["sqlite"])
-def test_a_line_costs_the_same_however_often_its_schedule_has_fired(line, tmp_path):
-    with closing(Store.open(f"sqlite:///{tmp_path / 'filled.db'}")) as store:
-        filled = Line(type(line.bench)(store))
-        filled.schedule("a", "b")
-        # As many as are looked back for: a look costs no more from there on.
-        cost, more = costs(line, overlap_queue.LOOK_BACK), costs(filled, 3_000)
-    assert min(cost.values()) > 10
-    assert {name: count for name, count in more.items() if count > cost[name] + 200} == {}

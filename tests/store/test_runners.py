@@ -83,7 +83,7 @@ def test_times_are_given_back_in_utc_whatever_zone_they_were_in(store):
 
 def test_times_without_a_zone_are_refused(store):
     naive = NOW.replace(tzinfo=None)
-    with pytest.raises(Exception, match="aware datetimes only"):
+    with pytest.raises(Exception, match="must have a time zone"):
         store.runners.register(replace(ONE, lease_until=naive))
     assert store.runners.all() == []
 

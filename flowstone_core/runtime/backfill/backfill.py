@@ -128,7 +128,7 @@ def plan(request: BackfillRequest, store: BackfillRepository) -> Plan:
     record = store.unfinished(*request.identity, force=request.force)
     actions: dict[str, PartitionAction] = {}
     for chunk in chunks(_texts(request)):
-        found = store.standings(request.asset, chunk, force=request.force, backfill=record)
+        found = store.partition_states(request.asset, chunk, force=request.force, backfill=record)
         actions |= {text: _action(standing) for text, standing in found.items()}
     return Plan(None if record is None else record.id, actions)
 
@@ -222,7 +222,7 @@ class Backfill:
         self._chunk = self._chunk or next(self._unread, [])
         if not self._chunk:
             return False
-        found = self._store.standings(
+        found = self._store.partition_states(
             record.asset, self._chunk, force=record.force, backfill=record
         )
         self._chunk = []
@@ -235,7 +235,7 @@ class Backfill:
 
     def _ask(self, record: BackfillRecord) -> None:
         partitions = list(islice(self._missing, self._room))
-        found = self._store.ask(record, partitions, self._assets, self._clock.now())
+        found = self._store.request(record, partitions, self._assets, self._clock.now())
         for standing in found.values():
             self._missing.popleft()
             self._settle(standing)

@@ -362,9 +362,9 @@ def test_backfill_reads_each_partition_of_the_range_once(bench, chunk):
     counted = Counted(bench.store.backfills)
     total = 2 * chunk + 5
     assert bench.finish(bench.backfill(total, backfills=counted)).completed == total
-    assert counted.calls["standings"] == 3
-    assert counted.rows["standings"] == total
-    assert counted.rows["ask"] == total
+    assert counted.calls["partition_states"] == 3
+    assert counted.rows["partition_states"] == total
+    assert counted.rows["request"] == total
     assert counted.rows["states"] <= 2 * total
 
 

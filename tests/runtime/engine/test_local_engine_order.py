@@ -180,7 +180,7 @@ def test_partition_is_never_run_twice_at_once(workshop):
     workshop.clock.wait_for_sleepers()
     engine.wake()
     workshop.clock.wait_for_sleepers()
-    assert workshop.get(second).waiting_for == f"the run before it, #{first}"
+    assert workshop.get(second).waiting_for == f"the previous run, #{first}"
     assert gate.calls == 1
     gate.go.set()
     assert engine.drain(LONG)
@@ -247,7 +247,7 @@ def test_drain_waits_for_followers_and_leaves_later_ones(workshop):
 
 @pytest.mark.parametrize("drain", [True, False])
 def test_drain_releases_more_than_one_claim_holds_back(workshop, drain, monkeypatch):
-    monkeypatch.setattr("flowstone_core.store.claims.LOOK_LIMIT", 1)
+    monkeypatch.setattr("flowstone_core.store.claims.CANDIDATE_LIMIT", 1)
     workshop.asset(name="raw")(lambda context: None)
     workshop.asset(name="report", depends_on=["raw"])(lambda context: None)
     for n in range(5):

@@ -30,7 +30,7 @@ def ticker_of(clock):
     """Make a ticker that is owned; of a function that makes its schedule."""
 
     def make_ticker(make, **given):
-        record = ScheduleRecord.unborn("hourly", {**GIVEN, **given}, "setup.cfg:3", NOW)
+        record = ScheduleRecord.new("hourly", {**GIVEN, **given}, "setup.cfg:3", NOW)
         ticker = ScheduleTicker(record, make, lambda source: 0, clock, Redactor(["hunter2"]))
         ticker.owned = True
         return ticker

@@ -1,0 +1,162 @@
+"""Schedules: paused, resumed and owned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from flowstone_core.errors import StoreError
+from flowstone_core.model.tick import (
+    ScheduleCheckpoint,
+    SkipReason,
+    TickOutcome,
+)
+from flowstone_core.store import schema
+from tests.store.schedule_desk import everything
+
+# -- paused ----------------------------------------------------------------------------------------
+
+
+def test_a_paused_schedule_is_taken_from_its_runner(desk):
+    desk.create()
+    desk.claim()
+    before = desk.get()
+    record = desk.store.schedules.pause("nightly")
+    assert record == desk.get()
+    assert (record.paused, record.paused_because, record.owner) == (True, None, None)
+    assert record.checkpoint == replace(before.checkpoint, version=before.checkpoint.version + 1)
+
+
+def test_pausing_what_is_paused_changes_nothing(desk):
+    desk.create()
+    record = desk.store.schedules.pause("nightly")
+    assert desk.store.schedules.pause("nightly") == record
+
+
+def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk):
+    desk.create()
+    desk.claim()
+    desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
+    paused = desk.store.schedules.pause("nightly")
+    desk.bench.later(hours=4)
+    record = desk.resume(desk.missed(SkipReason.PAUSED))
+    assert record == desk.get()
+    assert record.checkpoint == ScheduleCheckpoint(desk.now, version=paused.checkpoint.version + 1)
+    assert (record.paused, record.paused_because, record.owner) == (False, None, None)
+    tick = desk.store.ticks.all()[0]
+    assert (tick.outcome, tick.started_at, tick.skipped) == (TickOutcome.SKIPPED, desk.now, 3)
+    assert {item.skip.reason for item in desk.store.skips.all()} == {SkipReason.PAUSED}
+
+
+def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
+    desk.create()
+    paused = desk.store.schedules.pause("nightly").checkpoint.version
+    desk.resume()
+    desk.store.schedules.pause("nightly")
+    before = everything(desk.store)
+    assert desk.store.schedules.resume("nightly", paused, desk.missed(), desk.now) is None
+    assert everything(desk.store) == before
+
+
+def test_resuming_what_is_not_paused_changes_nothing(desk):
+    desk.create()
+    desk.claim()
+    desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
+    before = everything(desk.store)
+    desk.bench.later(hours=4)
+    record = desk.resume(desk.missed(SkipReason.PAUSED))
+    assert [record] == before[0]
+    assert everything(desk.store) == before
+
+
+def test_the_database_itself_refuses_a_paused_schedule_with_an_owner(desk):
+    desk.create()
+    desk.claim()
+    paused = sa.update(schema.schedules).values(paused=True)
+    with pytest.raises(StoreError, match=r"(?i)check constraint"):
+        desk.store._database.write(lambda connection: connection.execute(paused))
+
+
+# -- owned -----------------------------------------------------------------------------------------
+
+
+def test_claiming_takes_what_is_free_and_hands_out_what_is_known_of_it(desk):
+    desk.create("a")
+    desk.create("b")
+    before = desk.get("a")
+    (claimed,) = desk.claim("a", "unheard").values()
+    assert replace(claimed, owner=None) == before
+    assert set(desk.claim("a", "b", runner="two")) == {"b"}
+    assert [record.owner for record in desk.store.schedules.all()] == ["one", "two"]
+    assert desk.claim() == {}
+
+
+def test_a_runner_may_claim_its_own_again_to_learn_what_was_decided(desk):
+    desk.create()
+    desk.claim()
+    desk.commit(commit := desk.tick())
+    assert desk.claim()["nightly"].checkpoint == commit.after
+
+
+def test_a_paused_schedule_cannot_be_claimed_until_it_is_resumed(desk):
+    desk.create()
+    desk.store.schedules.pause("nightly")
+    assert desk.claim() == {}
+    desk.resume()
+    assert set(desk.claim()) == {"nightly"}
+
+
+def test_the_schedules_of_a_runner_are_free_at_the_end_of_its_lease(desk):
+    desk.bench.runner("short", timedelta(seconds=30))
+    desk.create()
+    desk.claim(runner="short")
+    desk.bench.later(seconds=29.999999)
+    assert desk.claim() == {}
+    desk.bench.later(microseconds=1)
+    assert set(desk.claim()) == {"nightly"}
+    assert desk.get().owner == "one"
+
+
+def test_the_schedules_of_a_runner_that_stops_are_free_and_those_of_others_are_not(desk):
+    desk.create("a")
+    desk.create("b")
+    desk.claim("a")
+    desk.claim("b", runner="two")
+    before = desk.get("a")
+    desk.store.runners.stop("one", desk.now)
+    assert desk.get("a") == replace(before, owner=None)
+    assert set(desk.claim("a", "b", runner="two")) == {"a", "b"}
+
+
+def test_who_is_nobodys_is_listed_with_its_asset_unless_it_is_declared(desk):
+    desk.create("created", asset="items")
+    desk.create("own", asset="items")
+    desk.declare(name="declared")
+    desk.create("paused")
+    desk.create("both")
+    desk.declare(name="both")
+    desk.claim("own")
+    desk.store.schedules.pause("paused")
+    free = {"created": "items", "declared": None, "paused": "orders", "both": None}
+    assert desk.store.schedules.unowned("one") == free
+    assert desk.store.schedules.unowned("two") == free
+
+
+def test_those_of_runners_that_are_not_alive_are_listed_for_who_takes_over(desk):
+    desk.bench.runner("short", timedelta(seconds=30))
+    desk.bench.runner("mine", timedelta(seconds=30))
+    for name, runner in (("a", "one"), ("b", "short"), ("c", "ghost"), ("d", "mine")):
+        desk.create(name)
+        desk.claim(name, runner=runner)
+    assert desk.store.schedules.unowned("mine") == {}
+    assert desk.store.schedules.unowned("mine", desk.now) == {"c": "orders"}
+    late = desk.now + timedelta(seconds=30)
+    assert desk.store.schedules.unowned("mine", late) == {"b": "orders", "c": "orders"}
+    assert desk.store.schedules.unowned("one", late) == {
+        "b": "orders",
+        "c": "orders",
+        "d": "orders",
+    }
