@@ -33,7 +33,7 @@ def order(database: Any, number: int, *, tell: bool = True) -> None:
 
 
 def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
+    """Return a state as it is after a restart."""
     return json.loads(json.dumps(state))
 
 
@@ -44,7 +44,7 @@ def begin(sensor: PostgresNotify) -> Any:
 
 
 def payloads(outcome: Any) -> list[Any]:
-    """What an outcome's events are about: a notification's text, or a value and the one before."""
+    """Return the payload text, or the value and its predecessor, of each event of an outcome."""
     if isinstance(outcome, NotTriggered):
         return []
     assert isinstance(outcome, Triggered)

@@ -25,12 +25,12 @@ def add(database: Any, *rows: tuple[Any, ...]) -> None:
 
 
 def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
+    """Return a state as it is after a restart."""
     return json.loads(json.dumps(state))
 
 
 def counts(outcome: Any) -> dict[Any, int]:
-    """How many rows an outcome found, by partition."""
+    """Return the number of rows of an outcome, by partition."""
     if isinstance(outcome, NotTriggered):
         return {}
     assert isinstance(outcome, Triggered)

@@ -38,7 +38,7 @@ def make(make_sensor: Callable[..., Any], database: Any) -> Make:
 
 
 def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
+    """Return a state as it is after a restart."""
     return json.loads(json.dumps(state))
 
 
@@ -130,7 +130,7 @@ def test_Q3_sqlite_bytes_are_encoded(make_sensor: Callable[..., Any], sqlite_fil
 
 
 def test_Q4_falling_or_returning_value_fires(make: Make, database: Any) -> None:
-    """As after a restore: what was seen already is seen again."""
+    """After a restore, known values occur again."""
     sensor = make("SELECT max(cents) FROM price")
     database.execute("INSERT INTO price VALUES ('tea', 250)")
     state = sensor.poll(sensor.init()).state

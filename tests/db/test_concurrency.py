@@ -1,4 +1,4 @@
-"""Rows are written while threads do to the sensor whatever may be done to it."""
+"""Concurrency of the database sensors: inserts while threads run, pause, reset and replace them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensors keep the contract that every sensor has, on each kind of database."""
+"""Sensor contract of the database sensors, on each kind of database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PASSWORD = "pass/word, please"
 
 
 class DatabaseContract(SensorContract):
-    """What is the same for all: a table, and who else is connected to it."""
+    """Common part of the contracts: a table, and a second connection."""
 
     patience = 60.0
 

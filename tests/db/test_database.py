@@ -1,4 +1,4 @@
-"""The connection: what it refuses, what becomes of it when something is wrong."""
+"""Connection of the database sensors: read-only, time limits, errors and recovery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flowstone_db.config import DatabaseConfig
-from flowstone_db.database import Database, transaction_statements
+from flowstone_db.database import ReadOnlyDatabase, transaction_statements
 from flowstone_db.errors import (
     AccessError,
     DatabaseError,
@@ -25,12 +25,12 @@ from flowstone_db.errors import (
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
-def ask(reader: Database, query: str) -> list[Any]:
+def ask(reader: ReadOnlyDatabase, query: str) -> list[Any]:
     with reader.read_transaction() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-def stream(reader: Database, query: str) -> list[Any]:
+def stream(reader: ReadOnlyDatabase, query: str) -> list[Any]:
     """Ask as the sensors ask."""
     options = {"stream_results": True, "no_parameters": True}
     with reader.read_transaction() as connection:
@@ -39,11 +39,11 @@ def stream(reader: Database, query: str) -> list[Any]:
 
 @pytest.fixture
 def open_database(clock: Any) -> Any:
-    made: list[Database] = []
+    made: list[ReadOnlyDatabase] = []
 
-    def make(url: str, **options: Any) -> Database:
+    def make(url: str, **options: Any) -> ReadOnlyDatabase:
         config = DatabaseConfig.model_validate({"url": url} | options)
-        made.append(Database(config, clock.monotonic))
+        made.append(ReadOnlyDatabase(config, clock.monotonic))
         return made[-1]
 
     yield make
@@ -51,7 +51,7 @@ def open_database(clock: Any) -> Any:
         reader.close()
 
 
-Open = Callable[..., Database]
+Open = Callable[..., ReadOnlyDatabase]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What MariaDB does in its own way; what all databases do alike is tested on it elsewhere."""
+"""Behaviour specific to MariaDB; the common tests run on MariaDB elsewhere."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_Q1_mariadb_lag_uses_server_clock_in_utc(
 
 
 def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
+    """Return a state as it is after a restart."""
     return json.loads(json.dumps(state))
 
 
 def rows(outcome: Any) -> int:
-    """How many rows an outcome found."""
+    """Return the number of rows of an outcome."""
     if isinstance(outcome, NotTriggered):
         return 0
     return sum(event.payload["rows"] for event in outcome.events)

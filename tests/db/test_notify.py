@@ -1,4 +1,4 @@
-"""`postgres_notify` on a real server: what is heard, what is missed, what is handed out again."""
+"""Sensor `postgres_notify` on a real server: received, missed and repeated notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers of PostgreSQL that are set up in other ways: for commits in two phases, as a replica."""
+"""PostgreSQL servers with prepared transactions, and a replica."""
 
 from __future__ import annotations
 

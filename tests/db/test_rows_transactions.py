@@ -18,7 +18,7 @@ from tests.db.rows_support import Make, counts, drain, stored
 def test_Q1_sqlite_ids_follow_commit_order(
     make_sensor: Callable[..., Any], sqlite_file: Any
 ) -> None:
-    """Who would take an id while another transaction holds one is refused, or waits."""
+    """A transaction that takes an id while another holds one is refused, or waits."""
     sqlite_file.execute("CREATE TABLE queue (id INTEGER PRIMARY KEY, tenant TEXT DEFAULT 'eu')")
     options = {"url": sqlite_file.url, "table": "queue", "mode": "incrementing"}
     sensor = make_sensor(DatabaseRows, **options, id_column="id", partition_column="tenant")

@@ -39,7 +39,7 @@ class SetClock(SystemClock):
 
 @dataclass
 class Request:
-    """What arrived at the server."""
+    """Request received by the server."""
 
     line: str
     headers: dict[str, str]

@@ -14,7 +14,7 @@ Make = Callable[..., Webhook]
 
 
 def failure(sensor: Webhook, kind: type[Exception]) -> str:
-    """Poll once, which must fail in one way; return what is said."""
+    """Poll once, expect a failure, and return its message."""
     with pytest.raises(kind) as caught:
         sensor.poll(sensor.init())
     assert type(caught.value) is kind

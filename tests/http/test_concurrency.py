@@ -1,4 +1,4 @@
-"""A server says more and more while threads do to the sensor whatever may be done to it."""
+"""Concurrency of `webhook`: new responses while threads run, pause, reset and replace it."""
 
 from __future__ import annotations
 

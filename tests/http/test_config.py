@@ -1,4 +1,4 @@
-"""Settings that are wrong are said before anything runs, and none of them is quoted."""
+"""Settings of `webhook`: errors name the setting, and never quote its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor keeps the contract that every sensor has, in both of its ways to fire."""
+"""Sensor contract of `webhook`, for readiness and for changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUERY = "query-c4n4ry v7Kp"
 
 
 class WebhookContract(SensorContract):
-    """What is the same for both: a server, and what it says."""
+    """Common part of the contracts: a server and its responses."""
 
     secrets = (TOKEN, QUERY)
     invalid_settings = (

@@ -1,4 +1,4 @@
-"""A server that misbehaves in each way that servers do, and what a poll makes of it."""
+"""Faults of HTTP servers, and the error of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A canary in every place that takes a secret, and a search for it in all that is shown."""
+"""Secrets: a canary in every secret setting never appears in any output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one poll after another amounts to: ready once, changed once, never lost."""
+"""Sensor `webhook`: each readiness and each change fires once."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def bucket(request: pytest.FixtureRequest) -> LiveBucket:
 
 @dataclass
 class Refusal:
-    """What to answer instead of a listing."""
+    """Response to send instead of a listing."""
 
     status: int
     code: str = ""

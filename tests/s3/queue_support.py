@@ -56,14 +56,14 @@ class Live:
             self.client.send_message(QueueUrl=url or self.url, MessageBody=body)
 
     def left(self, url: str | None = None) -> tuple[int, int]:
-        """How many messages are visible, and how many are hidden."""
+        """Return the number of visible and of hidden messages."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.client.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)
         visible, hidden = (int(found["Attributes"][name]) for name in names)
         return visible, hidden
 
     def show_again(self, handles: list[str]) -> None:
-        """What SQS does when the time for which messages are hidden is over."""
+        """Make messages visible, as SQS does after their visibility timeout."""
         for handle in handles:
             self.client.change_message_visibility(
                 QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0

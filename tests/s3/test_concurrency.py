@@ -1,4 +1,4 @@
-"""Objects are put into a bucket while threads do to the sensor whatever may be done to it."""
+"""Concurrency of `s3_file_arrival`: uploads while threads run, pause, reset and replace it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensors keep the contract that every sensor has, on a faithful server of S3."""
+"""Sensor contract of the S3 sensors, on real servers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ DAY = date(2025, 1, 15)
 
 
 def stored(state: Any) -> Any:
-    """What a restart leaves of a state."""
+    """Return a state as it is after a restart."""
     return json.loads(json.dumps(state))
 
 

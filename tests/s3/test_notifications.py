@@ -1,4 +1,4 @@
-"""Messages as S3, SNS and EventBridge send them, and messages that nobody should have sent."""
+"""Notifications as S3, SNS and EventBridge send them, and invalid ones."""
 
 from __future__ import annotations
 

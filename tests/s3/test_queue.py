@@ -1,4 +1,4 @@
-"""Messages of a real queue become events: deleted after the commit, and none lost or looped on."""
+"""Sensor `s3_event_queue` on a real queue: messages are deleted after the commit, none is lost."""
 
 from __future__ import annotations
 

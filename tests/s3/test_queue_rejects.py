@@ -1,4 +1,4 @@
-"""Messages that cannot be used: hidden, moved or kept, and no other is blocked by them."""
+"""Rejected messages: hidden, moved or kept, without blocking others."""
 
 from __future__ import annotations
 

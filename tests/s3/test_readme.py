@@ -1,4 +1,4 @@
-"""The plugin's README says what is true: its configuration is valid, its settings are all there."""
+"""README of the plugin: its configuration is valid, its settings are complete."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from flowstone_core import (
     Triggered,
 )
 from flowstone_db.config import DatabaseChangeConfig, RowFunction
-from flowstone_db.database import Database
+from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import PartitionError
 from flowstone_db.partitioning import by_column, checked
 from flowstone_db.query import NO_ROW, OneRowQuery, differs, has_value, value_of
@@ -57,7 +57,7 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
 
     def __init__(self, config: DatabaseChangeConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        self._database = Database(config, self.context.clock.monotonic)
+        self._database = ReadOnlyDatabase(config, self.context.clock.monotonic)
         self._query = OneRowQuery(self._database, config.query)
         self._partition_of = config.partition_fn
         if config.partition is not None:

@@ -34,7 +34,7 @@ _ALLOWED_ACTIONS = {
 }
 
 
-class Database:
+class ReadOnlyDatabase:
     """Read-only database that lends its connection in transactions that are always rolled back.
 
     There is at most one connection. It is opened at first use, and again after an error or a
@@ -146,8 +146,8 @@ def transaction_statements(
     Args:
         backend: The database system; MySQL and MariaDB differ in the time limit.
         timeout: The time limit of a statement.
-        max_rows: See `Database.read_transaction`; without a limit, the driver of MySQL and MariaDB
-            fetches all remaining rows when it closes a result.
+        max_rows: See `ReadOnlyDatabase.read_transaction`; without a limit, the driver of MySQL and
+            MariaDB fetches all remaining rows when it closes a result.
     """
     milliseconds = max(1, round(timeout.total_seconds() * 1_000))
     if backend == "sqlite":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowstone_db.config import DatabaseConfig
-from flowstone_db.database import Database
+from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Listener:
     Args:
         config: The settings of the connection.
         channels: The names of the channels, unquoted.
-        monotonic: See `Database`.
+        monotonic: See `ReadOnlyDatabase`.
         deliver: Called with the channel and the payload of each notification, in order.
     """
 
@@ -45,8 +45,8 @@ class Listener:
         monotonic: Callable[[], float],
         deliver: Callable[[str, str], None],
     ) -> None:
-        self._database = Database(config, monotonic)
-        self._other = Database(config, monotonic)
+        self._database = ReadOnlyDatabase(config, monotonic)
+        self._other = ReadOnlyDatabase(config, monotonic)
         self._channels = channels
         self._deliver = deliver
         self._raw: Any = None

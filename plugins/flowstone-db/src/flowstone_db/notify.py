@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from flowstone_core import Event, NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
 from flowstone_db.change import change_event
 from flowstone_db.config import PostgresNotifyConfig
-from flowstone_db.database import Database
+from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import PartitionError
 from flowstone_db.inbox import Inbox, Notification
 from flowstone_db.listener import Listener
@@ -70,7 +70,7 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
         clock = self.context.clock
         self._inbox = Inbox()
         self._listener = Listener(config, config.channel, clock.monotonic, self._receive)
-        self._database = Database(config, clock.monotonic)
+        self._database = ReadOnlyDatabase(config, clock.monotonic)
         self._query = None if config.query is None else OneRowQuery(self._database, config.query)
         self._partition_of = _partition_function(config)
         self._asked = 0.0

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from flowstone_db.database import Database
+from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import QueryError
 from flowstone_db.value import canonical, encode_row
 
@@ -28,7 +28,7 @@ class OneRowQuery:
         query: One statement.
     """
 
-    def __init__(self, database: Database, query: str) -> None:
+    def __init__(self, database: ReadOnlyDatabase, query: str) -> None:
         self._database = database
         self._query = query
 

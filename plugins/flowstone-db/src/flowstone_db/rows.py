@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from flowstone_core import NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
 from flowstone_db.config import DatabaseRowsConfig
 from flowstone_db.cursor import KeyCheck, RowsProgress, RowsState, decode_rows_state, is_nan
-from flowstone_db.database import Database
+from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import CursorError
 from flowstone_db.grouping import RowGroups
 from flowstone_db.partitioning import by_column, checked
@@ -40,7 +40,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
 
     def __init__(self, config: DatabaseRowsConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        self._database = Database(config, self.context.clock.monotonic)
+        self._database = ReadOnlyDatabase(config, self.context.clock.monotonic)
         self._zone = ZoneInfo(config.timezone)
         self._partition_of = _partition_function(config, self._zone)
         self._by_timestamp = config.timestamp_column is not None
