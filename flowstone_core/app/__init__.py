@@ -1,4 +1,4 @@
-"""What can be asked of FlowStone: the facade that the command line, pages and Python code call.
+"""Facade of FlowStone: the operations for the command line, pages and Python code.
 
 Configuration and runtime do not know each other; they meet here, in the wiring. Everything is
 imported on first use, because ``flowstone check`` needs neither a database nor an engine.

@@ -20,9 +20,7 @@ def setting_options(function: F) -> F:
     options = [
         click.option("--cron", metavar="EXPR", help="Cron expression, such as '30 2 * * *'."),
         click.option(
-            "--every",
-            metavar="TEXT",
-            help="Or interval: '10 minutes', 'day at 10:30', '30s'.",
+            "--every", metavar="TEXT", help="Or interval: '10 minutes', 'day at 10:30', '30s'."
         ),
         click.option(
             "--trigger",
@@ -38,11 +36,7 @@ def setting_options(function: F) -> F:
         ),
         click.option("--catchup", type=catchup, help="Missed instants that fire."),
         click.option("--catchup-window", metavar="DURATION", help="Greatest age of such instants."),
-        click.option(
-            "--overlap",
-            type=overlap,
-            help="Action while the previous one runs.",
-        ),
+        click.option("--overlap", type=overlap, help="Action while the previous one runs."),
         click.option("--jitter", metavar="DURATION", help="Greatest random delay of an instant."),
         click.option("--start", metavar="ISO", help="Do not fire before."),
         click.option("--end", metavar="ISO", help="Do not fire after."),
@@ -52,12 +46,7 @@ def setting_options(function: F) -> F:
             help="Pause the schedule when a materialization is discarded.",
         ),
         click.option("--enabled/--disabled", default=None, help="Switch the schedule on or off."),
-        click.option(
-            "--metadata",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Note for readers; may be repeated.",
-        ),
+        click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Note; repeatable."),
     ]
     for option in reversed(options):
         function = option(function)

@@ -15,7 +15,7 @@ from flowstone_core.testing import SensorContract
 
 
 class TestAcmeFiles(SensorContract):
-    """What is done to the sensor stands in `SensorContract`; here is what it is done with."""
+    """The sensor and its source, for the checks of `SensorContract`."""
 
     invalid_settings = (({"folder": ...}, "folder"), ({"suffix": 5}, "suffix"))
     not_applicable: ClassVar = {
@@ -25,23 +25,23 @@ class TestAcmeFiles(SensorContract):
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> None:
-        """Have a folder to watch."""
+        """Create the folder that is watched."""
         self.folder = tmp_path / "inbox"
         self.folder.mkdir()
 
     def make_sensor(self, context: PollContext) -> AcmeFiles:
-        """Make the sensor over the folder; called again for what a restart leaves."""
+        """Create a sensor for the folder; a second one stands for a restart."""
         return AcmeFiles(AcmeFiles.Config(folder=self.folder), context)
 
     def change(self, number: int) -> str:
-        """Make the outside world change, so that the next poll must fire."""
+        """Add a file, so that the next poll must fire."""
         file = self.folder / f"file-{number}.csv"
         file.write_text("one")
         return file.name
 
     @contextmanager
     def break_source(self) -> Iterator[None]:
-        """Have the folder be somewhere else for a while."""
+        """Move the folder away for the time of the block."""
         away = self.folder.rename(self.folder.with_name("away"))
         yield
         away.rename(self.folder)

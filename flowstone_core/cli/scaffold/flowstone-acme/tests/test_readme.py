@@ -1,4 +1,4 @@
-"""The README says what is true."""
+"""The README has the settings of the sensor as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sensor finds."""
+"""The events of the sensor."""
 
 from __future__ import annotations
 
