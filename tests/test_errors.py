@@ -41,7 +41,7 @@ def an_error(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_error_has_the_one_root_and_says_its_message(kind):
+def test_every_error_has_one_root_and_its_message(kind):
     error = an_error(kind)
     assert isinstance(error, FlowstoneError)
     assert str(error) == ("busy" if kind is RetryLater else "what was wrong")
@@ -55,7 +55,7 @@ def test_every_error_survives_a_pickle(kind):
     assert (str(back), back.__dict__) == (str(error), error.__dict__)
 
 
-def test_an_error_says_what_where_and_what_to_do():
+def test_error_has_message_context_and_hint():
     error = ConflictError("it runs already", hint="wait for it", sensor="feed")
     assert str(error) == "it runs already (wait for it)"
     assert error.context == {"sensor": "feed"}
@@ -72,11 +72,11 @@ def test_an_error_says_what_where_and_what_to_do():
         (StoreUnavailableError, StoreError),
     ],
 )
-def test_a_kind_that_python_has_a_name_for_is_that_too(kind, builtin):
+def test_error_inherits_from_matching_builtin(kind, builtin):
     assert issubclass(kind, builtin)
 
 
-def test_an_error_says_whether_the_same_call_may_succeed_later():
+def test_error_has_retryable_flag():
     retryable = {kind for kind in KINDS if kind.retryable}
     assert retryable == {
         AttemptTimeoutError,
@@ -97,11 +97,11 @@ def test_an_error_says_whether_the_same_call_may_succeed_later():
         (Problem("wrong", "a.cfg:3", "[x] every", "use 5s"), "a.cfg:3: [x] every: wrong (use 5s)"),
     ],
 )
-def test_a_problem_says_all_it_knows_and_no_more(problem, text):
+def test_problem_text_has_place_message_and_hint(problem, text):
     assert str(problem) == text
 
 
-def test_a_validation_error_lists_every_problem():
+def test_validation_error_lists_all_problems():
     one, two = Problem("first", "a:1"), Problem("second", "a:2")
     assert str(ValidationError([one, two])) == "a:1: first\na:2: second"
     assert ValidationError(iter([one, two])).problems == (one, two)
@@ -110,24 +110,24 @@ def test_a_validation_error_lists_every_problem():
 
 
 class TestRetryLater:
-    def test_a_number_is_seconds(self):
+    def test_retry_later_number_is_seconds(self):
         assert RetryLater(1.5).delay == timedelta(seconds=1.5)
         assert RetryLater(timedelta(minutes=1)).delay == timedelta(minutes=1)
 
     @pytest.mark.parametrize("delay", [-1, -0.001, timedelta(seconds=-1), float("nan")])
-    def test_what_is_no_delay_is_refused(self, delay):
+    def test_retry_later_with_invalid_delay_is_refused(self, delay):
         with pytest.raises(ValueError, match=r"negative|NaN"):
             RetryLater(delay)
 
     @pytest.mark.parametrize("delay", [1e300, float("inf"), 10**30, timedelta.max])
-    def test_a_delay_past_all_bounds_is_honoured_up_to_the_limit(self, delay):
+    def test_huge_delay_is_cut_to_the_limit(self, delay):
         assert honoured_delay(RetryLater(delay)) == RETRY_LATER_LIMIT == timedelta(days=7)
 
-    def test_its_delay_is_honoured_as_it_is_below_the_limit(self):
+    def test_delay_below_the_limit_is_honoured(self):
         assert honoured_delay(RetryLater(0)) == timedelta(0)
         assert honoured_delay(RetryLater(90)) == timedelta(seconds=90)
 
-    def test_other_errors_ask_for_no_delay(self):
+    def test_other_errors_have_no_delay(self):
         foreign = OSError()
         foreign.delay = timedelta(5)
         assert honoured_delay(foreign) is None
@@ -135,7 +135,7 @@ class TestRetryLater:
         assert honoured_delay(SensorBroken("gone")) is None
         assert honoured_delay(Discard("no")) is None
 
-    def test_a_subclass_that_broke_its_delay_asks_for_none(self):
+    def test_retry_later_subclass_with_invalid_delay_has_none(self):
         class NoDelay(RetryLater):
             def __init__(self):
                 pass
@@ -153,7 +153,7 @@ class TestRetryLater:
 
 class TestPrintable:
     @given(st.text(st.characters(exclude_categories=())))
-    def test_whatever_comes_in_both_databases_and_a_terminal_can_take(self, text):
+    def test_printable_text_is_safe_everywhere(self, text):
         safe = printable(text)
         safe.encode()
         assert not set(safe) & {chr(code) for code in (*range(9), *range(11, 32), 127, 0x202E)}
@@ -171,36 +171,36 @@ class TestPrintable:
             ("\ud800", "\\ud800"),
         ],
     )
-    def test_P19_terminal_sequences_go_and_the_rest_is_escaped(self, text, safe):
+    def test_P19_terminal_sequences_are_removed(self, text, safe):
         assert printable(text) == safe
 
-    def test_what_is_too_long_is_cut_with_a_note(self):
+    def test_long_text_is_cut_with_a_note(self):
         assert printable("x" * 12, limit=10) == "x" * 10 + " [2 more characters]"
         assert printable("x" * 10, limit=10) == "x" * 10
 
 
-def test_the_limit_is_two_thousand_characters():
+def test_message_limit_is_2000_characters():
     assert MESSAGE_LIMIT == 2_000
     assert printable("x" * 2_001) == "x" * 2_000 + " [1 more characters]"
 
 
 class TestDescribe:
-    def test_the_kind_and_the_message(self):
+    def test_describe_has_kind_and_message(self):
         assert describe(KeyError("a")) == "KeyError: 'a'"
         assert describe(SystemExit()) == "SystemExit"
 
-    def test_our_own_errors_need_no_kind(self):
+    def test_describe_own_errors_without_kind(self):
         assert describe(OutcomeError("poll returned None")) == "poll returned None"
 
     @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
-    def test_P19_a_message_that_cannot_be_had(self, raised):
+    def test_P19_describe_error_with_failing_str(self, raised):
         class NastyError(Exception):
             def __str__(self):
                 raise raised("secret detail")
 
         assert describe(NastyError()).endswith(f"NastyError: <its str() raised {raised.__name__}>")
 
-    def test_P19_a_message_that_is_no_plain_text(self):
+    def test_P19_describe_error_with_str_subclass(self):
         class Text(str):
             __slots__ = ()
 
@@ -215,39 +215,39 @@ class TestDescribe:
 
         assert describe(NastyError()).endswith("NastyError: boom")
 
-    def test_P19_an_error_whose_every_attribute_raises(self):
+    def test_P19_describe_error_with_failing_attributes(self):
         class NastyError(Exception):
             def __getattribute__(self, name):
                 raise RuntimeError(name)
 
         assert describe(NastyError("boom")).endswith("NastyError: boom")
 
-    def test_P19_megabytes_are_cut(self):
+    def test_P19_describe_cuts_megabytes(self):
         text = describe(ValueError("x" * 10_000_000))
         assert len(text) < MESSAGE_LIMIT + 100
         assert text.endswith("more characters]")
 
-    def test_P19_a_secret_is_hidden_before_the_text_is_cut(self):
+    def test_P19_secret_is_redacted_before_the_cut(self):
         def redact(text):
             return text.replace("hunter2hunter2", "***")
 
         for before in range(MESSAGE_LIMIT - 20, MESSAGE_LIMIT + 1):
             assert "hunt" not in describe(ValueError("x" * before + "hunter2hunter2"), redact)
 
-    def test_P19_a_terminal_sequence_hides_no_secret_from_the_redactor(self):
+    def test_P19_terminal_sequence_cannot_hide_a_secret(self):
         def redact(text):
             return text.replace("hunter2", "***")
 
         assert describe(ValueError("pw=hun\x1b[0mter2"), redact) == "ValueError: pw=***"
 
 
-def test_did_you_mean_the_nearest_name_or_nothing():
+def test_did_you_mean_returns_nearest_name_or_nothing():
     assert did_you_mean("buckt", ["prefix", "bucket"]) == "did you mean 'bucket'?"
     assert did_you_mean("zzz", ["prefix", "bucket"]) == ""
     assert did_you_mean("zzz", []) == ""
 
 
-def test_a_traceback_names_lines_and_holds_no_source():
+def test_traceback_has_lines_without_source():
     def fails():
         password = "hunter2"
         raise ValueError(password)

@@ -10,7 +10,7 @@ HEAVY = ["alembic", "boto3", "click", "pluggy", "pydantic", "rich", "sqlalchemy"
 
 
 @pytest.mark.parametrize("name", flowstone_core.__all__)
-def test_each_public_name_is_there_at_its_home(name):
+def test_public_name_is_defined_in_its_module(name):
     value = getattr(flowstone_core, name)
     home = getattr(value, "__module__", None)
     if isinstance(home, str) and home.startswith("flowstone_core"):
@@ -18,13 +18,13 @@ def test_each_public_name_is_there_at_its_home(name):
     assert getattr(flowstone_core, name) is value
 
 
-def test_they_are_few_sorted_and_all_that_dir_shows():
+def test_public_names_are_few_and_sorted():
     assert len(flowstone_core.__all__) <= 25
     assert list(flowstone_core.__all__) == sorted(flowstone_core.__all__)
     assert dir(flowstone_core) == sorted(flowstone_core.__all__)
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_public_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="'flowstone_core' has no attribute 'Flow'"):
         flowstone_core.Flow  # noqa: B018 - to look at it is the test
 
@@ -37,7 +37,7 @@ def imported_by(statement):
     return set(run.stdout.split())
 
 
-def test_importing_the_package_imports_nothing_heavy():
+def test_package_import_loads_nothing_heavy():
     loaded = imported_by("import flowstone_core")
     assert not loaded & set(HEAVY)
     assert {name for name in loaded if name.startswith("flowstone_core.")} == set()
@@ -55,5 +55,5 @@ def test_importing_the_package_imports_nothing_heavy():
         ("Flowstone", {"boto3"}),
     ],
 )
-def test_a_name_imports_no_more_than_it_needs(names, spared):
+def test_public_name_imports_only_what_it_needs(names, spared):
     assert not imported_by(f"from flowstone_core import {names}") & set(spared)

@@ -25,19 +25,19 @@ def stored(number, payload):
     return StoredEvent(number, "sensor:feed", f"k{number}", "raw", "p", moment, payload)
 
 
-def test_a_context_tells_what_is_asked_for():
+def test_context_has_partition_run_id_and_attempt():
     context = Context("raw", "p", "run-1")
     assert (context.attempt, context.events, context.payloads) == (1, (), ())
     assert context.upstream == {}
     assert context.logger is logging.getLogger("flowstone.asset")
 
 
-def test_the_payloads_are_those_of_the_events_that_have_one():
+def test_context_payloads_skip_events_without_one():
     events = (stored(1, {"key": "a"}), stored(2, None), stored(3, {}))
     assert Context("raw", "p", "run-1", events=events).payloads == ({"key": "a"}, {})
 
 
-def test_an_attempt_can_see_that_it_was_cancelled():
+def test_context_cancelled_is_visible():
     flag = Flag()
     context = Context("raw", "p", "run-1", _cancelled=flag)
     assert not context.cancelled
@@ -45,12 +45,12 @@ def test_an_attempt_can_see_that_it_was_cancelled():
     assert context.cancelled
 
 
-def test_the_description_is_the_first_line_of_the_docstring():
+def test_asset_description_is_first_docstring_line():
     assert asset("raw").description == "Makes it."
     assert Asset("raw", lambda context: None).description == ""
 
 
-def test_an_asset_is_tried_five_times_unless_it_says_otherwise():
+def test_asset_has_five_attempts_by_default():
     plain = Asset("raw", make)
     assert (plain.max_attempts, plain.follow, plain.depends_on) == (5, False, ())
     assert (plain.backoff, plain.backoff_limit) == (timedelta(seconds=5), timedelta(minutes=30))
@@ -69,7 +69,7 @@ def test_no_name(name):
 
 
 class TestAssetGraph:
-    def test_it_is_a_mapping_in_the_order_of_the_declarations(self):
+    def test_graph_is_a_mapping_in_declaration_order(self):
         one, two = asset("b"), asset("a", "b")
         graph = AssetGraph([one, two])
         assert list(graph) == ["b", "a"]
@@ -78,7 +78,7 @@ class TestAssetGraph:
         assert "c" not in graph
         assert len(AssetGraph()) == 0
 
-    def test_it_knows_who_depends_on_whom(self):
+    def test_graph_knows_dependents_and_followers(self):
         graph = AssetGraph(
             [asset("a"), asset("b", "a", follow=True), asset("c", "a", "b"), asset("d")]
         )
@@ -88,7 +88,7 @@ class TestAssetGraph:
         assert graph.followers("b") == graph.followers("d") == graph.followers("?") == ()
         assert graph.dependents("d") == graph.dependents("?") == ()
 
-    def test_everything_that_is_wrong_is_listed(self):
+    def test_graph_lists_all_problems(self):
         with pytest.raises(ValidationError) as caught:
             AssetGraph(
                 [
@@ -104,7 +104,7 @@ class TestAssetGraph:
             "p.py:4: duplicate asset 'a' (first declared at p.py:1)",
         ]
 
-    def test_an_asset_without_a_place(self):
+    def test_duplicate_asset_without_place_has_no_hint(self):
         with pytest.raises(ValidationError) as caught:
             AssetGraph([asset("a"), asset("a")])
         assert str(caught.value) == "duplicate asset 'a'"

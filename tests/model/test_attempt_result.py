@@ -39,13 +39,13 @@ class TestSucceed:
             (MappingProxyType({"rows": 3}), '{"rows":3}'),
         ],
     )
-    def test_nothing_or_a_small_mapping_is_a_good_end(self, result, metadata):
+    def test_none_or_small_mapping_completes_attempt(self, result, metadata):
         assert succeed(result) == AttemptResult(
             AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata
         )
 
     @pytest.mark.parametrize("result", [5, "text", [("a", 1)], True, (x for x in ()), object()])
-    def test_p4_anything_else_is_refused_by_its_type(self, result):
+    def test_p4_other_return_values_are_refused_by_type(self, result):
         with pytest.raises(PluginError) as caught:
             succeed(result)
         assert str(caught.value) == (
@@ -62,14 +62,14 @@ class TestSucceed:
             ({"a": "x" * PAYLOAD_LIMIT}, "the returned metadata has 262,152 bytes of JSON"),
         ],
     )
-    def test_p5_metadata_that_is_not_json_is_refused_with_its_path(self, result, reason):
+    def test_p5_metadata_that_is_not_json_is_refused_with_path(self, result, reason):
         with pytest.raises(PluginError) as caught:
             succeed(result)
         assert str(caught.value).startswith(reason)
 
 
 class TestFail:
-    def test_a_failure_is_tried_again_after_the_backoff(self):
+    def test_failed_attempt_is_retried_after_backoff(self):
         assert fail(running(2), OSError("gone"), NOON, backoff) == AttemptResult(
             AttemptOutcome.FAILED,
             MaterializationState.RETRYING,
@@ -77,18 +77,18 @@ class TestFail:
             retry_at=NOON + timedelta(minutes=2),
         )
 
-    def test_the_last_failure_discards(self):
+    def test_last_failed_attempt_discards(self):
         assert fail(running(5, 5), OSError("gone"), NOON, backoff) == AttemptResult(
             AttemptOutcome.FAILED, MaterializationState.DISCARDED, "OSError: gone"
         )
 
-    def test_an_asset_function_may_give_up_at_once(self):
+    def test_discard_ends_the_materialization_at_once(self):
         assert fail(running(), Discard("no such tenant"), NOON, backoff) == AttemptResult(
             AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "no such tenant"
         )
 
     @pytest.mark.parametrize("attempt", [1, 5])
-    def test_to_be_asked_to_come_later_uses_up_no_attempt(self, attempt):
+    def test_retry_later_uses_up_no_attempt(self, attempt):
         error = RetryLater(90, "rate limit")
         assert fail(running(attempt, 5), error, NOON, backoff) == AttemptResult(
             AttemptOutcome.RETRY_LATER,
@@ -98,20 +98,20 @@ class TestFail:
             spared=True,
         )
 
-    def test_nobody_is_asked_to_come_in_a_year(self):
+    def test_retry_later_is_limited_to_seven_days(self):
         end = fail(running(), RetryLater(timedelta(days=365)), NOON, backoff)
         assert end.retry_at == NOON + timedelta(days=7)
 
-    def test_a_retry_later_without_a_delay_is_a_failure(self):
+    def test_retry_later_without_delay_is_a_failure(self):
         error = RetryLater(5)
         del error.delay
         assert fail(running(), error, NOON, backoff).outcome is AttemptOutcome.FAILED
 
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-    def test_p9_whatever_is_raised_is_a_failure(self, error):
+    def test_p9_any_exception_is_a_failure(self, error):
         assert fail(running(), error, NOON, backoff).outcome is AttemptOutcome.FAILED
 
-    def test_p19_the_error_is_redacted(self):
+    def test_p19_error_is_redacted(self):
         end = fail(running(), OSError("pw hunter2"), NOON, backoff, lambda t: t.replace("hunt", ""))
         assert end.error == "OSError: pw er2"
 
@@ -120,7 +120,7 @@ class TestFail:
     )
 
     @given(errors, st.integers(1, 1_000), st.integers(1, 1_000))
-    def test_no_more_than_the_most_attempts_are_ever_counted(self, error, attempt, most):
+    def test_counted_attempts_never_exceed_max_attempts(self, error, attempt, most):
         end = fail(running(attempt, most), error, NOON, backoff)
         assert end.state in LEGAL_MOVES[MaterializationState.RUNNING]
         assert (end.retry_at is not None) == (end.state is MaterializationState.RETRYING)
@@ -129,7 +129,7 @@ class TestFail:
             assert attempt < most
 
     @given(st.lists(errors, max_size=50), st.integers(1, 5))
-    def test_a_life_of_failures_ends_after_the_most_attempts(self, life, most):
+    def test_repeated_failures_end_after_max_attempts(self, life, most):
         attempt, counted = 0, 0
         for error in life:
             attempt += 1

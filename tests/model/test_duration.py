@@ -32,7 +32,7 @@ UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_
         ("P1D", 86_400),
     ],
 )
-def test_what_people_write_is_read(text, seconds):
+def test_parse_duration_of_allowed_forms(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
@@ -44,39 +44,39 @@ def test_what_people_write_is_read(text, seconds):
         "PT1.1234567S", "\u0665s", "1_0s", "1e3s", "nan", "None", "5s\n6m", "9" * 10 + "s",
     ],
 )  # fmt: skip
-def test_anything_else_is_refused_and_told_what_is_allowed(text):
+def test_parse_duration_of_other_text_is_refused(text):
     with pytest.raises(ValidationError) as caught:
         parse_duration(text)
     assert "is not a duration: use 30s, 5m, 1h30m, 2d or ISO 8601" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["999999999w", "P999999999W", "999999999d24h"])
-def test_longer_than_a_duration_can_be(text):
+def test_parse_duration_out_of_range_is_refused(text):
     with pytest.raises(ValidationError, match="is longer than a duration can be"):
         parse_duration(text)
 
 
-def test_a_long_text_is_shown_in_part():
+def test_long_text_is_truncated_in_message():
     with pytest.raises(ValidationError) as caught:
         parse_duration("1s" * 1_000_000)
     assert len(str(caught.value)) < 300
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_read_or_refused(text):
+def test_parse_duration_of_any_text_returns_or_refuses(text):
     with contextlib.suppress(ValidationError):
         assert parse_duration(text) >= timedelta(0)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(UNITS)), st.integers(0, 10_000), min_size=1))
-def test_the_parts_add_up_in_any_order(parts):
+def test_parse_duration_adds_parts_in_any_order(parts):
     text = "".join(f"{count}{unit}" for unit, count in parts.items())
     total = sum(UNITS[unit] * count for unit, count in parts.items())
     assert parse_duration(text) == total * MILLISECOND
 
 
 @given(st.timedeltas(min_value=timedelta(0)))
-def test_what_is_written_is_read_back_to_the_millisecond(value):
+def test_formatted_duration_is_parsed_to_the_millisecond(value):
     text = format_duration(value)
     assert parse_duration(text) == value // MILLISECOND * MILLISECOND
     assert format_duration(parse_duration(text)) == text
@@ -93,5 +93,5 @@ def test_what_is_written_is_read_back_to_the_millisecond(value):
         (timedelta(weeks=1), "7d"),
     ],
 )
-def test_a_duration_is_written_short(value, text):
+def test_format_duration_is_short(value, text):
     assert format_duration(value) == text

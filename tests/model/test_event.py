@@ -26,7 +26,7 @@ from flowstone_core.model.event import Event, NotTriggered, PollFailed, Triggere
         ((), []),
     ],
 )
-def test_one_partition_one_event_or_many_of_either(events, partitions):
+def test_triggered_accepts_partitions_and_events(events, partitions):
     triggered = Triggered(events, state=1)
     assert [event.partition for event in triggered.events] == partitions
     assert all(type(event) is Event for event in triggered.events)
@@ -34,11 +34,11 @@ def test_one_partition_one_event_or_many_of_either(events, partitions):
 
 
 @pytest.mark.parametrize("rubbish", [None, 5, b"ab", {"a": 1}, 1.5, object()])
-def test_p4_what_is_no_partition_is_kept_for_the_tick_to_refuse(rubbish):
+def test_p4_invalid_partition_is_kept_for_the_decision(rubbish):
     assert Triggered(rubbish, state=None).events == (Event(rubbish),)
 
 
-def test_what_iterating_raises_is_raised_in_the_poll():
+def test_failing_iterator_raises_in_the_poll():
     def fails():
         yield "a"
         raise OSError("the bucket is gone")
@@ -51,7 +51,7 @@ OUTCOMES = [Triggered("a", state=1), NotTriggered(1), PollFailed("no", 1)]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_an_outcome_is_a_value(outcome):
+def test_outcomes_compare_as_values(outcome):
     assert outcome == copy.copy(outcome) == pickle.loads(pickle.dumps(outcome))  # noqa: S301
     assert all(outcome != other for other in OUTCOMES if other is not outcome)
     assert repr(outcome).startswith(f"{type(outcome).__name__}(")
@@ -59,5 +59,5 @@ def test_an_outcome_is_a_value(outcome):
         outcome.state = 2
 
 
-def test_an_outcome_shows_what_it_holds():
+def test_outcome_repr_shows_its_fields():
     assert repr(Triggered([], state={"seen": 1})) == "Triggered(events=(), state={'seen': 1})"

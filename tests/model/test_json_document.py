@@ -43,7 +43,7 @@ def exactly(value):
 
 
 @given(documents)
-def test_what_is_written_comes_back_as_it_was(value):
+def test_document_is_loaded_as_dumped(value):
     text = dump(value)
     assert exactly(load_document(text)) == exactly(value)
     assert dump(load_document(text)) == text
@@ -51,17 +51,17 @@ def test_what_is_written_comes_back_as_it_was(value):
 
 
 @given(documents, documents)
-def test_two_values_have_one_text_only_if_they_are_the_same(one, other):
+def test_equal_texts_mean_equal_values(one, other):
     same = exactly(one) == exactly(other)
     assert (dump(one) == dump(other)) is same
     assert same_document(one, dump(other)) is same
 
 
-def test_the_text_does_not_depend_on_the_order_of_keys():
+def test_text_is_independent_of_key_order():
     assert dump({"b": 1, "a": [1, 2]}) == dump({"a": [1, 2], "b": 1}) == '{"a":[1,2],"b":1}'
 
 
-def test_P7_each_reading_is_a_fresh_value():
+def test_P7_each_load_returns_a_new_value():
     text = dump({"seen": [1]})
     load_document(text)["seen"].append(2)
     assert load_document(text) == {"seen": [1]}
@@ -111,7 +111,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize(("value", "reason"), NOT_JSON, ids=lambda value: type(value).__name__)
-def test_P5_what_would_not_come_back_is_refused_with_its_path(value, reason):
+def test_P5_value_that_json_changes_is_refused_with_path(value, reason):
     with pytest.raises(ValidationError) as caught:
         dump(value)
     assert str(caught.value) == f"the state is not JSON: {reason}"
@@ -140,27 +140,27 @@ def deep():
 
 
 @pytest.mark.parametrize("make", [recursive_list, recursive_dict, deep])
-def test_P5_what_holds_itself_is_refused(make):
+def test_P5_cyclic_value_is_refused(make):
     with pytest.raises(ValidationError, match="refers to itself or is nested more than 100 deep"):
         dump(make())
     assert same_document(make(), "[]") is False
 
 
-def test_a_hundred_levels_are_fine():
+def test_hundred_levels_are_accepted():
     value = json.loads("[" * 100 + "]" * 100)
     assert load_document(dump(value)) == value
     with pytest.raises(ValidationError, match="nested more than 100 deep"):
         dump([[value]])
 
 
-def test_P6_what_is_too_large_is_refused_with_its_size():
+def test_P6_large_document_is_refused_with_size():
     assert len(dump("é" * 49, limit=100).encode()) == 100
     with pytest.raises(ValidationError) as caught:
         dump("é" * 50, limit=100)
     assert str(caught.value) == "the state has 102 bytes of JSON; at most 100 are allowed"
 
 
-def test_P6_the_limits():
+def test_P6_limits_of_state_and_payload():
     assert STATE_LIMIT == 8 * 1024 * 1024
     assert PAYLOAD_LIMIT == 256 * 1024
 
@@ -168,6 +168,6 @@ def test_P6_the_limits():
 @pytest.mark.parametrize(
     "value", [value for value, _ in NOT_JSON], ids=lambda value: type(value).__name__
 )
-def test_comparing_never_raises(value):
+def test_same_document_never_raises(value):
     same_document(value, "x")
     assert same_document([value, "other"], "[]") is False

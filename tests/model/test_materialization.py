@@ -30,7 +30,7 @@ def walks(draw):
 
 
 @given(walks())
-def test_a_walk_makes_legal_moves_only(path):
+def test_random_walk_makes_legal_moves_only(path):
     for origin, target in pairwise(path):
         assert target in LEGAL_MOVES[origin]
         if target is COMPLETED:
@@ -43,26 +43,26 @@ def test_a_walk_makes_legal_moves_only(path):
 
 
 @given(states, states)
-def test_predecessors_is_the_inverse_of_the_moves(origin, target):
+def test_predecessors_are_the_inverse_of_moves(origin, target):
     assert (origin in predecessors(target)) == (target in LEGAL_MOVES[origin])
 
 
 @given(states)
-def test_no_state_moves_to_itself_and_each_can_be_left_or_has_ended(state):
+def test_each_state_can_be_left_or_has_ended(state):
     assert state not in LEGAL_MOVES[state]
     assert state.ended == (state in ENDED)
     assert LEGAL_MOVES[state] or state is COMPLETED
 
 
 @given(states)
-def test_from_each_state_that_has_not_ended_the_ends_can_be_reached(state):
+def test_each_unfinished_state_reaches_all_ends(state):
     reached = {state}
     while more := {target for origin in reached for target in LEGAL_MOVES[origin]} - reached:
         reached |= more
     assert state is COMPLETED or reached >= ENDED
 
 
-def test_the_moves_are_these():
+def test_legal_moves_are_these():
     moves = {
         PENDING: {RUNNING, DISCARDED, CANCELLED},
         RUNNING: {COMPLETED, RETRYING, DISCARDED, CANCELLED},
@@ -78,11 +78,11 @@ def test_the_moves_are_these():
     ("started", "finished", "seconds"),
     [(None, None, None), (NOON, None, None), (None, NOON, None), (NOON, NOON, 0.0)],
 )
-def test_the_duration_is_known_at_the_end(started, finished, seconds):
+def test_duration_is_none_before_the_end(started, finished, seconds):
     assert materialization(started, finished).duration == seconds
 
 
-def test_the_duration_is_from_the_first_start_to_the_end():
+def test_duration_is_from_first_start_to_end():
     assert materialization(NOON, NOON + timedelta(minutes=1.5)).duration == 90.0
 
 

@@ -92,7 +92,7 @@ def encoded(value):
 @given(partitions)
 @example("s:")
 @example("")
-def test_C6_what_is_encoded_is_decoded_to_the_same_value(value):
+def test_C6_encoded_partition_is_decoded_to_same_value(value):
     text = encoded(value)
     if text is not None:
         assert exactly(decode_partition(text)) == exactly(value)
@@ -105,7 +105,7 @@ def test_C6_what_is_encoded_is_decoded_to_the_same_value(value):
 @example(("a",), "a")
 @example(("a", "b"), ("a,b",))
 @example((("a",), "b"), ("a", ("b",)))
-def test_C6_two_values_never_have_one_text(one, other):
+def test_C6_two_values_never_share_a_text(one, other):
     if encoded(one) is not None and encoded(one) == encoded(other):
         assert exactly(one) == exactly(other)
 
@@ -124,14 +124,14 @@ def test_C6_any_text_is_canonical_or_refused(text):
 
 
 @given(partitions)
-def test_a_text_of_the_store_means_the_same_where_a_person_types_it(value):
+def test_parse_partition_accepts_stored_text(value):
     text = encoded(value)
     if text is not None and not (isinstance(value, str) and value[:4].isdigit()):
         assert exactly(parse_partition(text)) == exactly(value)
 
 
 @given(any_text)
-def test_what_a_person_types_is_a_partition_or_refused(text):
+def test_parse_partition_returns_or_refuses(text):
     with contextlib.suppress(ValidationError):
         encode_partition(parse_partition(text))
 
@@ -159,22 +159,22 @@ def test_what_a_person_types_is_a_partition_or_refused(text):
         (("ü", "a b"), tagged("t:", '["ü","a b"]')),
     ],
 )
-def test_each_value_has_its_one_text(value, text):
+def test_each_value_has_one_text(value, text):
     assert encode_partition(value) == text
     assert decode_partition(text) == value
 
 
-def test_C5_case_is_kept_and_two_cases_are_two_partitions():
+def test_C5_partitions_are_case_sensitive():
     assert encode_partition("X") != encode_partition("x")
 
 
-def test_the_text_does_not_depend_on_the_unicode_version_of_python():
+def test_text_is_independent_of_the_unicode_version():
     # U+1FAE8 is assigned since Unicode 15, so `str.isprintable` says no before Python 3.12.
     assert encode_partition("\U0001fae8") == "\U0001fae8"
     assert encode_partition("\U000e0fff\u0378") == "\U000e0fff\u0378"
 
 
-def test_the_two_passes_of_an_autumn_hour_are_two_partitions():
+def test_two_passes_of_an_hour_are_two_partitions():
     zone = ZoneInfo("America/New_York")
     first = datetime(2025, 11, 2, 1, 30, tzinfo=zone)
     assert encode_partition(first) == "dt:2025-11-02T05:30:00Z"
@@ -196,7 +196,7 @@ class Loud(str):
 
 
 @pytest.mark.parametrize("value", [Colour.RED, Loud("red")])
-def test_a_kind_of_string_is_the_string_it_holds(value):
+def test_string_subclass_is_encoded_as_string(value):
     assert encode_partition(value) == "red"
     assert type(decode_partition(encode_partition(value))) is str
 
@@ -229,7 +229,7 @@ class NoOffset(tzinfo):
         return None
 
 
-def test_a_kind_of_datetime_is_the_datetime_it_holds():
+def test_datetime_subclass_is_encoded_as_datetime():
     assert encode_partition(Pretty(2025, 1, 15)) == "ndt:2025-01-15T00:00:00"
     assert encode_partition(Pretty(2025, 1, 15, tzinfo=UTC)) == "dt:2025-01-15T00:00:00Z"
     assert encode_partition(datetime(2025, 1, 15, tzinfo=NoOffset())) == "ndt:2025-01-15T00:00:00"
@@ -262,14 +262,14 @@ def test_a_kind_of_datetime_is_the_datetime_it_holds():
     ],
     ids=lambda value: ascii(value)[:30],
 )
-def test_what_cannot_be_encoded_is_refused_with_its_reason(value, reason):
+def test_encode_of_invalid_value_is_refused_with_reason(value, reason):
     with pytest.raises(ValidationError) as caught:
         encode_partition(value)
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
-def test_eight_levels_of_tuples_and_two_thousand_bytes_are_fine():
+def test_encode_accepts_eight_levels_and_2000_bytes():
     for value in (nested(8), "x" * TEXT_LIMIT):
         assert decode_partition(encode_partition(value)) == value
 
@@ -291,12 +291,12 @@ def test_eight_levels_of_tuples_and_two_thousand_bytes_are_fine():
     ],
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
-def test_C6_text_that_is_not_exactly_what_is_written_is_refused(text):
+def test_C6_text_that_is_not_canonical_is_refused(text):
     with pytest.raises(ValidationError, match="is not the text of a partition: "):
         decode_partition(text)
 
 
-def test_a_tuple_nested_too_deep_is_refused_when_it_is_read():
+def test_decode_of_deeply_nested_tuple_is_refused():
     text = "a"
     for _ in range(9):
         text = tagged("t:", json.dumps([text], separators=(",", ":")))
@@ -304,7 +304,7 @@ def test_a_tuple_nested_too_deep_is_refused_when_it_is_read():
         decode_partition(text)
 
 
-def test_a_refusal_says_how_the_value_is_written():
+def test_decode_error_shows_the_canonical_text():
     with pytest.raises(ValidationError) as caught:
         decode_partition("s:YQ")
     assert str(caught.value) == ("'s:YQ' is not the text of a partition: this value is written 'a'")
@@ -327,14 +327,14 @@ def test_a_refusal_says_how_the_value_is_written():
         ("", ""),
     ],
 )
-def test_what_a_person_types_means_what_a_person_means(text, value):
+def test_parse_partition_of_typed_text(text, value):
     assert parse_partition(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["2025-02-30", "2025-13-01T00:00", "0001-01-01T00:00+10:00", "2025-01-15T02:00+25:00"]
 )
-def test_what_looks_like_a_date_and_is_none_is_refused_with_the_way_out(text):
+def test_invalid_date_is_refused_with_tagged_form(text):
     with pytest.raises(ValidationError) as caught:
         parse_partition(text)
     assert f"invalid date {text!r}: " in str(caught.value)
@@ -345,7 +345,7 @@ def test_what_looks_like_a_date_and_is_none_is_refused_with_the_way_out(text):
 @pytest.mark.parametrize(
     "text", ["d:x", "s:YQ", "s:!", "\ud800", "x" * 2_001, tagged("t:", "[" * 100_000)]
 )
-def test_what_a_person_may_not_type(text):
+def test_parse_partition_of_invalid_text_is_refused(text):
     with pytest.raises(ValidationError):
         parse_partition(text)
 
@@ -362,5 +362,5 @@ def test_what_a_person_may_not_type(text):
         ("a\x1b[31mb\x00", "ab\\x00"),
     ],
 )
-def test_C5_a_partition_is_shown_to_people(value, text):
+def test_C5_format_partition_for_people(value, text):
     assert format_partition(value) == text

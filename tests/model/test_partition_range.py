@@ -43,7 +43,7 @@ def shown(span):
         ("0001-01-01", "0001-02-01", "month", ["0001-01-01", "0001-02-01"]),
     ],
 )
-def test_dates_go_by_calendar_steps(first, last, every, expected):
+def test_range_of_dates_uses_calendar_steps(first, last, every, expected):
     span = partition_range(day(first), day(last), every)
     assert shown(span) == expected
     assert len(span) == len(expected)
@@ -61,7 +61,7 @@ def test_dates_go_by_calendar_steps(first, last, every, expected):
         ("week", ["10:00"]),
     ],
 )
-def test_datetimes_go_by_elapsed_time(every, expected):
+def test_range_of_datetimes_uses_elapsed_time(every, expected):
     for zone in ("+00:00", ""):
         first, last = at(f"2025-01-15T10:00{zone}"), at(f"2025-01-15T12:10{zone}")
         span = partition_range(first, last, every)
@@ -69,13 +69,13 @@ def test_datetimes_go_by_elapsed_time(every, expected):
         assert len(span) == len(expected)
 
 
-def test_minutes_are_counted():
+def test_range_by_minutes():
     span = partition_range(at("2025-01-15T10:00Z"), at("2025-01-16T10:00Z"), "minute")
     assert len(span) == 1441
     assert shown(islice(span, 1, 2)) == ["2025-01-15T10:01:00+00:00"]
 
 
-def test_hours_are_those_of_utc_where_clocks_change():
+def test_range_by_hours_is_in_utc_across_clock_changes():
     first = datetime(2025, 11, 2, 0, tzinfo=NEW_YORK)
     last = datetime(2025, 11, 2, 3, tzinfo=NEW_YORK)
     # From midnight to three there are four hours on that day.
@@ -91,11 +91,11 @@ def test_hours_are_those_of_utc_where_clocks_change():
         ("60m", "hour"), ("60s", "minute"), ("90m", "1h30m"), ("1ms", "1ms"), ("10d", "10d"),
     ],
 )  # fmt: skip
-def test_one_step_has_one_text(every, text):
+def test_range_step_has_canonical_text(every, text):
     assert partition_range(at("2025-01-01T00:00"), at("2025-01-01T00:00:01"), every).every == text
 
 
-def test_the_text_of_a_step_of_months_is_its_word():
+def test_range_step_of_months_is_a_word():
     for every in ("month", "YEAR"):
         assert partition_range(day("2025-01-01"), day("2025-01-01"), every).every == every.lower()
 
@@ -128,12 +128,12 @@ def test_the_text_of_a_step_of_months_is_its_word():
         ),
     ],
 )
-def test_what_is_no_range_is_refused_with_what_is(first, last, every, said):
+def test_invalid_range_is_refused_with_allowed_forms(first, last, every, said):
     with pytest.raises(ValidationError, match=said):
         partition_range(first, last, every)
 
 
-def test_there_are_at_most_a_hundred_thousand():
+def test_range_has_at_most_100000_partitions():
     first = datetime(2025, 1, 1, tzinfo=UTC)
     assert len(partition_range(first, first + timedelta(minutes=LIMIT - 1), "minute")) == LIMIT
     with pytest.raises(ValidationError, match="100,001 partitions; at most 100,000"):
@@ -144,7 +144,7 @@ STEPS = ["day", "week", "month", "year", "3d"]
 
 
 @given(st.dates(), st.integers(0, 3_000), st.sampled_from(STEPS))
-def test_all_lie_in_the_range_and_the_next_one_does_not(first, length, every):
+def test_range_ends_with_last_step_within_it(first, length, every):
     first = first.replace(day=min(first.day, 28))
     last = first + timedelta(days=min(length, (date.max - first).days))
     days = list(partition_range(first, last, every))

@@ -30,7 +30,7 @@ secrets = st.text(min_size=4).filter(lambda text: len(text.strip()) >= 4 and "**
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_a_secret_survives_in_no_form(form):
+def test_secret_is_redacted_in_every_form(form):
     text = Redactor([CANARY])(f"before {form(CANARY)} after")
     assert text.startswith("before ")
     assert text.endswith(" after")
@@ -40,7 +40,7 @@ def test_a_secret_survives_in_no_form(form):
 
 
 @given(secrets, st.sampled_from(list(FORMS.values())), st.text(), st.text())
-def test_any_secret_is_hidden_in_any_form(secret, form, before, after):
+def test_any_secret_is_redacted_in_every_form(secret, form, before, after):
     try:
         shown = form(secret)
     except UnicodeEncodeError:  # a lone surrogate has no such form
@@ -50,7 +50,7 @@ def test_any_secret_is_hidden_in_any_form(secret, form, before, after):
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_P19_no_part_of_a_secret_survives_where_a_text_is_cut(form):
+def test_P19_truncated_text_has_no_part_of_a_secret(form):
     redact = Redactor(["canary-secret-of-some-length"])
     shown = form("canary-secret-of-some-length")
     for before in range(MESSAGE_LIMIT - len(shown) - 5, MESSAGE_LIMIT + 5):
@@ -60,7 +60,7 @@ def test_P19_no_part_of_a_secret_survives_where_a_text_is_cut(form):
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 @pytest.mark.parametrize("before", ["", "u", "me", "a:?", "user name:"])
 @pytest.mark.parametrize("secret", ["?>~canary~>?", "exactly8", CANARY.strip(), "~" * 20])
-def test_a_secret_is_hidden_in_base64_wherever_it_begins(encode, before, secret):
+def test_secret_in_base64_is_redacted_at_any_offset(encode, before, secret):
     shown = encode(f"{before}{secret} and more".encode()).decode()
     text = Redactor([secret])(f"Basic {shown}")
     assert MASK in text
@@ -69,12 +69,12 @@ def test_a_secret_is_hidden_in_base64_wherever_it_begins(encode, before, secret)
     assert kept <= len(encode(f"{before} and more".encode())) + 4
 
 
-def test_base64_of_a_short_secret_is_left_alone():
+def test_base64_of_a_short_secret_is_kept():
     assert Redactor(["abcd"])(base64.b64encode(b"abcd").decode()) == "YWJjZA=="
 
 
 @given(st.binary(max_size=20), st.binary(min_size=8, max_size=30), st.binary(max_size=20))
-def test_any_secret_is_hidden_in_base64(before, secret, after):
+def test_any_secret_in_base64_is_redacted(before, secret, after):
     text = secret.hex()
     shown = base64.b64encode(before + text.encode() + after).decode()
     hidden = Redactor([text])(shown)
@@ -103,7 +103,7 @@ TOKEN = "Zq9Xv7Kp0aB1cD2e"
         ("user=me&password=hunter-two", "hunter-two"),
     ],
 )
-def test_a_part_of_a_secret_that_is_one_by_itself_is_hidden(secret, part):
+def test_secret_part_of_a_secret_is_redacted(secret, part):
     assert Redactor([secret])(f"sent {part}.") == "sent ***."
 
 
@@ -121,28 +121,28 @@ def test_a_part_of_a_secret_that_is_one_by_itself_is_hidden(secret, part):
         ("https://[broken?token=", "https://[broken"),
     ],
 )
-def test_a_part_that_is_no_secret_is_left_alone(secret, text):
+def test_harmless_part_of_a_secret_is_kept(secret, text):
     assert Redactor([secret])(text) == text
 
 
-def test_a_secret_within_another_leaves_nothing_of_the_longer():
+def test_nested_secrets_are_redacted_longest_first():
     assert Redactor(["abcd", "abcd-efgh"])("abcd-efgh and abcd") == "*** and ***"
     assert Redactor(["abcd-efgh", "abcd"])("abcd-efgh and abcd") == "*** and ***"
 
 
-def test_the_newline_at_the_end_of_a_file_is_no_part_of_the_secret_in_it():
+def test_secret_with_trailing_newline_is_redacted():
     assert Redactor(["token-1234\n"])("sent token-1234.") == "sent ***."
 
 
-def test_values_that_are_too_short_are_left_alone():
+def test_short_values_are_kept():
     assert Redactor(["abc", "", "a\n\n\n\n"])("abcabc a") == "abcabc a"
 
 
-def test_a_secret_is_a_text_and_no_pattern():
+def test_secret_with_regex_characters_is_redacted():
     assert Redactor([".*.*", "a|b|c"])("anything a b") == "anything a b"
 
 
-def test_without_secrets_a_text_stays_as_it_is():
+def test_text_without_secrets_is_unchanged():
     assert Redactor()("nothing to hide at 10:30@home") == "nothing to hide at 10:30@home"
 
 
@@ -158,12 +158,12 @@ def test_without_secrets_a_text_stays_as_it_is():
         ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
     ],
 )
-def test_passwords_in_urls_are_hidden_known_or_not(url, shown):
+def test_passwords_in_urls_are_redacted(url, shown):
     assert Redactor()(f"cannot reach '{url}'") == f"cannot reach '{shown}'"
 
 
 @pytest.mark.parametrize("piece", ["a", "x://", "://a:", "%2", "\\", "canary-secre", "://a:b"])
-def test_P19_ten_megabytes_take_no_minutes(piece):
+def test_P19_ten_megabytes_are_redacted_quickly(piece):
     redact = Redactor(["canary-secret", "other/secret"])
     began = time.process_time()
     redact(piece * (10_000_000 // len(piece)))
@@ -178,10 +178,10 @@ def test_P19_ten_megabytes_take_no_minutes(piece):
         "access_key", "authorization", "auth", "cookie", "set_cookie", "x_signature",
     ],
 )  # fmt: skip
-def test_names_that_say_that_the_value_is_secret(name):
+def test_looks_secret_accepts_secret_names(name):
     assert looks_secret(name)
 
 
 @pytest.mark.parametrize("name", ["bucket", "key", "keys", "password_file", "path", "prefix", ""])
-def test_names_that_say_nothing(name):
+def test_looks_secret_rejects_other_names(name):
     assert not looks_secret(name)

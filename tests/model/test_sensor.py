@@ -25,7 +25,7 @@ class Feed(Sensor[Config, int]):
         return NotTriggered(state)
 
 
-def test_a_sensor_has_its_config_and_a_context_for_tests():
+def test_sensor_has_config_and_default_context():
     sensor = Feed(Config(bucket="shop"))
     assert sensor.config.bucket == "shop"
     assert sensor.context.sensor == "sensor"
@@ -34,19 +34,19 @@ def test_a_sensor_has_its_config_and_a_context_for_tests():
     assert sensor.cleanup() is None
 
 
-def test_a_sensor_is_given_its_context_by_the_runner():
+def test_sensor_receives_its_context():
     context = PollContext("new_orders", logging.getLogger("mine"), SystemClock())
     assert Feed(Config(bucket="shop"), context).context is context
 
 
-def test_a_config_knows_its_settings_and_does_not_change():
+def test_config_is_strict_and_immutable():
     with pytest.raises(pydantic.ValidationError, match="Extra inputs are not permitted"):
         Config(bucket="shop", buckt="shop")
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         Config(bucket="shop").bucket = "other"
 
 
-def test_a_sensor_without_init_and_poll_is_none():
+def test_sensor_without_init_and_poll_is_abstract():
     class Half(Sensor):
         def init(self):
             return None
@@ -55,7 +55,7 @@ def test_a_sensor_without_init_and_poll_is_none():
         Half(SensorConfig())
 
 
-def test_a_function_becomes_a_sensor_class():
+def test_function_sensor_returns_a_sensor_class():
     @function_sensor(initial={"seen": []})
     def arrivals(state):
         """Fires always."""
@@ -69,7 +69,7 @@ def test_a_function_becomes_a_sensor_class():
     assert sensor.poll(sensor.init()) == Triggered("a", {"seen": [1]})
 
 
-def test_p7_the_first_state_is_a_fresh_one_each_time():
+def test_p7_function_sensor_returns_new_first_state():
     @function_sensor(initial={"seen": []})
     def arrivals(state):
         state["seen"].append(1)
@@ -81,7 +81,7 @@ def test_p7_the_first_state_is_a_fresh_one_each_time():
     assert sensor.init() == {"seen": []}
 
 
-def test_a_function_sensor_may_have_a_name_of_its_own():
+def test_function_sensor_with_name():
     def poll(state):
         return NotTriggered(state)
 
@@ -91,12 +91,12 @@ def test_a_function_sensor_may_have_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("thing", [None, 5, "poll", Feed])
-def test_what_is_no_function_makes_no_sensor(thing):
+def test_function_sensor_of_non_function_is_refused(thing):
     with pytest.raises(ValidationError, match=r"@function_sensor\(...\) decorates a function, not"):
         function_sensor(initial=None)(thing)
 
 
-def test_p5_a_first_state_that_is_not_json_is_refused_where_it_is_declared():
+def test_p5_function_sensor_with_invalid_state_is_refused():
     with pytest.raises(ValidationError, match=r"the initial state\['a'\] is not JSON: it is a set"):
         function_sensor(initial={"a": {1}})
 
@@ -109,7 +109,7 @@ def looks(state):
     raise OSError("gone")
 
 
-def test_a_sensor_that_can_poll_from_its_first_state_is_connected():
+def test_connect_polls_from_first_state():
     assert looks(SensorConfig()).connect() is None
 
 
@@ -120,7 +120,7 @@ def test_a_sensor_that_can_poll_from_its_first_state_is_connected():
         (PollFailed("gone", None), FlowstoneError),
     ],
 )
-def test_a_poll_that_fails_is_no_connection(outcome, raised):
+def test_connect_with_failed_poll_raises(outcome, raised):
     @function_sensor()
     def fails(state):
         return outcome

@@ -77,12 +77,12 @@ def assert_failed(decision, checkpoint=SETTLED, state=None):
 
 
 class TestGood:
-    def test_a_quiet_tick_writes_nothing(self):
+    def test_quiet_tick_writes_nothing(self):
         decision = returned(NotTriggered({"seen": 1}))
         assert decision == Decision(TickOutcome.NOT_TRIGGERED)
         assert returned(Triggered([], {"seen": 1})) == decision
 
-    def test_a_new_state_is_written(self):
+    def test_new_state_is_committed(self):
         decision = returned(NotTriggered({"seen": 2}))
         assert decision == Decision(
             TickOutcome.NOT_TRIGGERED,
@@ -107,7 +107,7 @@ class TestGood:
         assert commit.after == SensorCheckpoint(version=8, state='{"seen":2}', polled=True)
         assert commit.source == "sensor:feed"
 
-    def test_an_event_is_written_even_if_the_state_is_as_it_was(self):
+    def test_event_with_unchanged_state_is_committed(self):
         assert len(returned(Triggered("p", {"seen": 1})).commits) == 1
 
     @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ class TestGood:
             SensorCheckpoint(3, "1"),
         ],
     )
-    def test_a_good_poll_settles_what_was_not(self, checkpoint):
+    def test_good_poll_resets_failures(self, checkpoint):
         decision = returned(NotTriggered(1), checkpoint)
         (commit,) = decision.commits
         assert commit.after == SensorCheckpoint(checkpoint.version + 1, "1", polled=True)
         assert decision.delay is None
 
-    def test_the_first_poll_of_a_baseline_fires_nothing(self):
+    def test_baseline_first_poll_fires_nothing(self):
         using = rules(baseline=True)
         first = returned(Triggered(["a", "b"], 1), NEW, using)
         (commit,) = first.commits
@@ -133,13 +133,13 @@ class TestGood:
         assert (commit.events, commit.after) == ((), SensorCheckpoint(1, "1", polled=True))
         assert returned(Triggered(["c"], 2), commit.after, using).outcome is TickOutcome.TRIGGERED
 
-    def test_a_baseline_is_not_used_up_by_a_failed_poll(self):
+    def test_baseline_survives_a_failed_poll(self):
         using = rules(baseline=True)
         (failed,) = raised(OSError(), NEW, using, "0").commits
         assert returned(Triggered("a", 1), failed.after, using).outcome is TickOutcome.BASELINE
 
     @pytest.mark.parametrize("outcome", TickOutcome)
-    def test_which_outcomes_are_good(self, outcome):
+    def test_good_outcomes(self, outcome):
         bad = {"failed", "timed_out", "retry_later", "broken"}
         assert outcome.good == (outcome not in bad)
 
@@ -154,7 +154,7 @@ keyed = st.builds(Event, partitions, st.none() | texts, assets, payloads)
 
 class TestEvents:
     @given(st.lists(keyed, max_size=30), st.integers(1, 10), st.booleans())
-    def test_every_event_is_in_exactly_one_commit_and_in_order(self, events, most, polled):
+    def test_each_event_is_in_one_commit_in_order(self, events, most, polled):
         checkpoint = SensorCheckpoint(7, '"old"', polled=polled)
         decision = returned(Triggered(events, "new"), checkpoint, rules(max_events=most))
         assert [(e.asset, e.partition, e.payload) for e in found(decision)] == [
@@ -168,7 +168,7 @@ class TestEvents:
         assert all(len(commit.events) <= most for commit in decision.commits)
 
     @given(st.lists(keyed, min_size=1, max_size=30), st.integers(1, 10))
-    def test_the_state_moves_with_the_last_commit_only(self, events, most):
+    def test_state_changes_with_last_commit_only(self, events, most):
         decision = returned(Triggered(events, "new"), using=rules(max_events=most))
         *partial, last = decision.commits
         assert last.after == SensorCheckpoint(8, '"new"', polled=True)
@@ -181,24 +181,24 @@ class TestEvents:
             assert commit.outcome is decision.outcome is TickOutcome.TRIGGERED
 
     @given(st.lists(keyless, max_size=30))
-    def test_the_keys_of_a_tick_are_unique(self, events):
+    def test_keys_of_a_tick_are_unique(self, events):
         assert len(set(keys(returned(Triggered(events, 1))))) == len(events)
 
     @given(st.lists(keyless, max_size=20), st.integers(1, 10), st.integers(1, 10))
-    def test_a_replay_of_the_same_tick_gives_the_same_keys(self, events, one, other):
+    def test_repeated_tick_has_same_keys(self, events, one, other):
         first = returned(Triggered(events, 1), using=rules(max_events=one))
         again = returned(Triggered(iter(events), 2), using=rules(max_events=other))
         assert keys(first) == keys(again)
 
     @given(st.lists(keyless, min_size=1, max_size=10), st.lists(keyless, max_size=10), st.data())
-    def test_a_replay_that_finds_more_gives_the_more_new_keys(self, before, more, data):
+    def test_repeated_tick_gives_new_keys_to_new_events(self, before, more, data):
         order = data.draw(st.permutations([*before, *more]))
         first, again = keys(returned(Triggered(before, 1))), keys(returned(Triggered(order, 1)))
         assert set(first) <= set(again)
         assert len(set(again)) == len(before) + len(more)
 
     @given(st.lists(keyless, min_size=1, max_size=10), st.integers(0, 3))
-    def test_failed_polls_between_a_crash_and_its_replay_change_no_key(self, events, failures):
+    def test_failed_polls_before_repeated_tick_keep_keys(self, events, failures):
         first = returned(Triggered(events, 2), using=rules(max_events=1))
         checkpoint = first.commits[0].after if len(first.commits) > 1 else SETTLED
         for error in [OSError(), RetryLater(5), PollTimeoutError("late")][:failures]:
@@ -206,26 +206,26 @@ class TestEvents:
         assert keys(returned(Triggered(events, 2), checkpoint)) == keys(first)
 
     @given(keyless)
-    def test_a_later_tick_is_another_event(self, event):
+    def test_later_tick_has_other_keys(self, event):
         first = returned(Triggered(event, 1))
         second = returned(Triggered(event, 1), first.commits[-1].after)
         assert keys(first) != keys(second)
 
-    def test_P8_a_key_is_the_event_s_own_wherever_it_is_found(self):
+    def test_P8_explicit_key_is_kept(self):
         once = returned(Triggered([Event("a", key="k"), Event("b", key="k")], 1))
         again = returned(Triggered(Event("a", key="k"), 2), once.commits[-1].after)
         assert keys(once) == ["k", "k"]
         assert keys(again) == ["k"]
 
     @pytest.mark.parametrize("key", ["", " ", "s:x", "a\x00b", "d:2026-01-31"])
-    def test_a_key_of_any_text_is_a_key(self, key):
+    def test_any_text_is_a_valid_key(self, key):
         assert keys(returned(Triggered(Event("a", key=key), 1))) == [encode_partition(key)]
 
-    def test_P6_many_events_go_on_in_the_next_transaction(self):
+    def test_P6_many_events_are_split_into_transactions(self):
         decision = returned(Triggered([str(n) for n in range(2_500)], 1))
         assert [len(commit.events) for commit in decision.commits] == [1_000, 1_000, 500]
 
-    def test_P6_so_do_large_payloads(self):
+    def test_P6_large_payloads_are_split_into_transactions(self):
         payload = {"x": "é" * (PAYLOAD_LIMIT // 2 - 10)}
         events = [Event(str(n), payload=payload) for n in range(100)]
         decision = returned(Triggered(events, 1))
@@ -234,7 +234,7 @@ class TestEvents:
             assert sum(len(e.payload.encode()) for e in commit.events) <= TRANSACTION_LIMIT
         assert len(decision.commits) == 4
 
-    def test_P6_a_transaction_may_be_full_to_the_last_byte(self):
+    def test_P6_transaction_is_filled_to_its_limit(self):
         payload = {"x": "y" * (PAYLOAD_LIMIT - len('{"x":""}'))}
         events = [Event(str(n), payload=payload) for n in range(67)]
         decision = returned(Triggered(events, 1))
@@ -262,13 +262,13 @@ class TestEvents:
             (Event("p", asset=["raw"]), rules(assets={"raw"}), "unhashable type: 'list'"),
         ],
     )
-    def test_one_wrong_event_fails_the_tick_whole(self, event, using, reason):
+    def test_one_invalid_event_fails_the_tick(self, event, using, reason):
         decision = returned(Triggered(["good", event], {"seen": 2}), using=using)
         assert reason in assert_failed(decision)
 
 
 class TestFailure:
-    def test_what_was_raised_is_counted_and_backed_off(self):
+    def test_exception_is_counted_and_backed_off(self):
         decision = raised(OSError("gone"), FAILING)
         assert decision.delay == timedelta(seconds=20)
         assert assert_failed(decision, FAILING) == "OSError: gone"
@@ -286,23 +286,23 @@ class TestFailure:
             RecursionError(),
         ],
     )
-    def test_P9_whatever_is_raised_is_a_failed_tick(self, error):
+    def test_P9_any_exception_is_a_failed_tick(self, error):
         assert assert_failed(raised(error)).startswith(type(error).__qualname__)
 
-    def test_a_timeout_is_called_one_and_counted(self):
+    def test_timeout_is_counted_as_timed_out(self):
         decision = raised(PollTimeoutError("past its deadline of 60 s"), FAILING)
         assert decision.outcome is TickOutcome.TIMED_OUT
         assert decision.commits[0].after.failures == 4
         assert decision.error == "past its deadline of 60 s"
 
-    def test_after_so_many_failures_it_is_tried_once_an_hour(self):
+    def test_quarantine_retries_once_an_hour(self):
         using = rules(quarantine_after=4)
         decision = raised(OSError(), FAILING, using)
         assert decision.delay == QUARANTINE_INTERVAL == timedelta(hours=1)
         assert decision.commits[0].after.not_before == LATER + timedelta(hours=1)
         assert raised(OSError(), SETTLED, using).delay == timedelta(seconds=5)
 
-    def test_a_broken_sensor_waits_for_a_reset(self):
+    def test_broken_sensor_waits_for_a_reset(self):
         decision = raised(SensorBroken("the queue was deleted"), FAILING)
         (commit,) = decision.commits
         assert decision.outcome is commit.outcome is TickOutcome.BROKEN
@@ -318,7 +318,7 @@ class TestFailure:
             (1e12, timedelta(days=7)),
         ],
     )
-    def test_to_be_asked_to_come_later_is_no_failure(self, asked, delay):
+    def test_retry_later_is_not_a_failure(self, asked, delay):
         decision = raised(RetryLater(asked, "rate limit"), FAILING)
         (commit,) = decision.commits
         assert decision.outcome is commit.outcome is TickOutcome.RETRY_LATER
@@ -328,17 +328,17 @@ class TestFailure:
         )
         assert commit.error == "rate limit"
 
-    def test_a_retry_later_that_lost_its_delay_is_a_failure(self):
+    def test_retry_later_without_delay_counts_as_failure(self):
         error = RetryLater(5)
         del error.delay
         assert_failed(raised(error))
 
-    def test_the_first_state_is_kept_even_if_the_first_poll_fails(self):
+    def test_first_state_is_kept_after_failed_first_poll(self):
         assert_failed(raised(OSError(), NEW, initial='"first"'), NEW, '"first"')
         assert_failed(returned(None, NEW, initial='"first"'), NEW, '"first"')
         assert raised(OSError(), NEW).commits[0].after.state is None
 
-    def test_P19_the_error_is_redacted_and_safe(self):
+    def test_P19_error_is_redacted_and_safe(self):
         def redact(text):
             return text.replace("hunter2", "***")
 
@@ -350,21 +350,21 @@ class TestFailure:
         assert "hunter2" not in decision.error
 
     class TestReported:
-        def test_a_sensor_may_report_its_failure_and_keep_a_state(self):
+        def test_poll_failed_keeps_its_state(self):
             decision = returned(PollFailed(OSError("gone"), {"seen": 2}), FAILING)
             assert assert_failed(decision, FAILING, '{"seen":2}') == "OSError: gone"
 
         @pytest.mark.parametrize("error", ["the feed is gone", OutcomeError("the feed is gone")])
-        def test_in_words(self, error):
+        def test_poll_failed_with_text(self, error):
             assert assert_failed(returned(PollFailed(error, {"seen": 1}))) == "the feed is gone"
 
-        def test_with_an_intent(self):
+        def test_poll_failed_with_retry_later_or_broken(self):
             decision = returned(PollFailed(RetryLater(90), 1))
             assert (decision.outcome, decision.delay.seconds) == (TickOutcome.RETRY_LATER, 90)
             decision = returned(PollFailed(SensorBroken("gone"), 1))
             assert decision.outcome is TickOutcome.BROKEN
 
-        def test_with_rubbish_for_a_state(self):
+        def test_poll_failed_with_invalid_state(self):
             assert "the state is not JSON" in assert_failed(returned(PollFailed("x", {1, 2})))
 
 
@@ -473,7 +473,7 @@ RUBBISH = {
 
 @pytest.mark.parametrize("checkpoint", [NEW, SETTLED, FAILING])
 @pytest.mark.parametrize("make", RUBBISH.values(), ids=RUBBISH)
-def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, checkpoint):
+def test_P4_P5_invalid_outcome_fails_and_keeps_state(make, checkpoint):
     outcome = make()
     decision = returned(outcome, checkpoint, initial="0")
     assert_failed(decision, checkpoint, checkpoint.state or "0")
@@ -484,7 +484,7 @@ def test_P4_P5_rubbish_is_a_failed_tick_that_keeps_the_state(make, checkpoint):
 
 
 @pytest.mark.parametrize("error", [NoTextError(), BrokenRetry(5), Pretends(RetryLater), None, 5])
-def test_P19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
+def test_P19_failure_with_invalid_error_is_a_failure(error):
     assert assert_failed(returned(PollFailed(error, 1)), state="1")
 
 
@@ -498,7 +498,7 @@ def test_P19_a_failure_with_a_rubbish_error_is_one_all_the_same(error):
         (lambda: Triggered, "a value of type type"),
     ],
 )
-def test_P4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
+def test_P4_invalid_return_names_expected_and_actual_type(make, kind):
     outcome = make()
     assert returned(outcome).error == (
         f"poll returned {kind}; it must return Triggered, NotTriggered or PollFailed"
@@ -507,12 +507,12 @@ def test_P4_a_wrong_return_names_what_was_expected_and_what_came(make, kind):
         outcome.close()
 
 
-def test_P5_the_error_names_the_path_in_the_state():
+def test_P5_error_names_path_in_state():
     decision = returned(NotTriggered({"feeds": [{"last": NOON}]}))
     assert decision.error == "the state['feeds'][0]['last'] is not JSON: it is a datetime"
 
 
-def test_P7_a_poll_that_mutates_its_state_and_raises_changes_nothing():
+def test_P7_mutated_state_of_failed_poll_is_discarded():
     state = load_document(SETTLED.state)
     state["seen"] = 99
     assert_failed(raised(OSError("gone")))
@@ -563,9 +563,7 @@ memories = st.builds(
 
 @given(outcomes, memories, st.booleans(), st.booleans())
 @example(BrokenRetry(5), NEW, True, False)
-def test_decide_never_raises_and_what_it_commits_can_be_stored(
-    outcome, checkpoint, was_raised, base
-):
+def test_decide_never_raises_and_commits_are_storable(outcome, checkpoint, was_raised, base):
     observation = SensorObservation(outcome, NOON, LATER, was_raised, "0")
     decision = decide(rules(baseline=base), checkpoint, observation)
     assert type(decision.outcome) is TickOutcome
@@ -585,7 +583,7 @@ def test_decide_never_raises_and_what_it_commits_can_be_stored(
 
 
 @given(outcomes)
-def test_the_state_is_kept_unless_the_outcome_was_sound(outcome):
+def test_state_is_kept_unless_outcome_is_valid(outcome):
     decision = returned(outcome)
     assume(not decision.outcome.good)
     state = decision.commits[0].after.state
@@ -594,7 +592,7 @@ def test_the_state_is_kept_unless_the_outcome_was_sound(outcome):
         assert state == dump_document(outcome.state, what="", limit=STATE_LIMIT)
 
 
-def test_an_outcome_error_that_was_raised_is_shown_as_it_is():
+def test_raised_outcome_error_is_shown_unchanged():
     assert returned(Triggered(5, 1)).error == describe(
         OutcomeError(
             "cannot encode a value of type int as a partition: use a date, a datetime, a string, "

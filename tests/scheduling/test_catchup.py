@@ -43,7 +43,7 @@ jitters = st.sampled_from(["0s", "20s", "10m"])
 
 
 @given(texts, gaps, windows, jitters, st.sampled_from(["none", "latest", "all"]))
-def test_each_instant_is_fired_for_or_skipped_once(text, gap, window, jitter, catchup):
+def test_each_instant_is_fired_or_skipped_once(text, gap, window, jitter, catchup):
     of = schedule(text, catchup=catchup, catchup_window=window, jitter=jitter)
     now = START + gap
     found = due(of, START, now)
@@ -72,7 +72,7 @@ def test_each_instant_is_fired_for_or_skipped_once(text, gap, window, jitter, ca
 
 
 @given(gaps)
-def test_a_look_at_once_after_another_finds_nothing(gap):
+def test_second_evaluation_finds_nothing(gap):
     of = schedule("*/7 * * * *", catchup="all")
     first = due(of, START, START + gap)
     again = due(of, first.decided_until, START + gap)
@@ -80,7 +80,7 @@ def test_a_look_at_once_after_another_finds_nothing(gap):
     assert again.decided_until == first.decided_until
 
 
-def test_T2_instants_that_come_in_bursts_are_found_without_walking_through_them():
+def test_T2_bursts_of_instants_are_searched_not_walked():
     asked = []
 
     class Counting(BUILT_IN["cron"]):
@@ -110,7 +110,7 @@ class Quick(Trigger):
         return START + ((after - START) // step + 1) * step
 
 
-def test_instants_within_one_second_are_found_too():
+def test_instants_within_one_second_are_found():
     given_settings = {"asset": "report", "trigger": "quick", "text": ""}
     of = build("report", given_settings, {"quick": Quick})
     now = START + timedelta(seconds=10, milliseconds=600)
@@ -119,7 +119,7 @@ def test_instants_within_one_second_are_found_too():
     assert [skip.count for skip in found.skips] == [41]
 
 
-def test_a_chunk_is_followed_by_the_next_at_once():
+def test_next_chunk_is_due_at_once():
     of = schedule(catchup="all")
     now = START + (CHUNK + 10) * MINUTE
     first = due(of, START, now)
@@ -131,14 +131,14 @@ def test_a_chunk_is_followed_by_the_next_at_once():
     assert rest.caught_up
 
 
-def test_T1_of_a_clock_that_went_back_nothing_is_due():
+def test_T1_clock_set_back_makes_nothing_due():
     of = schedule()
     assert due(of, START, START - MINUTE).decided_until == START
     back = due(of, START, START - 2 * MINUTE)
     assert (back.instants, back.skips, back.decided_until) == ((), (), START - 2 * MINUTE)
 
 
-def test_a_jitter_may_hold_back_the_newest_alone():
+def test_jitter_delays_the_newest_instant_only():
     of = schedule("0 * * * *", jitter="1h", catchup="all")
     one = START.replace(minute=0) + timedelta(hours=1)
     before = of.due_at(one) - timedelta(microseconds=1)
@@ -148,7 +148,7 @@ def test_a_jitter_may_hold_back_the_newest_alone():
     assert due(of, START, of.due_at(one)).instants == (one,)
 
 
-def test_what_jitter_still_holds_back_is_not_out_of_a_shorter_window():
+def test_delayed_instant_is_not_out_of_a_shorter_window():
     of = schedule("0 * * * *", jitter="10m", catchup_window="1m")
     one = START.replace(minute=0) + timedelta(hours=1)
     assert of.due_at(one) > one + 2 * MINUTE
@@ -156,7 +156,7 @@ def test_what_jitter_still_holds_back_is_not_out_of_a_shorter_window():
     assert due(of, START, of.due_at(one)).instants == (one,)
 
 
-def test_the_last_instant_of_all_has_its_whole_jitter():
+def test_last_instant_has_full_jitter():
     class Last(Quick):
         def next_fire(self, after):
             return START if after < START else None
@@ -166,7 +166,7 @@ def test_the_last_instant_of_all_has_its_whole_jitter():
     assert START < of.due_at(START) < START + timedelta(hours=1)
 
 
-def test_T6_counting_ends_at_its_limit():
+def test_T6_count_of_skips_is_limited():
     of = schedule()
     until = START + COUNT_LIMIT * MINUTE
     (whole,) = skipped(of, START, until, SkipReason.PAUSED)
@@ -176,7 +176,7 @@ def test_T6_counting_ends_at_its_limit():
     assert skipped(of, START, START + MINUTE / 2, SkipReason.PAUSED) == ()
 
 
-def test_a_schedule_that_ended_has_nothing_to_come():
+def test_ended_schedule_has_no_next_instant():
     of = schedule(end="2026-01-15T12:31")
     found = due(of, START, START + timedelta(hours=1))
     assert (found.next_at, len(found.instants)) == (None, 1)
@@ -184,7 +184,7 @@ def test_a_schedule_that_ended_has_nothing_to_come():
 
 
 @pytest.mark.parametrize("catchup", ["none", "latest", "all"])
-def test_before_its_start_nothing_is_missed(catchup):
+def test_nothing_is_missed_before_start(catchup):
     of = schedule(start="2026-01-15T14:00", catchup=catchup)
     assert due(of, START, START + timedelta(hours=1)).skips == ()
     assert due(of, START, datetime(2026, 1, 15, 14, tzinfo=UTC)).instants == (

@@ -83,11 +83,11 @@ def run(text, zone, after, count):
          ["2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"]),
     ],
 )  # fmt: skip
-def test_T3_what_clocks_do_to_a_job(text, zone, after, expected):
+def test_T3_cron_across_clock_changes(text, zone, after, expected):
     assert run(text, zone, after, len(expected)) == expected
 
 
-def test_a_second_before_five_fields_leaves_the_rule_of_the_five():
+def test_cron_with_seconds_keeps_rule_of_five_fields():
     fixed = run("0 30 2 * * *", "America/New_York", "2026-03-07T12:00Z", 3)
     assert fixed == run("30 2 * * *", "America/New_York", "2026-03-07T12:00Z", 3)
     gap = run("*/30 30 2 * * *", "America/New_York", "2026-03-07T12:00Z", 3)
@@ -101,20 +101,20 @@ def test_a_second_before_five_fields_leaves_the_rule_of_the_five():
 
 
 @pytest.mark.parametrize("text", ["0 0 29 2 *", "*/5 * * * *", "30 2 * * *"])
-def test_the_answer_is_in_the_zone_of_the_trigger(text):
+def test_cron_instant_is_in_zone_of_trigger(text):
     trigger = CronTrigger(text, "Europe/Warsaw")
     assert trigger.next_fire(START).tzinfo is trigger.zone
     assert trigger.next_fire(START.astimezone(ZoneInfo("Asia/Tokyo"))) == trigger.next_fire(START)
 
 
-def test_the_second_pass_is_marked_by_its_fold():
+def test_cron_second_pass_has_fold():
     trigger = CronTrigger("0 * * * *", "America/New_York")
     found = islice(instants(trigger, datetime(2026, 11, 1, 4, 30, tzinfo=UTC)), 3)
     assert [(one.hour, one.fold) for one in found] == [(1, 0), (1, 1), (2, 0)]
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 500_000, 999_999])
-def test_fractions_of_a_second_are_later_than_the_second(microsecond):
+def test_cron_after_fraction_of_a_second(microsecond):
     after = START.replace(second=59, microsecond=microsecond)
     assert CronTrigger("* * * * *").next_fire(after).isoformat() == "2026-01-01T00:01:00+00:00"
     later = START.replace(minute=1, microsecond=microsecond)
@@ -123,19 +123,19 @@ def test_fractions_of_a_second_are_later_than_the_second(microsecond):
     assert CronTrigger("* * * * * *").next_fire(end).second == 59
 
 
-def test_a_job_only_meant_for_an_hour_that_is_skipped_has_no_next():
+def test_cron_of_a_skipped_hour_only_has_no_next():
     second_sunday_of_march = CronTrigger("*/30 2 * 3 0#2", "America/New_York")
     assert second_sunday_of_march.next_fire(START) is None
 
 
-def test_after_the_last_year_there_is_no_next():
+def test_cron_after_last_year_has_no_next():
     trigger = CronTrigger("0 0 1 1 *")
     assert trigger.next_fire(datetime(9998, 6, 1, tzinfo=UTC)).year == 9999
     assert trigger.next_fire(datetime(9999, 6, 1, tzinfo=UTC)) is None
     assert CronTrigger("0 0 31 2-12 *").next_fire(datetime.max.replace(tzinfo=UTC)) is None
 
 
-def test_T11_a_naive_datetime_is_refused():
+def test_T11_naive_datetime_is_refused():
     with pytest.raises(ValidationError, match="must be aware"):
         CronTrigger("* * * * *").next_fire(START.replace(tzinfo=None))
 
@@ -160,12 +160,12 @@ def test_T11_a_naive_datetime_is_refused():
         ("0 0 * * 07", "0 0 * * 07"),
     ],
 )  # fmt: skip
-def test_an_expression_is_said_in_words(text, words):
+def test_cron_describe_in_words(text, words):
     assert CronTrigger(text).describe() == words
 
 
 @pytest.mark.parametrize("text", ["*/7 * * * *", "30 1 * * *", "0 0 13 * 5#2", "*/10 * * * * *"])
-def test_threads_share_a_trigger(text):
+def test_cron_trigger_is_shared_by_threads(text):
     trigger = CronTrigger(text, "America/New_York")
     starts = [START + timedelta(hours=7 * n) for n in range(200)]
     expected = {start: trigger.next_fire(start) for start in starts}
@@ -194,7 +194,7 @@ for text in ("30 2 * * *", "30 1 * * *", "*/30 * * * *"):
 """
 
 
-def test_the_time_zone_of_the_host_does_not_matter():
+def test_cron_ignores_time_zone_of_the_host():
     answers = {
         subprocess.run(
             [sys.executable, "-c", FIRES],
@@ -206,7 +206,7 @@ def test_the_time_zone_of_the_host_does_not_matter():
     assert "2026-03-08T03:00:00-04:00" in answers.pop()
 
 
-def test_croniter_is_imported_when_a_trigger_is_made_and_reads_no_clock():
+def test_croniter_is_imported_lazily_and_reads_no_clock():
     script = """
 import sys
 import flowstone_core.scheduling.cron

@@ -83,7 +83,7 @@ def run(text, after, count):
         ("@midnight", "2026-01-01", ["2026-01-02"]),
     ],
 )  # fmt: skip
-def test_T4_on_which_days_a_job_runs(text, after, expected):
+def test_T4_cron_days(text, after, expected):
     found = run(text, f"{after}T00:00Z", len(expected))
     assert found == [f"{day}T00:00:00+00:00" for day in expected]
 
@@ -109,6 +109,6 @@ def test_T4_on_which_days_a_job_runs(text, after, expected):
         ("15,45 * * * * *", "12:00", ["12:00:15", "12:00:45", "12:01:15"]),
     ],
 )
-def test_at_which_times_a_job_runs(text, after, expected):
+def test_cron_times(text, after, expected):
     found = run(text, f"2026-01-01T{after}Z", len(expected))
     assert [one.split("+")[0].split("T")[1] for one in found] == expected

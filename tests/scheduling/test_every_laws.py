@@ -70,7 +70,7 @@ def changed_before(instant):
 
 @settings(max_examples=150)
 @given(ELAPSED, st.sampled_from(ZONES), STARTS)
-def test_elapsed_time_is_counted_from_the_anchor(interval, name, after):
+def test_elapsed_interval_counts_from_anchor(interval, name, after):
     text, step, _ = interval
     first, second = islice(instants(EveryTrigger(text, name), after), 2)
     anchor = ANCHOR.replace(tzinfo=ZoneInfo(name)).astimezone(UTC)
@@ -81,7 +81,7 @@ def test_elapsed_time_is_counted_from_the_anchor(interval, name, after):
 
 @settings(max_examples=150)
 @given(DATED, st.sampled_from(ZONES), STARTS)
-def test_dates_are_counted_from_the_anchor(interval, name, after):
+def test_interval_of_days_counts_from_anchor(interval, name, after):
     text, step, offset = interval
     for found in islice(instants(EveryTrigger(text, name), after), 3):
         begin = ANCHOR + offset * SECOND
@@ -92,7 +92,7 @@ def test_dates_are_counted_from_the_anchor(interval, name, after):
 
 @settings(max_examples=150)
 @given(SHOWN_BY_CLOCKS, st.sampled_from(ZONES), STARTS)
-def test_clock_times_are_counted_from_the_anchor(interval, name, after):
+def test_interval_at_a_time_counts_from_anchor(interval, name, after):
     text, step, offset = interval
     for found in islice(instants(EveryTrigger(text, name), after), 3):
         assert (wall(found) - ANCHOR - offset * SECOND) % step == timedelta(0)
@@ -100,7 +100,7 @@ def test_clock_times_are_counted_from_the_anchor(interval, name, after):
 
 @settings(max_examples=150)
 @given(st.one_of(ELAPSED, DATED, SHOWN_BY_CLOCKS), st.sampled_from(ZONES), STARTS)
-def test_the_next_instant_is_later_and_the_first(interval, name, after):
+def test_next_instant_is_the_first_later_one(interval, name, after):
     trigger = EveryTrigger(interval[0], name)
     found = [one.astimezone(UTC) for one in islice(instants(trigger, after), 3)]
     assert trigger.next_fire(after).tzinfo is trigger.zone

@@ -27,11 +27,11 @@ AT = datetime(2026, 3, 8, 7, 5, 9, tzinfo=UTC).astimezone(ZoneInfo("America/New_
         ("$$${year}", "$2026"),
     ],
 )
-def test_what_comes_out_is_read_as_a_person_means_it(text, partition):
+def test_template_result_is_parsed_as_typed_text(text, partition):
     assert PartitionTemplate(text).partition(AT) == partition
 
 
-def test_T12_the_two_passes_of_an_hour_differ_by_their_offset():
+def test_T12_passes_of_an_hour_differ_by_offset():
     zone = ZoneInfo("America/New_York")
     template = PartitionTemplate("${date}T${hour}:${minute}${offset}")
     passes = [datetime(2026, 11, 1, 1, 30, tzinfo=zone, fold=fold) for fold in (0, 1)]
@@ -52,15 +52,15 @@ def test_T12_the_two_passes_of_an_hour_differ_by_their_offset():
         ("${year}-13-${day}", "invalid date"),
     ],
 )
-def test_what_is_wrong_is_said(text, says):
+def test_invalid_template_is_refused(text, says):
     with pytest.raises(ValidationError) as caught:
         PartitionTemplate(text)
     assert says in str(caught.value)
 
 
-def test_years_have_four_digits():
+def test_template_years_have_four_digits():
     assert PartitionTemplate("y${year}").partition(datetime(999, 1, 1, tzinfo=UTC)) == "y0999"
 
 
-def test_every_token_is_a_text():
+def test_template_tokens_are_text():
     assert all(isinstance(of(AT), str) for of in TOKENS.values())

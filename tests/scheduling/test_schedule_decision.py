@@ -49,7 +49,7 @@ def decide(using, found, checkpoint=MEMORY):
         ("allow", 0, True), ("allow", 1, True), ("allow", 2, True),
     ],
 )  # fmt: skip
-def test_overlap_on_time(overlap, active, fires):
+def test_overlap_of_instants_on_time(overlap, active, fires):
     decision = decide(schedule(overlap=overlap), look(active=active))
     (commit,) = decision.commits
     assert (len(commit.events), len(commit.skips)) == ((1, 0) if fires else (0, 1))
@@ -61,14 +61,14 @@ def test_overlap_on_time(overlap, active, fires):
 
 @pytest.mark.parametrize("overlap", ["skip", "buffer_one", "buffer_all", "allow"])
 @pytest.mark.parametrize("active", [0, 1, 2])
-def test_what_catch_up_wants_is_never_skipped(overlap, active):
+def test_caught_up_instants_are_never_skipped(overlap, active):
     decision = decide(schedule(overlap=overlap), look((BEFORE, NOW), caught_up=True, active=active))
     (commit,) = decision.commits
     assert [event.key for event in commit.events] == [instant_text(BEFORE), instant_text(NOW)]
     assert commit.skips == ()
 
 
-def test_the_event():
+def test_event_of_an_instant():
     (commit,) = decide(schedule(timezone="Europe/Warsaw"), look()).commits
     (event,) = commit.events
     assert (event.key, event.asset, event.partition) == ("2026-01-15T13:00:00Z", "report", "p0")
@@ -80,20 +80,20 @@ def test_the_event():
     assert (commit.started_at, commit.finished_at) == (NOW, NOW + timedelta(seconds=1))
 
 
-def test_nothing_due_is_quiet():
+def test_nothing_due_is_a_quiet_tick():
     decision = decide(schedule(), look((), until=BEFORE, next_at=NOW))
     assert (decision.commits, decision.outcome) == ((), TickOutcome.NOT_TRIGGERED)
     assert decision.next_at == NOW
 
 
-def test_the_first_good_look_after_failures_is_written():
+def test_first_success_after_failures_is_committed():
     failed = ScheduleCheckpoint(BEFORE, version=7, failures=3, not_before=NOW)
     (commit,) = decide(schedule(), look((), until=BEFORE), failed).commits
     assert commit.outcome is TickOutcome.NOT_TRIGGERED
     assert commit.after == ScheduleCheckpoint(BEFORE, version=8)
 
 
-def test_it_is_looked_at_once_an_hour_at_least():
+def test_schedule_is_evaluated_at_least_hourly():
     far = NOW + timedelta(days=30)
     finished = NOW + timedelta(seconds=1)
     assert decide(schedule(), look(next_at=far)).next_at == finished + MAX_SLEEP
@@ -110,7 +110,7 @@ def test_it_is_looked_at_once_an_hour_at_least():
         (PollTimeoutError("late"), TickOutcome.TIMED_OUT),
     ],
 )
-def test_a_failure_leaves_what_is_due(error, outcome):
+def test_failure_keeps_instants_due(error, outcome):
     found = ScheduleObservation(error, NOW, NOW)
     decision = decide_failure(
         "nightly",
@@ -126,7 +126,7 @@ def test_a_failure_leaves_what_is_due(error, outcome):
     assert commit.after == ScheduleCheckpoint(BEFORE, 8, 1, NOW + timedelta(seconds=1))
 
 
-def test_after_so_many_failures_it_is_tried_once_an_hour():
+def test_quarantine_retries_once_an_hour():
     failed = ScheduleCheckpoint(BEFORE, failures=QUARANTINE_AFTER - 1)
     decision = decide(schedule(), ScheduleObservation(OSError(), NOW, NOW), failed)
     assert decision.next_at == NOW + timedelta(hours=1)

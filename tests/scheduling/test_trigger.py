@@ -24,7 +24,7 @@ def answering(answer):
     return trigger
 
 
-def test_a_trigger_keeps_its_text_and_zone():
+def test_trigger_keeps_text_and_zone():
     trigger = Answering("  first monday \n", "Europe/Warsaw")
     assert trigger.text == "first monday"
     assert trigger.zone == ZoneInfo("Europe/Warsaw")
@@ -33,33 +33,33 @@ def test_a_trigger_keeps_its_text_and_zone():
     assert repr(trigger) == "Answering('first monday', 'Europe/Warsaw')"
 
 
-def test_the_zone_is_utc_unless_another_is_given():
+def test_trigger_zone_is_utc_by_default():
     assert Answering("x").timezone == "UTC"
 
 
-def test_a_trigger_without_an_answer_cannot_be_made():
+def test_trigger_without_next_fire_is_abstract():
     with pytest.raises(TypeError, match="next_fire"):
         Trigger("x")
 
 
 @pytest.mark.parametrize("text", [None, 5, b"0 2 * * *", ["0 2 * * *"]])
-def test_a_text_is_required(text):
+def test_trigger_requires_text(text):
     with pytest.raises(ValidationError, match="a trigger must be text"):
         Answering(text)
 
 
-def test_an_unknown_zone_is_refused():
+def test_unknown_time_zone_is_refused():
     with pytest.raises(ValidationError, match="did you mean 'Europe/Warsaw'"):
         Answering("x", "Europe/Warsow")
 
 
-def test_an_answer_is_given_in_utc():
+def test_next_fire_is_in_utc():
     later = datetime(2026, 1, 31, 14, tzinfo=ZoneInfo("Europe/Warsaw"))
     found = next_fire(answering(later), NOON)
     assert found.isoformat() == "2026-01-31T13:00:00+00:00"
 
 
-def test_no_answer_is_one():
+def test_next_fire_may_be_none():
     assert next_fire(answering(None), NOON) is None
 
 
@@ -74,13 +74,13 @@ def test_no_answer_is_one():
         (NOON.astimezone(timezone(timedelta(hours=5))), "which is not later than"),
     ],
 )
-def test_a_trigger_that_breaks_its_contract_is_told(answer, said):
+def test_trigger_that_violates_contract_is_reported(answer, said):
     with pytest.raises(OutcomeError) as caught:
         next_fire(answering(answer), NOON)
     assert said in str(caught.value)
 
 
-def test_T12_the_passes_of_a_repeated_hour_are_told_apart():
+def test_T12_passes_of_a_repeated_hour_are_distinct():
     zone = ZoneInfo("America/New_York")
     first = datetime(2026, 11, 1, 1, 30, tzinfo=zone)
     assert next_fire(answering(first.replace(fold=1)), first) == first.replace(fold=1).astimezone(
@@ -90,12 +90,12 @@ def test_T12_the_passes_of_a_repeated_hour_are_told_apart():
         next_fire(answering(first), first.replace(fold=1))
 
 
-def test_what_a_trigger_raises_passes_through():
+def test_exception_of_a_trigger_propagates():
     with pytest.raises(ZeroDivisionError):
         next_fire(answering(ZeroDivisionError()), NOON)
 
 
-def test_T11_a_naive_datetime_is_refused():
+def test_T11_naive_datetime_is_refused():
     require_aware(NOON)
     with pytest.raises(ValidationError, match="must be aware"):
         require_aware(NOON.replace(tzinfo=None))
