@@ -244,21 +244,21 @@ def scratch(
 
 @pytest.mark.usefixtures("shop_bucket")
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_what_a_document_shows_works(document: str, scratch: Scratch) -> None:
+def test_document_snippets_and_commands_work(document: str, scratch: Scratch) -> None:
     for block in blocks_of(document):
         scratch.follow(block)
     assert scratch.unchecked is None, f"no command reads the configuration at {scratch.unchecked}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_links_to_what_is_there(document: str) -> None:
+def test_document_links_lead_to_files(document: str) -> None:
     source = (ROOT / document).read_text("utf-8")
     folder = (ROOT / document).parent
     assert [link for link in _LINK.findall(source) if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_speaks_of_commands_that_there_are(document: str) -> None:
+def test_document_names_known_commands_only(document: str) -> None:
     source = (ROOT / document).read_text("utf-8")
     spans = [shlex.split(span) for span in _SPAN.findall(source)]
     assert [words for words in spans if not is_command(words[1:])] == []
@@ -277,7 +277,7 @@ def is_command(words: list[str]) -> bool:
     return True
 
 
-def test_a_command_that_is_not_there_is_noticed() -> None:
+def test_unknown_command_is_noticed() -> None:
     assert is_command(["sensors", "poll", "new_orders", "--dry-run"])
     assert not is_command(["sensors", "pool"])
     assert not is_command(["sensors", "poll", "--dryrun"])
@@ -363,8 +363,6 @@ def test_every_token_is_described_with_its_value() -> None:
         ("Skipped instants", SkipReason),
     ],
 )
-def test_every_word_for_what_becomes_of_an_instant_is_described(
-    heading: str, words: type[StrEnum]
-) -> None:
+def test_every_word_for_an_instants_end_is_described(heading: str, words: type[StrEnum]) -> None:
     section = section_of("docs/schedules.md", heading)
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(words)

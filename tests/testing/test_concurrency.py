@@ -113,7 +113,7 @@ def test_a_schedule_passes(overlap, catchup):
     assert "edit" in report.operations
 
 
-def test_the_runner_loses_and_doubles_nothing_between_four_threads_and_three_runners(inbox):
+def test_runner_in_four_threads_loses_and_doubles_nothing(inbox):
     def declare(pipeline):
         pipeline.asset(name="report", depends_on=["made"], follow=True)(lambda context: None)
         pipeline.sensor("files", NewFiles, asset="made", folder=inbox.folder, max_events=2)

@@ -73,7 +73,7 @@ class TestPatient(RowsContract):
     polls_to_fire = 2
 
 
-def test_a_sound_sensor_passes_every_check(judge):
+def test_sound_sensor_passes_every_check(judge):
     assert judge(Rows) == ({}, {})
 
 
@@ -113,7 +113,7 @@ class Reticent(RowsContract):
         return Keyless(KeylessConfig(path=self.path), context)
 
 
-def test_what_is_not_given_is_skipped_with_what_to_do(judge):
+def test_missing_override_is_skipped_with_a_remedy(judge):
     failed, skipped = judge(Keyless, contract=Reticent)
     assert failed == {}
     assert {name: reason.partition(",")[0] for name, reason in skipped.items()} == {
@@ -125,7 +125,7 @@ def test_what_is_not_given_is_skipped_with_what_to_do(judge):
     }
 
 
-def test_what_does_not_apply_is_skipped_with_the_reason(judge):
+def test_not_applicable_check_is_skipped_with_its_reason(judge):
     terms = ("break_source", "hang_source", "invalid_settings", "test_a_change_fires")
     failed, skipped = judge(
         Keyless, contract=Reticent, secrets=(), not_applicable=dict.fromkeys(terms, "it is small")
@@ -136,7 +136,7 @@ def test_what_does_not_apply_is_skipped_with_the_reason(judge):
     assert len(skipped) == 5
 
 
-def test_a_check_that_does_not_apply_excuses_no_other(judge):
+def test_not_applicable_check_excuses_no_other(judge):
     failed, _ = judge(
         KeepsASet, not_applicable={"test_its_state_is_json": "it is a set, and nobody minds"}
     )
@@ -151,19 +151,19 @@ class OneForAll(RowsContract):
         return self.made
 
 
-def test_a_check_that_cannot_be_made_excuses_no_other(judge):
+def test_unchecked_check_excuses_no_other(judge):
     failed, skipped = judge(TakesSilenceForNothing, break_source=SensorContract.break_source)
     assert list(failed) == ["test_a_source_that_never_answers_is_given_up"]
     assert len(skipped) == 2
     assert all("define break_source" in reason for reason in skipped.values())
 
 
-def test_who_fires_late_must_say_so(judge):
+def test_late_sensor_without_polls_to_fire_fails(judge):
     failed, _ = judge(Patient)
     assert "'row 1' was not found after it was made" in failed["test_a_change_fires"]
 
 
-def test_an_instance_that_is_made_only_once_is_noticed(judge):
+def test_make_sensor_returning_one_instance_fails(judge):
     failed, _ = judge(Rows, contract=OneForAll)
     said = failed["test_it_goes_on_after_a_restart"]
     assert "make_sensor returned the instance that it had returned before" in said
@@ -186,7 +186,7 @@ class Cut(RowsContract):
         return self.sensor_class(CutConfig(path=path, token=TOKEN), context)
 
 
-def test_settings_that_are_refused_when_they_are_given_again_are_told_of(judge):
+def test_settings_refused_in_a_pipeline_are_named(judge):
     failed, _ = judge(type("CutRows", (Rows,), {"Config": CutConfig}), contract=Cut)
     said = " ".join(failed["test_a_run_ends_in_materializations"].split())
     assert "the settings that make_sensor uses are refused in a pipeline" in said
@@ -209,7 +209,7 @@ def test_settings_that_are_refused_when_they_are_given_again_are_told_of(judge):
         (("row-1",), False),
     ],
 )
-def test_an_event_is_known_by_its_partition_or_a_text_in_it(what, found):
+def test_event_is_identified_by_partition_or_text(what, found):
     payload = dump_document({"rows": [17, {"seven": None}]}, what="it", limit=1000)
     event = NewEvent(encode_partition("table/row-1"), "any", "d:2025-01-15", payload)
     assert identifies(what, event) is found
