@@ -153,7 +153,7 @@ def make(sensors: ModuleType, tmp_path: Path) -> Iterator[Callable[..., SensorTi
             isolation="process",
             **options,
         )
-        made.append(App(pipeline, store="sqlite://")._ticker("doer"))
+        made.append(App(pipeline, store="sqlite://").sensors._ticker("doer"))
         return made[-1]
 
     yield make

@@ -229,7 +229,7 @@ def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(
     made = AssetGraph(house.pipeline.assets.values())
     heartbeat = Heartbeat(store, clock, timedelta(hours=1))
     store.runners.register(heartbeat.runner)
-    setup = EngineSetup(store, made, clock, heartbeat.runner.id)
+    setup = EngineSetup(store.queue, made, clock, heartbeat.runner.id)
     (claim,) = store.queue.claim(heartbeat.runner.id, 1, made, clock.now()).claims
 
     class Late(ChildProcess):
@@ -242,12 +242,12 @@ def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(
         def borrow(self) -> ChildProcess:
             return child
 
-    child, crew = Late("late", AssetHost, str), Lone(str)
-    execution = Execution(claim, setup, ended.append, crew)
+    child, children = Late("late", AssetHost, str), Lone(str)
+    execution = Execution(claim, setup, ended.append, children)
     execution.run()
     assert ended == [execution]
     assert house.state is MaterializationState.COMPLETED
-    assert crew._idle == []
+    assert children._idle == []
     with pytest.raises(ConflictError):
         child.call("attempt")
     house.flow.close()
