@@ -16,7 +16,7 @@ def everything(store, number):
     return store.materializations.all(), store.events.all(), store.materializations.attempts(number)
 
 
-def test_a_completed_attempt_keeps_what_was_returned(bench):
+def test_completed_attempt_keeps_its_result(bench):
     bench.ask("items", "p")
     claim = bench.claimed()["items"]
     bench.later(seconds=3)
@@ -100,7 +100,7 @@ STALE = {
 
 @pytest.mark.parametrize("meanwhile", STALE)
 @pytest.mark.parametrize("how", ["complete", "fail", "discard"])
-def test_an_attempt_that_is_not_current_any_more_writes_nothing(bench, meanwhile, how):
+def test_stale_attempt_writes_nothing(bench, meanwhile, how):
     bench.ask("orders")
     claim = bench.claimed()["orders"]
     STALE[meanwhile](bench, claim)
@@ -110,7 +110,7 @@ def test_an_attempt_that_is_not_current_any_more_writes_nothing(bench, meanwhile
     assert everything(bench.store, claim.materialization.id) == before
 
 
-def test_a_made_up_token_finishes_nothing(bench):
+def test_unknown_token_finishes_nothing(bench):
     bench.ask("orders")
     claim = bench.claimed()["orders"]
     with pytest.raises(StaleAttemptError):
@@ -170,7 +170,7 @@ def test_a_failed_attempt_lets_nothing_go(bench):
 # -- given back ------------------------------------------------------------------------------------
 
 
-def test_what_is_given_back_is_due_at_once_and_no_attempt_is_used_up(bench):
+def test_released_attempt_is_due_at_once_and_not_counted(bench):
     number = bench.ask("items").id
     claim = bench.claimed()["items"]
     bench.store.queue.release([claim], bench.now)
@@ -182,7 +182,7 @@ def test_what_is_given_back_is_due_at_once_and_no_attempt_is_used_up(bench):
     assert set(bench.claimed()) == {"items"}
 
 
-def test_giving_back_leaves_alone_what_is_not_held_any_more(bench):
+def test_release_leaves_stale_claims_alone(bench):
     bench.ask("items", "a")
     bench.ask("items", "b")
     done, held = bench.claim().claims
@@ -205,13 +205,13 @@ def test_an_error_from_before_is_kept_when_an_attempt_is_given_back(bench):
 # -- lost ------------------------------------------------------------------------------------------
 
 
-def test_what_a_living_runner_holds_is_not_taken(bench):
+def test_recover_leaves_attempts_of_a_live_runner(bench):
     bench.ask("items")
     bench.claim()
     assert bench.store.queue.recover(bench.now) == []
 
 
-def test_the_work_of_a_runner_that_is_not_heard_of_is_due_again(bench):
+def test_attempts_of_an_expired_runner_are_due_again(bench):
     number = bench.ask("items").id
     bench.runner("two", lease=timedelta(seconds=30))
     bench.claim(runner_id="two")
@@ -256,7 +256,7 @@ def test_one_that_kills_its_worker_each_time_is_discarded_in_the_end(bench):
     assert outcomes == [AttemptOutcome.LOST] * 3
 
 
-def test_what_waited_for_one_that_was_lost_for_good_is_looked_at_again(bench):
+def test_lost_and_discarded_attempt_requeues_dependents(bench):
     clean = bench.ask("clean")
     for _ in range(3):
         bench.claim(runner_id="ghost")
@@ -265,7 +265,7 @@ def test_what_waited_for_one_that_was_lost_for_good_is_looked_at_again(bench):
     assert (gone.id, gone.state) == (clean.id, "discarded")
 
 
-def test_what_a_worker_was_given_and_does_not_know_of_is_given_back(bench):
+def test_recover_releases_claims_unknown_to_the_runner(bench):
     for partition in "abc":
         bench.ask("items", partition)
     known, *unknown = bench.claim().claims
@@ -282,13 +282,13 @@ def test_what_a_worker_was_given_and_does_not_know_of_is_given_back(bench):
     assert bench.complete(known)[0].state == "completed"
 
 
-def test_a_worker_that_holds_nothing_that_it_knows_of_gets_nothing_taken_of_others(bench):
+def test_recover_without_held_tokens_leaves_other_runners_alone(bench):
     bench.ask("items")
     bench.claim()
     assert bench.store.queue.recover(bench.now, "two", []) == []
 
 
-def test_what_a_worker_knows_of_is_lost_too_once_it_is_taken_for_dead(bench):
+def test_recover_loses_held_attempts_of_an_expired_runner(bench):
     bench.ask("items")
     claim = bench.claimed()["items"]
     bench.store.runners.stop("one", bench.now)

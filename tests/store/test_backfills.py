@@ -29,7 +29,7 @@ def states(bench, *partitions, force=False, backfill=None):
     )
 
 
-def test_what_is_begun_comes_back_until_it_is_finished(bench):
+def test_begun_backfill_is_returned_until_finished(bench):
     first, resumed = begin(bench)
     assert not resumed
     assert (first.id, first.source, first.asset) == (1, "backfill:1", "alone")
@@ -109,7 +109,7 @@ def test_a_partition_is_asked_for_once_whatever_became_of_it(bench):
     assert begin(bench, force=True)[0].id == 2
 
 
-def test_what_is_completed_or_active_is_not_asked_for(bench):
+def test_completed_or_active_partition_is_not_requested(bench):
     bench.make("alone", "done")
     other = bench.ask("alone", "way")
     bench.make("items", "new")
@@ -133,7 +133,7 @@ def test_by_force_all_is_asked_for_and_once_too(bench):
     assert len(bench.store.events.all(source="backfill:1")) == 2
 
 
-def test_how_partitions_stand(bench):
+def test_partition_states_are_returned(bench):
     bench.make("alone", "done")
     gone = bench.ask("alone", "gone")
     bench.store.materializations.cancel(gone.id, bench.assets, bench.now)
@@ -154,7 +154,7 @@ def test_how_partitions_stand(bench):
     assert set(states(bench, "both", "done", force=True).values()) == {PartitionState()}
 
 
-def test_only_what_this_backfill_asked_for_counts(bench):
+def test_only_requests_of_this_backfill_count(bench):
     backfill, _ = begin(bench, force=True)
     other, _ = begin(bench)
     asked = ask(bench, backfill, "a")
@@ -188,7 +188,7 @@ def steps(store, call):
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_no_look_costs_more_because_of_what_is_in_the_store(bench, backend):
+def test_no_read_costs_more_in_a_filled_store(bench, backend):
     backfill, _ = begin(bench)
     ask(bench, backfill, "x", "y")
     number = bench.make("alone", "p").id

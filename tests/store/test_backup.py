@@ -46,7 +46,7 @@ def test_a_backup_has_all_that_is_committed_and_is_one_file(bench, store_url, fo
     copied.close()
 
 
-def test_a_backup_put_in_the_place_of_the_store_is_what_was_there(bench, store_url, folder):
+def test_restored_backup_has_the_rows_of_its_time(bench, store_url, folder):
     bench.fire(bench.event("before", "alone"))
     path, place = folder / "flowstone.db", Path(store_url.removeprefix("sqlite:///"))
     Store.back_up(store_url, path)
@@ -62,9 +62,7 @@ def test_a_backup_put_in_the_place_of_the_store_is_what_was_there(bench, store_u
     assert Store.check(store_url).problems == ()
 
 
-def test_a_backup_made_while_others_write_is_sound_and_of_one_moment(
-    bench, store_url, folder, monkeypatch
-):
+def test_backup_during_writes_is_a_consistent_snapshot(bench, store_url, folder, monkeypatch):
     monkeypatch.setattr(backup, "STEP", 1)
     bench.fire(*(bench.event(f"k{number}", "alone", f"p{number}") for number in range(200)))
     over, written, failures = threading.Event(), threading.Semaphore(0), []
@@ -107,7 +105,7 @@ def test_a_backup_made_while_others_write_is_sound_and_of_one_moment(
     assert counts == sorted(counts)
 
 
-def test_what_is_written_while_it_is_copied_is_not_in_it(bench, store_url, folder, monkeypatch):
+def test_backup_leaves_out_rows_written_meanwhile(bench, store_url, folder, monkeypatch):
     bench.fire(*(bench.event(f"k{number}", "alone", f"p{number}") for number in range(200)))
     monkeypatch.setattr(backup, "STEP", 1)
     connect = sqlite3.connect
@@ -154,7 +152,7 @@ def refused(url, path, match, *, overwrite=False, kind=ConflictError):
 
 
 @pytest.mark.usefixtures("bench")
-def test_what_is_there_is_overwritten_only_if_that_is_wanted(store_url, folder):
+def test_backup_overwrites_a_file_only_on_request(store_url, folder):
     path = folder / "flowstone.db"
     path.write_text("precious")
     refused(store_url, path, r"already exists; it was not changed \(--force overwrites it\)")
@@ -196,11 +194,11 @@ def test_where_there_is_no_store_there_is_no_backup(tmp_path, folder):
     assert not (tmp_path / "no.db").exists()
 
 
-def test_for_postgresql_it_says_what_to_use(postgresql, folder):
+def test_backup_of_postgresql_is_refused_with_a_hint(postgresql, folder):
     refused(
         postgresql.url("migrated"),
         folder / "backup.db",
-        r"PostgreSQL.*\(use pg_dump\)",
+        r"must be in an SQLite file.*\(use pg_dump\)",
         kind=StoreError,
     )
 
@@ -240,9 +238,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(store_url, folder, monkeypatch)
     assert list(folder.iterdir()) == []
 
 
-def test_without_hard_links_it_appears_all_the_same_and_in_nobodys_way(
-    store_url, folder, monkeypatch
-):
+def test_backup_without_hard_links_is_published(store_url, folder, monkeypatch):
     path = folder / "flowstone.db"
 
     def no_links(source, target):

@@ -54,7 +54,7 @@ def test_the_oldest_are_claimed_first_up_to_the_limit(bench):
     assert [claim.materialization.partition for claim in bench.claim(2).claims] == ["b"]
 
 
-def test_what_waits_for_its_time_is_claimed_when_it_has_come(bench):
+def test_retry_is_claimed_when_it_is_due(bench):
     bench.ask("orders")
     bench.fail(bench.claimed()["orders"], retry_in=timedelta(seconds=5))
     due = bench.now + timedelta(seconds=5)
@@ -136,7 +136,7 @@ def test_other_partitions_and_other_assets_do_not_wait(bench):
 # -- dependencies ----------------------------------------------------------------------------------
 
 
-def test_what_was_never_made_is_asked_for_and_made_first(bench):
+def test_missing_dependency_is_enqueued_and_runs_first(bench):
     report = bench.ask("report")
     found = bench.claim()
     assert {claim.materialization.asset for claim in found.claims} == {"orders", "items"}
@@ -163,7 +163,7 @@ def test_the_order_is_topological_to_the_end(bench):
     assert bench.store.queue.unfinished(bench.assets) == 0
 
 
-def test_what_is_completed_is_handed_on_and_not_made_again(bench):
+def test_completed_dependency_is_passed_on_and_not_rerun(bench):
     bench.make("orders", result={"rows": 1})
     bench.make("orders", "other", result={"rows": 9})
     bench.ask("clean")
@@ -201,7 +201,7 @@ def test_another_attempt_gets_the_upstream_too_and_does_not_wait(bench):
     assert bench.claimed()["clean"].upstream == {"orders": {"rows": 1}}
 
 
-def test_one_asked_for_before_is_waited_for_though_an_older_one_is_completed(bench):
+def test_claim_waits_for_earlier_request_despite_completed_one(bench):
     bench.make("orders")
     bench.claim()
     newer = bench.ask("orders")
@@ -240,7 +240,7 @@ def test_several_wait_for_the_same_one(bench):
 
 
 @pytest.mark.parametrize("end", ["discarded", "cancelled"])
-def test_what_depends_on_one_that_ended_without_success_is_discarded(bench, end):
+def test_dependent_of_a_failed_one_is_discarded(bench, end):
     clean = bench.ask("clean")
     orders = bench.claimed()["orders"]
     number = orders.materialization.id
@@ -268,7 +268,7 @@ def test_discarding_goes_down_the_whole_line_at_once(bench):
     assert bench.store.queue.unfinished(bench.assets) == 1  # items goes on
 
 
-def test_one_that_is_looked_at_together_with_what_is_discarded_is_not_forgotten(bench):
+def test_claim_round_with_a_discarded_dependency_handles_its_dependents(bench):
     bench.ask("clean")
     orders = bench.claimed()["orders"]
     bench.make("items")
@@ -328,7 +328,7 @@ def test_other_partitions_of_the_upstream_do_not_count(bench):
     assert (claim.materialization.asset, claim.materialization.partition) == ("orders", "p")
 
 
-def test_what_has_to_wait_does_not_use_up_the_limit(bench):
+def test_waiting_candidates_do_not_count_for_the_limit(bench):
     for partition in "abcdef":
         bench.ask("clean", partition)
     bench.ask("items")
@@ -337,7 +337,7 @@ def test_what_has_to_wait_does_not_use_up_the_limit(bench):
     assert len(found.changed) >= 2
 
 
-def test_one_round_looks_at_so_many_only_and_says_that_more_are_due(bench, monkeypatch):
+def test_claim_round_is_limited_and_reports_more_due(bench, monkeypatch):
     monkeypatch.setattr(claims, "CANDIDATE_LIMIT", 4)
     orders = [bench.ask("orders", f"p{number}") for number in range(6)]
     bench.claim()
@@ -350,7 +350,7 @@ def test_one_round_looks_at_so_many_only_and_says_that_more_are_due(bench, monke
     assert len(orders) == 6
 
 
-def test_unfinished_counts_what_has_not_ended(bench):
+def test_unfinished_counts_active_materializations(bench):
     assert bench.store.queue.unfinished(bench.assets) == 0
     bench.ask("orders", "retrying")
     bench.fail(bench.claimed()["orders"], retry_in=timedelta(seconds=60))

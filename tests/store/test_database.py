@@ -76,7 +76,7 @@ def test_a_url_is_shown_without_its_password(url, shown):
         ("sqlite:///file:flowstone.db", "must be a plain path"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_with_what_can_be_and_no_password(url, reason):
+def test_invalid_store_url_is_refused_with_a_hint_and_no_password(url, reason):
     with pytest.raises(ValidationError, match=reason) as caught:
         Store.open(url)
     assert "use sqlite:///path/to/file.db or postgresql://" in str(caught.value)
@@ -92,7 +92,7 @@ def test_a_missing_driver_is_named_with_what_to_install(monkeypatch):
 # -- transactions ----------------------------------------------------------------------------------
 
 
-def test_what_raises_is_undone(opened):
+def test_write_that_raises_is_rolled_back(opened):
     def write(connection):
         execute(connection, "DELETE FROM flowstone_schema")
         raise RuntimeError("changed my mind")
@@ -127,7 +127,7 @@ def test_a_read_sees_one_moment_on_sqlite(empty_file):
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5_000)],
 )
-def test_K13_every_connection_to_sqlite_is_made_safe(empty_file, pragma, value):
+def test_K13_every_sqlite_connection_is_durable(empty_file, pragma, value):
     opened = Database(parse_url(f"sqlite:///{empty_file}"))
     both = threading.Barrier(2)
 
@@ -202,7 +202,7 @@ def test_D2_a_full_disk_loses_nothing_and_is_recovered_from(bench):
     assert bench.commit(commit)[0].tick.events == 2_000
 
 
-def test_a_file_that_cannot_be_opened_any_more_is_unavailable(tmp_path):
+def test_file_that_cannot_be_opened_is_unavailable(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     store = Store.open(f"sqlite:///{folder}/flowstone.db")
@@ -240,7 +240,7 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path):
 class TestPostgresql:
     """What only a server can do."""
 
-    def test_connections_that_the_server_ended_are_made_anew(self, store, postgresql):
+    def test_connections_ended_by_the_server_are_replaced(self, store, postgresql):
         store.runners.all()
         postgresql.execute(END_ALL)
         assert store.runners.all() == []
@@ -306,7 +306,7 @@ class TestPostgresql:
         assert len(calls) == database.WRITE_ATTEMPTS
         assert caught.value.retryable is False
 
-    def test_transactions_see_what_others_committed_before_each_statement(self, opened):
+    def test_statements_see_commits_of_other_transactions(self, opened):
         level = opened.read(scalar, "SHOW transaction_isolation")
         assert level == "read committed"
 

@@ -16,7 +16,7 @@ def test_events_are_listed_newest_first_in_pages(bench):
     assert len(bench.store.events.all()) == 8
 
 
-def test_events_that_nobody_asked_with(bench):
+def test_events_of_unknown_materialization_are_empty(bench):
     assert bench.store.materializations.events(404) == []
 
 

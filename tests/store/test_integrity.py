@@ -38,7 +38,7 @@ def fill(bench):
     bench.ask("alone", "pending")
 
 
-def test_what_flowstone_writes_is_sound(bench, store_url, backend):
+def test_check_of_a_used_store_finds_no_problem(bench, store_url, backend):
     fill(bench)
     found = Store.check(store_url)
     sqlite = backend == "sqlite"
@@ -93,7 +93,7 @@ ROWS = "UPDATE flowstone_materializations SET"
         ),
     ],
 )
-def test_what_flowstone_never_writes_is_named(bench, store_url, statement, problem):
+def test_check_names_each_broken_invariant(bench, store_url, statement, problem):
     bench.ask("alone", "running")
     bench.claim()
     bench.ask("alone", "pending")
@@ -212,7 +212,7 @@ def test_a_running_one_without_a_token_is_found(path, store_url):
         (b"x" * 5_000, "file is not a database.*restore a backup"),
     ],
 )
-def test_D5_what_is_no_store_is_named_and_left_alone(tmp_path, content, match):
+def test_D5_file_that_is_not_a_store_is_named_and_unchanged(tmp_path, content, match):
     path = tmp_path / "no.db"
     if content is not None:
         path.write_bytes(content)
@@ -221,7 +221,7 @@ def test_D5_what_is_no_store_is_named_and_left_alone(tmp_path, content, match):
     assert (path.read_bytes() if path.exists() else None) == content
 
 
-def test_a_store_in_memory_is_nobody_elses():
+def test_check_of_a_store_in_memory_is_refused():
     with pytest.raises(StoreError, match="in memory"):
         Store.check("sqlite://")
 
@@ -241,7 +241,7 @@ def test_a_database_without_a_schema_is_no_store_yet(postgresql):
         Store.check(url)
 
 
-def test_what_was_pruned_is_sound(bench, store_url):
+def test_check_of_a_pruned_store_finds_no_problem(bench, store_url):
     fill(bench)
     bench.later(days=40)
     keys = KeyRetention({}, bench.now, bench.now)

@@ -82,7 +82,7 @@ def test_finishing_and_claiming_lock_in_the_same_order(bench, other, waiting):
     assert "clean" in bench.claimed()
 
 
-def test_what_a_claimer_looks_at_cannot_end_before_its_decision_is_written(bench, other, waiting):
+def test_claim_locks_dependencies_until_its_commit(bench, other, waiting):
     bench.ask("orders")
     claim = bench.claimed()["orders"]
     clean = bench.ask("clean")
@@ -100,7 +100,7 @@ def test_what_a_claimer_looks_at_cannot_end_before_its_decision_is_written(bench
     assert "clean" in bench.claimed()
 
 
-def test_an_event_that_joins_holds_off_who_claims(bench, other):
+def test_joining_event_blocks_a_claim(bench, other):
     asked = bench.ask("orders")
     other.execute("SELECT 1 FROM flowstone_materializations WHERE id = %s FOR SHARE", [asked.id])
     assert bench.claim().claims == ()
@@ -108,7 +108,7 @@ def test_an_event_that_joins_holds_off_who_claims(bench, other):
     assert set(bench.claimed()) == {"orders"}
 
 
-def test_an_event_waits_for_who_claims_and_then_makes_the_next_one(bench, other, waiting):
+def test_event_waits_for_claim_and_creates_the_next_one(bench, other, waiting):
     asked = bench.ask("orders")
     number = asked.id
     other.execute(
@@ -125,7 +125,7 @@ def test_an_event_waits_for_who_claims_and_then_makes_the_next_one(bench, other,
     assert bench.get(made.id).waiting_for == f"the previous run, #{number}"
 
 
-def test_what_others_have_made_meanwhile_is_not_made_again(bench, other, waiting):
+def test_dependency_completed_meanwhile_is_not_rerun(bench, other, waiting):
     clean = bench.ask("clean")
     other.execute(
         "INSERT INTO flowstone_materializations "

@@ -84,7 +84,7 @@ def cancelled(bench, asset="items"):
 
 
 @pytest.mark.parametrize("ended", [discarded, cancelled])
-def test_one_that_ended_without_success_can_be_made_after_all(bench, ended):
+def test_retry_of_a_failed_one_makes_it_pending(bench, ended):
     found = ended(bench)
     bench.later(hours=1)
     again = bench.store.materializations.retry(found.id, bench.assets, bench.now)
@@ -107,7 +107,7 @@ def test_one_whose_asset_is_not_known_gets_one_more_attempt(bench, known):
     )
 
 
-def test_retrying_the_upstream_and_then_what_was_discarded_for_it(bench):
+def test_retry_of_upstream_and_then_of_its_dependent(bench):
     clean = bench.ask("clean")
     orders = bench.discard(bench.claimed()["orders"])[0]
     bench.claim()
@@ -118,7 +118,7 @@ def test_retrying_the_upstream_and_then_what_was_discarded_for_it(bench):
     assert bench.get(clean.id).waiting_for == f"orders #{orders.id}"
 
 
-def test_retrying_what_is_pending_again_for_the_same_partition_is_refused(bench):
+def test_retry_with_a_pending_one_for_the_partition_is_refused(bench):
     found = discarded(bench)
     pending = bench.ask("items")
     with pytest.raises(ConflictError, match=f"#{pending.id} is pending for the same partition"):
@@ -145,7 +145,7 @@ def test_one_that_waits_for_its_next_attempt_is_tried_at_once(bench):
     assert set(bench.claimed()) == {"items"}
 
 
-def test_what_needs_no_retry_is_refused_with_its_state(bench):
+def test_retry_in_a_wrong_state_is_refused(bench):
     made = bench.make("items")
     pending = bench.ask("items", "q")
     with pytest.raises(ConflictError, match=f"#{made.id}: its state is completed.*materialize"):
@@ -222,7 +222,7 @@ def test_one_that_has_ended_cannot_be_cancelled(bench):
         {"state": "completed"},
     ],
 )
-def test_the_database_itself_refuses_what_cannot_be(bench, wrong):
+def test_database_refuses_invalid_states(bench, wrong):
     bench.ask("items")
     with pytest.raises(StoreError, match=r"(?i)check constraint"):
         bench.store._database.write(
@@ -230,7 +230,7 @@ def test_the_database_itself_refuses_what_cannot_be(bench, wrong):
         )
 
 
-def test_the_database_itself_refuses_two_pending_or_two_started_of_one_partition(bench):
+def test_database_refuses_two_pending_or_started_of_one_partition(bench):
     bench.ask("items", "p")
     bench.ask("items", "q")
     same = update(schema.materializations).values(partition="p")

@@ -138,7 +138,7 @@ Store.upgrade(sys.argv[1])
 
 @pytest.mark.parametrize("statement", [1, 4, 12])
 @pytest.mark.parametrize("before", [None, "0001"])
-def test_K11_killed_at_any_statement_it_is_made_whole_by_the_next(
+def test_K11_migration_killed_at_any_statement_is_completed_later(
     empty_url, monkeypatch, before, statement
 ):
     if before is not None:
@@ -183,7 +183,7 @@ def test_threads_may_make_different_stores_at_once(tmp_path):
 # -- opening ---------------------------------------------------------------------------------------
 
 
-def test_sqlite_is_made_by_opening_it_and_only_its_owner_can_read_it(tmp_path):
+def test_open_creates_sqlite_file_readable_by_owner_only(tmp_path):
     path = tmp_path / "flowstone.db"
     store = Store.open(f"sqlite:///{path}")
     modes = {stat.S_IMODE(found.stat().st_mode) for found in tmp_path.iterdir()}
@@ -214,7 +214,7 @@ def test_a_file_that_changed_while_it_was_looked_at_is_looked_at_again(
     Store.open(f"sqlite:///{path}", migrate=False).close()
 
 
-def test_where_there_are_no_hard_links_a_store_is_made_in_place(tmp_path, monkeypatch):
+def test_open_without_hard_links_creates_store_in_place(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -257,7 +257,7 @@ def test_a_store_in_memory_is_one_for_all_threads(bench):
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
+def test_postgresql_schema_is_created_only_on_request(empty_url):
     with pytest.raises(
         StoreError, match=rf"no schema yet.*needs {migration.HEAD} \(run: flowstone db upgrade"
     ):
@@ -266,7 +266,7 @@ def test_postgresql_is_made_only_when_it_is_asked_for(empty_url):
     Store.open(empty_url).close()
 
 
-def test_a_new_file_is_not_made_when_migrating_is_ruled_out(tmp_path):
+def test_open_without_migration_creates_no_file(tmp_path):
     with pytest.raises(StoreError, match=r"no schema yet.*flowstone db upgrade"):
         Store.open(f"sqlite:///{tmp_path / 'flowstone.db'}", migrate=False)
     assert list(tmp_path.iterdir()) == []
@@ -278,7 +278,7 @@ def test_a_store_that_is_behind_is_named_with_both_revisions(own_store_url):
         Store.open(own_store_url, migrate=False)
 
 
-def test_a_store_of_the_first_version_keeps_what_it_holds(empty_url, monkeypatch):
+def test_upgrade_from_the_first_version_keeps_its_rows(empty_url, monkeypatch):
     monkeypatch.setattr(migration, "HEAD", "0001")
     Store.open(empty_url, migrate=True).close()
     at = "'2025-01-01T00:00:00.000000Z'"
@@ -347,7 +347,7 @@ def everything(url):
         return database.read(read)
 
 
-def test_K7_what_was_written_by_a_process_that_was_killed_is_there(tmp_path):
+def test_K7_rows_of_a_killed_process_are_kept(tmp_path):
     path = tmp_path / "flowstone.db"
     script = (
         "import os, signal, sys; from datetime import datetime, UTC;"

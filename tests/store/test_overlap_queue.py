@@ -32,7 +32,7 @@ def test_the_first_one_starts_and_the_next_one_waits_for_it(line):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_line_is_made_in_the_order_in_which_it_was_asked_for(line, at_once):
+def test_queue_keeps_the_order_of_requests(line, at_once):
     partitions = ["z", "b", "y", "a", "x"]
     numbers = line.fire(*partitions) if at_once else [line.fire(name)[0] for name in partitions]
     assert line.standing() == dict(zip(numbers[1:], numbers, strict=False))
@@ -40,14 +40,14 @@ def test_a_line_is_made_in_the_order_in_which_it_was_asked_for(line, at_once):
     assert line.standing() == {}
 
 
-def test_what_stands_in_line_already_keeps_its_place(line):
+def test_queued_materialization_keeps_its_place(line):
     first, second, third = line.fire("p1", "p2", "p3")
     joined, fourth = line.fire("p2", "p4")
     assert joined == second
     assert line.drain() == [first, second, third, fourth]
 
 
-def test_what_is_running_or_is_retried_is_stood_behind(line):
+def test_running_or_retrying_one_is_a_predecessor(line):
     (first,) = line.fire("p1")
     line.start()
     (second,) = line.fire("p2")
@@ -56,7 +56,7 @@ def test_what_is_running_or_is_retried_is_stood_behind(line):
     assert line.standing() == {second: first, third: second}
 
 
-def test_what_has_ended_is_not_stood_behind(line):
+def test_ended_one_is_not_a_predecessor(line):
     line.fire("p1")
     line.drain()
     (second,) = line.fire("p2")
@@ -64,7 +64,7 @@ def test_what_has_ended_is_not_stood_behind(line):
     assert line.start() == [second]
 
 
-def test_the_same_partition_again_stands_behind_the_one_that_runs(line):
+def test_same_partition_queues_behind_the_running_one(line):
     (first,) = line.fire("p")
     line.start()
     (second,) = line.fire("p")
@@ -73,7 +73,7 @@ def test_the_same_partition_again_stands_behind_the_one_that_runs(line):
     assert line.start() == [second]
 
 
-def test_what_joins_something_pending_changes_nothing_of_it(line):
+def test_join_leaves_the_pending_one_unchanged(line):
     (running,) = line.fire("p1")
     line.start()
     by_hand = line.bench.ask("alone", "p2")
@@ -86,7 +86,7 @@ def test_what_joins_something_pending_changes_nothing_of_it(line):
     assert running in line.claims
 
 
-def test_what_comes_after_one_that_joined_stands_behind_that(line):
+def test_successor_of_a_joined_one_queues_behind_it(line):
     by_hand = line.bench.ask("alone", "p1").id
     joined, second = line.fire("p1", "p2")
     assert joined == by_hand
@@ -94,7 +94,7 @@ def test_what_comes_after_one_that_joined_stands_behind_that(line):
     assert line.drain() == [by_hand, second]
 
 
-def test_what_comes_after_one_that_joined_waits_for_what_runs_as_well(line):
+def test_successor_of_a_joined_one_waits_for_the_running_one(line):
     by_hand = line.bench.ask("alone", "p1").id
     (running,) = line.fire("p2")
     _, third = line.fire("p1", "p3")
@@ -105,7 +105,7 @@ def test_what_comes_after_one_that_joined_waits_for_what_runs_as_well(line):
     assert line.start() == [third]
 
 
-def test_who_joins_in_the_middle_breaks_no_line(line):
+def test_join_in_the_middle_keeps_the_queue(line):
     (running,) = line.fire("p")
     line.start()
     by_hand = line.bench.ask("alone", "p2").id
@@ -134,14 +134,14 @@ def test_a_schedule_whose_name_begins_as_anothers_is_another(line):
     assert line.standing() == {}
 
 
-def test_what_may_overlap_never_waits(line):
+def test_overlap_allow_never_waits(line):
     numbers = line.fire("p1", "p2", in_line=False)
     numbers += line.fire("p3", in_line=False)
     assert line.standing() == {}
     assert line.start() == numbers
 
 
-def test_what_may_not_overlap_any_more_waits_for_all_that_did(line):
+def test_changed_overlap_waits_for_all_active_ones(line):
     overlapping = line.fire("p1", "p2", "p3", in_line=False)
     (next_one,) = line.fire("p4")
     assert line.start() == overlapping
@@ -151,7 +151,7 @@ def test_what_may_not_overlap_any_more_waits_for_all_that_did(line):
     assert line.start() == [next_one]
 
 
-def test_what_two_schedules_ask_for_at_once_waits_for_both(line):
+def test_shared_by_two_schedules_waits_for_both_queues(line):
     for slow in ("a", "b"):
         first = {name: line.fire(f"{slow} {name}", name=name)[0] for name in ("a", "b")}
         line.start()
@@ -174,7 +174,7 @@ def test_sensors_and_schedules_in_one_transaction_do_not_mix(line):
     assert free in line.start()
 
 
-def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last_one(line):
+def test_large_tick_queues_its_first_behind_the_previous_last(line):
     (first,) = line.fire("p")
     numbers = line.fire(*(f"p{number}" for number in range(overlap_queue.HISTORY_LIMIT + 50)))
     assert line.standing()[numbers[0]] == first
@@ -183,7 +183,7 @@ def test_however_many_one_tick_asks_for_the_first_of_them_stands_behind_the_last
     assert line.standing()[last] == numbers[-1]
 
 
-def test_however_often_one_tick_asks_for_the_same_it_stands_behind_the_last_one(line):
+def test_repeated_partition_in_one_tick_queues_behind_the_previous_last(line):
     (first,) = line.fire("p")
     line.start()
     numbers = line.fire(*["q"] * (overlap_queue.HISTORY_LIMIT + 50))
@@ -211,7 +211,7 @@ def test_cancelled_before_it_started_it_lets_the_next_one_start(line):
     assert line.start() == [second]
 
 
-def test_discarded_for_what_it_depends_on_it_lets_the_next_one_start(line):
+def test_discard_for_a_dependency_starts_the_successor(line):
     first, second = line.fire("p1", "p2", asset="clean")
     (orders,) = line.start()
     assert line.bench.get(orders).asset == "orders"
@@ -226,7 +226,7 @@ def test_discarded_for_what_it_depends_on_it_lets_the_next_one_start(line):
 
 
 @pytest.mark.parametrize("end", ["retried", "given back", "lost once"])
-def test_what_is_made_again_has_not_ended(line, end):
+def test_retried_one_is_a_predecessor_again(line, end):
     first, second = line.fire("p1", "p2")
     line.start()
     if end == "retried":
@@ -241,7 +241,7 @@ def test_what_is_made_again_has_not_ended(line, end):
     assert line.start() == [first]
 
 
-def test_when_one_in_the_middle_is_cancelled_the_one_behind_takes_its_place(line):
+def test_cancel_in_the_middle_moves_the_successor_up(line):
     first, *middle, last = line.fire("p1", "p2", "p3", "p4", "p5")
     line.start()
     for number in (middle[1], middle[0], middle[2]):
@@ -253,7 +253,7 @@ def test_when_one_in_the_middle_is_cancelled_the_one_behind_takes_its_place(line
     assert line.start() == [last]
 
 
-def test_when_the_last_one_is_cancelled_nobody_moves(line):
+def test_cancel_of_the_last_one_moves_nothing(line):
     first, second, third = line.fire("p1", "p2", "p3")
     line.cancel(third)
     assert line.standing() == {second: first}
@@ -261,7 +261,7 @@ def test_when_the_last_one_is_cancelled_nobody_moves(line):
     assert line.drain() == [first, second, fourth]
 
 
-def test_what_was_cancelled_in_line_and_is_retried_does_not_stand_in_it(line):
+def test_retried_after_cancel_leaves_the_queue(line):
     first, second, third = line.fire("p1", "p2", "p3")
     line.start()
     line.cancel(second)
@@ -275,7 +275,7 @@ def test_what_was_cancelled_in_line_and_is_retried_does_not_stand_in_it(line):
     assert line.start() == [third]
 
 
-def test_what_a_command_made_again_is_waited_for_by_those_who_stand_in_line(line):
+def test_retried_materialization_is_waited_for_by_the_queue(line):
     first, _, third = line.fire("p1", "p2", "p3")
     line.cancel(first)
     line.store.materializations.retry(first, line.bench.assets, line.bench.now)
@@ -287,7 +287,7 @@ def test_what_a_command_made_again_is_waited_for_by_those_who_stand_in_line(line
     assert line.start() == [third]
 
 
-def test_all_that_stand_behind_one_move_up(line):
+def test_end_advances_all_successors(line):
     by_hand = line.bench.ask("alone", "p").id
     behind = [line.fire("p", f"{name}1", name=name)[1] for name in ("a", "b")]
     assert line.standing() == dict.fromkeys(behind, by_hand)
@@ -296,7 +296,7 @@ def test_all_that_stand_behind_one_move_up(line):
     assert line.start() == behind
 
 
-def test_what_a_sensor_asked_for_too_waits_for_nothing_of_the_sensors(line):
+def test_shared_with_a_sensor_waits_for_nothing_of_the_sensor(line):
     (sensed,) = line.bench.fire(line.bench.event("k1", "alone", "p0")).materializations
     first, second = line.fire("p1", "p2")
     line.bench.fire(line.bench.event("k2", "alone", "p2"))
@@ -305,7 +305,7 @@ def test_what_a_sensor_asked_for_too_waits_for_nothing_of_the_sensors(line):
     assert line.start() == [second]
 
 
-def test_what_another_schedule_asked_for_too_waits_for_nothing_that_is_newer(line):
+def test_shared_materialization_waits_for_nothing_newer(line):
     first, second = line.fire("p1", "p2")
     (newer,) = line.fire("q", name="b")
     line.fire("p2", name="b")
@@ -325,7 +325,7 @@ def test_however_often_it_was_asked_for_it_waits_for_those_before_it(line):
     assert line.start() == [third]
 
 
-def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
+def test_queued_materialization_starts_only_in_its_turn(line):
     first, second = line.fire("p1", "p2", asset="clean")
     by_hand = line.bench.ask("orders", "p2").id
     line.start()
@@ -343,7 +343,7 @@ def test_nothing_but_its_turn_lets_go_what_stands_in_line(line):
     assert line.bench.get(second).waiting_for == waits_for(first)
 
 
-def test_what_was_let_go_still_waits_for_what_it_depends_on(line):
+def test_requeued_materialization_waits_for_dependencies(line):
     first, second = line.fire("p1", "p2", asset="clean")
     line.complete(*line.start())
     assert line.start() == [first]
@@ -355,7 +355,7 @@ def test_what_was_let_go_still_waits_for_what_it_depends_on(line):
     assert line.start() == [second]
 
 
-def test_what_was_let_go_still_waits_for_the_run_before_it_of_its_partition(line):
+def test_requeued_materialization_waits_for_previous_run(line):
     (first,) = line.fire("p1")
     by_hand = line.bench.ask("alone", "p2").id
     line.start()

@@ -13,7 +13,7 @@ from tests.store.overlap_line import ENDS, Line, lose
 # -- counting --------------------------------------------------------------------------------------
 
 
-def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
+def test_active_counts_unfinished_ones_of_a_source(line):
     count = line.store.materializations.active
     assert count("schedule:a") == 0
     line.fire("p1")
@@ -30,7 +30,7 @@ def test_what_a_source_asked_for_and_has_not_ended_is_counted(line):
     assert count("schedule:a", 10) == 0
 
 
-def test_what_a_source_joined_counts_and_what_others_asked_for_does_not(line):
+def test_active_counts_joined_but_not_other_sources(line):
     by_hand = line.bench.ask("alone", "p").id
     line.bench.ask("alone", "q")
     assert line.store.materializations.active("schedule:a") == 0
@@ -38,7 +38,7 @@ def test_what_a_source_joined_counts_and_what_others_asked_for_does_not(line):
     assert line.store.materializations.active("schedule:a") == 1
 
 
-def test_one_is_not_seen_any_more_behind_a_hundred_newer_ones(line):
+def test_active_ignores_one_behind_a_hundred_newer_ones(line):
     (old,) = line.fire("old", in_line=False)
     line.start()
     count = overlap_queue.HISTORY_LIMIT - 1
@@ -64,7 +64,7 @@ def strict(line):
     return line
 
 
-def test_a_schedule_may_pause_when_what_it_asked_for_is_discarded(strict):
+def test_discard_pauses_a_schedule_with_pause_on_failure(strict):
     (number,) = strict.fire("p", name="strict")
     before = strict.store.schedules.get("strict")
     strict.start()
@@ -150,7 +150,7 @@ def test_a_schedule_that_is_paused_already_is_left_as_it_is(strict):
     assert strict.store.schedules.get("strict") == before
 
 
-def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
+def test_failure_for_a_sensor_of_the_same_name_pauses_nothing(strict):
     strict.store.sensors.declare(["strict"], strict.bench.now)
     strict.bench.checkpoint |= strict.store.sensors.claim("one", ["strict"], strict.bench.now)
     event = strict.bench.event("k", "alone")
@@ -160,7 +160,7 @@ def test_what_a_sensor_of_a_schedules_name_asked_for_pauses_nothing(strict):
     assert not strict.store.schedules.get("strict").paused
 
 
-def test_a_paused_schedule_still_lets_what_it_asked_for_before_start(strict):
+def test_paused_schedule_still_starts_queued_materializations(strict):
     first, second = strict.fire("p", "q", name="strict")
     strict.start()
     strict.bench.discard(strict.claims[first])
@@ -177,7 +177,7 @@ def test_a_resumed_schedule_says_no_more_why_it_was_paused(strict):
     assert (record.paused, record.paused_because) == (False, None)
 
 
-def test_the_failure_of_what_a_removed_schedule_asked_for_is_only_that(strict):
+def test_failure_of_a_removed_schedule_pauses_nothing(strict):
     (number,) = strict.fire("p", name="strict")
     strict.start()
     strict.store.schedules.remove("strict")

@@ -33,7 +33,7 @@ def forget(bench, source, kept):
 # -- what goes -------------------------------------------------------------------------------------
 
 
-def test_what_is_old_goes_and_the_latest_of_each_partition_stays(bench):
+def test_prune_deletes_old_rows_but_the_latest_of_a_partition(bench):
     fire_and_finish(bench, "a", partition="p")
     bench.later(hours=1)
     fire_and_finish(bench, "b", partition="p")
@@ -51,7 +51,7 @@ def test_what_is_old_goes_and_the_latest_of_each_partition_stays(bench):
     assert prune(bench) == {"kept_materializations": 1}
 
 
-def test_what_is_young_stays(bench):
+def test_prune_keeps_young_rows(bench):
     fire_and_finish(bench, "a", "b")
     bench.later(days=29)
     before = counts(bench.store)
@@ -59,7 +59,7 @@ def test_what_is_young_stays(bench):
     assert counts(bench.store) == before
 
 
-def test_the_latest_is_that_which_ended_last_not_that_with_the_greatest_number(bench):
+def test_prune_keeps_the_last_ended_not_the_greatest_number(bench):
     first = bench.ask("alone")
     claim = bench.claimed()["alone"]
     second = bench.ask("alone")
@@ -74,7 +74,7 @@ def test_the_latest_is_that_which_ended_last_not_that_with_the_greatest_number(b
         bench.get(second.id)
 
 
-def test_what_depends_on_a_pruned_partition_does_not_make_it_again(bench):
+def test_dependent_of_a_pruned_partition_does_not_rerun_it(bench):
     bench.make("orders", "p", {"rows": 1})
     bench.later(hours=1)
     bench.make("orders", "p", {"rows": 2})
@@ -87,7 +87,7 @@ def test_what_depends_on_a_pruned_partition_does_not_make_it_again(bench):
     assert claimed["clean"].upstream == {"orders": {"rows": 2}}
 
 
-def test_one_that_was_discarded_or_cancelled_goes_though_nothing_came_after_it(bench):
+def test_prune_deletes_discarded_or_cancelled_without_successor(bench):
     bench.ask("alone", "p")
     bench.discard(bench.claimed()["alone"])
     asked = bench.ask("alone", "q")
@@ -97,7 +97,7 @@ def test_one_that_was_discarded_or_cancelled_goes_though_nothing_came_after_it(b
     assert counts(bench.store) == {"runners": 1, "sensors": 2}
 
 
-def test_one_that_nobody_asked_for_by_an_event_goes_too(bench):
+def test_prune_deletes_one_without_an_event(bench):
     for _ in range(2):
         bench.store._database.write(lambda connection: connection.execute(sa.delete(schema.events)))
         bench.make("alone")
@@ -129,7 +129,7 @@ def test_nothing_unfinished_goes(bench):
     assert {state for _, state in states} == {"pending", "running", "retrying"}
 
 
-def test_what_an_operator_has_made_again_keeps_its_payloads(bench):
+def test_prune_keeps_payloads_of_a_retried_one(bench):
     asked = bench.ask("alone", "p", payload={"file": "a.csv"})
     bench.discard(bench.claimed()["alone"])
     bench.later(days=40)
@@ -139,7 +139,7 @@ def test_what_an_operator_has_made_again_keeps_its_payloads(bench):
     assert [event.payload for event in claim.events] == [{"file": "a.csv"}]
 
 
-def test_what_an_operator_has_made_again_after_it_was_looked_at_stays(bench):
+def test_prune_keeps_one_retried_after_the_scan(bench):
     asked = bench.ask("alone", "p", payload={"file": "a.csv"})
     bench.discard(bench.claimed()["alone"])
     bench.later(days=40)
@@ -152,7 +152,7 @@ def test_what_an_operator_has_made_again_after_it_was_looked_at_stays(bench):
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-def test_what_an_operator_is_about_to_make_again_is_passed_over(bench, store_url, backend):
+def test_prune_skips_rows_locked_by_a_retry(bench, store_url, backend):
     asked = bench.ask("alone", "p", payload={"file": "a.csv"})
     other = bench.ask("alone", "q")
     for claim in bench.claim().claims:
@@ -174,7 +174,7 @@ def test_what_an_operator_is_about_to_make_again_is_passed_over(bench, store_url
         bench.get(other.id)
 
 
-def test_one_that_another_stands_behind_stays(bench):
+def test_prune_keeps_a_predecessor(bench):
     ahead, behind = bench.ask("alone", "p"), bench.ask("alone", "q")
     bench.store.materializations.cancel(ahead.id, bench.assets, bench.now)
     bench.store._database.write(
@@ -189,7 +189,7 @@ def test_one_that_another_stands_behind_stays(bench):
     assert bench.get(ahead.id).state is MaterializationState.CANCELLED
 
 
-def test_an_event_stays_while_its_key_is_remembered_and_so_does_what_it_asked_for(bench):
+def test_prune_keeps_event_and_materialization_while_key_is_remembered(bench):
     fire_and_finish(bench, "a", partition="p")
     fire_and_finish(bench, "b", partition="p")
     bench.later(days=40)
@@ -210,7 +210,7 @@ def test_an_event_whose_key_was_forgotten_by_hand_goes(bench):
     assert prune(bench, sensors=timedelta(days=400))["events"] == 1
 
 
-def test_a_backfill_that_is_not_finished_keeps_what_it_asked_for(bench):
+def test_prune_keeps_events_of_an_unfinished_backfill(bench):
     fills = bench.store.backfills
     record, _ = fills.begin("alone", "a", "b", "day", force=True, now=bench.now)
     fills.request(record, ["a", "b"], bench.assets, bench.now)
@@ -261,7 +261,7 @@ def test_the_instants_of_a_schedule_are_remembered_for_a_while(bench):
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_suppressed_while_it_is_remembered_and_fires_again_after_that(bench):
+def test_key_fires_again_after_its_retention(bench):
     fire_and_finish(bench, "old")
     bench.later(days=5)
     fire_and_finish(bench, "young")
@@ -273,7 +273,7 @@ def test_a_key_is_suppressed_while_it_is_remembered_and_fires_again_after_that(b
     assert [event.key for event in bench.store.events.all()] == ["old", "young", "old"]
 
 
-def test_a_pruned_store_suppresses_what_is_remembered_and_fires_what_is_not(bench):
+def test_pruned_store_suppresses_only_remembered_keys(bench):
     fire_and_finish(bench, "old")
     bench.later(days=20)
     fire_and_finish(bench, "young")
@@ -313,7 +313,7 @@ def test_ticks_go_that_no_event_refers_to(bench):
     assert [tick.error for tick in bench.store.ticks.all()] == ["no luck again", None]
 
 
-def test_a_runner_goes_that_was_not_heard_of_for_long_and_owns_nothing(bench):
+def test_prune_deletes_old_runners_that_own_nothing(bench):
     for name in ("stopped", "killed", "owner", "runner_id", "young"):
         bench.runner(name)
     bench.store.runners.stop("stopped", bench.now)

@@ -104,7 +104,7 @@ def test_a_batch_that_fails_is_undone_and_the_next_time_goes_on(bench):
 
 
 @pytest.mark.usefixtures("small")
-def test_what_was_written_while_the_clock_was_wrong_holds_up_nothing(bench):
+def test_prune_passes_rows_written_with_a_wrong_clock(bench):
     wrong = bench.now + timedelta(days=4_000)
     bench.now, right = wrong, bench.now
     bench.commit(*(bench.tick(error="in the future") for _ in range(9)))

@@ -52,7 +52,7 @@ def test_each_materialization_is_claimed_once(bench, race):
     assert {item.attempt for item in bench.store.materializations.all(limit=200)} == {1}
 
 
-def test_a_pipeline_with_many_workers_makes_everything_once_and_leaves_nothing_waiting(bench, race):
+def test_many_runners_materialize_each_partition_once(bench, race):
     partitions = [f"p{number}" for number in range(12)]
     for partition in partitions:
         bench.ask("report", partition)
@@ -187,7 +187,7 @@ def test_an_attempt_ends_once_whoever_ends_it(bench, race):
         assert bench.get(claim.materialization.id).state in ends
 
 
-def test_what_is_asked_for_and_retried_at_once_is_pending_once(bench, race):
+def test_request_and_retry_at_once_leave_one_pending(bench, race):
     for number in range(10):
         partition = f"p{number}"
         bench.ask("alone", partition)

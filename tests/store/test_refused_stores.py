@@ -68,7 +68,7 @@ def test_another_programs_database_with_a_write_ahead_log_is_refused(tmp_path):
     refused(path, "another program")
 
 
-def test_a_database_marked_by_another_program_is_refused_though_it_is_empty(tmp_path):
+def test_empty_database_marked_by_another_program_is_refused(tmp_path):
     path = tmp_path / "theirs.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA application_id = 42")
@@ -82,7 +82,7 @@ def test_a_database_with_our_table_but_not_our_mark_is_refused(tmp_path):
     refused(path, "another program")
 
 
-def test_an_empty_database_of_nobody_is_taken(tmp_path):
+def test_empty_unmarked_database_becomes_a_store(tmp_path):
     path = tmp_path / "empty.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("VACUUM")
@@ -91,14 +91,14 @@ def test_an_empty_database_of_nobody_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", b"x" * 511])
-def test_D5_what_is_too_short_to_be_a_database_is_refused(tmp_path, content):
+def test_D5_file_too_short_for_a_database_is_refused(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     refused(path, r"is not an SQLite database; it was not touched")
 
 
 @pytest.mark.parametrize("content", [b"x" * 512, b"hello, world\n" * 1_000])
-def test_D5_what_is_no_database_is_refused(tmp_path, content):
+def test_D5_file_that_is_not_a_database_is_refused(tmp_path, content):
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     refused(path, r"file is not a database.*keep the file, and restore a backup")
@@ -150,7 +150,7 @@ def test_a_folder_is_refused(tmp_path):
         Store.open(f"sqlite:///{path}")
 
 
-def test_a_missing_folder_is_named_and_not_made(tmp_path):
+def test_missing_folder_is_named_and_not_created(tmp_path):
     with pytest.raises(StoreError, match=r"does not exist \(make it: mkdir -p .*/missing\)"):
         Store.open(f"sqlite:///{tmp_path}/missing/flowstone.db")
     assert list(tmp_path.iterdir()) == []
@@ -212,6 +212,6 @@ def test_D3_a_file_that_cannot_be_written_is_named(public_folder, migrated_file)
     assert digests(public_folder) == before
 
 
-def test_a_file_that_the_system_does_not_let_be_made_is_named():
+def test_file_that_cannot_be_created_is_named():
     with pytest.raises(StoreError, match=r"cannot (create|write) the .*/proc"):
         Store.open("sqlite:////proc/flowstone.db")

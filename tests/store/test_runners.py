@@ -44,21 +44,21 @@ def test_renewing_extends_the_lease_of_one(runners):
     assert runners.runners.all() == [replace(ONE, lease_until=NOW + 5 * LEASE), TWO]
 
 
-def test_who_is_not_known_or_has_stopped_is_not_renewed(runners):
+def test_unknown_or_stopped_runner_is_not_renewed(runners):
     runners.runners.stop("one", NOW)
     assert runners.runners.renew("one", NOW + 5 * LEASE) is False
     assert runners.runners.renew("three", NOW + 5 * LEASE) is False
     assert runners.runners.all() == [replace(ONE, stopped_at=NOW), TWO]
 
 
-def test_a_stopped_runner_is_not_alive_and_keeps_the_time_of_its_first_stop(runners):
+def test_stopped_runner_is_dead_and_keeps_its_first_stop_time(runners):
     runners.runners.stop("one", NOW)
     runners.runners.stop("one", NOW + LEASE)
     assert runners.runners.all(alive_at=NOW) == [TWO]
     assert runners.runners.all()[0].stopped_at == NOW
 
 
-def test_registering_again_begins_anew(runners):
+def test_second_registration_replaces_the_runner(runners):
     runners.runners.stop("one", NOW)
     again = replace(ONE, lease_until=NOW + 3 * LEASE)
     runners.runners.register(again)

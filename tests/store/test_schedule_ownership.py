@@ -30,13 +30,13 @@ def test_a_paused_schedule_is_taken_from_its_runner(desk):
     assert record.checkpoint == replace(before.checkpoint, version=before.checkpoint.version + 1)
 
 
-def test_pausing_what_is_paused_changes_nothing(desk):
+def test_pause_of_a_paused_schedule_changes_nothing(desk):
     desk.create()
     record = desk.store.schedules.pause("nightly")
     assert desk.store.schedules.pause("nightly") == record
 
 
-def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk):
+def test_resume_starts_from_now_and_records_skips(desk):
     desk.create()
     desk.claim()
     desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
@@ -51,7 +51,7 @@ def test_a_resumed_schedule_goes_on_from_now_and_what_it_missed_is_skipped(desk)
     assert {item.skip.reason for item in desk.store.skips.all()} == {SkipReason.PAUSED}
 
 
-def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
+def test_resume_with_an_old_version_writes_nothing(desk):
     desk.create()
     paused = desk.store.schedules.pause("nightly").checkpoint.version
     desk.resume()
@@ -61,7 +61,7 @@ def test_what_was_worked_out_before_it_changed_resumes_nothing(desk):
     assert everything(desk.store) == before
 
 
-def test_resuming_what_is_not_paused_changes_nothing(desk):
+def test_resume_of_a_running_schedule_changes_nothing(desk):
     desk.create()
     desk.claim()
     desk.commit(desk.tick(error="no", failures=3, not_before=desk.at(9)))
@@ -83,7 +83,7 @@ def test_the_database_itself_refuses_a_paused_schedule_with_an_owner(desk):
 # -- owned -----------------------------------------------------------------------------------------
 
 
-def test_claiming_takes_what_is_free_and_hands_out_what_is_known_of_it(desk):
+def test_claim_takes_free_schedules_and_returns_records(desk):
     desk.create("a")
     desk.create("b")
     before = desk.get("a")
@@ -94,7 +94,7 @@ def test_claiming_takes_what_is_free_and_hands_out_what_is_known_of_it(desk):
     assert desk.claim() == {}
 
 
-def test_a_runner_may_claim_its_own_again_to_learn_what_was_decided(desk):
+def test_second_claim_by_the_owner_returns_the_record(desk):
     desk.create()
     desk.claim()
     desk.commit(commit := desk.tick())
@@ -120,7 +120,7 @@ def test_the_schedules_of_a_runner_are_free_at_the_end_of_its_lease(desk):
     assert desk.get().owner == "one"
 
 
-def test_the_schedules_of_a_runner_that_stops_are_free_and_those_of_others_are_not(desk):
+def test_stopped_runner_frees_only_its_own_schedules(desk):
     desk.create("a")
     desk.create("b")
     desk.claim("a")
@@ -131,7 +131,7 @@ def test_the_schedules_of_a_runner_that_stops_are_free_and_those_of_others_are_n
     assert set(desk.claim("a", "b", runner="two")) == {"a", "b"}
 
 
-def test_who_is_nobodys_is_listed_with_its_asset_unless_it_is_declared(desk):
+def test_unowned_lists_assets_of_undeclared_schedules(desk):
     desk.create("created", asset="items")
     desk.create("own", asset="items")
     desk.declare(name="declared")
@@ -145,7 +145,7 @@ def test_who_is_nobodys_is_listed_with_its_asset_unless_it_is_declared(desk):
     assert desk.store.schedules.unowned("two") == free
 
 
-def test_those_of_runners_that_are_not_alive_are_listed_for_who_takes_over(desk):
+def test_unowned_includes_schedules_of_dead_runners(desk):
     desk.bench.runner("short", timedelta(seconds=30))
     desk.bench.runner("mine", timedelta(seconds=30))
     for name, runner in (("a", "one"), ("b", "short"), ("c", "ghost"), ("d", "mine")):

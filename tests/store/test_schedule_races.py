@@ -119,7 +119,7 @@ def test_when_a_whole_line_is_cancelled_at_once_the_last_one_starts(line, race):
         line.over()
 
 
-def test_what_lines_up_behind_one_that_ends_starts(line, race):
+def test_append_behind_an_ending_one_starts(line, race):
     for turn in range(ROUNDS):
         claim, _ = line.fire(*partitions(turn, 1))
         commit = line.tick(f"{turn}-next")
@@ -131,7 +131,7 @@ def test_what_lines_up_behind_one_that_ends_starts(line, race):
         line.over()
 
 
-def test_what_lines_up_while_the_last_one_is_cancelled_keeps_its_place(line, race):
+def test_append_during_cancel_of_the_last_keeps_the_order(line, race):
     for turn in range(ROUNDS):
         claim, (second,) = line.fire(*partitions(turn, 2))
         commit = line.tick(f"{turn}-next")
@@ -179,7 +179,7 @@ def test_of_the_same_tick_committed_by_several_one_is_committed(line, race):
 
 
 @pytest.mark.parametrize("change", ["pause", "edit", "remove"])
-def test_a_tick_and_what_an_operator_does_come_one_after_the_other(line, race, change):
+def test_tick_and_operator_command_are_serialized(line, race, change):
     changes = {
         "pause": lambda store: store.schedules.pause("nightly"),
         "edit": lambda store: store.schedules.edit("nightly", 0, GIVEN, (), line.now),
@@ -255,7 +255,7 @@ def waiting(store_url, backend):
 
 
 @only_postgresql
-def test_lining_up_waits_for_nobody_but_the_last_in_line(line, other):
+def test_append_waits_only_for_the_last_queued(line, other):
     claim, (second,) = line.fire("a", "b")
     other.execute(LOCK, [claim.materialization.id])
     with ThreadPoolExecutor(1) as pool:
@@ -264,7 +264,7 @@ def test_lining_up_waits_for_nobody_but_the_last_in_line(line, other):
 
 
 @only_postgresql
-def test_cancelling_one_in_line_does_not_wait_for_who_ends_the_one_before(line, other):
+def test_cancel_of_queued_one_does_not_wait_for_its_predecessor(line, other):
     claim, (second, third) = line.fire("a", "b", "c")
     number = claim.materialization.id
     other.execute(LOCK, [number])
@@ -274,7 +274,7 @@ def test_cancelling_one_in_line_does_not_wait_for_who_ends_the_one_before(line, 
 
 
 @only_postgresql
-def test_who_ends_one_sees_whom_a_cancelled_one_has_left_behind_it(line, other, waiting):
+def test_end_sees_successor_left_by_a_cancelled_one(line, other, waiting):
     claim, (second, third) = line.fire("a", "b", "c")
     # As one who cancels: first the row itself, then the one behind it.
     other.execute(LOCK, [second])
@@ -291,7 +291,7 @@ def test_who_ends_one_sees_whom_a_cancelled_one_has_left_behind_it(line, other, 
 
 
 @only_postgresql
-def test_who_lines_up_holds_off_who_ends_the_one_before(line, other, waiting):
+def test_append_blocks_the_end_of_its_predecessor(line, other, waiting):
     claim, _ = line.fire("a")
     # As a tick: it asks, and stands behind what it saw.
     other.execute(LOCK.replace("UPDATE", "SHARE"), [claim.materialization.id])
@@ -310,7 +310,7 @@ def test_who_lines_up_holds_off_who_ends_the_one_before(line, other, waiting):
 
 
 @only_postgresql
-def test_a_tick_waits_for_who_ends_the_last_in_line_and_then_starts(line, other, waiting):
+def test_tick_waits_for_end_of_last_queued_and_then_starts(line, other, waiting):
     claim, _ = line.fire("a")
     number = claim.materialization.id
     end = "UPDATE flowstone_materializations SET state = 'completed', token = NULL WHERE id = %s"
@@ -324,7 +324,7 @@ def test_a_tick_waits_for_who_ends_the_last_in_line_and_then_starts(line, other,
 
 
 @only_postgresql
-def test_who_moves_up_waits_for_who_ends_another_one_before_it(line, other, waiting):
+def test_advance_waits_for_end_of_another_predecessor(line, other, waiting):
     free = [NewEvent(name, "orders", name) for name in ("a", "b")]
     line.commit(replace(line.tick(), events=tuple(free)))
     first, second = line.store.queue.claim("one", 9, ASSETS, line.now).claims
@@ -341,9 +341,7 @@ def test_who_moves_up_waits_for_who_ends_another_one_before_it(line, other, wait
 
 @only_postgresql
 @pytest.mark.parametrize("change", ["edit", "pause"])
-def test_who_changes_a_schedule_waits_for_the_tick_that_is_being_committed(
-    line, other, waiting, change
-):
+def test_edit_waits_for_a_concurrent_tick_commit(line, other, waiting, change):
     changes = {
         "edit": lambda: line.store.schedules.edit("nightly", 0, GIVEN, (), line.now),
         "pause": lambda: line.store.schedules.pause("nightly").checkpoint.version,

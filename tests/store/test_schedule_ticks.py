@@ -54,7 +54,7 @@ def test_a_tick_whose_schedule_was_changed_meanwhile_writes_nothing(desk, interf
 
 
 @pytest.mark.parametrize("change", ["edited", "paused and resumed"])
-def test_a_change_in_between_is_noticed_though_the_schedule_was_claimed_again(desk, change):
+def test_commit_after_change_and_second_claim_is_stale(desk, change):
     desk.create()
     desk.claim()
     commit = desk.tick(event("k"))
@@ -67,7 +67,7 @@ def test_a_change_in_between_is_noticed_though_the_schedule_was_claimed_again(de
     assert desk.commit(commit) == [STALE]
 
 
-def test_a_schedule_that_is_nobodys_or_not_there_is_stale(desk):
+def test_commit_for_unowned_or_unknown_schedule_is_stale(desk):
     desk.create()
     commit = desk.tick(event("k"))
     assert desk.commit(commit, replace(commit, schedule="unheard")) == [STALE, STALE]
@@ -78,7 +78,7 @@ def test_a_sensors_owner_is_not_a_schedules_of_the_same_name(desk):
     assert desk.commit(desk.tick(event("k"), name="feed")) == [STALE]
 
 
-def test_a_tick_its_events_skips_and_materializations_are_committed_together(desk):
+def test_tick_events_skips_and_materializations_commit_together(desk):
     desk.create()
     desk.claim()
     commit = desk.tick(event("k1"), event("k2"), skips=desk.missed(SkipReason.OVERLAP))
@@ -228,7 +228,7 @@ def test_whichever_statement_fails_nothing_is_written(desk, table):
     assert everything(desk.store) == before
 
 
-def test_what_was_skipped_is_listed_the_latest_first_in_pages(desk):
+def test_skips_are_listed_newest_first_in_pages(desk):
     for name in ("a", "b"):
         desk.create(name)
     desk.claim("a", "b")

@@ -35,7 +35,7 @@ def writes():
 # -- declared --------------------------------------------------------------------------------------
 
 
-def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
+def test_declared_schedule_starts_now_without_owner(desk):
     item = DeclaredSchedule("nightly", given(catchup="all"), "flow.ini:3")
     assert desk.store.schedules.declare([item], desk.now) == [item]
     record = ScheduleRecord(
@@ -56,12 +56,12 @@ def test_a_declared_schedule_begins_when_it_is_declared_and_is_nobodys(desk):
     assert ScheduleRecord.new("nightly", item.spec, "flow.ini:3", desk.now) == record
 
 
-def test_what_is_declared_for_the_first_time_skips_nothing(desk):
+def test_first_declaration_records_no_skips(desk):
     desk.declare(skips=desk.missed())
     assert desk.store.ticks.all() == []
 
 
-def test_declaring_what_is_known_writes_nothing(desk, writes):
+def test_declare_of_known_names_writes_nothing(desk, writes):
     items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("nightly", "hourly")]
     assert desk.store.schedules.declare(items, desk.now) == items
     writes.clear()
@@ -71,7 +71,7 @@ def test_declaring_what_is_known_writes_nothing(desk, writes):
     assert writes == []
 
 
-def test_only_what_changed_is_declared_again(desk):
+def test_declare_writes_only_changed_declarations(desk):
     items = [DeclaredSchedule(name, GIVEN, "flow.ini:3") for name in ("a", "b", "c")]
     desk.store.schedules.declare(items, desk.now)
     desk.claim("a", "b", "c")
@@ -80,7 +80,7 @@ def test_only_what_changed_is_declared_again(desk):
     assert [record.owner for record in desk.store.schedules.all()] == ["one", None, "one"]
 
 
-def test_a_declaration_that_moved_in_its_file_disturbs_nobody(desk):
+def test_declaration_moved_in_its_file_keeps_the_owner(desk):
     desk.declare()
     desk.claim()
     before = desk.get()
@@ -104,7 +104,7 @@ def test_a_declaration_that_moved_in_its_file_disturbs_nobody(desk):
     ids=lambda changes: next(iter(changes)),
 )
 @pytest.mark.parametrize("by", ["a file", "a command"])
-def test_other_times_begin_now_and_what_was_missed_before_is_skipped(desk, by, changes):
+def test_changed_times_start_now_and_record_skips(desk, by, changes):
     desk.declare()
     desk.claim()
     failed = {"decided_until": desk.began, "failures": 3, "not_before": desk.at(9)}
@@ -159,7 +159,7 @@ def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, c
     assert desk.store.skips.all() == []
 
 
-def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
+def test_edits_stay_over_a_changed_declaration(desk):
     desk.declare()
     desk.edit({"text": "0 5 * * *", "asset": "items"})
     edited = desk.get()
@@ -174,7 +174,7 @@ def test_what_was_said_at_run_time_stays_over_a_changed_declaration(desk):
     assert desk.store.ticks.all() == []
 
 
-def test_a_schedule_of_a_command_that_is_declared_later_keeps_what_was_said_of_it(desk):
+def test_added_schedule_that_is_declared_later_keeps_its_edits(desk):
     created = desk.create(text="0 5 * * *")
     assert (created.origin, created.declared) == (COMMAND, None)
     desk.bench.later(hours=4)
@@ -226,7 +226,7 @@ def test_all_that_was_said_of_a_schedule_comes_back(desk):
     assert desk.store.schedules.create("nightly", said, desk.now).spec == said
 
 
-def test_what_is_too_large_is_refused(desk):
+def test_settings_that_are_too_large_are_refused(desk):
     with pytest.raises(ValidationError, match="the schedule"):
         desk.create(partition="x" * 100_001)
     assert desk.store.schedules.all() == []
@@ -241,7 +241,7 @@ def test_a_second_schedule_of_a_name_is_refused_and_the_first_one_named(desk):
     assert desk.store.schedules.all() == before
 
 
-def test_schedules_are_listed_by_name_and_those_that_are_not_there_are_left_out(desk):
+def test_schedules_are_listed_by_name_without_unknown_ones(desk):
     for name in ("b", "c", "a"):
         desk.create(name)
     assert [record.name for record in desk.store.schedules.all()] == ["a", "b", "c"]
@@ -261,7 +261,7 @@ def test_an_edit_replaces_all_that_was_said_at_run_time(desk):
     assert (record.edits, record.spec) == (None, GIVEN)
 
 
-def test_an_edit_of_what_has_changed_meanwhile_writes_nothing(desk):
+def test_edit_with_an_old_version_writes_nothing(desk):
     desk.declare()
     version = desk.get().checkpoint.version
     desk.claim()

@@ -40,7 +40,7 @@ def writes(monkeypatch):
     sa.event.remove(sa.Engine, "before_cursor_execute", collect)
 
 
-def test_a_declared_sensor_remembers_nothing_and_is_nobodys(sensors):
+def test_declared_sensor_has_no_state_and_no_owner(sensors):
     assert sensors.sensors.get("a") == SensorRecord(
         "a", NEW, paused=False, owner=None, created_at=NOW
     )
@@ -55,7 +55,7 @@ def test_declaring_again_changes_nothing(sensors):
     assert sensors.sensors.get("c").created_at == NOW + timedelta(days=1)
 
 
-def test_declaring_what_is_known_writes_nothing(sensors, writes):
+def test_declare_of_known_names_writes_nothing(sensors, writes):
     sensors.sensors.declare(["b", "a"], NOW)
     sensors.sensors.declare([], NOW)
     assert [text for text in writes if not text.startswith("BEGIN")] == []
@@ -69,7 +69,7 @@ def test_many_sensors_are_declared_and_claimed_at_once(sensors):
     assert sensors.sensors.unowned() == {"a", "b"}
 
 
-def test_claiming_takes_what_is_free(sensors):
+def test_claim_takes_free_sensors(sensors):
     assert sensors.sensors.claim("one", ["a", "unheard"], NOW) == {"a": NEW}
     assert sensors.sensors.claim("two", ["a", "b"], NOW) == {"b": NEW}
     assert [record.owner for record in sensors.sensors.all()] == ["one", "two"]
@@ -83,7 +83,7 @@ def test_claiming_nothing_writes_nothing(sensors, writes):
     assert [text for text in writes if not text.startswith("BEGIN")] == []
 
 
-def test_the_sensors_of_a_runner_that_is_not_heard_of_are_free_at_the_end_of_its_lease(sensors):
+def test_sensors_of_a_dead_runner_are_free_when_its_lease_expires(sensors):
     sensors.sensors.claim("one", ["a"], NOW)
     sensors.runners.register(
         RunnerInfo("three", "host", 1, "machine", "0.1", NOW, NOW + timedelta(days=1))
@@ -98,7 +98,7 @@ def test_the_sensors_of_a_runner_that_was_never_known_are_free(sensors):
     assert sensors.sensors.claim("one", ["a"], NOW) == {"a": NEW}
 
 
-def test_a_runner_may_claim_its_own_again_to_learn_what_it_remembers(bench):
+def test_second_claim_by_the_owner_returns_the_checkpoint(bench):
     bench.commit(bench.tick("feed", state='"seen"'))
     again = bench.store.sensors.claim("one", ["feed"], bench.now)
     assert again == {"feed": SensorCheckpoint(1, '"seen"', polled=True)}
@@ -117,7 +117,7 @@ def test_all_that_a_sensor_remembers_comes_back(bench):
     assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(**after)
 
 
-def test_a_paused_sensor_is_nobodys_and_cannot_be_claimed(sensors):
+def test_paused_sensor_has_no_owner_and_cannot_be_claimed(sensors):
     sensors.sensors.claim("one", ["a"], NOW)
     record = sensors.sensors.pause("a")
     assert (record.paused, record.owner) == (True, None)
@@ -126,7 +126,7 @@ def test_a_paused_sensor_is_nobodys_and_cannot_be_claimed(sensors):
     assert sensors.sensors.pause("a") == record
 
 
-def test_a_resumed_sensor_goes_on_with_what_it_remembers(bench):
+def test_resumed_sensor_continues_from_its_checkpoint(bench):
     bench.commit(bench.tick("feed", state="5"))
     before = bench.store.sensors.pause("feed")
     record = bench.store.sensors.resume("feed")

@@ -19,7 +19,7 @@ def everything(store):
     return store.sensors.all(), store.ticks.all(), store.events.all(), store.materializations.all()
 
 
-def test_a_tick_its_events_and_their_materializations_are_committed_together(bench):
+def test_tick_events_and_materializations_commit_together(bench):
     bench.store.events.all()
     result = bench.fire(
         bench.event("k1", "orders", "p1", '{"rows":[1,2]}'), bench.event("k2", "items", "p2")
@@ -88,7 +88,7 @@ def test_a_key_belongs_to_its_source(bench):
     assert len(bench.fire(bench.event("k"), sensor="drop").events) == 1
 
 
-def test_events_for_what_is_pending_join_it(bench):
+def test_event_for_a_pending_one_joins_it(bench):
     (made,) = bench.fire(bench.event("k1"), bench.event("k2")).materializations
     result = bench.fire(bench.event("k3"), sensor="drop")
     assert result.materializations == ()
@@ -100,7 +100,7 @@ def test_events_for_what_is_pending_join_it(bench):
     ]
 
 
-def test_events_for_what_has_started_are_for_the_next_one(bench):
+def test_event_for_a_started_one_creates_the_next_one(bench):
     (first,) = bench.fire(bench.event("k1")).materializations
     bench.claim()
     (second,) = bench.fire(bench.event("k2")).materializations
@@ -133,7 +133,7 @@ def test_a_reset_in_between_is_noticed_though_the_sensor_was_claimed_again(bench
     assert bench.commit(commit) == [STALE]
 
 
-def test_a_runner_that_lost_its_sensor_commits_nothing_even_at_the_same_version(bench):
+def test_commit_after_lost_sensor_at_same_version_writes_nothing(bench):
     bench.runner("two")
     bench.store.runners.stop("one", bench.now)
     bench.store.sensors.claim("two", ["feed"], bench.now)
@@ -186,7 +186,7 @@ def test_the_same_tick_twice_in_one_transaction_is_committed_once(bench):
     assert [result.committed for result in results] == [True, False]
 
 
-def test_a_failed_tick_keeps_the_version_so_the_next_one_is_not_stale(bench):
+def test_failed_tick_keeps_the_version_and_next_is_not_stale(bench):
     bench.commit(bench.tick("feed", error="down", failures=1, state=None))
     assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(0, None, failures=1)
     (result,) = bench.commit(bench.tick("feed", error="down", failures=2))
@@ -194,7 +194,7 @@ def test_a_failed_tick_keeps_the_version_so_the_next_one_is_not_stale(bench):
     assert result.tick.error == "down"
 
 
-def test_a_tick_in_several_transactions_replayed_after_the_first_fires_each_event_once(bench):
+def test_multi_commit_tick_replayed_after_a_crash_fires_each_event_once(bench):
     before = bench.checkpoint["feed"]
     part = replace(bench.tick("feed", bench.event("a")), after=before)
     bench.commit(part)
@@ -265,7 +265,7 @@ def test_hundreds_of_ticks_in_one_transaction(bench):
     assert [len(result.materializations) for result in results] == [1] + [0] * 699
 
 
-def test_the_transactions_statements_do_not_grow_with_what_is_in_the_store(bench):
+def test_statements_per_transaction_do_not_grow_with_the_store(bench):
     def statements(*events):
         found = []
         sa.event.listen(sa.Engine, "before_cursor_execute", listener := lambda *_: found.append(1))
