@@ -1,10 +1,10 @@
-"""What a poll of a large S3 prefix costs: pages parsed lean and by botocore, time, and state.
+"""Benchmark of a poll of a large S3 prefix: parsing by expat and by botocore, time, and state.
 
     python benchmarks/s3_listing.py [--objects 1000000]
 
-The bucket is a server in a process of its own that generates its listing and does nothing else.
+The bucket is a server in a separate process that only generates its listing.
 First the CPU time of one page of 1,000 keys, by botocore's own parser and by ours: the parser
-alone, then with whatever else of botocore a request goes through. Then polls of the whole prefix:
+alone, then with the rest of a botocore request. Then polls of the whole prefix:
 with the default, which remembers every object, as many as it may; with ``window``; with dates in
 ``prefix``.
 """

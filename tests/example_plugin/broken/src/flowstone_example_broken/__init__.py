@@ -1,1 +1,1 @@
-"""Each module of this package is a plugin that is wrong in one way."""
+"""Broken plugins: each module is a plugin with one fault."""

@@ -1,4 +1,4 @@
-"""Provides a sensor class without a ``poll``."""
+"""Plugin that provides a sensor class without a ``poll``."""
 
 from flowstone_core import Sensor, SensorConfig, hookimpl
 

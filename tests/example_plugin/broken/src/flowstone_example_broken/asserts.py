@@ -1,3 +1,3 @@
-"""Fails a check of its own when it is imported; stevedore would let that end the discovery."""
+"""Plugin whose import fails an assertion, which stevedore would let end the discovery."""
 
 raise AssertionError("this module needs a GPU")

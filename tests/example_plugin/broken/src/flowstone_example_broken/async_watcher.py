@@ -1,4 +1,4 @@
-"""Watches by a coroutine, which nothing would run."""
+"""Plugin whose watcher is a coroutine, which is never run."""
 
 from flowstone_core import hookimpl
 

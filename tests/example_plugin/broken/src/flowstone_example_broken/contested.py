@@ -1,3 +1,3 @@
-"""Has a name that a plugin of the rival has too; alone, nothing is wrong with it."""
+"""Plugin with the same name as one of the rival; valid when installed alone."""
 
 FLOWSTONE_API = 1

@@ -1,4 +1,4 @@
-"""Was written for a core that is not there yet."""
+"""Plugin written for a future version of the core."""
 
 from flowstone_core import hookimpl
 

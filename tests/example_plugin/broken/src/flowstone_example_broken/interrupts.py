@@ -1,4 +1,4 @@
-"""Raises what no ``except Exception`` catches when it is imported."""
+"""Plugin whose import raises a BaseException."""
 
 
 class Halt(BaseException):

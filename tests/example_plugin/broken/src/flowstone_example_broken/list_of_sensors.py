@@ -1,4 +1,4 @@
-"""Returns a list where a mapping is asked for."""
+"""Plugin whose hook returns a list instead of a mapping."""
 
 from flowstone_core import hookimpl
 

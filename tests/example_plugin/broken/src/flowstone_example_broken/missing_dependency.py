@@ -1,4 +1,4 @@
-"""Needs something that is not installed."""
+"""Plugin with a missing dependency."""
 
 import flowstone_example_dependency
 

@@ -1,4 +1,4 @@
-"""Implements a hook that does not exist."""
+"""Plugin that implements an unknown hook."""
 
 from flowstone_core import hookimpl
 

@@ -1,4 +1,4 @@
-"""Does not say for which core it was written."""
+"""Plugin without FLOWSTONE_API."""
 
 from flowstone_core import hookimpl
 

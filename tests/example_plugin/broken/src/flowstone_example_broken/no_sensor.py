@@ -1,4 +1,4 @@
-"""Provides what is no sensor, beside one that is."""
+"""Plugin that provides an object that is not a sensor, beside a valid sensor."""
 
 from flowstone_core import NotTriggered, function_sensor, hookimpl
 

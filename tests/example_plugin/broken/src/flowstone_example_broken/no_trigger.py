@@ -1,4 +1,4 @@
-"""Provides what is no trigger, and one by a name that is taken, beside one that is sound."""
+"""Plugin with an invalid trigger and a duplicate one, beside a valid trigger."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Ends the process when it is asked for its sensors."""
+"""Plugin whose hook ends the process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Raises, but only when something happens: discovery cannot know."""
+"""Plugin whose watcher raises; discovery cannot detect it."""
 
 from flowstone_core import hookimpl
 

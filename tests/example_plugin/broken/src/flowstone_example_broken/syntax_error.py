@@ -1,3 +1,3 @@
-"""Is no Python."""
+"""Plugin with a syntax error."""
 
 FLOWSTONE_API = = 1

@@ -1,4 +1,4 @@
-"""Provides a command that is none."""
+"""Plugin that provides an object that is not a command."""
 
 from flowstone_core import hookimpl
 

@@ -1,4 +1,4 @@
-"""Asks a hook for an argument that it does not have."""
+"""Plugin whose hook requires an unknown argument."""
 
 from flowstone_core import hookimpl
 

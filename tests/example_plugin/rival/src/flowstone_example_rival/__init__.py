@@ -1,4 +1,4 @@
-"""A plugin that gives its sensors, triggers and engine names that others have given theirs."""
+"""Plugin whose sensors, triggers and engine have names that are taken."""
 
 from flowstone_core import CronTrigger, NotTriggered, function_sensor, hookimpl
 from flowstone_core.plugin_api import Engine

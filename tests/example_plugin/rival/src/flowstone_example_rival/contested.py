@@ -1,3 +1,3 @@
-"""A plugin whose name one of the broken distribution has too."""
+"""Plugin with the same name as one of the broken distribution."""
 
 FLOWSTONE_API = 1

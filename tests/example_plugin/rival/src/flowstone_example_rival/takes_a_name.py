@@ -1,3 +1,3 @@
-"""A plugin whose own name is that of the core's."""
+"""Plugin with the name of the core's plugin."""
 
 FLOWSTONE_API = 1
