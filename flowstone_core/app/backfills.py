@@ -47,13 +47,11 @@ class Backfills:
         """Materialize the partitions of an asset from one date or datetime to another.
 
         Completed partitions are skipped, and unfinished materializations are waited for. Live
-        runners run the rest; while no runner is alive, this process does. If the backfill is
-        interrupted, the same call continues it; each partition is requested once.
+        runners run the rest; while no runner is alive, this process does. The same call continues
+        an interrupted backfill; each partition is requested once.
 
         Args:
-            asset: The asset.
-            first: The first partition.
-            last: The last partition, included.
+            last: Included.
             every: The step: ``day`` by default for dates, ``hour`` for datetimes; ``minute``,
                 ``week``, ``month``, ``year`` or a duration.
             force: Materialize completed partitions again.
@@ -66,7 +64,6 @@ class Backfills:
         Raises:
             NotFoundError: If the asset is unknown.
             ValidationError: If the range, the step or the limit is invalid.
-            StoreError: If the store cannot be used.
         """
         from flowstone_core.app.wiring import Wiring
         from flowstone_core.runtime.backfill.backfill import Backfill
