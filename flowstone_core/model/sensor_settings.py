@@ -22,7 +22,7 @@ class SensorSettings(BaseModel):
         timedelta(seconds=60), description="a poll past it is a timed-out tick"
     )
     isolation: Literal["thread", "process"] = Field(
-        "thread", description="process: it is polled in one of its own, killed at its deadline"
+        "thread", description="process: poll in a separate process, killed at the deadline"
     )
     backoff: PositiveDuration = Field(
         timedelta(seconds=5), description="the first delay after a failure; doubled each time"
@@ -31,10 +31,10 @@ class SensorSettings(BaseModel):
         timedelta(minutes=30), description="the longest delay after failures"
     )
     quarantine_after: Annotated[int, Field(ge=1)] = Field(
-        10, description="after so many failures in a row, one try an hour"
+        10, description="failures in a row after which it is polled once an hour"
     )
     stale_after: PositiveDuration | None = Field(
-        None, description="no good poll for so long, and it shows as stale; 3 x every by default"
+        None, description="time without a successful poll until it is stale; 3 x every by default"
     )
     first_poll: Literal["fire", "baseline"] = Field(
         "fire", description="fire for what already exists, or record it and fire nothing"

@@ -1,6 +1,6 @@
 """Scheduling: when things are due. Pure: no database, no threads, no clock.
 
-Triggers compute instants, catch-up selects the due ones, and the decision says what a tick commits.
+Triggers compute instants, catch-up selects the due ones, and the decision lists a tick's commits.
 
 * `trigger`: base class of triggers, and the check of their contract
 * `cron`: cron trigger, by the rules of Debian's cron

@@ -102,7 +102,7 @@ class ScheduleSettings(BaseModel):
         description="while the last one runs: skip, buffer_one, buffer_all or allow",
     )
     jitter: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
-        timedelta(0), description="at most so long after its instant it fires"
+        timedelta(0), description="maximum random delay after the instant"
     )
     start: Moment | None = Field(None, description="it does not fire before")
     end: Moment | None = Field(None, description="it does not fire after")

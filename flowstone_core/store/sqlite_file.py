@@ -154,8 +154,8 @@ def _check_logs(path: Path) -> None:
     logs = [log for suffix in _LOGS if (log := Path(f"{path}{suffix}")).exists()]
     if logs and not path.exists():
         raise StoreError(
-            f"the store {path} is not there, and its log {logs[0]} is: somebody deleted or moved "
-            "the file alone; nothing was touched",
+            f"the store {path} is not there, and its log {logs[0]} is: the file was deleted or "
+            "moved without its log; nothing was changed",
             hint=f"put the file back; or, to begin anew, delete what is left: rm {path}-*",
         )
 

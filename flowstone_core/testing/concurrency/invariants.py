@@ -73,7 +73,7 @@ class Invariants:
         return [change for change, count in self._counted() if not count]
 
     def report(self, seed: int) -> ConcurrencyReport:
-        """Judge everything, and say what was done."""
+        """Check all invariants, and return the report of the run."""
         witness = self._hands.witness
         witness.look(self._store, _ALL)
         witness.check_calls()

@@ -87,7 +87,7 @@ class Recorder:
         setattr(repository, name, stalled)
 
     def cancelling(self, run_id: str) -> None:
-        """Hear that a run is about to be cancelled.
+        """Note that a run is about to be cancelled.
 
         What runs of it goes on to its end, and if it is retried by hand there are two of it.
         """

@@ -16,8 +16,8 @@ class ConcurrencyReport:
         seed: What the threads' choices were made from: the same seed makes the same choices, and
             the machine interleaves them as it likes.
         operations: How often each operation was done.
-        errors: How often one was refused, by the operation and the kind of error. That the state
-            of a thing does not allow what was asked for is no fault.
+        errors: How often one was refused, by the operation and the kind of error. A
+            refusal because of the state of a thing is not a fault.
         ticks: The ticks that were not quiet, by outcome.
         changes: How often the world outside was changed.
         events: How many events there are.
@@ -57,7 +57,7 @@ class ConcurrencyReport:
         """Fail if anything is wrong.
 
         Raises:
-            AssertionError: It says what, and how to do the same again.
+            AssertionError: If there are problems; the message lists them and the seed.
         """
         if self.problems:
             raise AssertionError(

@@ -27,7 +27,7 @@ def partitions_of(
     A list is several partitions; a list in a list, or a tuple, is one partition of several parts.
 
     Args:
-        value: The value of an expression or a function; None is no partition.
+        value: The value of an expression or a function; None stands for no partition.
         what: The name of the expression or function, for errors.
         read: Converts each partition, or each of its parts.
 
