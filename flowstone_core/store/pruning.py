@@ -107,18 +107,12 @@ class Pruning:
                 return
 
     def prune(self, before: datetime, keys: KeyRetention) -> Iterator[Pruned]:
-        """Delete old rows that are no longer needed.
+        """Delete rows that ended before an instant and are no longer needed.
 
-        * events, unless their keys are remembered, or an unfinished backfill requested them;
-        * materializations and their attempts, unless an event of them is kept, or they are the
-          latest completed one of their partition;
-        * ticks that no event refers to, and their skips;
-        * finished backfills;
-        * runners that own nothing.
-
-        Args:
-            before: Rows that ended before this instant are old.
-            keys: The retention of event keys.
+        That is: events, unless their keys are remembered or an unfinished backfill requested
+        them; materializations with their attempts, unless an event is kept, or they are the
+        latest completed one of their partition; ticks without events, with their skips; finished
+        backfills; runners that own nothing.
         """
         expiry = Expiry(before, keys, self._database.read(unfinished_backfills))
         for page in self._pages(_rows, _rows.c.requested_at, _rows.c.finished_at, before):
@@ -242,7 +236,7 @@ def _count_ticks(connection: Connection, page: Collection[int], expiry: Expiry) 
 def _prune_ticks(
     connection: Connection,
     page: Collection[int],
-    expiry: Expiry,  # noqa: ARG001 - as for the others
+    expiry: Expiry,  # noqa: ARG001 - one signature for all
 ) -> tuple[Pruned, bool]:
     free = and_(_ticks.c.id.in_(page), not_(exists().where(_events.c.tick_id == _ticks.c.id)))
     rows, skips, more = _delete_with(connection, _ticks, free, _skips.c.tick_id, BATCH)
@@ -252,7 +246,7 @@ def _prune_ticks(
 def _prune_backfills(
     connection: Connection,
     page: Collection[int],
-    expiry: Expiry,  # noqa: ARG001 - as for the others
+    expiry: Expiry,  # noqa: ARG001 - one signature for all
 ) -> tuple[Pruned, bool]:
     # A finished backfill stays finished.
     return Pruned(backfills=_delete(connection, _backfills, _backfills.c.id.in_(page))), False
@@ -275,11 +269,9 @@ def _delete_with(
     At least one row is deleted, with any number of referring rows.
 
     Args:
-        connection: A transaction.
         table: The table.
         condition: The rows to delete.
         link: The column of another table that refers to them.
-        room: The size of the batch, in rows.
 
     Returns:
         The number of deleted rows, of deleted referring rows, and True if there are more.
