@@ -258,7 +258,7 @@ def test_traceback_has_lines_without_source():
         stack = describe_traceback(error)
         innermost = describe_traceback(error, frames=1)
     first, second = stack.splitlines()
-    assert "in test_a_traceback" in first
+    assert "in test_traceback" in first
     assert second.startswith(f"{__file__}:")
     assert second.endswith("in fails")
     assert innermost == second

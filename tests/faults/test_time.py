@@ -300,7 +300,7 @@ def test_T11_a_naive_datetime_as_a_partition_is_kept_as_one(url: str, clock: Fak
         texts = {row.partition for row in flow.materializations.all()}
         assert texts == {"ndt:2026-01-15T13:00:00", "dt:2026-01-15T13:00:00Z"}
         flow.schedule("report", name="hourly", cron="0 * * * *")
-        with pytest.raises(ValidationError, match="give an aware datetime"):
+        with pytest.raises(ValidationError, match="must be aware"):
             flow.schedules.upcoming("hourly", after=naive)
 
 
