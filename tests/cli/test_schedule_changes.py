@@ -128,7 +128,7 @@ def test_duplicate_name_is_refused(timed, name, origin):
     refused = timed.run("schedules", "add", "till", "--name", name, "--every", "hour", code=1)
     assert refused.stderr.startswith(f"error: duplicate schedule '{name}', for asset ")
     assert origin in refused.stderr
-    assert "(update it, or give the new one a name of its own)" in refused.stderr
+    assert "(update the schedule, or give the new one another name)" in refused.stderr
     assert timed.json("schedules", "list") == before
 
 
