@@ -59,8 +59,8 @@ class Explainer:
             yield explain_sensor(
                 sensor_status(name, declaration, record),
                 declaration,
-                self._store.ticks.all(source=source, limit=_LAST),
-                self._store.events.all(source=source, limit=1),
+                self._store.ticks.latest(source=source, limit=_LAST),
+                self._store.events.latest(source=source, limit=1),
                 runners,
                 now,
             )
@@ -68,9 +68,9 @@ class Explainer:
             status = self._schedules.get(name)
             yield explain_schedule(
                 status,
-                self._store.ticks.all(source=f"schedule:{name}", limit=_LAST),
-                self._store.events.all(source=f"schedule:{name}", limit=1),
-                self._store.skips.all(name, 3, None),
+                self._store.ticks.latest(source=f"schedule:{name}", limit=_LAST),
+                self._store.events.latest(source=f"schedule:{name}", limit=1),
+                self._store.skips.latest(name, 3, None),
                 self._fires(name) if status.next_at is not None else [],
                 runners,
             )

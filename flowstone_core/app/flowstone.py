@@ -140,7 +140,7 @@ class Flowstone:
         before_id: int | None = None,
     ) -> list[StoredEvent]:
         """List events, newest first; ``before_id`` is the last id of the page before."""
-        return self._open_store().events.all(
+        return self._open_store().events.latest(
             source=source, asset=asset, limit=limit, before_id=before_id
         )
 
@@ -148,7 +148,7 @@ class Flowstone:
         self, *, source: str | None = None, limit: int = 50, before_id: int | None = None
     ) -> list[Tick]:
         """List the ticks that were not quiet, newest first."""
-        return self._open_store().ticks.all(source=source, limit=limit, before_id=before_id)
+        return self._open_store().ticks.latest(source=source, limit=limit, before_id=before_id)
 
     def run(
         self,

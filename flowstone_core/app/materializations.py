@@ -57,7 +57,7 @@ class Materializations:
         )
         return materialization
 
-    def all(
+    def latest(
         self,
         *,
         asset: str | None = None,
@@ -66,7 +66,7 @@ class Materializations:
         limit: int = 50,
         before_id: int | None = None,
     ) -> list[Materialization]:
-        """List materializations, newest first.
+        """List the latest materializations, newest first.
 
         Args:
             asset: Only those of this asset.
@@ -76,7 +76,7 @@ class Materializations:
             before_id: Only those with a smaller id: the next page.
         """
         text = None if partition is None else encode_partition(partition)
-        return self._open_store().materializations.all(
+        return self._open_store().materializations.latest(
             asset=asset, partition=text, state=state, limit=limit, before_id=before_id
         )
 

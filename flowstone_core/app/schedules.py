@@ -195,7 +195,7 @@ class Schedules:
         self, name: str | None = None, *, limit: int = 50, before_id: int | None = None
     ) -> list[StoredSkip]:
         """List skipped instants with their reasons, latest first; of all schedules by default."""
-        return self._open_store().skips.all(name, limit, before_id)
+        return self._open_store().skips.latest(name, limit, before_id)
 
     def _status(self, record: ScheduleRecord) -> ScheduleStatus:
         declaration = self._project.schedules.get(record.name)

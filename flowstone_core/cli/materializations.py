@@ -122,7 +122,7 @@ def list_materializations(
     from flowstone_core.model.materialization import MaterializationState
     from flowstone_core.model.partition import parse_partition
 
-    found = session.flow().materializations.all(
+    found = session.flow().materializations.latest(
         asset=asset,
         partition=None if partition is None else parse_partition(partition),
         state=None if state is None else MaterializationState(state),

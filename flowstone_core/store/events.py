@@ -41,14 +41,14 @@ class EventRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(
+    def latest(
         self,
         source: str | None = None,
         asset: str | None = None,
         limit: int = 50,
         before_id: int | None = None,
     ) -> list[StoredEvent]:
-        """List events, the newest first.
+        """List the latest events, the newest first.
 
         Args:
             source: Only the events of this source, such as ``sensor:feed``.
@@ -56,7 +56,7 @@ class EventRepository:
             limit: At most this many.
             before_id: Only events with a smaller id: the next page.
         """
-        return self._database.read(_all, source, asset, limit, before_id)
+        return self._database.read(_latest, source, asset, limit, before_id)
 
 
 def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -108,7 +108,7 @@ def commit(
     return stored, created
 
 
-def _all(
+def _latest(
     connection: Connection,
     source: str | None,
     asset: str | None,

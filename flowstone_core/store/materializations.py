@@ -53,7 +53,7 @@ class MaterializationRepository:
         """
         return self._database.write(_materialize, asset, partition, assets, now, payload)
 
-    def all(
+    def latest(
         self,
         asset: str | None = None,
         state: MaterializationState | None = None,
@@ -61,7 +61,7 @@ class MaterializationRepository:
         limit: int = 50,
         before_id: int | None = None,
     ) -> list[Materialization]:
-        """List materializations, the newest first.
+        """List the latest materializations, the newest first.
 
         Args:
             asset: Only the materializations of this asset.
@@ -70,7 +70,7 @@ class MaterializationRepository:
             limit: At most this many.
             before_id: Only materializations with a smaller id: the next page.
         """
-        return self._database.read(_all, asset, state, partition, limit, before_id)
+        return self._database.read(_latest, asset, state, partition, limit, before_id)
 
     def get(self, number: int) -> Materialization:
         """Return one materialization.
@@ -129,7 +129,7 @@ class MaterializationRepository:
         return self._database.read(overlap_queue.active, source, limit)
 
 
-def _all(
+def _latest(
     connection: Connection,
     asset: str | None,
     state: MaterializationState | None,

@@ -41,17 +41,17 @@ class SkipRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(
+    def latest(
         self, schedule: str | None = None, limit: int = 50, before_id: int | None = None
     ) -> list[StoredSkip]:
-        """List skips, the newest first.
+        """List the latest skips, the newest first.
 
         Args:
             schedule: Only the skips of this schedule.
             limit: At most this many.
             before_id: Only skips with a smaller id: the next page.
         """
-        return self._database.read(_all, schedule, limit, before_id)
+        return self._database.read(_latest, schedule, limit, before_id)
 
 
 def record_with_tick(
@@ -94,7 +94,7 @@ def record(
         connection.execute(insert(_skips), rows)
 
 
-def _all(
+def _latest(
     connection: Connection, name: str | None, limit: int, before_id: int | None
 ) -> list[StoredSkip]:
     query = select(_skips).order_by(_skips.c.id.desc()).limit(limit)

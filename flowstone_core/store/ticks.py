@@ -75,17 +75,17 @@ class TickRepository:
         """
         return self._database.write(_commit, owner, commits, assets, now)
 
-    def all(
+    def latest(
         self, source: str | None = None, limit: int = 50, before_id: int | None = None
     ) -> list[Tick]:
-        """List the ticks that were not quiet, the newest first.
+        """List the latest ticks that were not quiet, the newest first.
 
         Args:
             source: Only the ticks of this source, such as ``sensor:feed``.
             limit: At most this many.
             before_id: Only ticks with a smaller id: the next page.
         """
-        return self._database.read(_all, source, limit, before_id)
+        return self._database.read(_latest, source, limit, before_id)
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ def _commit(
     return [by_position.get(position, _STALE) for position in range(len(commits))]
 
 
-def _all(
+def _latest(
     connection: Connection, source: str | None, limit: int, before_id: int | None
 ) -> list[Tick]:
     query = select(_ticks).order_by(_ticks.c.id.desc()).limit(limit)

@@ -61,7 +61,7 @@ def flow(pipeline, tmp_path):
 def made(flow):
     return {
         (item.asset, item.partition): item.metadata
-        for item in flow.materializations.all(state=MaterializationState.COMPLETED)
+        for item in flow.materializations.latest(state=MaterializationState.COMPLETED)
     }
 
 
@@ -80,8 +80,8 @@ def test_run_once_takes_events_to_the_last_follower(flow):
 def test_second_run_starts_nothing_twice(flow):
     flow.run(once=True)
     flow.run(once=True)
-    assert len(flow.materializations.all()) == 4
-    assert all(item.attempt == 1 for item in flow.materializations.all())
+    assert len(flow.materializations.latest()) == 4
+    assert all(item.attempt == 1 for item in flow.materializations.latest())
 
 
 def test_materialize_runs_dependencies_first(flow):
@@ -103,7 +103,9 @@ def test_run_ends_after_its_duration_or_by_stop(flow):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    while not flow.materializations.all(asset="daily_report", state=MaterializationState.COMPLETED):
+    while not flow.materializations.latest(
+        asset="daily_report", state=MaterializationState.COMPLETED
+    ):
         assert thread.is_alive()
     flow.stop()
     assert ended.wait(PATIENCE)

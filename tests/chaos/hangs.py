@@ -139,7 +139,7 @@ class Swamp:
     def _failures(self, place: str) -> list[str]:
         with Flowstone(store=self.store) as flow:
             if place == "asset":
-                made = flow.materializations.all(asset="report")
+                made = flow.materializations.latest(asset="report")
                 return ["timed_out" for each in made if "timeout" in (each.error or "")]
             source = "schedule:sick" if place == "trigger" else "sensor:sick"
             return [str(tick.outcome) for tick in flow.ticks(source=source)]

@@ -112,10 +112,11 @@ def balance(store: Store, book: Path, numbers: int) -> Balance:
     for asset, partition, run_id in lines:
         run_ids.setdefault((asset, partition), set()).add(run_id)
     expected = {f"n{number}" for number in range(1, numbers + 1)}
-    made = store.materializations.all(limit=1_000_000)
+    made = store.materializations.latest(limit=1_000_000)
     for name in SOURCES:
         events = Counter(
-            event.partition for event in store.events.all(source=f"sensor:{name}", limit=1_000_000)
+            event.partition
+            for event in store.events.latest(source=f"sensor:{name}", limit=1_000_000)
         )
         total += len(events)
         problems += (f"{name} {each}: lost" for each in sorted(expected - set(events)))

@@ -224,9 +224,9 @@ def test_C5_hostile_partition_is_stored_as_data(tmp_path: Path) -> None:
         for value in HOSTILE:
             flow.materialize("report", value)
         flow.run(once=True)
-        rows = flow.materializations.all(limit=100)
+        rows = flow.materializations.latest(limit=100)
         assert sorted(decode_partition(row.partition) for row in rows) == sorted(HOSTILE)
-        assert [len(flow.materializations.all(partition=value)) for value in HOSTILE] == [1] * 16
+        assert [len(flow.materializations.latest(partition=value)) for value in HOSTILE] == [1] * 16
     assert sorted(made) == sorted(HOSTILE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flowstone.db"]
     for value in HOSTILE:

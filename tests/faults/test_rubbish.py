@@ -101,7 +101,7 @@ class Ward:
             said[name] = ticks[0].error or ""
         assert self.partitions("well") == ["n0", "n1", "n2"]
         assert self.flow.sensors.get("well").failures == 0
-        made = self.flow.materializations.all(limit=1000)
+        made = self.flow.materializations.latest(limit=1000)
         assert {item.state for item in made} == {MaterializationState.COMPLETED}
         return said
 

@@ -46,7 +46,7 @@ def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     with Flowstone(store=f"sqlite:///{shop / '.run' / 'flowstone.db'}") as flow:
-        made = flow.materializations.all(limit=100)
+        made = flow.materializations.latest(limit=100)
         boards = flow.events(source="schedule:sales_board", limit=100)
     assert {each.state for each in made} == {"completed"}
     # The schedule fired on even seconds, for partitions that say so, and the last has all orders.

@@ -102,7 +102,7 @@ def end(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def asked(store: Store) -> Counter[str]:
-    return Counter(event.partition for event in store.events.all(limit=1_000))
+    return Counter(event.partition for event in store.events.latest(limit=1_000))
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
@@ -120,8 +120,8 @@ def test_after_a_kill_the_same_command_makes_the_rest_once(
     assert "backfill 1 is finished: 12 completed, 0 skipped, 0 failed" in said
     assert sorted(shop.made()) == DAYS
     assert asked(store) == Counter(f"d:{day}" for day in DAYS)
-    assert len(store.materializations.all()) == 12
-    (middle,) = store.materializations.all(partition=f"d:{MIDDLE}")
+    assert len(store.materializations.latest()) == 12
+    (middle,) = store.materializations.latest(partition=f"d:{MIDDLE}")
     outcomes = [attempt.outcome for attempt in store.materializations.attempts(middle.id)]
     assert outcomes == [AttemptOutcome.LOST, AttemptOutcome.COMPLETED]
 
@@ -145,11 +145,11 @@ def test_a_signal_lets_what_runs_end_and_the_same_command_goes_on(
         "warning: backfill 1 is not finished: 6 of 12 done; repeat the command to continue"
     ) in said
     assert shop.made() == DAYS[:6]
-    assert not store.runners.all(alive_at=store.materializations.all()[0].requested_at)
+    assert not store.runners.all(alive_at=store.materializations.latest()[0].requested_at)
 
     assert "resuming backfill 1" in end(shop.backfill("--force"))
     assert sorted(shop.made()) == DAYS
-    assert {item.attempt for item in store.materializations.all()} == {1}
+    assert {item.attempt for item in store.materializations.latest()} == {1}
 
 
 def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store: Store) -> None:
@@ -160,7 +160,7 @@ def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store
     said = end(interrupted, code=1)
     assert "not everything ended within the grace time" in said
     assert "5 of 12 done, 1 unfinished" in said
-    assert store.materializations.all()[0].state is MaterializationState.RETRYING
+    assert store.materializations.latest()[0].state is MaterializationState.RETRYING
     end(shop.backfill())
     assert sorted(shop.made()) == DAYS
 

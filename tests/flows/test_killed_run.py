@@ -74,7 +74,7 @@ def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, sto
     killed = shop.run("eu")
     assert killed.stdout is not None
     assert killed.stdout.readline() == "half done\n"
-    (running,) = store.materializations.all()
+    (running,) = store.materializations.latest()
     assert running.state is MaterializationState.RUNNING
     killed.send_signal(signal.SIGKILL)
     assert killed.wait(PATIENCE) == -signal.SIGKILL
@@ -83,7 +83,7 @@ def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, sto
     _, errors = following.communicate(timeout=PATIENCE)
     assert following.returncode == 0, errors
 
-    report, made = store.materializations.all()
+    report, made = store.materializations.latest()
     assert (made.id, made.run_id, made.metadata) == (running.id, running.run_id, {"rows": 3})
     assert made.state is MaterializationState.COMPLETED
     assert made.error is None
@@ -111,7 +111,7 @@ def test_a_hanging_function_does_not_keep_the_process_from_stopping(
     assert stopped.stdout.readline() == "half done\n"
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(PATIENCE) == 1
-    (given_back,) = store.materializations.all()
+    (given_back,) = store.materializations.latest()
     assert given_back.state is MaterializationState.RETRYING
 
     following = shop.run()

@@ -94,14 +94,14 @@ def test_K10_each_instant_is_one_event_and_is_made(
     following = run(5)
     assert following.returncode == 0, following.stderr
 
-    events = list(reversed(store.events.all()))
+    events = list(reversed(store.events.latest()))
     assert [event.key for event in events] == [
         f"2026-01-15T{hour:02}:00:00Z" for hour in (2, 3, 4, 5)
     ]
-    rows = list(reversed(store.materializations.all()))
+    rows = list(reversed(store.materializations.latest()))
     assert [row.partition for row in rows] == ["02", "03", "04", "05"]
     assert {row.state for row in rows} == {MaterializationState.COMPLETED}
-    assert store.skips.all() == []
+    assert store.skips.latest() == []
     # Made once each, save for what the kill came after: that is made again under its own run_id.
     lines = made.read_text().splitlines()
     assert set(lines) == {f"{row.partition} {row.run_id}" for row in rows}

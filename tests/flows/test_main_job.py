@@ -178,10 +178,10 @@ def test_K2_K8_killed_and_restarted_run_loses_and_doubles_nothing(folder, bucket
     with store_of(folder) as flow:
         assert set(seen_keys(flow).values()) == {1}
         assert len(seen_keys(flow)) == 3
-        everything = flow.materializations.all(limit=1_000)
+        everything = flow.materializations.latest(limit=1_000)
         assert {item.state for item in everything} == {MaterializationState.COMPLETED}
         assert len(everything) == 6
-        (killed,) = flow.materializations.all(asset="raw", partition=date(2025, 1, 13))
+        (killed,) = flow.materializations.latest(asset="raw", partition=date(2025, 1, 13))
         outcomes = [attempt.outcome for attempt in flow.materializations.attempts(killed.id)]
         assert outcomes == [AttemptOutcome.LOST, AttemptOutcome.COMPLETED]
     entries = [json.loads(line) for line in (folder / "ledger").read_text().splitlines()]
@@ -202,7 +202,7 @@ def test_K12_graceful_stop_releases_work_that_the_next_run_completes(folder, buc
     assert first.stop() == 1
     (folder / "gate").unlink()
     with store_of(folder) as flow:
-        (given_back,) = flow.materializations.all(asset="raw")
+        (given_back,) = flow.materializations.latest(asset="raw")
         assert given_back.state is MaterializationState.RETRYING
         (attempt,) = flow.materializations.attempts(given_back.id)
         assert attempt.outcome is AttemptOutcome.RELEASED
@@ -210,7 +210,7 @@ def test_K12_graceful_stop_releases_work_that_the_next_run_completes(folder, buc
     second = Run(folder, "--once")
     assert second.wait() == 0
     with store_of(folder) as flow:
-        assert len(flow.materializations.all(state=MaterializationState.COMPLETED)) == 2
+        assert len(flow.materializations.latest(state=MaterializationState.COMPLETED)) == 2
 
 
 def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket, s3):
@@ -222,7 +222,7 @@ def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket,
     second = Run(folder, "--once")
     assert second.wait() == 0
     with store_of(folder) as flow:
-        assert len(flow.materializations.all(state=MaterializationState.COMPLETED)) == 2
+        assert len(flow.materializations.latest(state=MaterializationState.COMPLETED)) == 2
 
 
 def test_without_its_plugin_a_config_is_refused_with_what_to_install(folder):
@@ -241,9 +241,9 @@ def test_D8_two_runners_on_one_store_share_the_work_without_doubling_it(folder, 
     upload(s3, bucket, *(f"in/2025-02-{day:02}/a.csv" for day in range(1, 11)))
     with store_of(folder) as flow:
         done = {"asset": "report", "state": MaterializationState.COMPLETED, "limit": 1_000}
-        while len({item.partition for item in flow.materializations.all(**done)}) < 20:
+        while len({item.partition for item in flow.materializations.latest(**done)}) < 20:
             assert all(run.process.poll() is None for run in runs)
         assert [run.stop() for run in runs] == [0, 0]
         assert set(seen_keys(flow).values()) == {1}
         assert len(seen_keys(flow)) == 20
-        assert all(item.attempt == 1 for item in flow.materializations.all(limit=1_000))
+        assert all(item.attempt == 1 for item in flow.materializations.latest(limit=1_000))

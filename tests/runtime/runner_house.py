@@ -90,4 +90,4 @@ class House:
             assert runner.settle(timedelta(seconds=PATIENCE))
 
     def outcomes(self, name):
-        return [tick.outcome for tick in reversed(self.store.ticks.all(source=f"sensor:{name}"))]
+        return [tick.outcome for tick in reversed(self.store.ticks.latest(source=f"sensor:{name}"))]

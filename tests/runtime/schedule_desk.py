@@ -104,18 +104,18 @@ class Desk:
         self.clock.set_now(moment)
 
     def events(self):
-        return list(reversed(self.store.events.all(limit=100_000)))
+        return list(reversed(self.store.events.latest(limit=100_000)))
 
     def fired(self):
         return [instant_of(event) for event in self.events()]
 
     def skipped(self):
         """Every skipped range: its reason, its first and last instants, and how many."""
-        found = [stored.skip for stored in reversed(self.store.skips.all(limit=1_000))]
+        found = [stored.skip for stored in reversed(self.store.skips.latest(limit=1_000))]
         return [(skip.reason, hour(skip.first), hour(skip.last), skip.count) for skip in found]
 
     def waiting(self):
-        rows = self.store.materializations.all(limit=1_000)
+        rows = self.store.materializations.latest(limit=1_000)
         return [row.id for row in reversed(rows) if row.waiting_for is not None]
 
     def finish(self, state=MaterializationState.COMPLETED):

@@ -49,7 +49,7 @@ class Desk:
 
     def cancel_all(self):
         """Have all that was asked for end without success, so that it needs not be kept."""
-        for item in self.store.materializations.all():
+        for item in self.store.materializations.latest():
             self.store.materializations.cancel(item.id, ASSETS, self.clock.now())
 
     def hire(self, dedupe_for=DAY, retention=None, store=None):
@@ -95,7 +95,7 @@ def test_pruner_without_retention_deletes_no_history(desk, fake_clock):
     fake_clock.advance(4_000 * DAY)
     pruner = desk.hire()
     pruner.prune_periodically()
-    assert len(desk.store.events.all()) == 1
+    assert len(desk.store.events.latest()) == 1
     assert desk.fire("a") == ["a"]
 
 
@@ -106,7 +106,7 @@ def test_prune_with_retention_deletes_old_history_and_logs_it(desk, fake_clock, 
     fake_clock.advance(40 * DAY)
     desk.fire("b")
     desk.hire(retention=30 * DAY).prune_periodically()
-    assert [event.key for event in desk.store.events.all()] == ["b"]
+    assert [event.key for event in desk.store.events.latest()] == ["b"]
     (record,) = caplog.records
     assert record.message == "old history pruned"
     assert (record.events, record.materializations, record.ticks, record.keys) == (1, 1, 1, 1)
@@ -122,7 +122,7 @@ def test_prune_dedupe_for_beyond_retention_keeps_the_keys(desk, fake_clock):
     assert desk.fire("a") == []
     fake_clock.advance(60 * DAY)
     desk.hire(dedupe_for=90 * DAY, retention=30 * DAY).prune_periodically()
-    assert desk.store.events.all() == []
+    assert desk.store.events.latest() == []
     assert desk.fire("a") == ["a"]
 
 
@@ -287,7 +287,7 @@ def test_prune_without_an_age_uses_the_retention(desk, fake_clock):
     assert pruner.prune(dry_run=True) == Pruned(keys=1)
     assert pruner.prune(5 * DAY, dry_run=True).events == 1
     assert pruner.prune(36_525 * DAY) == Pruned(keys=1)
-    assert len(desk.store.events.all()) == 1
+    assert len(desk.store.events.latest()) == 1
 
 
 # -- in a runner -----------------------------------------------------------------------------------
@@ -343,6 +343,6 @@ def test_flowstone_prune_accepts_an_age_as_text(store_url, fake_clock):
         fake_clock.advance(91 * DAY)
         would = flow.prune("90d", dry_run=True)
         assert (would.events, would.materializations) == (1, 1)
-        assert len(flow.materializations.all()) == 1
+        assert len(flow.materializations.latest()) == 1
         assert flow.prune(90 * DAY) == would
-        assert flow.materializations.all() == []
+        assert flow.materializations.latest() == []

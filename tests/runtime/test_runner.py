@@ -18,14 +18,14 @@ def test_event_commits_its_materialization_and_wakes_the_engine(house):
     once = probe(lambda state: Triggered("eu", 1) if state == 0 else NotTriggered(state))
     house.sensor("feed", once)
     runner = house.opened()
-    (event,) = house.store.events.all()
-    (materialization,) = house.store.materializations.all()
+    (event,) = house.store.events.latest()
+    (materialization,) = house.store.materializations.latest()
     assert (event.source, event.asset, event.partition) == ("sensor:feed", "orders", "eu")
     assert event.materialization_id == materialization.id
     assert house.store.sensors.get("feed").checkpoint.state == "1"
     assert house.woken == 1
     house.pass_time(runner, 30)
-    assert len(house.store.events.all()) == 1
+    assert len(house.store.events.latest()) == 1
     assert house.outcomes("feed") == [TickOutcome.TRIGGERED]
 
 
@@ -178,7 +178,7 @@ def test_broken_sensor_is_polled_after_its_reset(house):
     runner.reconcile()
     house.pass_time(runner, 5)
     assert feed.polls == 2
-    assert house.store.events.all()[0].partition == "again"
+    assert house.store.events.latest()[0].partition == "again"
 
 
 def test_broken_sensor_stays_broken_after_a_restart(house):
@@ -217,11 +217,11 @@ def test_poll_of_a_paused_sensor_is_discarded_and_found_again(house):
 
     feed = house.sensor("feed", probe(pausing))
     runner = house.opened()
-    assert house.store.events.all() == []
+    assert house.store.events.latest() == []
     house.store.sensors.resume("feed")
     runner.reconcile()
     house.pass_time(runner, 5)
-    assert [event.partition for event in house.store.events.all()] == ["seen"]
+    assert [event.partition for event in house.store.events.latest()] == ["seen"]
 
 
 def test_second_runner_takes_over_when_the_first_lease_expires(house):
@@ -239,7 +239,7 @@ def test_second_runner_takes_over_when_the_first_lease_expires(house):
     # The first one wakes up late: what it finds is refused, and it finds out that it lost.
     first.step()
     first.settle()
-    assert [event.partition for event in house.store.events.all()] == ["p1", "p0"]
+    assert [event.partition for event in house.store.events.latest()] == ["p1", "p0"]
     polls = feed.polls
     house.pass_time(first, 60)
     assert feed.polls == polls
@@ -277,8 +277,8 @@ def test_P1_P2_hanging_sensor_delays_no_other(house):
         pass
     house.pass_time(runner, 60)
     assert hanging.polls >= 2
-    assert [event.partition for event in house.store.events.all()] == ["late"]
-    assert house.store.events.all()[0].tick_id is not None
+    assert [event.partition for event in house.store.events.latest()] == ["late"]
+    assert house.store.events.latest()[0].tick_id is not None
 
 
 def test_run_once_polls_each_sensor_once_unless_it_asked_for_later(house, caplog):
@@ -298,7 +298,7 @@ def test_run_once_polls_each_sensor_once_unless_it_asked_for_later(house, caplog
     runner = house.runner()
     runner.run_once()
     assert [feed.polls for feed in feeds] == [1, 1]
-    assert len(house.store.events.all()) == 1
+    assert len(house.store.events.latest()) == 1
     runner.stop(timedelta(seconds=5))
     runner.heartbeat.stop()
     house.runner().run_once()
@@ -356,6 +356,6 @@ def test_runner_on_the_real_clock_polls_until_stopped(house):
     runner.start()
     assert third.wait(PATIENCE)
     assert runner.stop(timedelta(seconds=PATIENCE))
-    partitions = [event.partition for event in reversed(house.store.events.all(limit=500))]
+    partitions = [event.partition for event in reversed(house.store.events.latest(limit=500))]
     assert partitions == [f"p{number}" for number in range(len(partitions))]
     assert len(partitions) >= 3

@@ -46,12 +46,12 @@ def test_tick_lost_in_an_outage_is_polled_again(house, caplog):
     faulty.faults.append(unavailable)
     runner = house.opened(store=faulty)
     house.pass_time(runner, 3 * STORE_RETRY_SECONDS)
-    assert house.store.events.all() == []
+    assert house.store.events.latest() == []
     assert len(polls) == 1  # what is found could not be kept: nobody looks
     faulty.faults.clear()
     runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY_SECONDS + 1)
-    assert [event.partition for event in house.store.events.all()] == ["p0"]
+    assert [event.partition for event in house.store.events.latest()] == ["p0"]
     told = [record.message for record in caplog.records if record.name == "flowstone.store_outage"]
     assert told == [
         "store unavailable; polling paused until a write succeeds",
@@ -78,7 +78,7 @@ def test_tick_refused_by_the_store_fails_alone(house):
     house.clock.advance(5)
     runner.step()
     runner.settle()
-    assert {event.source for event in house.store.events.all()} == {
+    assert {event.source for event in house.store.events.latest()} == {
         "sensor:good-1",
         "sensor:good-2",
     }
@@ -103,13 +103,13 @@ def test_events_beyond_one_transaction_survive_a_fault(house):
         max_events=10,
     )
     runner = house.opened(store=faulty)
-    assert len(house.store.events.all(limit=100)) == 20
+    assert len(house.store.events.latest(limit=100)) == 20
     assert house.store.sensors.get("feed").checkpoint.version == 0
     runner.heartbeat.beat()
     house.pass_time(runner, STORE_RETRY_SECONDS + 1)
-    events = house.store.events.all(limit=100)
+    events = house.store.events.latest(limit=100)
     assert sorted(event.partition for event in events) == [event.partition for event in found]
-    assert len(house.store.materializations.all(limit=100)) == 25
+    assert len(house.store.materializations.latest(limit=100)) == 25
 
 
 def test_commit_with_a_lost_answer_is_resolved_by_reconciling(house):
@@ -136,4 +136,4 @@ def test_commit_with_a_lost_answer_is_resolved_by_reconciling(house):
     house.pass_time(runner, STORE_RETRY_SECONDS + 1)
     runner.reconcile()
     house.pass_time(runner, 5)
-    assert [event.partition for event in house.store.events.all()] == ["p1", "p0"]
+    assert [event.partition for event in house.store.events.latest()] == ["p1", "p0"]

@@ -53,7 +53,7 @@ def test_edit_during_a_tick_discards_the_tick(desk):
     runner.step()
     assert runner.settle(PATIENCE)
     assert edited.is_set()
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
     desk.look(runner)
     assert desk.fired() == [at("13:00")]
 
@@ -114,7 +114,7 @@ def test_partition_fn_any_exception_is_a_failed_tick(desk, raised):
     runner = desk.opened()
     desk.sleep_until(at("13:00"))
     desk.look(runner)
-    (tick,) = desk.store.ticks.all()
+    (tick,) = desk.store.ticks.latest()
     assert tick.outcome is TickOutcome.FAILED
     assert raised.__name__ in tick.error
 
@@ -147,7 +147,7 @@ def test_P4_invalid_trigger_fails_its_own_schedule_only(desk, answer, says):
     status = desk.schedules.get("odd")
     assert status.health == "broken"
     assert says in status.error
-    ticks = desk.store.ticks.all(source="schedule:odd")
+    ticks = desk.store.ticks.latest(source="schedule:odd")
     assert ticks
     assert all(tick.outcome is TickOutcome.FAILED and says in tick.error for tick in ticks)
 
@@ -173,7 +173,7 @@ def test_P1_hanging_trigger_delays_no_other_schedule(desk):
             runner.step()
     assert desk.fired() == [at("12:31"), at("12:32"), at("12:33")]
     assert runner.settle(PATIENCE)
-    (tick,) = desk.store.ticks.all(source="schedule:odd")
+    (tick,) = desk.store.ticks.latest(source="schedule:odd")
     assert tick.outcome is TickOutcome.TIMED_OUT
     assert "did not return within 60 s" in tick.error
     assert runner.stuck == 1

@@ -174,7 +174,7 @@ def test_runner_in_threads_fires_on_time(desk):
             assert "flowstone-scheduler" in {thread.name for thread in threading.enumerate()}
     assert runner.stop(PATIENCE)
     assert desk.fired() == instants
-    assert {tick.skipped for tick in desk.store.ticks.all()} == {0}
+    assert {tick.skipped for tick in desk.store.ticks.latest()} == {0}
 
 
 def test_schedule_that_cannot_be_built_skips_uncounted(desk, caplog):
@@ -182,7 +182,7 @@ def test_schedule_that_cannot_be_built_skips_uncounted(desk, caplog):
     desk.store.schedules.create("odd", given, desk.clock.now())
     desk.clock.advance(timedelta(hours=3))
     desk.schedules.update("odd", cron="* * * * *")
-    assert desk.store.skips.all() == []
+    assert desk.store.skips.latest() == []
     assert "cannot count skipped instants" in caplog.text
 
 
@@ -203,7 +203,7 @@ def test_schedule_tick_refused_by_the_store_has_failed(desk, monkeypatch):
     monkeypatch.setattr(desk.store.ticks, "commit", refuse)
     desk.sleep_until(at("13:00"))
     desk.look(runner)
-    (tick,) = desk.store.ticks.all()
+    (tick,) = desk.store.ticks.latest()
     assert (tick.outcome, tick.events) == (TickOutcome.FAILED, 0)
     assert "the store has its reasons" in tick.error
     desk.until(runner, at("13:10"))

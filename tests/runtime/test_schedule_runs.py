@@ -192,7 +192,7 @@ def test_quiet_schedule_tick_writes_nothing(desk):
     before = desk.store.schedules.get("report")
     desk.until(runner, at("20:00"))
     assert desk.store.schedules.get("report") == before
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
 
 
 def test_T4_T5_machine_asleep_on_29_february_fires_for_it(desk):
@@ -239,7 +239,7 @@ def test_T2_clock_ten_years_ahead_fires_few_and_schedule_continues(desk, catchup
     desk.look(runner)
     assert len(desk.fired()) == fires
     (window,) = (
-        each.skip for each in desk.store.skips.all() if each.skip.reason is SkipReason.WINDOW
+        each.skip for each in desk.store.skips.latest() if each.skip.reason is SkipReason.WINDOW
     )
     assert (window.count, window.complete) == (1_000, False)
     # Corrected, it goes on at once, not in ten years.
@@ -274,7 +274,7 @@ def test_T1_clock_set_back_fires_nothing_twice(desk, back, earlier, again):
     desk.look(runner)
     desk.until(runner, at("14:30"), step=timedelta(minutes=30))
     fired = desk.fired()
-    assert sum(tick.duplicates for tick in desk.store.ticks.all(limit=1_000)) == again
+    assert sum(tick.duplicates for tick in desk.store.ticks.latest(limit=1_000)) == again
     assert len(set(fired)) == len(fired) == earlier + len(first) + 1
     assert fired[-1] == at("14:30")
 
@@ -284,7 +284,7 @@ def test_catchup_beyond_one_transaction_takes_several(desk):
     runner = desk.opened()
     desk.sleep_until(at("12:30") + timedelta(minutes=1_100, seconds=30))
     desk.look(runner)
-    ticks = list(reversed(desk.store.ticks.all()))
+    ticks = list(reversed(desk.store.ticks.latest()))
     assert [tick.events for tick in ticks] == [1_000, 100]
     assert len(set(desk.fired())) == 1_100
 

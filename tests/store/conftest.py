@@ -126,7 +126,7 @@ class Driver:
 
     def states(self):
         """Return where the materializations stand, oldest first."""
-        found = self.store.materializations.all(limit=1_000)
+        found = self.store.materializations.latest(limit=1_000)
         return [(m.asset, str(m.state)) for m in reversed(found)]
 
     def get(self, number):

@@ -25,10 +25,10 @@ def everything(store):
     """All that a tick or an edit could have changed."""
     return (
         store.schedules.all(),
-        store.ticks.all(),
-        store.skips.all(),
-        store.events.all(),
-        store.materializations.all(),
+        store.ticks.latest(),
+        store.skips.latest(),
+        store.events.latest(),
+        store.materializations.latest(),
     )
 
 

@@ -13,7 +13,11 @@ from flowstone_core.model.materialization import AttemptOutcome, Materialization
 
 
 def everything(store, number):
-    return store.materializations.all(), store.events.all(), store.materializations.attempts(number)
+    return (
+        store.materializations.latest(),
+        store.events.latest(),
+        store.materializations.attempts(number),
+    )
 
 
 def test_completed_attempt_keeps_its_result(bench):

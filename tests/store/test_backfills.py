@@ -104,8 +104,8 @@ def test_a_partition_is_asked_for_once_whatever_became_of_it(bench):
     assert ask(bench, backfill, "a") == {
         "a": PartitionState(number, MaterializationState.DISCARDED)
     }
-    assert len(bench.store.materializations.all()) == 2
-    assert {event.source for event in bench.store.events.all()} == {"backfill:1"}
+    assert len(bench.store.materializations.latest()) == 2
+    assert {event.source for event in bench.store.events.latest()} == {"backfill:1"}
     assert begin(bench, force=True)[0].id == 2
 
 
@@ -118,7 +118,7 @@ def test_completed_or_active_partition_is_not_requested(bench):
         "done": PartitionState(completed=True),
         "way": PartitionState(active=other.id),
     }
-    assert bench.store.events.all(source="backfill:1") == []
+    assert bench.store.events.latest(source="backfill:1") == []
     assert ask(bench, backfill, "new")["new"].asked is not None
 
 
@@ -130,7 +130,7 @@ def test_by_force_all_is_asked_for_and_once_too(bench):
     assert asked["way"].asked == other.id
     assert asked["done"].asked == other.id + 1
     assert ask(bench, backfill, "done", "way") == asked
-    assert len(bench.store.events.all(source="backfill:1")) == 2
+    assert len(bench.store.events.latest(source="backfill:1")) == 2
 
 
 def test_partition_states_are_returned(bench):
@@ -194,7 +194,7 @@ def test_no_read_costs_more_in_a_filled_store(bench, backend):
     number = bench.make("alone", "p").id
 
     def costs():
-        fresh = [f"new {len(bench.store.events.all(limit=999))}"]
+        fresh = [f"new {len(bench.store.events.latest(limit=999))}"]
         return {
             "look": steps(bench.store, lambda: states(bench, "p", "q", backfill=backfill)),
             "ask": steps(bench.store, lambda: ask(bench, backfill, *fresh)),

@@ -41,7 +41,7 @@ def test_a_backup_has_all_that_is_committed_and_is_one_file(bench, store_url, fo
     with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as copy:
         assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     copied = Store.open(f"sqlite:///{path}", migrate=False)
-    assert copied.materializations.all() == bench.store.materializations.all()
+    assert copied.materializations.latest() == bench.store.materializations.latest()
     assert copied.sensors.all() == bench.store.sensors.all()
     copied.close()
 
@@ -56,7 +56,7 @@ def test_restored_backup_has_the_rows_of_its_time(bench, store_url, folder):
         each.unlink()
     shutil.move(path, place)
     restored = Store.open(store_url)
-    assert [event.key for event in restored.events.all()] == ["before"]
+    assert [event.key for event in restored.events.latest()] == ["before"]
     assert restored.sensors.get("feed").checkpoint.version == 1
     restored.close()
     assert Store.check(store_url).problems == ()
@@ -95,7 +95,7 @@ def test_backup_during_writes_is_a_consistent_snapshot(bench, store_url, folder,
     for number in range(5):
         copied = Store.open(f"sqlite:///{folder / f'{number}.db'}")
         events, version = (
-            copied.events.all(limit=100_000),
+            copied.events.latest(limit=100_000),
             copied.sensors.get("feed").checkpoint.version,
         )
         # The state and the events are of the same moment.
@@ -127,9 +127,9 @@ def test_backup_leaves_out_rows_written_meanwhile(bench, store_url, folder, monk
     monkeypatch.setattr(backup, "source_of", source_and_watch)
     backup.back_up(bench.store._database, folder / "one.db", overwrite=False)
     copied = Store.open(f"sqlite:///{folder / 'one.db'}")
-    assert len(copied.events.all(limit=1_000)) == 200
+    assert len(copied.events.latest(limit=1_000)) == 200
     copied.close()
-    assert len(bench.store.events.all(limit=1_000)) == 201
+    assert len(bench.store.events.latest(limit=1_000)) == 201
 
 
 def test_a_store_of_an_older_revision_is_copied_as_it_is(tmp_path, folder, monkeypatch):

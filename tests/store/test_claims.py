@@ -223,7 +223,7 @@ def test_one_asked_for_later_is_waited_for_if_none_was_ever_completed(bench):
     orders = bench.ask("orders")
     assert set(bench.claimed()) == {"orders"}
     assert bench.get(clean.id).waiting_for == f"orders #{orders.id}"
-    assert len(bench.store.materializations.all()) == 2
+    assert len(bench.store.materializations.latest()) == 2
 
 
 def test_several_wait_for_the_same_one(bench):
@@ -276,7 +276,7 @@ def test_claim_round_with_a_discarded_dependency_handles_its_dependents(bench):
     bench.discard(orders)
     bench.ask("report")
     assert {"clean", "report"} <= set(names(bench.claim().changed))
-    assert not [item for item in bench.store.materializations.all() if item.waiting_for]
+    assert not [item for item in bench.store.materializations.latest() if item.waiting_for]
 
 
 def test_one_that_waits_for_two_is_discarded_with_the_first_that_fails(bench):

@@ -7,13 +7,13 @@ def test_events_are_listed_newest_first_in_pages(bench):
     for number in range(4):
         bench.fire(bench.event(f"k{number}", "orders"))
         bench.fire(bench.event(f"k{number}", "items"), sensor="drop")
-    page = bench.store.events.all(source="sensor:feed", limit=2)
+    page = bench.store.events.latest(source="sensor:feed", limit=2)
     assert [event.key for event in page] == ["k3", "k2"]
-    rest = bench.store.events.all(source="sensor:feed", before_id=page[-1].id)
+    rest = bench.store.events.latest(source="sensor:feed", before_id=page[-1].id)
     assert [event.key for event in rest] == ["k1", "k0"]
-    assert {event.source for event in bench.store.events.all(asset="items")} == {"sensor:drop"}
-    assert bench.store.events.all(source="sensor:feed", asset="items") == []
-    assert len(bench.store.events.all()) == 8
+    assert {event.source for event in bench.store.events.latest(asset="items")} == {"sensor:drop"}
+    assert bench.store.events.latest(source="sensor:feed", asset="items") == []
+    assert len(bench.store.events.latest()) == 8
 
 
 def test_events_of_unknown_materialization_are_empty(bench):
@@ -35,4 +35,4 @@ def test_payloads_come_back_as_they_were_written(bench):
         "deep": [{"x": [None, True, 1.5]}],
         "text": "\0 𝄞 '; --",
     }
-    assert bench.store.events.all() == [event]
+    assert bench.store.events.latest() == [event]

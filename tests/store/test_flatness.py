@@ -75,15 +75,15 @@ def calls(bench):
         ],
         "ask for what was made": lambda: bench.ask("alone"),
         "cancel": lambda: store.materializations.cancel(
-            store.materializations.all(asset="alone", limit=1)[0].id, bench.assets, bench.now
+            store.materializations.latest(asset="alone", limit=1)[0].id, bench.assets, bench.now
         ),
         "look at free sensors": store.sensors.unowned,
         "list": lambda: [
-            store.ticks.all(source="sensor:drop"),
-            store.events.all(source="sensor:drop"),
-            store.events.all(asset="items"),
-            store.materializations.all(asset="items"),
-            store.materializations.all(state=MaterializationState.CANCELLED),
+            store.ticks.latest(source="sensor:drop"),
+            store.events.latest(source="sensor:drop"),
+            store.events.latest(asset="items"),
+            store.materializations.latest(asset="items"),
+            store.materializations.latest(state=MaterializationState.CANCELLED),
         ],
     }
 

@@ -65,7 +65,7 @@ def test_a_commit_that_waited_for_a_pause_is_stale(bench, other, waiting):
         waiting(1)
         other.commit()
         assert job.result(60)[0].committed is False
-    assert bench.store.events.all() == []
+    assert bench.store.events.latest() == []
 
 
 def test_finishing_and_claiming_lock_in_the_same_order(bench, other, waiting):

@@ -18,8 +18,8 @@ def test_asking_by_hand_makes_an_event_and_a_materialization(bench):
     assert (event.source, event.asset, event.partition) == ("manual", "clean", "d:2025-01-15")
     assert (event.payload, event.materialization_id) == ({"full": True}, made.id)
     assert (made.state, made.asset, made.max_attempts) == ("pending", "clean", 5)
-    assert bench.store.events.all() == [event]
-    assert bench.store.materializations.all() == [made]
+    assert bench.store.events.latest() == [event]
+    assert bench.store.materializations.latest() == [made]
 
 
 def test_asking_twice_is_two_events_for_one_materialization(bench):
@@ -31,14 +31,14 @@ def test_asking_twice_is_two_events_for_one_materialization(bench):
 def test_a_payload_that_is_no_json_is_refused(bench):
     with pytest.raises(ValidationError, match="the payload"):
         bench.ask("orders", payload={"x": {1, 2}})
-    assert bench.store.events.all() == []
+    assert bench.store.events.latest() == []
 
 
 def test_materializations_are_listed_newest_first_in_pages(bench):
     for number in range(4):
         bench.ask("orders", f"p{number}")
         bench.ask("items", f"p{number}")
-    listed = bench.store.materializations.all
+    listed = bench.store.materializations.latest
     page = listed(asset="orders", limit=3)
     assert [item.partition for item in page] == ["p3", "p2", "p1"]
     assert [item.partition for item in listed(asset="orders", before_id=page[-1].id)] == ["p0"]
@@ -235,7 +235,7 @@ def test_database_refuses_two_pending_or_started_of_one_partition(bench):
     bench.ask("items", "q")
     same = update(schema.materializations).values(partition="p")
     for state in ("pending", "running"):
-        assert {str(item.state) for item in bench.store.materializations.all()} == {state}
+        assert {str(item.state) for item in bench.store.materializations.latest()} == {state}
         with pytest.raises(StoreError, match=r"(?i)unique"):
             bench.store._database.write(lambda connection: connection.execute(same))
         bench.claim()

@@ -291,7 +291,7 @@ def test_upgrade_from_the_first_version_keeps_its_rows(empty_url, monkeypatch):
     monkeypatch.undo()
     assert Store.upgrade(empty_url) == ("0001", migration.HEAD)
     store = Store.open(empty_url)
-    (tick,) = store.ticks.all()
+    (tick,) = store.ticks.latest()
     assert (tick.source, tick.events) == ("sensor:a", 1)
     assert store.materializations.counts()
     store.close()

@@ -45,7 +45,7 @@ def test_prune_deletes_old_rows_but_the_latest_of_a_partition(bench):
         "ticks": 2,
         "kept_materializations": 1,
     }
-    (stayed,) = bench.store.materializations.all()
+    (stayed,) = bench.store.materializations.latest()
     assert (stayed.id, stayed.state) == (2, MaterializationState.COMPLETED)
     assert len(bench.store.materializations.attempts(2)) == 1
     assert prune(bench) == {"kept_materializations": 1}
@@ -169,7 +169,7 @@ def test_prune_skips_rows_locked_by_a_retry(bench, store_url, backend):
     operator = Store.open(store_url)
     assert operator._database.write(retry_slowly).state is MaterializationState.PENDING
     operator.close()
-    assert [event.payload for event in bench.store.events.all()] == [{"file": "a.csv"}]
+    assert [event.payload for event in bench.store.events.latest()] == [{"file": "a.csv"}]
     with pytest.raises(NotFoundError):
         bench.get(other.id)
 
@@ -254,7 +254,7 @@ def test_the_instants_of_a_schedule_are_remembered_for_a_while(bench):
     assert not fire("monday")
     gone = prune(bench, schedules=DAY)
     assert (gone["events"], gone["ticks"], gone["skips"]) == (1, 1, 1)
-    assert [skip.tick_id for skip in bench.store.skips.all()] == [2]
+    assert [skip.tick_id for skip in bench.store.skips.latest()] == [2]
     assert fire("monday")
 
 
@@ -270,7 +270,7 @@ def test_key_fires_again_after_its_retention(bench):
     fired = bench.fire(bench.event("old", "alone"), bench.event("young", "alone"))
     assert [event.key for event in fired.events] == ["old"]
     # What was forgotten is still there to be read.
-    assert [event.key for event in bench.store.events.all()] == ["old", "young", "old"]
+    assert [event.key for event in bench.store.events.latest()] == ["old", "young", "old"]
 
 
 def test_pruned_store_suppresses_only_remembered_keys(bench):
@@ -310,7 +310,7 @@ def test_ticks_go_that_no_event_refers_to(bench):
     bench.later(days=40)
     bench.commit(bench.tick(error="no luck again"))
     assert prune(bench, sensors=timedelta(days=41))["ticks"] == 1
-    assert [tick.error for tick in bench.store.ticks.all()] == ["no luck again", None]
+    assert [tick.error for tick in bench.store.ticks.latest()] == ["no luck again", None]
 
 
 def test_prune_deletes_old_runners_that_own_nothing(bench):

@@ -49,7 +49,7 @@ def test_each_materialization_is_claimed_once(bench, race):
     # whoever holds the row claims it.
     assert len(numbers) == 120
     assert set(numbers.values()) == {1}
-    assert {item.attempt for item in bench.store.materializations.all(limit=200)} == {1}
+    assert {item.attempt for item in bench.store.materializations.latest(limit=200)} == {1}
 
 
 def test_many_runners_materialize_each_partition_once(bench, race):
@@ -68,7 +68,7 @@ def test_many_runners_materialize_each_partition_once(bench, race):
 
     race(*[work] * 4)
     made = Counter(
-        (item.asset, item.partition) for item in bench.store.materializations.all(limit=999)
+        (item.asset, item.partition) for item in bench.store.materializations.latest(limit=999)
     )
     for partition in partitions:
         for asset in ("orders", "items", "clean", "report"):
@@ -95,7 +95,7 @@ def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
                 if claim.materialization.asset == "orders":
                     seen += [event.key for event in claim.events]
                 store.queue.finish(claim, succeed(None), bench.assets, bench.now)
-            if len(store.events.all(source="sensor:feed", limit=count)) == count and (
+            if len(store.events.latest(source="sensor:feed", limit=count)) == count and (
                 store.queue.unfinished(bench.assets) == 0
             ):
                 return seen
@@ -115,8 +115,8 @@ def test_of_the_same_tick_committed_by_several_one_is_committed(bench, race):
         return result.committed
 
     assert sorted(race(*[write] * 4)) == [False, False, False, True]
-    assert len(bench.store.events.all(limit=100)) == 20
-    assert len(bench.store.ticks.all()) == 1
+    assert len(bench.store.events.latest(limit=100)) == 20
+    assert len(bench.store.ticks.latest()) == 1
 
 
 def test_sensors_that_feed_the_same_partitions_in_different_orders(bench, race):
@@ -131,7 +131,7 @@ def test_sensors_that_feed_the_same_partitions_in_different_orders(bench, race):
         return run
 
     assert race(write("feed", events), write("drop", events[::-1])) == [200, 200]
-    assert len(bench.store.materializations.all(limit=999)) == 200
+    assert len(bench.store.materializations.latest(limit=999)) == 200
 
 
 def test_each_sensor_is_claimed_by_one_runner(bench, race):

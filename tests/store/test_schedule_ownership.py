@@ -46,9 +46,9 @@ def test_resume_starts_from_now_and_records_skips(desk):
     assert record == desk.get()
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=paused.checkpoint.version + 1)
     assert (record.paused, record.paused_because, record.owner) == (False, None, None)
-    tick = desk.store.ticks.all()[0]
+    tick = desk.store.ticks.latest()[0]
     assert (tick.outcome, tick.started_at, tick.skipped) == (TickOutcome.SKIPPED, desk.now, 3)
-    assert {item.skip.reason for item in desk.store.skips.all()} == {SkipReason.PAUSED}
+    assert {item.skip.reason for item in desk.store.skips.latest()} == {SkipReason.PAUSED}
 
 
 def test_resume_with_an_old_version_writes_nothing(desk):

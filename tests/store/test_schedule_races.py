@@ -89,7 +89,7 @@ class Line:
     def over(self):
         """End everything."""
         while self.store.queue.unfinished(ASSETS):
-            for item in self.store.materializations.all(limit=9):
+            for item in self.store.materializations.latest(limit=9):
                 if not item.state.ended:
                     self.store.materializations.cancel(item.id, ASSETS, self.now)
 
@@ -165,7 +165,7 @@ def test_of_an_instant_that_two_runners_found_there_is_one_event(line, race):
         first, (same, second) = race(fire, take_over)
         assert first != second
         assert second == same
-        assert len(line.store.events.all(limit=99)) == turn + 1
+        assert len(line.store.events.latest(limit=99)) == turn + 1
         line.bench.runner(owner)
         line.over()
 
@@ -175,7 +175,7 @@ def test_of_the_same_tick_committed_by_several_one_is_committed(line, race):
     commit = line.tick("a", "b", skips=(skip,))
     results = race(*[lambda store: line.commit(commit, store=store).committed] * 4)
     assert sorted(results) == [False, False, False, True]
-    assert (len(line.store.events.all()), len(line.store.skips.all())) == (2, 1)
+    assert (len(line.store.events.latest()), len(line.store.skips.latest())) == (2, 1)
 
 
 @pytest.mark.parametrize("change", ["pause", "edit", "remove"])
@@ -187,7 +187,7 @@ def test_tick_and_operator_command_are_serialized(line, race, change):
     }
     commit = line.tick("a")
     result, changed = race(lambda store: line.commit(commit, store=store), changes[change])
-    assert len(line.store.events.all()) == len(line.store.ticks.all()) == result.committed
+    assert len(line.store.events.latest()) == len(line.store.ticks.latest()) == result.committed
     if change == "edit":
         assert (changed is None) == result.committed
         assert line.store.schedules.get("nightly").checkpoint.version == 1

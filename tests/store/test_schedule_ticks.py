@@ -94,11 +94,11 @@ def test_tick_events_skips_and_materializations_commit_together(desk):
         events=2,
         skipped=3,
     )
-    assert desk.store.ticks.all() == [result.tick]
-    assert desk.store.events.all() == list(result.events)[::-1]
+    assert desk.store.ticks.latest() == [result.tick]
+    assert desk.store.events.latest() == list(result.events)[::-1]
     assert [item.key for item in result.events] == ["k1", "k2"]
-    assert desk.store.materializations.all() == list(result.materializations)[::-1]
-    stored = desk.store.skips.all()
+    assert desk.store.materializations.latest() == list(result.materializations)[::-1]
+    stored = desk.store.skips.latest()
     assert [item.skip for item in stored] == list(commit.skips)[::-1]
     assert {item.tick_id for item in stored} == {result.tick.id}
 
@@ -172,7 +172,7 @@ def test_sensors_and_schedules_are_committed_in_one_transaction(desk):
     assert [result.skips for result in results] == [desk.missed(), (), ()]
     assert desk.store.sensors.get("feed").checkpoint.version == 1
     assert [desk.get(name).checkpoint.version for name in ("feed", "nightly")] == [1, 1]
-    assert {item.schedule for item in desk.store.skips.all()} == {"nightly"}
+    assert {item.schedule for item in desk.store.skips.latest()} == {"nightly"}
 
 
 def test_one_stale_tick_does_not_take_the_others_with_it(desk):
@@ -185,8 +185,8 @@ def test_one_stale_tick_does_not_take_the_others_with_it(desk):
     desk.store.schedules.pause("a")
     results = desk.commit(sensed, stale, good)
     assert [result.committed for result in results] == [True, False, True]
-    assert [item.source for item in desk.store.events.all()] == ["schedule:b", "sensor:feed"]
-    assert [item.schedule for item in desk.store.skips.all()] == ["b"]
+    assert [item.source for item in desk.store.events.latest()] == ["schedule:b", "sensor:feed"]
+    assert [item.schedule for item in desk.store.skips.latest()] == ["b"]
 
 
 def test_two_ticks_of_one_schedule_in_one_transaction_follow_each_other(desk):
@@ -235,11 +235,11 @@ def test_skips_are_listed_newest_first_in_pages(desk):
     uncounted = Skip(SkipReason.WINDOW, desk.at(1), desk.at(9), 1_000, complete=False)
     desk.commit(desk.tick(name="a", skips=(*desk.missed(), uncounted)))
     desk.commit(desk.tick(name="b", skips=desk.missed()))
-    page = desk.store.skips.all("a", limit=2)
+    page = desk.store.skips.latest("a", limit=2)
     assert [item.skip for item in page] == [uncounted, desk.missed()[1]]
-    rest = desk.store.skips.all("a", before_id=page[-1].id)
+    rest = desk.store.skips.latest("a", before_id=page[-1].id)
     assert [item.skip for item in rest] == [desk.missed()[0]]
-    numbers = [item.id for item in desk.store.skips.all()]
+    numbers = [item.id for item in desk.store.skips.latest()]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 5
-    assert [item.schedule for item in desk.store.skips.all(limit=3)] == ["b", "b", "a"]
+    assert [item.schedule for item in desk.store.skips.latest(limit=3)] == ["b", "b", "a"]

@@ -58,7 +58,7 @@ def test_declared_schedule_starts_now_without_owner(desk):
 
 def test_first_declaration_records_no_skips(desk):
     desk.declare(skips=desk.missed())
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
 
 
 def test_declare_of_known_names_writes_nothing(desk, writes):
@@ -87,7 +87,7 @@ def test_declaration_moved_in_its_file_keeps_the_owner(desk):
     desk.bench.later(hours=4)
     assert len(desk.declare(where="flow.ini:9", skips=desk.missed())) == 1
     assert desk.get() == replace(before, origin="flow.ini:9")
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
     assert desk.declare(where="flow.ini:9") == []
 
 
@@ -118,11 +118,11 @@ def test_changed_times_start_now_and_record_skips(desk, by, changes):
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=8)
     assert record.owner is None
     assert record.spec == given(**changes)
-    tick = desk.store.ticks.all()[0]
+    tick = desk.store.ticks.latest()[0]
     assert tick == Tick(
         tick.id, "schedule:nightly", TickOutcome.SKIPPED, desk.now, desk.now, skipped=3
     )
-    stored = desk.store.skips.all()
+    stored = desk.store.skips.latest()
     assert [item.skip for item in stored] == list(desk.missed())[::-1]
     assert {(item.schedule, item.tick_id) for item in stored} == {("nightly", tick.id)}
 
@@ -155,8 +155,8 @@ def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, c
     assert record.checkpoint == ScheduleCheckpoint(version=8, **failed)
     assert (record.owner, record.spec) == (None, given(**changes))
     assert record.asset == changes.get("asset", "orders")
-    assert len(desk.store.ticks.all()) == 1
-    assert desk.store.skips.all() == []
+    assert len(desk.store.ticks.latest()) == 1
+    assert desk.store.skips.latest() == []
 
 
 def test_edits_stay_over_a_changed_declaration(desk):
@@ -171,7 +171,7 @@ def test_edits_stay_over_a_changed_declaration(desk):
     assert record.asset == "items"
     # The times that are in force have not changed.
     assert record.checkpoint == replace(edited.checkpoint, version=edited.checkpoint.version + 1)
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
 
 
 def test_added_schedule_that_is_declared_later_keeps_its_edits(desk):
@@ -274,7 +274,7 @@ def test_edit_with_an_old_version_writes_nothing(desk):
 def test_an_edit_that_skips_nothing_writes_no_tick(desk):
     desk.declare()
     desk.edit({"text": "0 3 * * *"})
-    assert desk.store.ticks.all() == []
+    assert desk.store.ticks.latest() == []
 
 
 def test_the_database_itself_refuses_a_schedule_of_which_nothing_is_said(desk):

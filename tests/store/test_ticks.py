@@ -16,11 +16,16 @@ STALE = TickResult(committed=False)
 
 def everything(store):
     """All that a tick could have changed."""
-    return store.sensors.all(), store.ticks.all(), store.events.all(), store.materializations.all()
+    return (
+        store.sensors.all(),
+        store.ticks.latest(),
+        store.events.latest(),
+        store.materializations.latest(),
+    )
 
 
 def test_tick_events_and_materializations_commit_together(bench):
-    bench.store.events.all()
+    bench.store.events.latest()
     result = bench.fire(
         bench.event("k1", "orders", "p1", '{"rows":[1,2]}'), bench.event("k2", "items", "p2")
     )
@@ -46,9 +51,9 @@ def test_tick_events_and_materializations_commit_together(bench):
         first.materialization_id,
         second.materialization_id,
     ]
-    assert bench.store.ticks.all() == [result.tick]
-    assert bench.store.events.all() == [second, first]
-    assert bench.store.materializations.all() == list(result.materializations)[::-1]
+    assert bench.store.ticks.latest() == [result.tick]
+    assert bench.store.events.latest() == [second, first]
+    assert bench.store.materializations.latest() == list(result.materializations)[::-1]
     assert bench.store.sensors.get("feed").checkpoint == SensorCheckpoint(1, "1", polled=True)
 
 
@@ -74,7 +79,7 @@ def test_a_key_that_the_source_has_had_is_counted_and_makes_nothing(bench):
     assert (result.tick.events, result.tick.duplicates) == (1, 1)
     assert [event.key for event in result.events] == ["new"]
     assert [item.partition for item in result.materializations] == ["p3"]
-    assert bench.store.ticks.all()[0] == result.tick
+    assert bench.store.ticks.latest()[0] == result.tick
 
 
 def test_a_key_twice_in_one_tick_is_one_event_the_first(bench):
@@ -152,7 +157,7 @@ def test_one_stale_tick_does_not_take_the_others_with_it(bench):
     bench.store.sensors.pause("feed")
     results = bench.commit(stale, bench.tick("drop", bench.event("k")))
     assert [result.committed for result in results] == [False, True]
-    assert [event.source for event in bench.store.events.all()] == ["sensor:drop"]
+    assert [event.source for event in bench.store.events.latest()] == ["sensor:drop"]
 
 
 def test_results_are_in_the_order_of_the_commits(bench):
@@ -201,7 +206,7 @@ def test_multi_commit_tick_replayed_after_a_crash_fires_each_event_once(bench):
     assert bench.store.sensors.get("feed").checkpoint == before
     bench.commit(part)
     bench.commit(bench.tick("feed", bench.event("b", partition="q")))
-    assert [event.key for event in bench.store.events.all()] == ["b", "a"]
+    assert [event.key for event in bench.store.events.latest()] == ["b", "a"]
 
 
 def test_nothing_to_commit_is_nothing(bench):
@@ -284,11 +289,11 @@ def test_ticks_are_listed_newest_first_in_pages(bench):
     for number in range(5):
         bench.commit(bench.tick("feed", bench.event(f"k{number}")))
         bench.commit(bench.tick("drop"))
-    page = bench.store.ticks.all(source="sensor:feed", limit=2)
+    page = bench.store.ticks.latest(source="sensor:feed", limit=2)
     assert [tick.events for tick in page] == [1, 1]
-    rest = bench.store.ticks.all(source="sensor:feed", before_id=page[-1].id)
+    rest = bench.store.ticks.latest(source="sensor:feed", before_id=page[-1].id)
     assert len(rest) == 3
-    assert bench.store.ticks.all(limit=1)[0].source == "sensor:drop"
-    numbers = [tick.id for tick in bench.store.ticks.all()]
+    assert bench.store.ticks.latest(limit=1)[0].source == "sensor:drop"
+    numbers = [tick.id for tick in bench.store.ticks.latest()]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 10

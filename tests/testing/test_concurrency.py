@@ -227,13 +227,13 @@ def test_two_attempts_at_once_are_said(inbox, monkeypatch):
 
 
 def test_a_run_id_that_changes_is_said(inbox, monkeypatch):
-    read, number = MaterializationRepository.all, itertools.count(1)
+    read, number = MaterializationRepository.latest, itertools.count(1)
 
     def unstable(self, **options):
         rows = read(self, **options)
         return [replace(row, run_id=f"r{next(number)}") if row.id == 1 else row for row in rows]
 
-    monkeypatch.setattr(MaterializationRepository, "all", unstable)
+    monkeypatch.setattr(MaterializationRepository, "latest", unstable)
     report = inbox.run(**ALONE)
     assert any(
         re.match(r"materialization 1 \(made .*\) had the run id r\d+, and then r\d+", problem)
@@ -254,7 +254,7 @@ def test_a_version_that_goes_back_is_said(inbox, monkeypatch):
 
 
 def test_an_event_that_nothing_is_made_of_is_said(inbox, monkeypatch):
-    read = EventRepository.all
+    read = EventRepository.latest
     monkeypatch.setattr(
         EventRepository,
         "all",
@@ -270,7 +270,7 @@ def test_an_event_that_nothing_is_made_of_is_said(inbox, monkeypatch):
 
 
 def test_a_key_with_two_events_is_said(inbox, monkeypatch):
-    read = EventRepository.all
+    read = EventRepository.latest
     monkeypatch.setattr(
         EventRepository,
         "all",

@@ -49,7 +49,7 @@ class Invariants:
     def unrest(self) -> str:
         """Return what has not come to an end, or fails; an empty text if nothing does."""
         waiting = [
-            row for row in self._store.materializations.all(limit=_ALL) if not row.state.ended
+            row for row in self._store.materializations.latest(limit=_ALL) if not row.state.ended
         ]
         parts = [f"materialization {row.id} of {row.asset} is {row.state}" for row in waiting[:3]]
         return "; ".join([*parts, *self.failing()])
@@ -79,12 +79,12 @@ class Invariants:
         witness.check_calls()
         for problem in (*self._of_events(), *self._of_changes(), *self._of_schedules()):
             witness.blame(problem)
-        states = Counter(str(row.state) for row in self._store.materializations.all(limit=_ALL))
+        states = Counter(str(row.state) for row in self._store.materializations.latest(limit=_ALL))
         return ConcurrencyReport(
             seed,
             dict(witness.operations),
             dict(witness.errors),
-            dict(Counter(str(tick.outcome) for tick in self._store.ticks.all(limit=_ALL))),
+            dict(Counter(str(tick.outcome) for tick in self._store.ticks.latest(limit=_ALL))),
             len(self._hands.changes),
             len(self._events()),
             dict(states),
@@ -93,10 +93,10 @@ class Invariants:
         )
 
     def _events(self, source: str | None = None) -> list[StoredEvent]:
-        return self._store.events.all(source=source, limit=_ALL)
+        return self._store.events.latest(source=source, limit=_ALL)
 
     def _of_events(self) -> Iterator[str]:
-        rows = {row.id: row for row in self._store.materializations.all(limit=_ALL)}
+        rows = {row.id: row for row in self._store.materializations.latest(limit=_ALL)}
         events = self._events()
         for (source, key), count in Counter((each.source, each.key) for each in events).items():
             if count > 1:
@@ -138,7 +138,7 @@ class Invariants:
             record = self._store.schedules.get(name)
             schedule = factory.make(record)
             fired = {event.key for event in self._events(f"schedule:{name}")}
-            skips = [each.skip for each in self._store.skips.all(name, _ALL, None)]
+            skips = [each.skip for each in self._store.skips.latest(name, _ALL, None)]
             instant = schedule.next_instant(record.created_at)
             while instant is not None and schedule.due_at(instant) <= until:
                 skipped = any(skip.first <= instant <= skip.last for skip in skips)

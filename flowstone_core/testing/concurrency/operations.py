@@ -205,7 +205,7 @@ class Operations:
 
     def _some(self, flow: Flowstone, place: float) -> Sequence[Materialization]:
         """Return one of the newest materializations; none if there is none."""
-        rows = flow.materializations.all(limit=10)
+        rows = flow.materializations.latest(limit=10)
         return rows[int(place * len(rows)) :][:1]
 
     def _source(self) -> tuple[str, str]:

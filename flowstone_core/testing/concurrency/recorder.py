@@ -128,7 +128,7 @@ class Recorder:
 
     def look(self, store: Store, limit: int = _NEWEST) -> None:
         """See that run ids are what they were."""
-        for row in store.materializations.all(limit=limit):
+        for row in store.materializations.latest(limit=limit):
             with self._lock:
                 before = self._run_ids.setdefault(row.id, row.run_id)
             if before != row.run_id:

@@ -81,7 +81,7 @@ class Sandbox:
         with self.flow() as flow:
             return [
                 each.partition
-                for each in flow.materializations.all(limit=_ALL)
+                for each in flow.materializations.latest(limit=_ALL)
                 if each.state is not MaterializationState.COMPLETED
             ]
 

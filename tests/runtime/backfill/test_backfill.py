@@ -102,12 +102,12 @@ class Driver:
 
     def runs(self):
         """Return the days of all materializations, in the order they were asked for."""
-        found = self.store.materializations.all(limit=10_000)
+        found = self.store.materializations.latest(limit=10_000)
         return [day_of(item.partition) for item in reversed(found)]
 
     def asked(self, number):
         """Return the days that a backfill asked for."""
-        found = self.store.events.all(source=f"backfill:{number}", limit=10_000)
+        found = self.store.events.latest(source=f"backfill:{number}", limit=10_000)
         return [day_of(event.partition) for event in reversed(found)]
 
 
@@ -152,7 +152,7 @@ def test_backfill_asks_for_more_as_others_end(bench):
 
 def test_backfill_events_name_their_backfill(bench):
     bench.backfill(1).step()
-    (event,) = bench.store.events.all()
+    (event,) = bench.store.events.latest()
     assert (event.source, event.key, event.payload) == (
         "backfill:1",
         "d:2025-01-01",
@@ -190,7 +190,7 @@ def test_backfill_with_force_materializes_everything_again(bench):
     bench.make(1)
     bench.ask(2, 3)
     bench.start(1)
-    pending = bench.store.materializations.all(limit=1)[0].id
+    pending = bench.store.materializations.latest(limit=1)[0].id
     backfill = bench.backfill(4, force=True)
     assert counts(backfill.step()) == {"unfinished": 4}
     assert bench.asked(1) == [1, 2, 3, 4]
@@ -276,7 +276,7 @@ def test_backfill_failed_partition_completed_by_another_is_completed(bench):
     bench.start()
     bench.end(discard=True)
     bench.make(2)
-    third = bench.store.materializations.all(partition="d:2025-01-03")[0].id
+    third = bench.store.materializations.latest(partition="d:2025-01-03")[0].id
     bench.store.materializations.retry(third, ASSETS, bench.clock.now())
     resumed = bench.backfill(3)
     assert counts(resumed.step()) == {"completed": 1, "failed": 1, "unfinished": 1}
@@ -317,7 +317,7 @@ def test_plan_returns_actions_and_writes_nothing(bench):
     made = [PartitionAction.SKIP, PartitionAction.WAIT, PartitionAction.MATERIALIZE]
     assert bench.plan(3) == (None, [1, 2, 3], made)
     assert bench.plan(3, force=True) == (None, [1, 2, 3], [PartitionAction.MATERIALIZE] * 3)
-    assert bench.store.events.all(source="backfill:1") == []
+    assert bench.store.events.latest(source="backfill:1") == []
     backfill = bench.backfill(3, force=True, limit=2)
     backfill.step()
     bench.start(1)
@@ -445,7 +445,7 @@ def test_backfill_of_datetimes_materializes_each(bench):
     first = datetime.fromisoformat("2025-01-15T10:00+01:00")
     order = BackfillRequest("report", partition_range(first, first + timedelta(hours=1)))
     Backfill(order, bench.store.backfills, bench.clock, ASSETS).step()
-    assert [event.key for event in bench.store.events.all()] == [
+    assert [event.key for event in bench.store.events.latest()] == [
         "dt:2025-01-15T10:00:00Z",
         "dt:2025-01-15T09:00:00Z",
     ]

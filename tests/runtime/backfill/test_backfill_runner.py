@@ -104,7 +104,7 @@ def test_backfill_without_a_live_runner_runs_attempts_itself(flow):
     assert [item.done for item in seen] == sorted(item.done for item in seen)
     assert all(before != after for before, after in pairwise(seen))
     assert max(item.unfinished for item in seen) == 4
-    assert {item.metadata["made"] for item in flow.materializations.all()} == {
+    assert {item.metadata["made"] for item in flow.materializations.latest()} == {
         f"2025-01-{day:02}" for day in range(1, 11)
     }
     assert flow.status().runners == ()
@@ -112,7 +112,7 @@ def test_backfill_without_a_live_runner_runs_attempts_itself(flow):
 
 def test_backfill_materializes_dependencies_too(flow):
     assert flow.backfill("report", *RANGE, every="week").completed == 2
-    completed = flow.materializations.all(state=MaterializationState.COMPLETED)
+    completed = flow.materializations.latest(state=MaterializationState.COMPLETED)
     assert sorted((item.asset, item.partition) for item in completed) == [
         ("orders", "d:2025-01-01"),
         ("orders", "d:2025-01-08"),
@@ -194,7 +194,7 @@ def test_backfill_stopped_returns_progress_and_continues_later(flow, made):
     progress = flow.backfill("orders", *RANGE, limit=2, watch=watch)
     assert not progress.finished
     assert 3 <= progress.done < 10
-    assert len(flow.materializations.all()) == progress.total - progress.left
+    assert len(flow.materializations.latest()) == progress.total - progress.left
     assert flow.status().runners == ()
     following = flow.backfill("orders", *RANGE)
     assert (following.backfill, following.resumed, following.completed) == (1, True, 10)

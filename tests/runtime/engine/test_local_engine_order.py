@@ -238,10 +238,10 @@ def test_drain_waits_for_followers_and_leaves_later_ones(workshop):
     engine.start()
     assert engine.drain(LONG)
     assert {workshop.get(number).state for number in raw} == {COMPLETED}
-    reports = workshop.store.materializations.all(asset="report")
+    reports = workshop.store.materializations.latest(asset="report")
     assert {report.state for report in reports} == {RETRYING}
     assert len(reports) == 6
-    (mail,) = workshop.store.materializations.all(asset="mail")
+    (mail,) = workshop.store.materializations.latest(asset="mail")
     assert (mail.state, mail.available_at) == (PENDING, None)
 
 

@@ -298,7 +298,7 @@ def test_result_with_a_lost_answer_is_stored_once(workshop):
     workshop.pass_time_until(lambda: workshop.store.materializations.counts()[COMPLETED] == 2)
     assert engine.drain(LONG)
     assert workshop.outcomes(number) == [AttemptOutcome.COMPLETED]
-    assert len(workshop.store.materializations.all(asset="report")) == 1
+    assert len(workshop.store.materializations.latest(asset="report")) == 1
 
 
 def test_engine_stop_ends_the_wait_for_the_store(workshop):
