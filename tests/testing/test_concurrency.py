@@ -257,7 +257,7 @@ def test_an_event_that_nothing_is_made_of_is_said(inbox, monkeypatch):
     read = EventRepository.latest
     monkeypatch.setattr(
         EventRepository,
-        "all",
+        "latest",
         lambda self, **options: [
             replace(event, materialization_id=None) if event.id == 1 else event
             for event in read(self, **options)
@@ -273,7 +273,7 @@ def test_a_key_with_two_events_is_said(inbox, monkeypatch):
     read = EventRepository.latest
     monkeypatch.setattr(
         EventRepository,
-        "all",
+        "latest",
         lambda self, **options: [replace(event, key="same") for event in read(self, **options)],
     )
     report = inbox.run(change=lambda number: inbox.put(number) and None, **ALONE)
