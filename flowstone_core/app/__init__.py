@@ -10,8 +10,8 @@ schedule_factory: builds schedules from stored records, checks the options of ne
 materializations: request, list, retry and cancel materializations
 backfills: plan and run backfills
 status: sensors and schedules with their health
-explain: collects what the store knows of one name
-explanations: the sentences of an explanation
+explainer: looks up what the store knows of one name
+explanation_sentences: the sentences of an explanation
 dry_run: polls and connection checks that commit nothing
 maintenance: upgrade, back up and check a store; installed plugins
 lookup: the error for an unknown name

@@ -1,10 +1,10 @@
-"""Explainer: collects what the store knows of one name and explains it."""
+"""Explainer: looks up what the store knows of one name and explains it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowstone_core.app.explanations import (
+from flowstone_core.app.explanation_sentences import (
     Explanation,
     explain_materialization,
     explain_schedule,

@@ -1,4 +1,4 @@
-"""Explanations: sentences about the state of a sensor, a schedule or a materialization."""
+"""Explanation sentences: the state of a sensor, a schedule or a materialization in words."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from flowstone_core.model.partition import Partition
 
 if TYPE_CHECKING:
     from flowstone_core.app.backfills import Backfills
-    from flowstone_core.app.explanations import Explanation
+    from flowstone_core.app.explanation_sentences import Explanation
     from flowstone_core.app.materializations import Materializations
     from flowstone_core.app.schedules import Schedules
     from flowstone_core.app.sensors import Sensors
@@ -210,7 +210,7 @@ class Flowstone:
         Raises:
             NotFoundError: If the name is unknown.
         """
-        from flowstone_core.app.explain import Explainer
+        from flowstone_core.app.explainer import Explainer
 
         explainer = Explainer(self._open_store(), self.project, self.schedules, self._clock)
         return explainer.explain(name)
