@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from flowstone_core.cli.log_format import LOGGER
+from flowstone_core.cli.log_output import LOGGER
 from flowstone_core.store import Store
 from flowstone_core.store.schema import metadata
 

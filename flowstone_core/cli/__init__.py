@@ -24,7 +24,7 @@ plugins: ``plugins list, show``
 new_plugin: ``new-plugin``
 scaffold: the template of a new plugin, and its writer
 listing: tables for people, JSON for programs
-log_format: log lines
+log_output: log lines: the logging handler, its format and redaction
 """
 
 from __future__ import annotations

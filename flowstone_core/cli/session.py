@@ -44,7 +44,7 @@ class Session:
 
         Args:
             log_level: The lowest level to log unless the command line names one.
-            preload_log: For commands that run for long: see `log_format.configure`.
+            preload_log: For commands that run for long: see `log_output.configure`.
 
         Raises:
             ValidationError: If the configuration is invalid; lists every problem.
@@ -92,7 +92,7 @@ class Session:
             self._flow.close()
 
     def _log(self, level: str, redact: Callable[[str], str], *, preload: bool = False) -> None:
-        from flowstone_core.cli.log_format import configure
+        from flowstone_core.cli.log_output import configure
 
         self.redact = redact
         level = (self._log_level or level).upper()

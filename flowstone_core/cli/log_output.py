@@ -1,4 +1,4 @@
-"""Log format: one line for each record, structured, without secrets, safe for a terminal.
+"""Log output: a handler that writes one line for each record, without secrets.
 
 Everything logs with the standard `logging`; structlog renders the records. Only this module
 imports it, when the first line is written: the import costs more than most commands.

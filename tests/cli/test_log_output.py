@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstone_core.cli.log_format import VALUE_LIMIT, _LineHandler, configure
+from flowstone_core.cli.log_output import VALUE_LIMIT, _LineHandler, configure
 from flowstone_core.model.redaction import Redactor
 
 SECRET = 'hunter2 \\ "secret"\n of mine'
@@ -319,6 +319,6 @@ def test_structlog_records_are_lines_too(style):
 
 
 def test_structlog_is_not_imported_before_it_is_used():
-    code = "import flowstone_core.cli.log_format, sys; print('structlog' in sys.modules)"
+    code = "import flowstone_core.cli.log_output, sys; print('structlog' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
