@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowstone_core.config.declarations.schedule import (
+from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleDeclaration,
     ScheduleOptions,
     declare_schedule,

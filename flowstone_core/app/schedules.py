@@ -13,7 +13,7 @@ from datetime import datetime
 from flowstone_core.app.lookup import unknown
 from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.app.status import ScheduleStatus, schedule_status
-from flowstone_core.config.declarations.schedule import ScheduleOptions
+from flowstone_core.config.declarations.schedule_declaration import ScheduleOptions
 from flowstone_core.config.project import Project
 from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.clock import Clock

@@ -12,14 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from flowstone_core.config.declarations.asset import declare_asset, declare_handler
+from flowstone_core.config.declarations.asset_declaration import declare_asset, declare_handler
 from flowstone_core.config.declarations.problems import duplicate, name_problem
-from flowstone_core.config.declarations.schedule import (
+from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleOptions,
     declare_schedule,
     unknown_kind,
 )
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.model.asset import Asset, AssetFunction, AssetGraph
 from flowstone_core.model.sensor import AnySensor, SensorDeclaration

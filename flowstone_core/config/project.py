@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowstone_core.config.declarations.schedule import ScheduleDeclaration
+from flowstone_core.config.declarations.schedule_declaration import ScheduleDeclaration
 from flowstone_core.config.run_settings import RunSettings
 from flowstone_core.errors import Problem
 from flowstone_core.model.asset import AssetGraph

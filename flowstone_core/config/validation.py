@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flowstone_core.config.declarations.asset import declare_handler
+from flowstone_core.config.declarations.asset_declaration import declare_handler
 from flowstone_core.config.declarations.problems import duplicate
-from flowstone_core.config.declarations.schedule import (
+from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleDeclaration,
     ScheduleOptions,
     declare_schedule,
@@ -25,9 +25,9 @@ from flowstone_core.config.pickling import asset_pickling_problems, sensor_pickl
 from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.config.project import Project
 from flowstone_core.config.run_settings import RunSettings
-from flowstone_core.config.sections.run import RunSection
-from flowstone_core.config.sections.schedule import ScheduleSections
-from flowstone_core.config.sections.sensor import SensorSections
+from flowstone_core.config.sections.run_section import RunSection
+from flowstone_core.config.sections.schedule_section import ScheduleSections
+from flowstone_core.config.sections.sensor_section import SensorSections
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, ImportString, SecretStr
 
 from flowstone_core import NotTriggered, Sensor, SensorConfig
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.config.settings_reference import (
     describe_settings,
     given_settings,

@@ -1,7 +1,7 @@
 """Sections of the configuration, each read with the model of its settings.
 
-* `run`: ``[flowstone]``.
-* `sensor`: ``[flowstone:sensor:NAME]``.
-* `schedule`: ``[flowstone:schedule:NAME]``.
+* `run_section`: ``[flowstone]``.
+* `sensor_section`: ``[flowstone:sensor:NAME]``.
+* `schedule_section`: ``[flowstone:schedule:NAME]``.
 * `section_reader`: the values, places and problems of one section, which the others use.
 """

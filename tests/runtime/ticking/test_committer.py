@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision

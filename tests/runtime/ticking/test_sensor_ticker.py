@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.errors import RetryLater, SensorBroken
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.event import NotTriggered, Triggered

@@ -12,7 +12,7 @@ from flowstone_core.config.declarations.problems import (
     name_problem,
     pydantic_problems,
 )
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.config.file.section import Section, Setting
 from flowstone_core.config.sections.section_reader import SectionReader, conceal
 from flowstone_core.errors import Problem, did_you_mean

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flowstone_core.config.declarations.schedule import (
+from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleOptions,
     declare_schedule,
     unknown_kind,

@@ -173,7 +173,7 @@ def refused(pipeline, *arguments, **options):
 def test_pipeline_refuses_at_once_with_the_line():
     problems = refused(shop(), "repotr", cron="99 * * * *", timezone="nowhere", oops=1)
     assert len(problems) == 4
-    assert all("test_schedule.py:" in problem for problem in problems)
+    assert all("test_schedule_section.py:" in problem for problem in problems)
 
 
 def test_second_schedule_of_an_asset_needs_a_name():
@@ -204,4 +204,4 @@ def test_unknown_trigger_is_refused_when_plugins_are_known(checked):
     pipeline.schedule("report", business_days="08:00")
     problems = wrong(checked, "", pipeline)
     assert any("business_days: unknown setting" in each for each in problems)
-    assert all("test_schedule.py:" in each for each in problems)
+    assert all("test_schedule_section.py:" in each for each in problems)

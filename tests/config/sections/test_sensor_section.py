@@ -2,9 +2,9 @@ from datetime import timedelta
 
 import pytest
 
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.config.file.section import Section, Setting, Swallowed
-from flowstone_core.config.sections.sensor import SensorSections
+from flowstone_core.config.sections.sensor_section import SensorSections
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.sensor import Sensor, SensorConfig
 from flowstone_core.plugin.contributions import Contribution

@@ -10,7 +10,7 @@ from flowstone_core.config.declarations.problems import (
     name_problem,
     pydantic_problems,
 )
-from flowstone_core.config.declarations.sensor import declare_sensor
+from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.errors import Problem
 from flowstone_core.model.event import NotTriggered
 from flowstone_core.model.sensor import Sensor, SensorConfig, is_sensor_class

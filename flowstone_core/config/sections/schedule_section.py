@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowstone_core.config.declarations.schedule import (
+from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleDeclaration,
     ScheduleOptions,
     declare_schedule,
