@@ -210,7 +210,7 @@ def test_two_attempts_at_once_are_said(inbox, monkeypatch):
 
         return make
 
-    monkeypatch.setattr(Recorder, "function", meeting)
+    monkeypatch.setattr(Recorder, "watched_asset_function", meeting)
 
     def doubled(self, *arguments):
         found = claim(self, *arguments)

@@ -160,7 +160,9 @@ class ConcurrencyHarness:
     def _pipeline(self, witness: Recorder) -> Pipeline:
         pipeline = Pipeline("harness")
         for asset in self._assets:
-            pipeline.asset(name=asset, backoff="1s", backoff_limit="1s")(witness.function())
+            pipeline.asset(name=asset, backoff="1s", backoff_limit="1s")(
+                witness.watched_asset_function()
+            )
         self._declare(pipeline)
         return pipeline
 

@@ -94,8 +94,8 @@ class Recorder:
         with self._lock:
             self._cancelled.add(run_id)
 
-    def function(self) -> AssetFunction:
-        """Return an asset function that is watched."""
+    def watched_asset_function(self) -> AssetFunction:
+        """Return an asset function whose calls are watched."""
 
         def make(context: Context) -> None:
             with self._call(context) as fails:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from flowstone_core.model.sensor import AnySensor
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.overrides import ContractOverrides
-from flowstone_core.testing.contract.violation import Violation, check, told
+from flowstone_core.testing.contract.violation import Violation, told
 from flowstone_core.testing.contract.wall_clock import reads
 from flowstone_core.testing.leaks import Holdings, left_behind
 
@@ -20,8 +21,8 @@ class CleanupChecks(ContractOverrides):
     def test_cleanup_may_come_at_any_time(self) -> None:
         """`cleanup` succeeds before the first poll, after one, twice, and after a failure."""
         driver = self._driver(drained=False)
-        _clean_up(driver.fresh(), "before init and poll")
-        polled = driver.fresh()
+        _clean_up(driver.new_sensor(), "before init and poll")
+        polled = driver.new_sensor()
         driver.poll(polled)
         _clean_up(polled, "after a poll")
         _clean_up(polled, "a second time")
@@ -30,7 +31,7 @@ class CleanupChecks(ContractOverrides):
         except pytest.skip.Exception:
             return
         with broken:
-            failed = driver.fresh()
+            failed = driver.new_sensor()
             driver.poll(failed)
             _clean_up(failed, "after a poll that failed, while the source still did")
 
@@ -55,7 +56,7 @@ class CleanupChecks(ContractOverrides):
     def test_it_asks_its_context_for_the_time(self) -> None:
         """A poll asks `context.clock` what time it is, and not the machine."""
         driver = self._driver()
-        self._changes(1, driver)
+        self._make_changes(1, driver)
         with reads(type(driver.sensor).__module__) as found:
             driver.poll()
         if found:
@@ -69,7 +70,7 @@ class CleanupChecks(ContractOverrides):
     def _live(self) -> AnySensor:
         driver = self._driver(drained=False)
         driver.commit(driver.poll())
-        self._changes(1, driver)
+        self._make_changes(1, driver)
         driver.commit(driver.poll())
         driver.stop()
         return driver.sensor

@@ -31,14 +31,14 @@ class PollRecord:
     Attributes:
         seen: The outcome that the poll returned, or the error it raised.
         raised: True if ``seen`` was raised.
-        given: The text of the state that it was given.
-        left: The text of that state after the poll: another one if the sensor changed it.
+        given_state: The text of the state that it was given.
+        left_state: The text of that state after the poll: another one if the sensor changed it.
     """
 
     seen: object
     raised: bool
-    given: str
-    left: str
+    given_state: str
+    left_state: str
     decision: Decision[TickCommit]
 
     @property
@@ -50,7 +50,7 @@ class PollRecord:
     def state(self) -> str | None:
         """The text of the state that would be stored."""
         commits = self.decision.commits
-        return commits[-1].after.state if commits else self.given
+        return commits[-1].after.state if commits else self.given_state
 
     @property
     def failed(self) -> bool:
@@ -94,9 +94,9 @@ class Driver:
         self._keys: set[str] = set()
         self.found: list[NewEvent] = []
         self.checkpoint = SensorCheckpoint()
-        self.sensor = self.fresh()
+        self.sensor = self.new_sensor()
 
-    def fresh(self) -> AnySensor:
+    def new_sensor(self) -> AnySensor:
         """Make another instance; the driver cleans it up."""
         logger = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
         sensor = self._make(PollContext(NAME, logger, self._clock))
@@ -112,7 +112,7 @@ class Driver:
     def restart(self) -> None:
         """Go on with a fresh instance, from what is stored."""
         self.stop()
-        self.sensor = self.fresh()
+        self.sensor = self.new_sensor()
 
     def stop(self) -> None:
         """Clean up the instance, as a runner does at its end: an error is logged."""

@@ -9,9 +9,10 @@ from datetime import datetime
 from flowstone_core.model.clock import Clock, SystemClock, Waker
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.tick import TickOutcome
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.driver import Driver, PollRecord, quietly, shown
 from flowstone_core.testing.contract.overrides import ContractOverrides
-from flowstone_core.testing.contract.violation import Violation, check, told
+from flowstone_core.testing.contract.violation import Violation, told
 
 
 class FailureChecks(ContractOverrides):
@@ -22,7 +23,7 @@ class FailureChecks(ContractOverrides):
         """While the source fails polls fail, and nothing is forgotten or passed over by it."""
         broken = self.break_source()
         driver = self._driver()
-        changes = self._changes(2, driver)
+        changes = self._make_changes(2, driver)
         with broken:
             records = [driver.poll(), driver.poll()]
         for record in records:
@@ -35,7 +36,7 @@ class FailureChecks(ContractOverrides):
         """A poll ends by its own time-outs, and goes on from the same state when it is over."""
         hung = self.hang_source()
         driver = self._driver(_RealTime(self.clock))
-        changes = self._changes(2, driver)
+        changes = self._make_changes(2, driver)
         records: list[PollRecord] = []
         with hung:
             call = InThread(lambda: records.append(driver.poll()))
@@ -57,8 +58,8 @@ class FailureChecks(ContractOverrides):
     def test_connect_proves_and_changes_nothing(self) -> None:
         """`connect` succeeds, and a poll finds afterwards what it would have found."""
         driver = self._driver()
-        changes = self._changes(2, driver)
-        sensor = driver.fresh()
+        changes = self._make_changes(2, driver)
+        sensor = driver.new_sensor()
         try:
             sensor.connect()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
@@ -83,7 +84,7 @@ class FailureChecks(ContractOverrides):
         """While the source fails, `connect` raises."""
         broken = self.break_source()
         driver = self._driver()
-        sensor = driver.fresh()
+        sensor = driver.new_sensor()
         with broken:
             try:
                 sensor.connect()
@@ -184,10 +185,10 @@ def _judge_failure(record: PollRecord, when: str, hook: str) -> None:
             why="An outage passes by itself; SensorBroken says that no retry will ever help.",
             remedy="Let the error out, or raise RetryLater.",
         )
-    if record.state != record.given:
+    if record.state != record.given_state:
         raise Violation(
             f"{when}, and {record}. The state it returned was {shown(record.state)}; it was given "
-            f"{shown(record.given)}.",
+            f"{shown(record.given_state)}.",
             why="The part that was not read is passed over by the next poll.",
             remedy="Return PollFailed with the state as it was given, or let the error out.",
         )

@@ -148,7 +148,7 @@ class ContractOverrides(ABC):
     def _change(self) -> Partition:
         return self.change(next(self._numbers))
 
-    def _changes(self, count: int, driver: Driver | None = None) -> list[Partition]:
+    def _make_changes(self, count: int, driver: Driver | None = None) -> list[Partition]:
         """Make changes, one a minute, and have all polls but the last that they take."""
         made = []
         for _ in range(count):

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flowstone_core.model.sensor import PollContext
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.driver import NAME, quietly, shown_events
 from flowstone_core.testing.contract.failure_checks import InThread
 from flowstone_core.testing.contract.overrides import ContractOverrides, listed
 from flowstone_core.testing.contract.sandbox import Sandbox, declared
-from flowstone_core.testing.contract.violation import Violation, check, told
+from flowstone_core.testing.contract.violation import Violation, told
 
 
 class RunnerChecks(ContractOverrides):
@@ -23,7 +24,7 @@ class RunnerChecks(ContractOverrides):
     def test_each_call_may_come_in_another_thread(self) -> None:
         """Made in one thread, an instance is polled in others, and cleans up in another."""
         driver = self._driver()
-        changes = self._changes(1, driver)
+        changes = self._make_changes(1, driver)
         calls: list[tuple[str, Callable[[], object]]] = [
             ("made", driver.restart),
             ("polled", driver.drain),
@@ -55,7 +56,7 @@ class RunnerChecks(ContractOverrides):
         with self._sandbox() as sandbox:
             sandbox.run()
             before = sandbox.events()
-            changes = self._changes(2)
+            changes = self._make_changes(2)
             with sandbox.flow() as crashed:  # polled, and the process ended before the commit
                 crashed.sensors.poll(NAME)
             self.settle()

@@ -13,10 +13,11 @@ from flowstone_core.config.settings_reference import given_settings as shown_set
 from flowstone_core.model.partition import decode_partition
 from flowstone_core.model.redaction import MASK, Redactor
 from flowstone_core.model.sensor import AnySensor
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.driver import NAME, Driver, PollRecord
 from flowstone_core.testing.contract.overrides import ContractOverrides
 from flowstone_core.testing.contract.sandbox import declared, refusal
-from flowstone_core.testing.contract.violation import Violation, check
+from flowstone_core.testing.contract.violation import Violation
 
 Said = Iterator[tuple[str, str]]
 
@@ -87,7 +88,7 @@ def _about(sensor: AnySensor) -> Said:
 
 
 def _of(record: PollRecord) -> Said:
-    yield "the state", f"{record.given} {record.state}"
+    yield "the state", f"{record.given_state} {record.state}"
     for event in record.events:
         yield "an event's partition", f"{event.partition} {decode_partition(event.partition)!r}"
         yield "an event's key", f"{event.key} {decode_partition(event.key)!r}"

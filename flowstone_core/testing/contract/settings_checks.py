@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from flowstone_core.model.sensor import AnySensor, PollContext
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.driver import NAME, quietly
 from flowstone_core.testing.contract.overrides import ContractOverrides
 from flowstone_core.testing.contract.sandbox import refusal
-from flowstone_core.testing.contract.violation import Violation, check
+from flowstone_core.testing.contract.violation import Violation
 
 
 class SettingsChecks(ContractOverrides):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.driver import PollRecord, healthy, shown, shown_events
 from flowstone_core.testing.contract.overrides import MINUTE, ContractOverrides, listed
-from flowstone_core.testing.contract.violation import Violation, check
+from flowstone_core.testing.contract.violation import Violation
 
 QUIET_POLLS = 6
 
@@ -20,7 +21,7 @@ class StateChecks(ContractOverrides):
         driver = self._driver(drained=False)
         records = [driver.poll()]
         driver.commit(records[0])
-        self._changes(2)
+        self._make_changes(2)
         records.append(driver.poll())
         for record in records:
             if record.failed and "is not JSON" in str(record.decision.error):
@@ -36,7 +37,7 @@ class StateChecks(ContractOverrides):
     def test_a_change_fires(self) -> None:
         """What was changed outside is found, and before it nothing fails."""
         driver = self._driver()
-        changes = self._changes(1, driver)
+        changes = self._make_changes(1, driver)
         driver.drain("after a change outside")
         self._require(changes, driver, "after it was made")
 
@@ -44,7 +45,7 @@ class StateChecks(ContractOverrides):
     def test_nothing_fires_twice(self) -> None:
         """Polled again, now and a day later, with the state that it returned, it finds nothing."""
         driver = self._driver()
-        self._changes(3, driver)
+        self._make_changes(3, driver)
         driver.drain()
         for pause in (MINUTE, timedelta(hours=1), timedelta(days=1)):
             self.clock.advance(pause)
@@ -62,7 +63,7 @@ class StateChecks(ContractOverrides):
     def test_a_quiet_poll_leaves_the_state_alone(self) -> None:
         """A poll that finds nothing returns the state that it was given."""
         driver = self._driver()
-        self._changes(1, driver)
+        self._make_changes(1, driver)
         driver.drain()
         records: list[PollRecord] = []
         for _ in range(QUIET_POLLS):
@@ -72,7 +73,7 @@ class StateChecks(ContractOverrides):
         # Some of them may drop what is kept for a limited time; not all.
         if not any(record.quiet for record in records[QUIET_POLLS // 2 :]):
             last = records[-1]
-            seen = f"it returned the state {shown(last.state)} for {shown(last.given)}"
+            seen = f"it returned the state {shown(last.state)} for {shown(last.given_state)}"
             if last.events:
                 seen = f"it found again what it had found before: {shown_events(last.events)}"
             raise Violation(
@@ -86,7 +87,7 @@ class StateChecks(ContractOverrides):
     def test_it_goes_on_after_a_restart(self) -> None:
         """A fresh instance, given the stored state, goes on where the last one was."""
         driver = self._driver()
-        self._changes(2, driver)
+        self._make_changes(2, driver)
         driver.drain()
         remedy = (
             "Keep what must survive in the state. Only clients and connections belong on the "
@@ -102,7 +103,7 @@ class StateChecks(ContractOverrides):
                 remedy=remedy,
             )
         driver.stop()
-        changes = self._changes(2)
+        changes = self._make_changes(2)
         driver.restart()
         self._await(driver)
         driver.drain("a fresh instance was given the stored state")
@@ -119,11 +120,13 @@ class StateChecks(ContractOverrides):
     def test_nothing_is_lost_when_a_commit_fails(self) -> None:
         """Given the same state again, the same instance, or a fresh one, finds the same again."""
         driver = self._driver()
-        changes = self._changes(2, driver)
+        changes = self._make_changes(2, driver)
         first = healthy(driver.poll())
         for name, sensor in (("the same instance", driver.sensor), ("a fresh one", None)):
             self.settle()
-            again = healthy(driver.poll(sensor or driver.fresh()), f"{name}, given the state again")
+            again = healthy(
+                driver.poll(sensor or driver.new_sensor()), f"{name}, given the state again"
+            )
             lost = [
                 change
                 for change in self._due(changes)
@@ -147,12 +150,12 @@ class StateChecks(ContractOverrides):
     def test_a_replay_gives_the_same_keys(self) -> None:
         """Given the same state again a minute later, it finds events with the same keys."""
         driver = self._driver()
-        self._changes(3, driver)
+        self._make_changes(3, driver)
         first = healthy(driver.poll())
         for name, sensor in (("the same instance", driver.sensor), ("a fresh one", None)):
             self.clock.advance(MINUTE)
             self.settle()
-            again = healthy(driver.poll(sensor or driver.fresh()))
+            again = healthy(driver.poll(sensor or driver.new_sensor()))
             known = {event.key for event in first.events}
             others = [event for event in again.events if event.key not in known]
             if others:
@@ -171,13 +174,13 @@ class StateChecks(ContractOverrides):
         """`poll` returns a new state, and leaves the one that it was given as it was."""
         driver = self._driver()
         for count in (1, 2, 0):
-            self._changes(count, driver)
+            self._make_changes(count, driver)
             record = healthy(driver.poll())
             driver.commit(record)
-            if record.left != record.given:
+            if record.left_state != record.given_state:
                 raise Violation(
-                    f"poll was given the state {shown(record.given)} and made of it "
-                    f"{shown(record.left)}.",
+                    f"poll was given the state {shown(record.given_state)} and made of it "
+                    f"{shown(record.left_state)}.",
                     why="A poll that fails half-way must leave nothing behind; FlowStone hands "
                     "in a copy, but other callers of poll do not.",
                     remedy="Build a new state: [*state, item], {**state, name: value}, or "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from flowstone_core.testing.contract.check import check
 from flowstone_core.testing.contract.overrides import MINUTE, listed
 from flowstone_core.testing.contract.runner_checks import RunnerChecks
-from flowstone_core.testing.contract.violation import Violation, check
+from flowstone_core.testing.contract.violation import Violation
 
 
 class VolumeChecks(RunnerChecks):
@@ -15,7 +16,7 @@ class VolumeChecks(RunnerChecks):
         """Of many changes before one poll each one fires, however few events go together."""
         with self._sandbox(max_events=2) as sandbox:
             sandbox.run()
-            changes = self._changes(self.many)
+            changes = self._make_changes(self.many)
             sandbox.run_until(lambda events: not self._unseen(changes, events))
             unseen = self._unseen(changes, sandbox.events())
             if unseen:
