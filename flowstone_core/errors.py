@@ -127,12 +127,6 @@ class StoreLostError(StoreError):
     """
 
 
-class StaleTickError(FlowstoneError):
-    """The sensor or schedule was changed since this tick began; nothing was written."""
-
-    retryable = True
-
-
 class StaleAttemptError(FlowstoneError):
     """The attempt no longer holds the current token; nothing was written."""
 

@@ -20,7 +20,6 @@ from flowstone_core.errors import (
     Problem,
     RetryLater,
     SensorBroken,
-    StaleTickError,
     StoreError,
     StoreUnavailableError,
     ValidationError,
@@ -83,7 +82,6 @@ def test_error_has_retryable_flag():
         ChildDiedError,
         PollTimeoutError,
         RetryLater,
-        StaleTickError,
         StoreUnavailableError,
     }
 

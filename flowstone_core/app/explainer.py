@@ -16,7 +16,7 @@ from flowstone_core.app.status import sensor_status
 from flowstone_core.config.project import Project
 from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.clock import Clock
-from flowstone_core.scheduling.upcoming import Fire
+from flowstone_core.scheduling.upcoming import UpcomingFire
 from flowstone_core.store import Store
 
 _LAST = 20
@@ -75,7 +75,7 @@ class Explainer:
                 runners,
             )
 
-    def _fires(self, name: str) -> list[Fire]:
+    def _fires(self, name: str) -> list[UpcomingFire]:
         try:
             return self._schedules.upcoming(name, 3)
         except FlowstoneError:  # its status has the reason

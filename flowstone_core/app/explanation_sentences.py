@@ -14,7 +14,7 @@ from flowstone_core.model.materialization import Attempt, Materialization, Mater
 from flowstone_core.model.partition import show_partition
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.tick import Tick, TickOutcome
-from flowstone_core.scheduling.upcoming import Fire
+from flowstone_core.scheduling.upcoming import UpcomingFire
 from flowstone_core.store import StoredSkip
 
 _SENSOR_HEALTH = {
@@ -87,7 +87,7 @@ def explain_schedule(
     ticks: Sequence[Tick],
     events: Sequence[StoredEvent],
     skips: Sequence[StoredSkip],
-    fires: Sequence[Fire],
+    fires: Sequence[UpcomingFire],
     runners: Sequence[RunnerInfo],
 ) -> Explanation:
     """Explain the health of a schedule, its last tick, event and skips, and its next instants.
@@ -181,7 +181,7 @@ def _schedule(
     ticks: Sequence[Tick],
     events: Sequence[StoredEvent],
     skips: Sequence[StoredSkip],
-    fires: Sequence[Fire],
+    fires: Sequence[UpcomingFire],
     runners: Sequence[RunnerInfo],
 ) -> Iterator[str]:
     if status.health is ScheduleHealth.PAUSED:

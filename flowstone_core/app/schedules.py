@@ -20,7 +20,7 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import Skip
 from flowstone_core.runtime.coordination.registration import declare_schedules, missed
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
-from flowstone_core.scheduling.upcoming import Fire, upcoming_fires
+from flowstone_core.scheduling.upcoming import UpcomingFire, upcoming_fires
 from flowstone_core.store import ScheduleRecord, Store, StoredSkip
 
 EDIT_ATTEMPTS = 10
@@ -176,7 +176,9 @@ class Schedules:
                 return
         raise _unsettled(name)
 
-    def upcoming(self, name: str, count: int = 10, after: datetime | None = None) -> list[Fire]:
+    def upcoming(
+        self, name: str, count: int = 10, after: datetime | None = None
+    ) -> list[UpcomingFire]:
         """Return the next instants of a schedule with their partitions, even if it is paused.
 
         Args:

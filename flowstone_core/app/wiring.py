@@ -68,7 +68,7 @@ class Wiring:
                 clock=self._clock,
                 runner_id=heartbeat.runner.id,
                 threads=project.run.asset_threads,
-                announce=publisher.materialization,
+                publish=publisher.materialization,
                 redact=project.redactor,
             )
         )

@@ -12,7 +12,7 @@ from flowstone_core.cli.listing import partition_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from flowstone_core.scheduling.trigger import Trigger
-    from flowstone_core.scheduling.upcoming import Fire
+    from flowstone_core.scheduling.upcoming import UpcomingFire
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ COLUMNS = {
 }
 
 
-def print_fires(fires: Sequence[Fire], *, as_json: bool) -> None:
+def print_fires(fires: Sequence[UpcomingFire], *, as_json: bool) -> None:
     """Print the instants of a schedule."""
     rows = [
         {

@@ -132,7 +132,7 @@ class EngineSetup:
         clock: The only source of time.
         runner_id: Id of the runner of this process.
         threads: Maximum number of materializations that run at once.
-        announce: To be called, outside any transaction, with each materialization that changed.
+        publish: To be called, outside any transaction, with each materialization that changed.
         redact: Hides secrets in error texts.
     """
 
@@ -141,7 +141,7 @@ class EngineSetup:
     clock: Clock
     runner_id: str
     threads: int = 8
-    announce: Callable[[Materialization], None] = field(default=lambda _: None)
+    publish: Callable[[Materialization], None] = field(default=lambda _: None)
     redact: Callable[[str], str] = str
 
 

@@ -137,7 +137,7 @@ class NewEvent:
     """An event ready to be committed: all its parts are text.
 
     Attributes:
-        in_line: True if its materialization starts only after the earlier ones of the same
+        sequential: True if its materialization starts only after the earlier ones of the same
             source have ended.
     """
 
@@ -145,7 +145,7 @@ class NewEvent:
     asset: str
     partition: str
     payload: str | None = None
-    in_line: bool = False
+    sequential: bool = False
 
 
 @dataclass(frozen=True, slots=True)

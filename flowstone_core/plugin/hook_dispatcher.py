@@ -42,8 +42,8 @@ class HookDispatcher:
         self._redact = redact
         self._limit = waiting_limit
         self._watchers: dict[str, _Watchers] = {}
-        self._waiting: deque[tuple[str, Mapping[str, object]]] = deque()
-        self._changed = threading.Condition()
+        self._calls: deque[tuple[str, Mapping[str, object]]] = deque()
+        self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._busy = False
@@ -64,7 +64,7 @@ class HookDispatcher:
         """
         if not self._watching(hook):
             return
-        with self._changed:
+        with self._condition:
             if self._closed:
                 return
             if self._thread is None:
@@ -72,11 +72,11 @@ class HookDispatcher:
                     target=self._run, name="flowstone-hooks", daemon=True
                 )
                 self._thread.start()
-            if len(self._waiting) == self._limit:
-                self._waiting.popleft()
+            if len(self._calls) == self._limit:
+                self._calls.popleft()
                 self._overflow.begin(limit=self._limit, plugin=self._called)
-            self._waiting.append((hook, arguments))
-            self._changed.notify_all()
+            self._calls.append((hook, arguments))
+            self._condition.notify_all()
 
     def flush(self, timeout: float) -> bool:
         """Wait until every queued call has been made.
@@ -87,8 +87,8 @@ class HookDispatcher:
         Returns:
             False on timeout.
         """
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout)
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._calls and not self._busy, timeout)
 
     def close(self, timeout: float) -> bool:
         """Make the waiting calls, then end; calls behind a hanging plugin are dropped.
@@ -100,12 +100,12 @@ class HookDispatcher:
             True if every call was made in time.
         """
         done = self.flush(timeout)
-        with self._changed:
+        with self._condition:
             self._closed = True
-            dropped = self._overflow.times + len(self._waiting)
-            self._waiting.clear()
+            dropped = self._overflow.times + len(self._calls)
+            self._calls.clear()
             failures, self._failures = self._failures, Counter()
-            self._changed.notify_all()
+            self._condition.notify_all()
         if not done:
             logger.warning(
                 "hook calls unfinished at the end; dropped",
@@ -126,15 +126,15 @@ class HookDispatcher:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._condition:
                 self._busy = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
+                self._condition.notify_all()
+                self._condition.wait_for(lambda: self._calls or self._closed)
+                if not self._calls:
                     return
-                hook, arguments = self._waiting.popleft()
+                hook, arguments = self._calls.popleft()
                 self._busy = True
-                if not self._waiting:
+                if not self._calls:
                     self._overflow.end(dropped=self._overflow.times)
             for plugin, watcher in self._watching(hook):
                 self._called = plugin
@@ -151,7 +151,7 @@ class HookDispatcher:
             watcher(**arguments)
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
             kind = (plugin, hook, type(error).__qualname__)
-            with self._changed:
+            with self._condition:
                 self._failures[kind] += 1
                 first = self._failures[kind] == 1
             if first:

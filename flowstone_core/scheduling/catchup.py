@@ -69,13 +69,13 @@ def due(schedule: Schedule, decided_until: datetime, now: datetime) -> Due:
     window = schedule.settings.catchup_window + schedule.settings.jitter
     oldest = now - window - timedelta(microseconds=1)
     if begin < oldest:
-        skips += skipped(schedule, begin, oldest, SkipReason.WINDOW)
+        skips += skip_instants(schedule, begin, oldest, SkipReason.WINDOW)
         begin = oldest
     if schedule.settings.catchup is Catchup.ALL:
         instants = _all(schedule, begin, now)
         missed = len(instants) > 1 or _is_late(schedule, instants, now)
     else:
-        instants, more = _newest(schedule, begin, now)
+        instants, more = _newest_due(schedule, begin, now)
         missed = _is_late(schedule, instants, now)
         skips += more
         if missed and schedule.settings.catchup is Catchup.NONE:
@@ -87,10 +87,10 @@ def due(schedule: Schedule, decided_until: datetime, now: datetime) -> Due:
     return Due(instants, missed, _joined(skips), decided, next_at)
 
 
-def skipped(
+def skip_instants(
     schedule: Schedule, after: datetime, until: datetime, reason: SkipReason
 ) -> tuple[Skip, ...]:
-    """Return the instants after ``after``, up to ``until``, as skipped for a reason."""
+    """Skip the instants after ``after``, up to ``until``, for a reason; return the skips."""
     first = last = schedule.next_instant(after)
     if first is None or last is None or first > until:
         return ()
@@ -115,7 +115,7 @@ def _all(schedule: Schedule, begin: datetime, now: datetime) -> tuple[datetime, 
     return tuple(instants)
 
 
-def _newest(
+def _newest_due(
     schedule: Schedule, begin: datetime, now: datetime
 ) -> tuple[tuple[datetime, ...], tuple[Skip, ...]]:
     """Return the newest due instant, and the instants before it as skipped.
@@ -143,7 +143,7 @@ def _newest(
     while (found := _due_after(schedule, low, now)) is not None:
         low = found
     before = low - timedelta(microseconds=1)
-    return (low,), skipped(schedule, begin, before, SkipReason.CATCHUP)
+    return (low,), skip_instants(schedule, begin, before, SkipReason.CATCHUP)
 
 
 def _due_after(schedule: Schedule, after: datetime, now: datetime) -> datetime | None:

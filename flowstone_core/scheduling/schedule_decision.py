@@ -148,6 +148,6 @@ def _apply_overlap(
             what="the payload",
             limit=10_000,
         )
-        in_line = overlap is not Overlap.ALLOW
-        events.append(NewEvent(key, schedule.asset, partition, payload, in_line))
+        sequential = overlap is not Overlap.ALLOW
+        events.append(NewEvent(key, schedule.asset, partition, payload, sequential))
     return tuple(events), ()

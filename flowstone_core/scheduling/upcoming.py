@@ -14,7 +14,7 @@ from flowstone_core.scheduling.trigger import Trigger, next_fire
 
 
 @dataclass(frozen=True, slots=True)
-class Fire:
+class UpcomingFire:
     """Upcoming fire time.
 
     Attributes:
@@ -33,7 +33,7 @@ class Fire:
         return self.at.utcoffset() or timedelta(0)
 
 
-def upcoming_fires(schedule: Schedule, after: datetime, count: int) -> list[Fire]:
+def upcoming_fires(schedule: Schedule, after: datetime, count: int) -> list[UpcomingFire]:
     """Return the upcoming fire times of a schedule after a moment, at most ``count``.
 
     Exceptions of a trigger or a ``partition_fn`` propagate.
@@ -44,7 +44,7 @@ def upcoming_fires(schedule: Schedule, after: datetime, count: int) -> list[Fire
     for instant in islice(_instants(schedule.next_instant, after), count):
         at = instant.astimezone(zone)
         partition = encode_partition(schedule.partition(instant))
-        found.append(Fire(at, partition, _shift(before, at)))
+        found.append(UpcomingFire(at, partition, _shift(before, at)))
         before = at
     return found
 

@@ -57,13 +57,13 @@ class PartitionState:
     """The state of one partition in a backfill.
 
     Attributes:
-        asked: The materialization that the backfill requested.
+        requested_id: The materialization that the backfill requested.
         state: The state of that materialization.
         completed: True if the partition is completed; not read for a forced backfill.
         active: The newest active materialization of it; not read for a forced backfill.
     """
 
-    asked: int | None = None
+    requested_id: int | None = None
     state: MaterializationState | None = None
     completed: bool = False
     active: int | None = None
@@ -71,7 +71,7 @@ class PartitionState:
     @property
     def missing(self) -> bool:
         """True if the backfill has to request the partition."""
-        return self.asked is None and not self.completed and self.active is None
+        return self.requested_id is None and not self.completed and self.active is None
 
 
 class BackfillRepository:
@@ -184,9 +184,9 @@ def _partition_states(
         # materialization may complete before the next statement.
         active = {} if force else _active(connection, asset, chunk)
         completed = set() if force else _completed(connection, asset, chunk)
-        asked = {} if backfill is None else _asked(connection, backfill, chunk)
+        requested = {} if backfill is None else _requested(connection, backfill, chunk)
         for partition in chunk:
-            number, state = asked.get(partition, (None, None))
+            number, state = requested.get(partition, (None, None))
             found[partition] = PartitionState(
                 number, state, partition in completed, active.get(partition)
             )
@@ -213,13 +213,13 @@ def _request(
     for event in stored:
         found[event.partition] = replace(
             found[event.partition],
-            asked=event.materialization_id,
+            requested_id=event.materialization_id,
             state=MaterializationState.PENDING,
         )
     return found
 
 
-def _asked(
+def _requested(
     connection: Connection, backfill: BackfillRecord, partitions: Sequence[str]
 ) -> dict[str, tuple[int, MaterializationState]]:
     query = (

@@ -23,7 +23,7 @@ from flowstone_core.store import migration, schema, sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 
-SHOWN = 20
+MAX_SHOWN = 20
 """Problems of one kind that are listed; the others are only counted."""
 
 _rows = schema.materializations
@@ -60,7 +60,7 @@ def check(database: Database) -> IntegrityReport:
     problems: list[str] = []
     if database.is_sqlite:
         try:
-            problems += database.read(_damage)
+            problems += database.read(_defects)
         except StoreError as error:
             problems.append(str(error))
     complete = revision == migration.HEAD and not problems
@@ -88,13 +88,13 @@ def _journal_mode(connection: Connection) -> str:
     return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 
 
-def _damage(connection: Connection) -> list[str]:
+def _defects(connection: Connection) -> list[str]:
     """Let SQLite check every page and every reference."""
-    found = connection.exec_driver_sql(f"PRAGMA integrity_check({SHOWN})").scalars().all()
+    found = connection.exec_driver_sql(f"PRAGMA integrity_check({MAX_SHOWN})").scalars().all()
     lines = [line for text in found for line in str(text).splitlines()]
-    damages = [line for line in lines if line != "ok" and not line.startswith("***")]
+    defects = [line for line in lines if line != "ok" and not line.startswith("***")]
     dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-    return damages + _named(
+    return defects + _capped(
         [
             f"row {number} of {table} refers to a missing row of {parent}"
             for table, number, parent, _ in dangling
@@ -108,12 +108,12 @@ def _violations(connection: Connection) -> list[str]:
     problems = []
     for condition, text in _rules():
         query: Select[int] = select(_rows.c.id).where(condition).order_by(_rows.c.id)
-        numbers = connection.scalars(query.limit(SHOWN)).all()
+        numbers = connection.scalars(query.limit(MAX_SHOWN)).all()
         count = len(numbers)
-        if count == SHOWN:
+        if count == MAX_SHOWN:
             counted = select(func.count()).select_from(_rows).where(condition)
             count = connection.scalar(counted) or 0
-        problems += _named([f"materialization {number} {text}" for number in numbers], count)
+        problems += _capped([f"materialization {number} {text}" for number in numbers], count)
     return problems
 
 
@@ -151,7 +151,7 @@ def _rules() -> Iterator[tuple[ColumnElement[bool], str]]:
     )
 
 
-def _named(problems: list[str], count: int) -> list[str]:
+def _capped(problems: list[str], count: int) -> list[str]:
     """List the first problems, and count the others."""
-    named = problems[:SHOWN]
-    return [*named, f"and {count - len(named):,} more like it"] if count > len(named) else named
+    listed = problems[:MAX_SHOWN]
+    return [*listed, f"and {count - len(listed):,} more like it"] if count > len(listed) else listed

@@ -68,7 +68,7 @@ def append(
     new = {item.id: item for item in created}
     queues: dict[tuple[str, str], dict[int, int]] = {}
     for item, event in zip(found, stored, strict=True):
-        if item.event.in_line and event.materialization_id is not None:
+        if item.event.sequential and event.materialization_id is not None:
             own = queues.setdefault((event.source, event.asset), {})
             own.setdefault(event.materialization_id, event.id)
     behind: dict[int, int] = {}

@@ -111,7 +111,7 @@ def _commit(
     assets: AssetGraph,
     now: datetime,
 ) -> list[TickResult]:
-    versions = _lock(connection, owner, commits)
+    versions = _lock_and_read_versions(connection, owner, commits)
     entries: dict[int, _Entry] = {}
     for position, item in enumerate(commits):
         if versions.get(item.source) == item.before.version:
@@ -138,7 +138,9 @@ def _latest(
 _STALE = TickResult(committed=False)
 
 
-def _lock(connection: Connection, owner: str, commits: Sequence[Commit]) -> dict[str, int]:
+def _lock_and_read_versions(
+    connection: Connection, owner: str, commits: Sequence[Commit]
+) -> dict[str, int]:
     """Lock the owner's rows; return their versions by source."""
     sensors = {item.sensor: item.source for item in commits if isinstance(item, TickCommit)}
     named = {item.schedule: item.source for item in commits if isinstance(item, ScheduleCommit)}

@@ -169,7 +169,7 @@ def test_the_sensor_fires_and_the_watcher_is_told(
     assert said == "made lift-off"
     first, *lines, last = (house.folder / "diary").read_text().splitlines()
     assert (first, last) == (f"runner {pid.strip()} started", f"runner {pid.strip()} stopping")
-    # Two threads announce, what is committed and what is made: each in its own order.
+    # Two threads publish, what is committed and what is made: each in its own order.
     committed = ["tick of sensor:clock", "event for rocket", "rocket is pending"]
     made = ["rocket is running", "rocket is completed"]
     assert [line for line in lines if line not in made] == committed

@@ -35,12 +35,12 @@ class Row:
     Attributes:
         fires: The instants fired for.
         skips: The ranges skipped.
-        in_line: How many of those fired for have to wait for one another, or for the one before.
+        sequential: How many of those fired for have to wait for one another, or for the one before.
     """
 
     fires: tuple[str, ...] = ()
     skips: tuple[tuple[SkipReason, str, str, int], ...] = ()
-    in_line: int = 0
+    sequential: int = 0
 
 
 def table():
@@ -123,7 +123,7 @@ def test_T5_T9_the_decision_table(desk, case, expected):
     desk.look(runner)
     fired = [hour(instant) for instant in desk.fired()[1:]]
     assert (tuple(fired), tuple(desk.skipped())) == (expected.fires, expected.skips)
-    assert len(desk.waiting()) == expected.in_line
+    assert len(desk.waiting()) == expected.sequential
     # It goes on as if nothing had been: with each instant to come, once.
     while desk.clock.now() < at("17:45"):
         while desk.finish():

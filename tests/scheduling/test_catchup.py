@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowstone_core.model.tick import Skip, SkipReason
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN
-from flowstone_core.scheduling.catchup import CHUNK, COUNT_LIMIT, GRACE, due, skipped
+from flowstone_core.scheduling.catchup import CHUNK, COUNT_LIMIT, GRACE, due, skip_instants
 from flowstone_core.scheduling.schedule import build
 from flowstone_core.scheduling.trigger import Trigger
 
@@ -169,11 +169,11 @@ def test_last_instant_has_full_jitter():
 def test_T6_count_of_skips_is_limited():
     of = schedule()
     until = START + COUNT_LIMIT * MINUTE
-    (whole,) = skipped(of, START, until, SkipReason.PAUSED)
+    (whole,) = skip_instants(of, START, until, SkipReason.PAUSED)
     assert (whole.count, whole.complete, whole.last) == (COUNT_LIMIT, True, until)
-    (cut,) = skipped(of, START, until + 5 * MINUTE, SkipReason.PAUSED)
+    (cut,) = skip_instants(of, START, until + 5 * MINUTE, SkipReason.PAUSED)
     assert (cut.count, cut.complete, cut.last) == (COUNT_LIMIT, False, until + 5 * MINUTE)
-    assert skipped(of, START, START + MINUTE / 2, SkipReason.PAUSED) == ()
+    assert skip_instants(of, START, START + MINUTE / 2, SkipReason.PAUSED) == ()
 
 
 def test_ended_schedule_has_no_next_instant():

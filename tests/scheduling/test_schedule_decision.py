@@ -56,7 +56,7 @@ def test_overlap_of_instants_on_time(overlap, active, fires):
     assert decision.outcome is (TickOutcome.TRIGGERED if fires else TickOutcome.SKIPPED)
     if not fires:
         assert commit.skips == (Skip(SkipReason.OVERLAP, NOW, NOW),)
-    assert all(event.in_line is (overlap != "allow") for event in commit.events)
+    assert all(event.sequential is (overlap != "allow") for event in commit.events)
 
 
 @pytest.mark.parametrize("overlap", ["skip", "buffer_one", "buffer_all", "allow"])

@@ -29,12 +29,12 @@ class Line:
             self.store.schedules.create(name, given, self.bench.now)
         self.store.schedules.claim("one", names, self.bench.now)
 
-    def tick(self, *partitions, name="a", asset="alone", in_line=True):
+    def tick(self, *partitions, name="a", asset="alone", sequential=True):
         """Make what a tick commits that fires for these partitions."""
         before = self.store.schedules.get(name).checkpoint
         now = self.bench.now
         events = tuple(
-            NewEvent(f"k{next(self.keys)}", asset, partition, None, in_line)
+            NewEvent(f"k{next(self.keys)}", asset, partition, None, sequential)
             for partition in partitions
         )
         after = ScheduleCheckpoint(now, before.version + 1)

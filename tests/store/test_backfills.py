@@ -94,7 +94,7 @@ def test_a_partition_is_asked_for_once_whatever_became_of_it(bench):
     backfill, _ = begin(bench)
     asked = ask(bench, backfill, "b", "a")
     assert list(asked) == ["b", "a"]
-    number = asked["a"].asked
+    number = asked["a"].requested_id
     pending = PartitionState(number, MaterializationState.PENDING)
     assert asked["a"] == pending
     # What is looked at and not asked for is active; it was the backfill's own at that.
@@ -119,7 +119,7 @@ def test_completed_or_active_partition_is_not_requested(bench):
         "way": PartitionState(active=other.id),
     }
     assert bench.store.events.latest(source="backfill:1") == []
-    assert ask(bench, backfill, "new")["new"].asked is not None
+    assert ask(bench, backfill, "new")["new"].requested_id is not None
 
 
 def test_by_force_all_is_asked_for_and_once_too(bench):
@@ -127,8 +127,8 @@ def test_by_force_all_is_asked_for_and_once_too(bench):
     other = bench.ask("alone", "way")
     backfill, _ = begin(bench, force=True)
     asked = ask(bench, backfill, "done", "way")
-    assert asked["way"].asked == other.id
-    assert asked["done"].asked == other.id + 1
+    assert asked["way"].requested_id == other.id
+    assert asked["done"].requested_id == other.id + 1
     assert ask(bench, backfill, "done", "way") == asked
     assert len(bench.store.events.latest(source="backfill:1")) == 2
 

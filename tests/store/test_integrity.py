@@ -103,7 +103,7 @@ def test_check_names_each_broken_invariant(bench, store_url, statement, problem)
 
 
 def test_many_problems_of_one_kind_are_counted(bench, store_url, monkeypatch):
-    monkeypatch.setattr(integrity, "SHOWN", 3)
+    monkeypatch.setattr(integrity, "MAX_SHOWN", 3)
     for number in range(1_205):
         bench.ask("alone", f"p{number}")
     change(store_url, f"{ROWS} available_at = NULL")
@@ -191,7 +191,7 @@ def test_a_row_that_refers_to_nothing_is_found(path, store_url):
         in found[0]
         or ("refers to a missing row of flowstone_ticks" in found[0])
     )
-    assert found[-1] == f"and {301 - integrity.SHOWN} more like it"
+    assert found[-1] == f"and {301 - integrity.MAX_SHOWN} more like it"
 
 
 @sqlite_only

@@ -135,14 +135,14 @@ def test_a_schedule_whose_name_begins_as_anothers_is_another(line):
 
 
 def test_overlap_allow_never_waits(line):
-    numbers = line.fire("p1", "p2", in_line=False)
-    numbers += line.fire("p3", in_line=False)
+    numbers = line.fire("p1", "p2", sequential=False)
+    numbers += line.fire("p3", sequential=False)
     assert line.standing() == {}
     assert line.start() == numbers
 
 
 def test_changed_overlap_waits_for_all_active_ones(line):
-    overlapping = line.fire("p1", "p2", "p3", in_line=False)
+    overlapping = line.fire("p1", "p2", "p3", sequential=False)
     (next_one,) = line.fire("p4")
     assert line.start() == overlapping
     for number in reversed(overlapping):
@@ -169,8 +169,8 @@ def test_shared_by_two_schedules_waits_for_both_queues(line):
 def test_sensors_and_schedules_in_one_transaction_do_not_mix(line):
     (first,) = line.fire("p1")
     sensed = line.bench.tick("feed", line.bench.event("k", "alone", "p2"))
-    _, in_line, free = line.commit(sensed, line.tick("p3"), line.tick("p4", name="b"))
-    assert line.standing() == {in_line: first}
+    _, sequential, free = line.commit(sensed, line.tick("p3"), line.tick("p4", name="b"))
+    assert line.standing() == {sequential: first}
     assert free in line.start()
 
 
@@ -315,7 +315,7 @@ def test_shared_materialization_waits_for_nothing_newer(line):
 
 
 def test_however_often_it_was_asked_for_it_waits_for_those_before_it(line):
-    first, second = line.fire("p1", "p2", in_line=False)
+    first, second = line.fire("p1", "p2", sequential=False)
     (third,) = line.fire("p3")
     line.fire(*["p3"] * (overlap_queue.HISTORY_LIMIT + 50))
     assert line.start() == [first, second]

@@ -39,10 +39,10 @@ def test_active_counts_joined_but_not_other_sources(line):
 
 
 def test_active_ignores_one_behind_a_hundred_newer_ones(line):
-    (old,) = line.fire("old", in_line=False)
+    (old,) = line.fire("old", sequential=False)
     line.start()
     count = overlap_queue.HISTORY_LIMIT - 1
-    line.fire(*(f"p{number}" for number in range(count)), in_line=False)
+    line.fire(*(f"p{number}" for number in range(count)), sequential=False)
     for number in line.start():
         line.complete(number)
     assert line.store.materializations.active("schedule:a") == 1
@@ -211,7 +211,7 @@ def fill(line, count):
     )
     for name in ("a", "b"):
         partitions = [f"{name}{number}" for number in range(count)]
-        line.fire(*partitions, name=name, in_line=False)
+        line.fire(*partitions, name=name, sequential=False)
         line.store._database.write(lambda connection: connection.execute(ended))
     # Many that run, and as many that wait for them.
     assets = [(asset, f"{number}") for number in range(count) for asset in ("clean", "orders")]

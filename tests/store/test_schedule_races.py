@@ -59,7 +59,7 @@ class Line:
 
     def tick(self, *partitions, skips=()):
         before = self.store.schedules.get("nightly").checkpoint
-        events = tuple(NewEvent(name, "orders", name, None, in_line=True) for name in partitions)
+        events = tuple(NewEvent(name, "orders", name, None, sequential=True) for name in partitions)
         after = ScheduleCheckpoint(self.now, before.version + 1)
         return ScheduleCommit(
             "nightly", Outcome.TRIGGERED, self.now, self.now, before, after, events, None, skips

@@ -35,7 +35,7 @@ class RunSection:
     def settings(self) -> tuple[RunSettings, list[Problem]]:
         """Return the settings, with defaults in place of the invalid ones, and the problems."""
         section, given = self.section, self.given
-        reader = SectionReader(section, RunSettings, RunSettings.model_fields, leave=given)
+        reader = SectionReader(section, RunSettings, RunSettings.model_fields, exclude=given)
         problems = reader.problems
         values = {**reader.values, **given}
         try:
@@ -53,7 +53,7 @@ class RunSection:
             wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
             sound = {key: value for key, value in values.items() if key not in wrong}
             run = RunSettings.model_validate(sound)
-        return self._anchored(run), problems
+        return self._with_absolute_paths(run), problems
 
     def problem(self, key: str, message: str, hint: str = "") -> Problem:
         """Return a problem with a setting, whether the file or an argument gave its value."""
@@ -67,7 +67,7 @@ class RunSection:
         """Return the subject of a problem with a setting."""
         return f"{self.section.title} {key}" if key in self.section.settings else key
 
-    def _anchored(self, run: RunSettings) -> RunSettings:
+    def _with_absolute_paths(self, run: RunSettings) -> RunSettings:
         """Resolve a relative SQLite path of the file against the file's own folder."""
         path = run.store.removeprefix(_SQLITE)
         relative = path != run.store and path and not path.startswith((":memory:", "file:"))

@@ -49,7 +49,7 @@ class ScheduleSections:
             The declaration, and everything that is wrong; one of the two is empty.
         """
         known = {*ScheduleSettings.model_fields, *self.triggers, "asset", _FUNCTION}
-        reader = SectionReader(section, ScheduleSettings, known, leave={_FUNCTION})
+        reader = SectionReader(section, ScheduleSettings, known, exclude={_FUNCTION})
         problems, values = reader.problems, reader.values
         if _FUNCTION in section.settings:
             where, subject = section.where(_FUNCTION), f"{section.title} {_FUNCTION}"

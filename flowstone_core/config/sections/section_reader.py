@@ -20,7 +20,7 @@ class SectionReader:
         section: The section.
         model: The model that validates the values.
         known: The keys that the section may have, those read elsewhere included.
-        leave: Keys to leave out of the values because they are read elsewhere.
+        exclude: Keys to leave out of the values because they are read elsewhere.
 
     Attributes:
         values: The texts by key, as the model takes them; a list has one item per line.
@@ -35,7 +35,7 @@ class SectionReader:
         section: Section,
         model: type[pydantic.BaseModel],
         known: Collection[str],
-        leave: Collection[str] = (),
+        exclude: Collection[str] = (),
     ) -> None:
         self.strays = dict(_strays(section, known))
         self.swallowed = list(_swallowed(section, model, known))
@@ -43,7 +43,7 @@ class SectionReader:
         self.values: dict[str, object] = {
             key: _lines(setting.value) if takes_list(model, key) else setting.value
             for key, setting in section.settings.items()
-            if key not in leave and key not in self.strays
+            if key not in exclude and key not in self.strays
         }
 
     @property

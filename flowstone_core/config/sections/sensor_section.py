@@ -91,7 +91,7 @@ class SensorSections:
             return None, problems + _common_problems(section)
         model = sensor_class.Config
         known = {*_COMMON, *_ELSEWHERE, *model.model_fields}
-        reader = SectionReader(section, model, known, leave=_ELSEWHERE)
+        reader = SectionReader(section, model, known, exclude=_ELSEWHERE)
         problems += [*reader.swallowed, *reader.strays.values()]
         asset = section.settings.get("asset")
         named = asset.value if asset is not None else None

@@ -242,14 +242,14 @@ class Backfill:
 
     def _settle(self, standing: PartitionState) -> None:
         """Count a partition that needs not be asked for."""
-        if standing.asked is not None and standing.state is not None:
+        if standing.requested_id is not None and standing.state is not None:
             if not standing.state.ended:
-                self._own.add(standing.asked)
+                self._own.add(standing.requested_id)
             elif standing.completed:
                 # Perhaps by another materialization, after its own had failed.
                 self._completed += 1
             else:
-                self._count(standing.asked, standing.state)
+                self._count(standing.requested_id, standing.state)
         elif standing.active is None or standing.completed:
             self._skipped += 1
         else:

@@ -11,7 +11,7 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.model.tick import Skip, SkipReason
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.runtime.coordination.workload import BuildSchedule
-from flowstone_core.scheduling.catchup import skipped
+from flowstone_core.scheduling.catchup import skip_instants
 from flowstone_core.scheduling.schedule import merged, timing
 from flowstone_core.store import DeclaredSchedule, ScheduleRecord, Store
 
@@ -61,7 +61,7 @@ def missed(record: ScheduleRecord, build: BuildSchedule, now: datetime) -> tuple
 
     def count() -> tuple[Skip, ...] | str:
         try:
-            return skipped(build(record), record.checkpoint.decided_until, now, reason)
+            return skip_instants(build(record), record.checkpoint.decided_until, now, reason)
         except BaseException as error:  # noqa: BLE001 - a trigger that no longer works
             return describe(error)
 

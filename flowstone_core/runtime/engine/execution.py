@@ -144,7 +144,7 @@ class Execution(Call):
     def _conclude(self, result: AttemptResult) -> None:
         try:
             for materialization in self._finish(result):
-                announce(self._setup, materialization)
+                publish(self._setup, materialization)
         finally:
             self._on_end(self)
 
@@ -182,12 +182,12 @@ class Execution(Call):
                 return changed
 
 
-def announce(setup: EngineSetup, materialization: Materialization) -> None:
-    """Announce that a materialization changed; never raises."""
+def publish(setup: EngineSetup, materialization: Materialization) -> None:
+    """Publish that a materialization changed; never raises."""
     try:
-        setup.announce(materialization)
+        setup.publish(materialization)
     except Exception:
         logger.exception(
-            "cannot announce a materialization",
+            "cannot publish a materialization",
             extra={"materialization": materialization.id},
         )

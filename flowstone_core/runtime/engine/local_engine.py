@@ -16,7 +16,7 @@ from flowstone_core.model.engine import ClaimRound, Engine, EngineSetup
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.engine.asset_host import ChildPool
-from flowstone_core.runtime.engine.execution import Execution, announce
+from flowstone_core.runtime.engine.execution import Execution, publish
 from flowstone_core.runtime.isolation.thread_pool import ThreadPool
 from flowstone_core.runtime.periodic_thread import PeriodicThread
 
@@ -234,9 +234,9 @@ class LocalEngine(Engine):
         for execution in claimed:
             self._running[execution.claim.token] = execution
         for materialization in found.changed:
-            announce(setup, materialization)
+            publish(setup, materialization)
         for execution in claimed:
-            announce(setup, execution.claim.materialization)
+            publish(setup, execution.claim.materialization)
         return claimed, found
 
     def _maintain(self) -> None:
@@ -249,7 +249,7 @@ class LocalEngine(Engine):
             self._begun = True
         if now >= self._recover_at:
             for materialization in setup.queue.recover(setup.clock.now(), setup.runner_id, running):
-                announce(setup, materialization)
+                publish(setup, materialization)
             self._recover_at = now + RECOVER_SECONDS
         if running and now >= self._check_at:
             for token in setup.queue.stale_tokens(running):

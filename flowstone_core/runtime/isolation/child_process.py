@@ -52,7 +52,7 @@ class ChildProcess:
         self._recipe = (factory, arguments)
         self._lock = threading.Lock()
         self._process: BaseProcess | None = None
-        self._connection: Connection[Any, Any] | None = None
+        self._pipe: Connection[Any, Any] | None = None
         self._closed = False
 
     @property
@@ -75,10 +75,10 @@ class ChildProcess:
             ConflictError: If the child was closed.
         """
         try:
-            connection = self._connected()
-            connection.send((method, arguments))
+            pipe = self._connected()
+            pipe.send((method, arguments))
             while True:
-                kind, value = connection.recv()
+                kind, value = pipe.recv()
                 if kind == "log":
                     _log(*value)
                 elif kind == "answer":
@@ -87,7 +87,7 @@ class ChildProcess:
                 else:
                     raise ChildDiedError(f"its process could not start: {value}")
         except (EOFError, OSError):
-            raise ChildDiedError(f"its process {self._bury()}") from None
+            raise ChildDiedError(f"its process {self._ensure_ended()}") from None
 
     def kill(self, *, final: bool = False) -> None:
         """Kill the process, if there is one; a call that waits for it fails. Any thread.
@@ -104,27 +104,27 @@ class ChildProcess:
         """End the process for good; kill it if it has not ended after 5 seconds."""
         with self._lock:
             self._closed = True
-            process, connection = self._process, self._connection
-        if connection is not None:
-            connection.close()
+            process, pipe = self._process, self._pipe
+        if pipe is not None:
+            pipe.close()
         if process is not None:
             process.join(_JOIN_SECONDS)
-            self._bury()
+            self._ensure_ended()
 
     def _connected(self) -> Connection[Any, Any]:
         with self._lock:
             if self._closed:
                 raise ConflictError("its process was closed")
-            if self._connection is not None and _is_alive(self._connection):
-                return self._connection
+            if self._pipe is not None and _is_alive(self._pipe):
+                return self._pipe
         if self._process is not None:
-            extra = {"child": self._name, "end": self._bury()}
+            extra = {"child": self._name, "end": self._ensure_ended()}
             logger.warning("child process ended between two calls; starting another", extra=extra)
         with self._lock:
-            self._process, self._connection = self._start()
-            connection = self._connection
-        connection.send(self._recipe)
-        return connection
+            self._process, self._pipe = self._start()
+            pipe = self._pipe
+        pipe.send(self._recipe)
+        return pipe
 
     def _start(self) -> tuple[BaseProcess, Connection[Any, Any]]:
         context = _context()
@@ -136,19 +136,19 @@ class ChildProcess:
         _alive_children.add(self)
         return process, ours
 
-    def _bury(self) -> str:
+    def _ensure_ended(self) -> str:
         """Make sure that the process has ended; return how it ended."""
         with self._lock:
-            process, connection = self._process, self._connection
-            self._process = self._connection = None
-        if process is None or connection is None:
+            process, pipe = self._process, self._pipe
+            self._process = self._pipe = None
+        if process is None or pipe is None:
             return "was ended"
-        connection.close()
+        pipe.close()
         process.join(_JOIN_SECONDS)
         if process.is_alive():
             process.kill()
             process.join()
-        return _end(process)
+        return _describe_exit(process)
 
 
 def refuse_in_child() -> None:
@@ -165,11 +165,11 @@ def refuse_in_child() -> None:
         )
 
 
-def _is_alive(connection: Connection[Any, Any]) -> bool:
+def _is_alive(pipe: Connection[Any, Any]) -> bool:
     """Return True if the child is alive; log its log lines since its last answer."""
     try:
-        while connection.poll():
-            kind, value = connection.recv()
+        while pipe.poll():
+            kind, value = pipe.recv()
             if kind == "log":
                 _log(*value)
     except (EOFError, OSError):
@@ -177,7 +177,7 @@ def _is_alive(connection: Connection[Any, Any]) -> bool:
     return True
 
 
-def _end(process: BaseProcess) -> str:
+def _describe_exit(process: BaseProcess) -> str:
     code = process.exitcode
     if code is None or code >= 0:
         return f"exited with code {code}"
@@ -212,22 +212,22 @@ def _end_all() -> None:
 # -- in the child ----------------------------------------------------------------------------------
 
 
-def _serve(connection: Connection[Any, Any], level: int) -> None:
+def _serve(pipe: Connection[Any, Any], level: int) -> None:
     # A signal for the whole process group, as Ctrl-C sends it, is handled by the parent: it ends
     # this process when the running call has ended.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, name="flowstone-parent", daemon=True).start()
-    send = _forward_logs(connection, level)
+    send = _forward_logs(pipe, level)
     try:
-        factory, arguments = connection.recv()
+        factory, arguments = pipe.recv()
         served = factory(*arguments)
     except BaseException as error:  # noqa: BLE001 - foreign modules are imported here
         send("failure", describe(error))
         return
     with suppress(EOFError, OSError):
         while True:
-            method, given = connection.recv()
+            method, given = pipe.recv()
             send("answer", getattr(served, method)(*given))
 
 
@@ -238,16 +238,16 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _forward_logs(connection: Connection[Any, Any], level: int) -> Callable[[str, object], None]:
+def _forward_logs(pipe: Connection[Any, Any], level: int) -> Callable[[str, object], None]:
     """Forward log lines to the parent.
 
     Returns:
-        A function that sends other messages on the same connection.
+        A function that sends other messages on the same pipe.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    forwarder = _Forwarder(connection)
+    forwarder = _Forwarder(pipe)
     root.addHandler(forwarder)
     logging.getLogger("flowstone").setLevel(level)
     return forwarder.send
@@ -256,14 +256,14 @@ def _forward_logs(connection: Connection[Any, Any], level: int) -> Callable[[str
 class _Forwarder(logging.Handler):
     """Log handler that sends records to the parent as text; any thread, one message at a time."""
 
-    def __init__(self, connection: Connection[Any, Any]) -> None:
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
         super().__init__()
-        self._connection = connection
+        self._pipe = pipe
         self._sending = threading.Lock()
 
     def send(self, kind: str, value: object) -> None:
         with self._sending:
-            self._connection.send((kind, value))
+            self._pipe.send((kind, value))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -26,8 +26,8 @@ def section(**values):
     return Section("flowstone:sensor:a", 1, settings, "f.cfg")
 
 
-def read(section, known=frozenset(Model.model_fields), leave=()):
-    return SectionReader(section, Model, known, leave)
+def read(section, known=frozenset(Model.model_fields), exclude=()):
+    return SectionReader(section, Model, known, exclude)
 
 
 @pytest.mark.parametrize("key", ["tuples", "bare", "maybe", "sequence", "unique", "items"])
@@ -42,7 +42,7 @@ def test_other_field_is_a_text(key):
 
 
 def test_left_out_key_has_a_place_and_no_value():
-    reader = read(section(text="a", type="b"), leave={"type"})
+    reader = read(section(text="a", type="b"), exclude={"type"})
     assert reader.values == {"text": "a"}
     assert reader.places == {"text": "f.cfg:2", "type": "f.cfg:3"}
     assert reader.problems == []

@@ -256,12 +256,12 @@ def test_attempt_with_an_unreadable_partition_fails(workshop, caplog):
     assert record.partition == "d:2025-1-1"
 
 
-def test_failing_announcement_loses_nothing(workshop, caplog):
+def test_failing_publication_loses_nothing(workshop, caplog):
     def fail(materialization):
         raise RuntimeError("nobody listens")
 
     workshop.asset(name="orders")(lambda context: None)
     number = workshop.ask("orders")
-    assert workshop.engine(announce=fail).run_once() == 1
+    assert workshop.engine(publish=fail).run_once() == 1
     assert workshop.get(number).state is COMPLETED
-    assert set(messages(caplog)) == {"cannot announce a materialization"}
+    assert set(messages(caplog)) == {"cannot publish a materialization"}

@@ -50,7 +50,7 @@ def test_dependencies_run_first_and_once(workshop, diamond, threads):
     assert Counter(diamond) == Counter(["raw", "left", "right", "report"])
     assert (diamond[0], diamond[3]) == ("raw", "report")
     assert workshop.get(report).metadata == {"of": "report", "from": ["left", "right"]}
-    assert PENDING in {item.state for item in workshop.announced if item.asset == "raw"}
+    assert PENDING in {item.state for item in workshop.published if item.asset == "raw"}
 
 
 def test_completed_dependency_is_not_run_again(workshop, diamond):
@@ -261,7 +261,7 @@ def test_drain_without_work_returns_at_once(workshop):
     assert workshop.engine().drain()
 
 
-def test_drain_returns_after_all_announcements(workshop):
+def test_drain_returns_after_all_publications(workshop):
     workshop.asset(name="orders")(lambda context: None)
     engine = workshop.engine()
     engine.start()

@@ -44,8 +44,8 @@ def broken(context):
 
 
 def attempt(function, queue, clock=None, **options):
-    """Run one attempt; return the materializations that were announced."""
-    announced = []
+    """Run one attempt; return the materializations that were published."""
+    published = []
     materialization = Materialization(
         1, "run", "a", "p", MaterializationState.RUNNING, 1, 5, datetime(2026, 1, 1, tzinfo=UTC)
     )
@@ -54,17 +54,17 @@ def attempt(function, queue, clock=None, **options):
         assets=AssetGraph([Asset("a", function, **options)]),
         clock=clock or SystemClock(),
         runner_id="r",
-        announce=announced.append,
+        publish=published.append,
     )
     run_attempt(Claim(materialization, "token", (), {}), setup)
-    return announced
+    return published
 
 
 @pytest.mark.parametrize("run_in", ["thread", "process"])
 def test_run_attempt_commits_the_returned_metadata(run_in):
     queue = Queue()
-    (announced,) = attempt(made, queue, run_in=run_in)
-    assert announced.asset == "a"
+    (published,) = attempt(made, queue, run_in=run_in)
+    assert published.asset == "a"
     (result,) = queue.results
     assert result.outcome is AttemptOutcome.COMPLETED
     assert result.metadata == '{"asset":"a","partition":"p"}'

@@ -24,7 +24,7 @@ class Workshop:
         self.clock = clock
         self.pipeline = Pipeline("test")
         self.asset = self.pipeline.asset
-        self.announced = []
+        self.published = []
         self.engines = []
 
     def engine(self, queue=None, **options):
@@ -39,7 +39,7 @@ class Workshop:
             assets=self.pipeline.assets,
             clock=self.clock,
             runner_id=runner.id,
-            **{"announce": self.announced.append, **options},
+            **{"publish": self.published.append, **options},
         )
         self.engines.append(LocalEngine(setup))
         return self.engines[-1]
@@ -70,8 +70,8 @@ class Workshop:
         return [attempt.outcome for attempt in self.store.materializations.attempts(number)]
 
     def states(self, number):
-        """The states that were announced, in order."""
-        return [item.state for item in self.announced if item.id == number]
+        """The states that were published, in order."""
+        return [item.state for item in self.published if item.id == number]
 
 
 class Gate:
