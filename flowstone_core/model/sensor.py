@@ -29,7 +29,9 @@ class SensorConfig(BaseModel):
     ``flowstone plugins show`` prints them. Use `pydantic.SecretStr` for secrets.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
+    )
 
 
 C = TypeVar("C", bound=SensorConfig)

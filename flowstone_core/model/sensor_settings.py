@@ -13,7 +13,7 @@ from flowstone_core.model.setting_types import Age, PositiveDuration
 class SensorSettings(BaseModel):
     """Settings that every sensor has, for all plugins."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     every: PositiveDuration = Field(
         timedelta(seconds=30), description="the interval between polls, start to start"

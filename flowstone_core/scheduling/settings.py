@@ -83,7 +83,7 @@ Moment: TypeAlias = Annotated[str, BeforeValidator(_read_moment)]
 class ScheduleSettings(BaseModel):
     """Settings that every schedule has besides its asset and its trigger."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     timezone: Annotated[str, AfterValidator(_read_zone)] = Field(
         "UTC", description="the IANA name of the zone that the trigger is meant in"
