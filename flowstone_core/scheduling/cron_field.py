@@ -99,7 +99,7 @@ class Field:
             return f"l{self._number(match['day'], item) % 7}"
         if match := _NTH_WEEKDAY.fullmatch(small):
             if int(match["nth"]) not in _EVERY_OCCURRENCE:
-                raise self._refusal(item, "after # a number from 1 to 5 is allowed")
+                raise self._refusal(item, "has an invalid number after #; allowed are 1-5")
             return f"{self._number(match['day'], item) % 7}#{int(match['nth'])}"
         return None
 
@@ -157,7 +157,9 @@ class Field:
 
     def _refusal(self, item: str, why: str, hint: str = "") -> ValidationError:
         shown = printable(repr(item), 80)
-        return ValidationError(Problem(f"{self.name}: {shown} {why}", hint=hint))
+        return ValidationError(
+            Problem(f"invalid cron expression: {self.name} {shown} {why}", hint=hint)
+        )
 
 
 def _foreign(item: str) -> str:

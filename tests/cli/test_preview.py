@@ -180,12 +180,15 @@ def test_every_invalid_field_is_named(empty_folder):
     result = empty_folder.run(*command, "--after", "tomorrow", code=2)
     wrong = [
         "unknown time zone 'Mars/Olympus'",
-        "second: '60' is out of range; allowed are 0-59",
-        "minute: '61' is out of range; allowed are 0-59",
-        "hour: '24' is out of range; allowed are 0-23",
-        "day of month: '32' is out of range; allowed are 1-31 and L",
-        "month: '13' is out of range; allowed are 1-12 and jan-dec",
-        "day of week: '8' is out of range; allowed are 0-7 and sun-sat, 5L, 5#2",
+        "invalid cron expression: second '60' is out of range; allowed are 0-59",
+        "invalid cron expression: minute '61' is out of range; allowed are 0-59",
+        "invalid cron expression: hour '24' is out of range; allowed are 0-23",
+        "invalid cron expression: day of month '32' is out of range; allowed are 1-31 and L",
+        "invalid cron expression: month '13' is out of range; allowed are 1-12 and jan-dec",
+        (
+            "invalid cron expression: day of week '8' is out of range; "
+            "allowed are 0-7 and sun-sat, 5L, 5#2"
+        ),
         "invalid moment 'tomorrow': use ISO 8601",
     ]
     lines = result.stderr.splitlines()

@@ -77,8 +77,8 @@ def test_invalid_options_are_reported_together(shop):
         " jitter: 2d is out of bounds: use 0s to 1d",
         " start: invalid moment 'soon': use ISO 8601",
         " metadata: 'no notes' is not 'key = value'",
-        " cron: minute: '61' is out of range; allowed are 0-59",
-        " cron: day of month: '32' is out of range; allowed are 1-31 and L",
+        " cron: invalid cron expression: minute '61' is out of range; allowed are 0-59",
+        " cron: invalid cron expression: day of month '32' is out of range; allowed are 1-31 and L",
     ]
     lines = said.splitlines()
     assert len(lines) == len(wrong)

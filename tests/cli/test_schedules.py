@@ -254,7 +254,7 @@ jitter = 1 hour
     lines = timed.run("check", code=2).stderr.splitlines()
     wrong = {
         5: "unknown asset 'dayly_report' (did you mean 'daily_report'?)",
-        6: "month: '13' is out of range",
+        6: "month '13' is out of range",
         7: "did you mean 'America/New_York'?",
         8: "catchup: Input should be 'none', 'latest' or 'all'",
         9: "cathup_window: unknown setting (did you mean 'catchup_window'?)",

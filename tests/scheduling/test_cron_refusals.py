@@ -12,6 +12,7 @@ LAST = " (L is the last day of a month, 5L its last Friday)"
 WORKDAY = " (the nearest working day cannot be written)"
 NTH = " (# is for the day of week: 5#2 is the second Friday of a month)"
 RANDOM = " (write a number: H and R mean a random one elsewhere)"
+INVALID = "invalid cron expression:"
 
 
 def refused(text):
@@ -71,74 +72,74 @@ def refused(text):
 )  # fmt: skip
 def test_cron_invalid_minute_is_refused(field, said):
     if said is not None:
-        assert refused(f"{field} * * * *") == [f"minute: {said}"]
+        assert refused(f"{field} * * * *") == [f"{INVALID} minute {said}"]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("60 * * * * *", f"second: '60' is out of range; {MINUTES}"),
-        ("* 24 * * *", f"hour: '24' is out of range; {HOURS}"),
-        ("* */25 * * *", "hour: '*/25' has the step 25; allowed are 1-24"),
-        ("* 22-2 * * *", f"hour: '22-2' runs backwards; {HOURS} (write 22-23,0-2)"),
-        ("* * 0 * *", f"day of month: '0' is out of range; {DAYS}"),
-        ("* * 32 * *", f"day of month: '32' is out of range; {DAYS}"),
-        ("* * */32 * *", "day of month: '*/32' has the step 32; allowed are 1-31"),
-        ("* * 25-5 * *", f"day of month: '25-5' runs backwards; {DAYS} (write 25-31,1-5)"),
-        ("* * ? * *", f"day of month: '?' is not understood; {DAYS} (write *)"),
-        ("* * L-3 * *", f"day of month: 'L-3' is not understood; {DAYS}{LAST}"),
-        ("* * L/2 * *", f"day of month: 'L/2' is not understood; {DAYS}"),
-        ("* * 5L * *", f"day of month: '5L' is not understood; {DAYS}{LAST}"),
-        ("* * 15W * *", f"day of month: '15W' is not understood; {DAYS}{WORKDAY}"),
-        ("* * LW * *", f"day of month: 'LW' is not understood; {DAYS}{WORKDAY}"),
-        ("* * 1#2 * *", f"day of month: '1#2' is not understood; {DAYS}{NTH}"),
-        ("* * mon * *", f"day of month: 'mon' is not understood; {DAYS}"),
-        ("* * * 0 *", f"month: '0' is out of range; {MONTHS}"),
-        ("* * * 13 *", f"month: '13' is out of range; {MONTHS}"),
-        ("* * * */13 *", "month: '*/13' has the step 13; allowed are 1-12"),
-        ("* * * january *", f"month: 'january' is not understood; {MONTHS} (did you mean 'jan'?)"),
-        ("* * * 2-sept *", f"month: '2-sept' is not understood; {MONTHS} (did you mean 'sep'?)"),
-        ("* * * nov-feb *", f"month: 'nov-feb' runs backwards; {MONTHS} (write nov-dec,jan-feb)"),
-        ("* * * dec-jan *", f"month: 'dec-jan' runs backwards; {MONTHS} (write dec,jan)"),
-        ("* * * 11-2 *", f"month: '11-2' runs backwards; {MONTHS} (write 11-12,1-2)"),
-        ("* * * L *", f"month: 'L' is not understood; {MONTHS}{LAST}"),
-        ("* * * * 8", f"day of week: '8' is out of range; {WEEKDAYS}"),
-        ("* * * * */8", "day of week: '*/8' has the step 8; allowed are 1-7"),
+        ("60 * * * * *", f"second '60' is out of range; {MINUTES}"),
+        ("* 24 * * *", f"hour '24' is out of range; {HOURS}"),
+        ("* */25 * * *", "hour '*/25' has the step 25; allowed are 1-24"),
+        ("* 22-2 * * *", f"hour '22-2' runs backwards; {HOURS} (write 22-23,0-2)"),
+        ("* * 0 * *", f"day of month '0' is out of range; {DAYS}"),
+        ("* * 32 * *", f"day of month '32' is out of range; {DAYS}"),
+        ("* * */32 * *", "day of month '*/32' has the step 32; allowed are 1-31"),
+        ("* * 25-5 * *", f"day of month '25-5' runs backwards; {DAYS} (write 25-31,1-5)"),
+        ("* * ? * *", f"day of month '?' is not understood; {DAYS} (write *)"),
+        ("* * L-3 * *", f"day of month 'L-3' is not understood; {DAYS}{LAST}"),
+        ("* * L/2 * *", f"day of month 'L/2' is not understood; {DAYS}"),
+        ("* * 5L * *", f"day of month '5L' is not understood; {DAYS}{LAST}"),
+        ("* * 15W * *", f"day of month '15W' is not understood; {DAYS}{WORKDAY}"),
+        ("* * LW * *", f"day of month 'LW' is not understood; {DAYS}{WORKDAY}"),
+        ("* * 1#2 * *", f"day of month '1#2' is not understood; {DAYS}{NTH}"),
+        ("* * mon * *", f"day of month 'mon' is not understood; {DAYS}"),
+        ("* * * 0 *", f"month '0' is out of range; {MONTHS}"),
+        ("* * * 13 *", f"month '13' is out of range; {MONTHS}"),
+        ("* * * */13 *", "month '*/13' has the step 13; allowed are 1-12"),
+        ("* * * january *", f"month 'january' is not understood; {MONTHS} (did you mean 'jan'?)"),
+        ("* * * 2-sept *", f"month '2-sept' is not understood; {MONTHS} (did you mean 'sep'?)"),
+        ("* * * nov-feb *", f"month 'nov-feb' runs backwards; {MONTHS} (write nov-dec,jan-feb)"),
+        ("* * * dec-jan *", f"month 'dec-jan' runs backwards; {MONTHS} (write dec,jan)"),
+        ("* * * 11-2 *", f"month '11-2' runs backwards; {MONTHS} (write 11-12,1-2)"),
+        ("* * * L *", f"month 'L' is not understood; {MONTHS}{LAST}"),
+        ("* * * * 8", f"day of week '8' is out of range; {WEEKDAYS}"),
+        ("* * * * */8", "day of week '*/8' has the step 8; allowed are 1-7"),
         ("* * * * friday",
-         f"day of week: 'friday' is not understood; {WEEKDAYS} (did you mean 'fri'?)"),
+         f"day of week 'friday' is not understood; {WEEKDAYS} (did you mean 'fri'?)"),
         ("* * * * fri-mon",
-         f"day of week: 'fri-mon' runs backwards; {WEEKDAYS} (write fri-sun,mon)"),
+         f"day of week 'fri-mon' runs backwards; {WEEKDAYS} (write fri-sun,mon)"),
         ("* * * * sat-tue",
-         f"day of week: 'sat-tue' runs backwards; {WEEKDAYS} (write sat-sun,mon-tue)"),
-        ("* * * * 5-1", f"day of week: '5-1' runs backwards; {WEEKDAYS} (write 5-7,1)"),
-        ("* * * * 7-2", f"day of week: '7-2' runs backwards; {WEEKDAYS} (write 7,1-2)"),
-        ("* * * * 5-0", f"day of week: '5-0' runs backwards; {WEEKDAYS} (write 5-7)"),
-        ("* * * * L", f"day of week: 'L' is not understood; {WEEKDAYS}{LAST}"),
-        ("* * * * 5L/2", f"day of week: '5L/2' is not understood; {WEEKDAYS}"),
-        ("* * * * 1-5L", f"day of week: '1-5L' is not understood; {WEEKDAYS}"),
-        ("* * * * L5L", f"day of week: 'L5L' is not understood; {WEEKDAYS}"),
-        ("* * * * 8L", f"day of week: '8L' is out of range; {WEEKDAYS}"),
-        ("* * * * fooL", f"day of week: 'fooL' is not understood; {WEEKDAYS}"),
-        ("* * * * 5#6", "day of week: '5#6' after # a number from 1 to 5 is allowed"),
-        ("* * * * 5#0", "day of week: '5#0' after # a number from 1 to 5 is allowed"),
-        ("* * * * 8#1", f"day of week: '8#1' is out of range; {WEEKDAYS}"),
-        ("* * * * 5#", f"day of week: '5#' is not understood; {WEEKDAYS}{NTH}"),
-        ("* * * * 1-5#2", f"day of week: '1-5#2' is not understood; {WEEKDAYS}{NTH}"),
-        ("* * * * 5#1/2", f"day of week: '5#1/2' is not understood; {WEEKDAYS}{NTH}"),
+         f"day of week 'sat-tue' runs backwards; {WEEKDAYS} (write sat-sun,mon-tue)"),
+        ("* * * * 5-1", f"day of week '5-1' runs backwards; {WEEKDAYS} (write 5-7,1)"),
+        ("* * * * 7-2", f"day of week '7-2' runs backwards; {WEEKDAYS} (write 7,1-2)"),
+        ("* * * * 5-0", f"day of week '5-0' runs backwards; {WEEKDAYS} (write 5-7)"),
+        ("* * * * L", f"day of week 'L' is not understood; {WEEKDAYS}{LAST}"),
+        ("* * * * 5L/2", f"day of week '5L/2' is not understood; {WEEKDAYS}"),
+        ("* * * * 1-5L", f"day of week '1-5L' is not understood; {WEEKDAYS}"),
+        ("* * * * L5L", f"day of week 'L5L' is not understood; {WEEKDAYS}"),
+        ("* * * * 8L", f"day of week '8L' is out of range; {WEEKDAYS}"),
+        ("* * * * fooL", f"day of week 'fooL' is not understood; {WEEKDAYS}"),
+        ("* * * * 5#6", "day of week '5#6' has an invalid number after #; allowed are 1-5"),
+        ("* * * * 5#0", "day of week '5#0' has an invalid number after #; allowed are 1-5"),
+        ("* * * * 8#1", f"day of week '8#1' is out of range; {WEEKDAYS}"),
+        ("* * * * 5#", f"day of week '5#' is not understood; {WEEKDAYS}{NTH}"),
+        ("* * * * 1-5#2", f"day of week '1-5#2' is not understood; {WEEKDAYS}{NTH}"),
+        ("* * * * 5#1/2", f"day of week '5#1/2' is not understood; {WEEKDAYS}{NTH}"),
     ],
 )  # fmt: skip
 def test_cron_invalid_field_is_refused(text, said):
-    assert refused(text) == [said]
+    assert refused(text) == [f"{INVALID} {said}"]
 
 
 def test_cron_lists_all_invalid_fields():
     assert refused("60 61 24 0 13 8") == [
-        f"second: '60' is out of range; {MINUTES}",
-        f"minute: '61' is out of range; {MINUTES}",
-        f"hour: '24' is out of range; {HOURS}",
-        f"day of month: '0' is out of range; {DAYS}",
-        f"month: '13' is out of range; {MONTHS}",
-        f"day of week: '8' is out of range; {WEEKDAYS}",
+        f"{INVALID} second '60' is out of range; {MINUTES}",
+        f"{INVALID} minute '61' is out of range; {MINUTES}",
+        f"{INVALID} hour '24' is out of range; {HOURS}",
+        f"{INVALID} day of month '0' is out of range; {DAYS}",
+        f"{INVALID} month '13' is out of range; {MONTHS}",
+        f"{INVALID} day of week '8' is out of range; {WEEKDAYS}",
     ]
 
 

@@ -98,7 +98,7 @@ def test_all_problems_are_reported_at_once():
     for part in (
         "invalid schedule name 're port'",
         "asset: unknown asset 'repotr' (did you mean 'report'?)",
-        "cron: minute: '99' is out of range",
+        "cron: invalid cron expression: minute '99' is out of range",
         "did you mean 'Europe/Warsaw'?",
         "catchup",
         "is not a duration",

@@ -95,8 +95,8 @@ def test_all_problems_are_reported_at_once_with_lines(checked):
     nightly = "[flowstone:schedule:nightly]"
     expected = [
         f":2: {nightly} asset: unknown asset 'repotr' (did you mean 'report'?)",
-        f":3: {nightly} cron: hour: '25' is out of range; allowed are 0-23",
-        f":3: {nightly} cron: day of week: '8' is out of range",
+        f":3: {nightly} cron: invalid cron expression: hour '25' is out of range; allowed are 0-23",
+        f":3: {nightly} cron: invalid cron expression: day of week '8' is out of range",
         f":4: {nightly} timezone: unknown time zone 'Europe/Warsow'",
         f":5: {nightly} catchup: Input should be 'none', 'latest' or 'all'",
         f":6: {nightly} partition_fn: ",
