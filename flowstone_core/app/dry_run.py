@@ -39,7 +39,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionCheck:
-    """Result of connecting a sensor to its source.
+    """Result of connecting a sensor to its external source.
 
     Attributes:
         sensor: The name of the sensor.
@@ -67,7 +67,7 @@ def poll_once(ticker: SensorTicker, clock: Clock) -> DryRun:
 
 
 def check_connections(tickers: Iterable[SensorTicker], clock: Clock) -> list[ConnectionCheck]:
-    """Connect sensors to their sources, several at once, and clean them up.
+    """Connect sensors to their external sources, several at once, and clean them up.
 
     Blocks until each call returns or its deadline passes.
 

@@ -111,7 +111,7 @@ class Sensors:
         return poll_once(ticker, self._clock)
 
     def connect(self) -> list[ConnectionCheck]:
-        """Check that each enabled sensor reaches its source within its deadline.
+        """Check that each enabled sensor reaches its external source within its deadline.
 
         Nothing is committed, and the store is not opened.
         """

@@ -52,10 +52,10 @@ def check(session: Session, *, connect: bool) -> None:
     """Check the configuration and show what would run; every problem is reported at once.
 
     Pipelines are imported and plugins loaded. With --connect the store is opened and each enabled
-    sensor connects to its source; nothing is committed.
+    sensor connects to its external source; nothing is committed.
 
-    Exit code 1: the store or a source cannot be reached. Exit code 2: the configuration is
-    invalid; each problem is a line on standard error.
+    Exit code 1: the store or an external source cannot be reached. Exit code 2: the
+    configuration is invalid; each problem is a line on standard error.
     """
     flow = session.flow()
     project = flow.project

@@ -1,6 +1,6 @@
 """Sensor: the base class that plugin authors derive from.
 
-A sensor polls an outside source and returns an outcome. The runner owns everything else:
+A sensor polls an external source and returns an outcome. The runner owns everything else:
 intervals, deadlines, back-off, the store.
 """
 
@@ -100,7 +100,7 @@ class Sensor(ABC, Generic[C, S]):
 
     @abstractmethod
     def poll(self, state: S) -> Outcome[S]:
-        """Poll the source once and return the outcome.
+        """Poll the external source once and return the outcome.
 
         Called outside any transaction. A result after the sensor's deadline is discarded.
 
@@ -117,14 +117,14 @@ class Sensor(ABC, Generic[C, S]):
         """
 
     def connect(self) -> None:
-        """Check that the source can be reached, without changing anything there.
+        """Check that the external source can be reached, without changing anything there.
 
         Called by ``flowstone check --connect`` and never by a runner; `cleanup` follows. The
         default polls once from the first state and discards the outcome. Override this method if
-        a poll is expensive or consumes something from its source.
+        a poll is expensive or consumes something from its external source.
 
         Raises:
-            Exception: If the source cannot be reached: any exception of a poll.
+            Exception: If the external source cannot be reached: any exception of a poll.
         """
         outcome = self.poll(self.init())
         if isinstance(outcome, PollFailed):

@@ -40,7 +40,10 @@ class CannotCleanUpTwice(Rows):
         self.clean = True
 
 
-@fails("test_cleanup_may_come_at_any_time", "after a poll that failed, while the source still did")
+@fails(
+    "test_cleanup_may_come_at_any_time",
+    "after a poll that failed, while the external source still did",
+)
 class CannotCleanUpAfterAFailure(Rows):
     def cleanup(self):
         if self.connection is not None:

@@ -25,7 +25,7 @@ class SensorHost(Protocol):
         """Poll once from a checkpoint, and return the decision."""
 
     def connect(self) -> str | None:
-        """Check that the sensor reaches its source; return the error, or None."""
+        """Check that the sensor reaches its external source; return the error, or None."""
 
     def cleanup(self) -> None:
         """Close the sensor's resources."""

@@ -131,10 +131,10 @@ class SensorTicker(Ticker):
         self._host.kill()
 
     def connect(self) -> str | None:
-        """Check that the sensor reaches its source; blocks, never raises.
+        """Check that the sensor reaches its external source; blocks, never raises.
 
         Returns:
-            The error; None if the source was reached.
+            The error; None if the external source was reached.
         """
         return self._host.connect()
 

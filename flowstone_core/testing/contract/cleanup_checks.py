@@ -1,4 +1,4 @@
-"""The checks of how a sensor ends, and of what it reads beside its source."""
+"""The checks of how a sensor ends, and of what it reads beside its external source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CleanupChecks(ContractOverrides):
         with broken:
             failed = driver.new_sensor()
             driver.poll(failed)
-            _clean_up(failed, "after a poll that failed, while the source still did")
+            _clean_up(failed, "after a poll that failed, while the external source still did")
 
     @check("test_cleanup_may_come_at_any_time")
     def test_nothing_is_left_behind(self) -> None:

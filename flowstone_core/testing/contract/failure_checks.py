@@ -1,4 +1,4 @@
-"""The checks of what a sensor does when its source fails, or does not answer."""
+"""The checks of what a sensor does when its external source fails, or does not answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class FailureChecks(ContractOverrides):
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_an_outside_error_leaves_the_state_alone(self) -> None:
-        """While the source fails polls fail, and nothing is forgotten or passed over by it."""
+        """While the external source fails polls fail, and nothing is forgotten or passed over."""
         broken = self.break_source()
         driver = self._driver()
         changes = self._make_changes(2, driver)
         with broken:
             records = [driver.poll(), driver.poll()]
         for record in records:
-            _judge_failure(record, "the source failed", "break_source")
+            _judge_failure(record, "the external source failed", "break_source")
         driver.commit(records[-1])
-        self._recovered(driver, changes, "the source was well again")
+        self._recovered(driver, changes, "the external source was well again")
 
     @check("test_an_outside_error_leaves_the_state_alone")
     def test_a_source_that_never_answers_is_given_up(self) -> None:
@@ -44,15 +44,16 @@ class FailureChecks(ContractOverrides):
         call.wait(self.patience)
         if not ended:
             raise Violation(
-                f"the source did not answer, and {self.patience:g} s later poll had not come back.",
+                f"the external source did not answer, and {self.patience:g} s later poll had "
+                "not come back.",
                 why="A thread cannot be killed: the tick is ended at its deadline, but the "
                 "sensor is not polled again before this poll has come back.",
                 remedy="Set a time-out on whatever poll calls: to connect, to read, and for "
                 "all of it; have make_sensor choose short ones.",
             )
-        _judge_failure(records[0], "the source did not answer", "hang_source")
+        _judge_failure(records[0], "the external source did not answer", "hang_source")
         driver.commit(records[0])
-        self._recovered(driver, changes, "the source answered again")
+        self._recovered(driver, changes, "the external source answered again")
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_connect_proves_and_changes_nothing(self) -> None:
@@ -65,7 +66,8 @@ class FailureChecks(ContractOverrides):
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the message
             raise Violation(
                 f"nothing was wrong outside, and connect raised {told(error)}.",
-                why="'flowstone check --connect' would say that the source cannot be reached.",
+                why="'flowstone check --connect' would say that the external source "
+                "cannot be reached.",
                 remedy="Let connect do the least that proves that a poll would succeed.",
             ) from None
         quietly(sensor.cleanup)
@@ -76,12 +78,13 @@ class FailureChecks(ContractOverrides):
             raise Violation(
                 f"{unseen[0]!r} was there, connect was called, and no later poll found it.",
                 why="'flowstone check --connect' may be called at any time, beside a runner.",
-                remedy="Override connect: ask the source something that takes nothing from it.",
+                remedy="Override connect: ask the external source something that takes "
+                "nothing from it.",
             )
 
     @check("test_connect_proves_and_changes_nothing")
     def test_connect_fails_where_the_source_does(self) -> None:
-        """While the source fails, `connect` raises."""
+        """While the external source fails, `connect` raises."""
         broken = self.break_source()
         driver = self._driver()
         sensor = driver.new_sensor()
@@ -91,7 +94,7 @@ class FailureChecks(ContractOverrides):
             except (Exception, SystemExit):  # noqa: BLE001 - whatever a poll would raise
                 return
         raise Violation(
-            "the source failed, and connect raised nothing.",
+            "the external source failed, and connect raised nothing.",
             why="'flowstone check --connect' would say that all is well.",
             remedy="Let connect raise what a poll would raise.",
         )
@@ -111,7 +114,7 @@ class FailureChecks(ContractOverrides):
         if unseen:
             raise Violation(
                 f"{when}, and {unseen[0]!r}, which had come before, was no longer found.",
-                why="Changes made while the source fails would be lost.",
+                why="Changes made while the external source fails would be lost.",
                 remedy="Change what is remembered only after the whole read has succeeded.",
             )
 
@@ -177,7 +180,7 @@ def _judge_failure(record: PollRecord, when: str, hook: str) -> None:
             why="Nobody is told that the sensor sees nothing: no failure is recorded, counted or "
             "shown, and no poll backs off.",
             remedy="Let the error out of poll, or return PollFailed with it and the state as it "
-            f"was given; if the source did not fail, mend {hook}.",
+            f"was given; if the external source did not fail, mend {hook}.",
         )
     if outcome is TickOutcome.BROKEN:
         raise Violation(

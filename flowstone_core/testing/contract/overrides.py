@@ -36,8 +36,8 @@ class ContractOverrides(ABC):
     that waits until it has seen twice that something stays as it is."""
 
     many: ClassVar[int] = 12
-    """How many changes are a lot: more than one page of the source, if there are pages, and more
-    than any limit of the sensor itself."""
+    """How many changes are a lot: more than one page of the external source, if there are
+    pages, and more than any limit of the sensor itself."""
 
     assets: ClassVar[Sequence[str]] = ()
     """The assets that its events name by themselves."""
@@ -62,7 +62,7 @@ class ContractOverrides(ABC):
 
     @abstractmethod
     def make_sensor(self, context: PollContext) -> AnySensor:
-        """Make a fresh instance over the same source; called several times in a test.
+        """Make a fresh instance over the same external source; called several times in a test.
 
         Its settings should have short time-outs, and secrets where it takes any.
         """
@@ -71,8 +71,8 @@ class ContractOverrides(ABC):
     def change(self, number: int) -> Partition:
         """Make the world outside change, so that the sensor must fire for it.
 
-        Where the source gives its changes a time, let it be ``self.clock.now()``: then there can
-        be several at one instant.
+        Where the external source gives its changes a time, let it be ``self.clock.now()``: then
+        there can be several at one instant.
 
         Args:
             number: Counts up from 1; no two changes of a test have the same.
@@ -84,7 +84,7 @@ class ContractOverrides(ABC):
 
     @pytest.fixture
     def source(self) -> object:
-        """Override it to prepare the source, by whatever fixtures, and to take it down."""
+        """Override it to prepare the external source, by whatever fixtures, and to take it down."""
         return None
 
     @cached_property
@@ -95,18 +95,18 @@ class ContractOverrides(ABC):
     def settle(self) -> None:
         """Let pass whatever it takes until a poll finds what was changed: a minute, by itself.
 
-        Override it for a sensor that leaves alone what is young, or a source that hands out
-        again only later what was taken and not acknowledged.
+        Override it for a sensor that leaves alone what is young, or an external source that hands
+        out again only later what was taken and not acknowledged.
         """
         self.clock.advance(MINUTE)
 
     def break_source(self) -> AbstractContextManager[object]:
-        """Return a context manager in which the source refuses or fails."""
-        self._lacking("break_source", "a context manager in which the source fails")
+        """Return a context manager in which the external source refuses or fails."""
+        self._lacking("break_source", "a context manager in which the external source fails")
 
     def hang_source(self) -> AbstractContextManager[object]:
-        """Return a context manager in which the source never answers."""
-        self._lacking("hang_source", "a context manager in which the source never answers")
+        """Return a context manager in which the external source never answers."""
+        self._lacking("hang_source", "a context manager in which the external source never answers")
 
     # -- what the checks use --------------------------------------------------------------------
 

@@ -140,7 +140,8 @@ class StateChecks(ContractOverrides):
                     "again when they could not be stored is lost.",
                     remedy="Let the state that poll is given decide what is new, and nothing "
                     "else: no attribute of the instance or the class, no module's variable, and "
-                    "nothing that is taken from the source or acknowledged before the next poll.",
+                    "nothing that is taken from the external source or acknowledged before the "
+                    "next poll.",
                 )
         self.settle()
         driver.drain()

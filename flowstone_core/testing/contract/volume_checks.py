@@ -46,8 +46,8 @@ class VolumeChecks(RunnerChecks):
             raise Violation(
                 f"of {len(changes)} changes at one instant, with polls between them, "
                 f"{listed(unseen)} was never found.",
-                why="Clocks of sources are coarse: what is written in the same second, or is "
-                "committed after the poll with a time before it, is passed over for ever.",
+                why="Clocks of external sources are coarse: what is written in the same second, or "
+                "is committed after the poll with a time before it, is passed over for ever.",
                 remedy="Do not ask for what is later than the last time that was seen. Ask for "
                 "what is not earlier, and remember which of that were seen; or order by time and "
                 "id, and remember both.",

@@ -15,7 +15,7 @@ from flowstone_core.testing import SensorContract
 
 
 class TestAcmeFiles(SensorContract):
-    """The sensor and its source, for the checks of `SensorContract`."""
+    """The sensor and its external source, for the checks of `SensorContract`."""
 
     invalid_settings = (({"folder": ...}, "folder"), ({"suffix": 5}, "suffix"))
     not_applicable: ClassVar = {
