@@ -30,7 +30,7 @@ class ConcurrencyHarness:
     """Threads against a sensor or a schedule of a real Flowstone, on a real SQLite file.
 
     Each thread does random operations: a run of one of several runners of the same store, a
-    change of the world outside, pause, resume, reset, an edit of a schedule, a materialization by
+    change of the external source, pause, resume, reset, an edit of a schedule, a materialization by
     hand, cancel, retry, and letting time pass; now and then a runner stalls before it writes, and
     goes on with what it knew. Then everything is resumed and comes to rest, and
     it is seen whether
@@ -46,7 +46,7 @@ class ConcurrencyHarness:
     Args:
         declare: Given a pipeline, declares the sensor or schedule, or several, for the assets.
             It is called once for each run.
-        change: Makes the world outside change; given a number that counts up from 1, it returns
+        change: Makes the external source change; given a number that counts up from 1, it returns
             what the event is known by: its partition, if no other change has it, or a text that
             only this event has in its key or its payload; or None if nothing need come of it.
             Threads call it one at a time.

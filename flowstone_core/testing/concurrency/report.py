@@ -19,7 +19,7 @@ class ConcurrencyReport:
         errors: How often one was refused, by the operation and the kind of error. A
             refusal because of the state of a thing is not a fault.
         ticks: The ticks that were not quiet, by outcome.
-        changes: How often the world outside was changed.
+        changes: How often the external source was changed.
         events: How many events there are.
         materializations: How many there are, by state.
         attempts: How often an asset function was called.

@@ -15,7 +15,7 @@ class SensorContract(
 ):
     """The tests that every sensor should pass; derive a class of tests from it.
 
-    Define how the sensor is made and how the world outside is changed; pytest finds the tests.
+    Define how the sensor is made and how the external source is changed; pytest finds the tests.
     Optional members (`break_source`, `hang_source`, `invalid_settings`, `secrets`) show as skipped
     where they are missing, and so does a test that fails for the same reason as another.
 

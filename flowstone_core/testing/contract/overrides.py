@@ -26,7 +26,7 @@ _OPTIONAL = ("break_source", "hang_source", "invalid_settings", "secrets")
 
 
 class ContractOverrides(ABC):
-    """Base class with all that an author overrides: make the sensor, change the world outside."""
+    """Base class with all that an author overrides: make the sensor, change the external source."""
 
     sees_only_the_last: ClassVar[bool] = False
     """True if only the last of several changes between two polls is seen."""
@@ -69,7 +69,7 @@ class ContractOverrides(ABC):
 
     @abstractmethod
     def change(self, number: int) -> Partition:
-        """Make the world outside change, so that the sensor must fire for it.
+        """Change the external source, so that the sensor must fire for it.
 
         Where the external source gives its changes a time, let it be ``self.clock.now()``: then
         there can be several at one instant.
