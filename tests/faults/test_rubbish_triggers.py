@@ -152,7 +152,7 @@ def test_P1_hanging_trigger_blocks_neither_a_listing_nor_a_start(
 
     for module in ("app.status", "runtime.coordination.registration"):
         deadline = partial(TimeLimit, clock=fake_clock)
-        monkeypatch.setattr(f"flowstone_core.{module}.Deadline", deadline)
+        monkeypatch.setattr(f"flowstone_core.{module}.TimeLimit", deadline)
     with flow(lambda after: None) as before:
         assert before.run(once=True)
     with flow(hang, start="2025-01-01") as hanging:
@@ -160,7 +160,9 @@ def test_P1_hanging_trigger_blocks_neither_a_listing_nor_a_start(
         assert shown["odd"].error == "timed out after 30 s"
         assert (shown["odd"].health, shown["well"].health) == ("broken", "ok")
         assert len(threads) == 1
-        hanging.pause_schedule("odd")
+        hanging.schedules.pause("odd")
+        assert len(threads) == 1, "pausing computes nothing"
+        hanging.schedules.update("odd", jitter="1s")
         assert len(threads) == 3, "what the new start skips could not be counted, nor shown"
         assert "cannot count skipped instants" in caplog.messages
     let_go.set()

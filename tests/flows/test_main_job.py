@@ -216,7 +216,7 @@ def test_K12_graceful_stop_releases_work_that_the_next_run_completes(folder, buc
 def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket, s3):
     first = Run(folder, "--once")
     assert first.wait() == 1
-    first.until("error: sensor:files", "there is no such bucket", bucket)
+    first.until("error: sensor:files", "bucket not found", bucket)
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, "in/2025-01-13/a.csv")
     second = Run(folder, "--once")
