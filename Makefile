@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
+# Where it is set, each of the thousands of processes of a test run compiles FlowStone anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test pytest lint format bench chaos clean
 

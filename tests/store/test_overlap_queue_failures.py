@@ -240,6 +240,6 @@ def test_a_line_costs_the_same_however_often_its_schedule_has_fired(line, tmp_pa
         filled = Line(type(line.bench)(store))
         filled.schedule("a", "b")
         # As many as are looked back for: a look costs no more from there on.
-        cost, more = costs(line, overlap_queue.HISTORY_LIMIT), costs(filled, 3_000)
+        cost, more = costs(line, overlap_queue.HISTORY_LIMIT), costs(filled, 600)
     assert min(cost.values()) > 10
     assert {name: count for name, count in more.items() if count > cost[name] + 200} == {}
