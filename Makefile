@@ -24,7 +24,7 @@ test: $(VENV)/.dev ## install with the test tools, then run every test and measu
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
 
-pytest: $(VENV)/.dev ## as test, without coverage
+pytest: $(VENV)/.dev ## as test, without coverage; for another Python: make pytest PYTHON=python3.13 VENV=.venv-newest
 	$(BIN)/pytest -n auto --maxschedchunk 8 $(PYTEST_ARGS)
 
 # What must be covered to the last branch: the pure wings, the tickers, the plugins.

@@ -32,8 +32,12 @@ def sqlite_engine(url: URL, file: Path | None) -> Engine:
     def _connected(connection: sqlite3.Connection, _: object) -> None:
         # Python's module begins transactions implicitly; `_begin` does it explicitly.
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()  # the pool drops a connection whose first use fails without closing
+            raise
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

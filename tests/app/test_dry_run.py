@@ -52,12 +52,24 @@ def source():
     source.answer.set()
 
 
+OPENED: list[Flowstone] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    """A store in memory is closed, as a user's is by the end of a with block."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def flow_of(clock, **sensors):
     pipeline = Pipeline("shop")
     pipeline.asset(name="orders")(lambda context: None)
     for name, sensor in sensors.items():
         pipeline.sensor(name, sensor, asset="orders", deadline="10s")
-    return Flowstone(pipeline, store="sqlite://", clock=clock)
+    OPENED.append(Flowstone(pipeline, store="sqlite://", clock=clock))
+    return OPENED[-1]
 
 
 def fails(error):
@@ -95,7 +107,8 @@ def test_connect_ignores_a_failing_cleanup(source):
 def test_connect_skips_disabled_sensors(source):
     pipeline = Pipeline("shop")
     pipeline.sensor("off", source.sensor(lambda: None), enabled=False)
-    assert Flowstone(pipeline, store="sqlite://").sensors.connect() == []
+    with Flowstone(pipeline, store="sqlite://") as flow:
+        assert flow.sensors.connect() == []
 
 
 def test_connect_waits_for_a_silent_source_until_the_deadline(source):
