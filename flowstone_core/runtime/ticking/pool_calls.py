@@ -51,8 +51,12 @@ class TickCall(Call):
             self._on_decided(self._ticker, decision, 1)
 
 
+CLEANUP_SECONDS = 5.0
+"""Longest clean-up at the end of a runner, whatever the sensor's deadline: the process must end."""
+
+
 class CleanupCall(Call):
-    """The clean-up of a ticker, in a thread of the pool.
+    """The clean-up of a ticker, in a thread of the pool, for at most `CLEANUP_SECONDS`.
 
     Args:
         on_done: Called when the clean-up has returned or timed out.
@@ -64,7 +68,7 @@ class CleanupCall(Call):
     __slots__ = ("_on_done", "_ticker", "done")
 
     def __init__(self, ticker: Ticker, on_done: Callable[[], None]) -> None:
-        super().__init__(ticker.deadline)
+        super().__init__(min(ticker.deadline, CLEANUP_SECONDS))
         self._ticker = ticker
         self._on_done = on_done
         self.done = False
@@ -77,7 +81,7 @@ class CleanupCall(Call):
     def expired(self) -> None:
         """Give up the clean-up; a process is killed."""
         extra = {**self._ticker.labels, "seconds": self.deadline}
-        logger.warning("cleanup did not return within its sensor's deadline", extra=extra)
+        logger.warning("cleanup did not return within its time limit", extra=extra)
         self._ticker.stop()
         self._end()
 

@@ -16,7 +16,7 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.isolation.thread_pool import ThreadPool
 from flowstone_core.runtime.periodic_thread import PeriodicThread
-from flowstone_core.runtime.ticking.pool_calls import CleanupCall, TickCall
+from flowstone_core.runtime.ticking.pool_calls import CLEANUP_SECONDS, CleanupCall, TickCall
 from flowstone_core.runtime.ticking.schedule_ticker import ScheduleTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 
@@ -134,7 +134,9 @@ class Scheduler:
         calls = [CleanupCall(ticker, self._loop.wake) for ticker in idle]
         for call in calls:
             self._pool.submit(call)
-        self._wait_until(lambda: all(call.done for call in calls), timedelta(seconds=5))
+        # A second more than each call has, so that a late one is reported before the end.
+        grace = timedelta(seconds=CLEANUP_SECONDS + 1)
+        self._wait_until(lambda: all(call.done for call in calls), grace)
         self._pool.close()
 
     # -- called by any thread -----------------------------------------------------------------
