@@ -21,7 +21,7 @@ from flowstone_core.store import Store
 from flowstone_core.store.schema import metadata
 
 # A busy machine makes an example slow, not wrong.
-hypothesis.settings.register_profile("flowstone", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("flowstone", deadline=None)
 hypothesis.settings.register_profile("chaos", deadline=None, max_examples=1_000)
 hypothesis.settings.load_profile("chaos" if "FLOWSTONE_CHAOS" in os.environ else "flowstone")
 
