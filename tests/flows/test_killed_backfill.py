@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,15 +142,16 @@ def test_a_signal_lets_what_runs_end_and_the_same_command_goes_on(
     read_until(interrupted.stderr, "stopping; a second signal stops at once")
     go_on(interrupted)
     said = end(interrupted, code=1)
-    assert (
-        "warning: backfill 1 is not finished: 6 of 12 done; repeat the command to continue"
-    ) in said
+    warning = "backfill 1 is not finished: 6 of 12 done(, 1 unfinished)?; repeat the command"
+    assert re.search(warning, said)  # the next one may be queued in the moment of the signal
     assert shop.made() == DAYS[:6]
     assert not store.runners.all(alive_at=store.materializations.latest()[0].requested_at)
 
     assert "resuming backfill 1" in end(shop.backfill("--force"))
     assert sorted(shop.made()) == DAYS
-    assert {item.attempt for item in store.materializations.latest()} == {1}
+    # The next one may have been claimed in that moment, too, and given back before it ran.
+    attempts = {item.partition: item.attempt for item in store.materializations.latest()}
+    assert {attempts[f"d:{day}"] for day in DAYS[:6]} == {1}
 
 
 def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store: Store) -> None:
