@@ -1,7 +1,7 @@
-"""Public names for plugins that are more than a sensor: engines, watchers, commands and receivers.
+"""Public names for engines, watchers, commands, receivers, and sensors with functions in settings.
 
-``docs/plugin-api.md`` lists them. Sensors, triggers and pipelines need `flowstone_core` alone. Each
-name is imported on first use, because every command imports every plugin.
+``docs/plugin-api.md`` lists them. Most sensors, triggers and pipelines need `flowstone_core` alone.
+Each name is imported on first use, because every command imports every plugin.
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.asset import Asset as Asset
     from flowstone_core.model.asset import AssetGraph as AssetGraph
     from flowstone_core.model.attempt_result import AttemptResult as AttemptResult
+    from flowstone_core.model.callables import fit_function as fit_function
     from flowstone_core.model.clock import Clock as Clock
     from flowstone_core.model.clock import Waker as Waker
     from flowstone_core.model.engine import ClaimRound as ClaimRound
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     from flowstone_core.plugin.hookspecs import flowstone_triggers as flowstone_triggers
     from flowstone_core.plugin.hookspecs import hookimpl as hookimpl
     from flowstone_core.runtime.engine.run_attempt import run_attempt as run_attempt
+    from flowstone_core.scheduling.partition_template import (
+        PartitionTemplate as PartitionTemplate,
+    )
+    from flowstone_core.scheduling.time_zone import load_zone as load_zone
 
 _HOMES = {
     "Asset": "model.asset",
@@ -60,6 +65,7 @@ _HOMES = {
     "Materialization": "model.materialization",
     "MaterializationQueue": "model.engine",
     "MaterializationState": "model.materialization",
+    "PartitionTemplate": "scheduling.partition_template",
     "PluginError": "errors",
     "RunnerInfo": "model.engine",
     "StaleAttemptError": "errors",
@@ -69,6 +75,7 @@ _HOMES = {
     "Tick": "model.tick",
     "TickOutcome": "model.tick",
     "Waker": "model.clock",
+    "fit_function": "model.callables",
     "flowstone_commands": "plugin.hookspecs",
     "flowstone_engines": "plugin.hookspecs",
     "flowstone_materialization_changed": "plugin.hookspecs",
@@ -80,6 +87,7 @@ _HOMES = {
     "flowstone_triggered": "plugin.hookspecs",
     "flowstone_triggers": "plugin.hookspecs",
     "hookimpl": "plugin.hookspecs",
+    "load_zone": "scheduling.time_zone",
     "run_attempt": "runtime.engine.run_attempt",
 }
 

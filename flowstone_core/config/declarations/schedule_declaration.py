@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
@@ -17,16 +16,16 @@ from flowstone_core.config.declarations.problems import (
     pydantic_problems,
 )
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
-from flowstone_core.model.callables import is_deferred
+from flowstone_core.model.callables import fit_function
 from flowstone_core.model.duration import format_duration
 from flowstone_core.model.json_document import JsonObject
-from flowstone_core.model.partition import Partition
 from flowstone_core.model.safe_text import describe
 from flowstone_core.scheduling.builtin_triggers import RESERVED
 from flowstone_core.scheduling.schedule import PartitionOf, Schedule, ScheduleSpec, Triggers, build
 from flowstone_core.scheduling.settings import ScheduleSettings
 from flowstone_core.scheduling.trigger import Trigger
 
+_INSTANT = "the instant (an aware datetime)"
 _PARTITION = frozenset({"partition", "partition_fn"})
 
 
@@ -202,10 +201,11 @@ class _Declaring:
         if not callable(function):
             self._problem("partition_fn", f"{function!r:.80} is not a function")
             return None
-        taker, wrong = _taking_instant(function)
-        if wrong:
-            self._problem("partition_fn", wrong)
-        return taker
+        try:
+            return cast("PartitionOf", fit_function(function, _INSTANT, least=0))
+        except ValueError as error:
+            self._problem("partition_fn", str(error))
+        return None
 
     def _settings(self) -> ScheduleSettings | None:
         try:
@@ -223,34 +223,6 @@ def unknown_kind(options: Mapping[str, object]) -> str | None:
     """Return the one unknown option, which may be a trigger of a plugin; None if there is none."""
     unknown = [key for key in options if key not in RESERVED]
     return unknown[0] if len(unknown) == 1 and not did_you_mean(unknown[0], RESERVED) else None
-
-
-def _taking_instant(function: Callable[..., object]) -> tuple[PartitionOf | None, str]:
-    """Return a function of the instant, or None and the error.
-
-    Args:
-        function: A function of the instant, or of nothing.
-    """
-    if is_deferred(function):
-        return None, "must not be async or a generator: a call would return no partition"
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a function written in C may have none
-        return cast("PartitionOf", function), ""
-    if _binds(signature, None):
-        return cast("PartitionOf", function), ""
-    if not _binds(signature):
-        return None, "must take the instant (an aware datetime), or nothing"
-    plain = cast("Callable[[], Partition]", function)
-    return (lambda _: plain()), ""
-
-
-def _binds(signature: inspect.Signature, *arguments: object) -> bool:
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        return False
-    return True
 
 
 def _reference(function: object) -> str:

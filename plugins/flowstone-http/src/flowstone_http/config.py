@@ -9,9 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, ImportString, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ImportString,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from flowstone_core import Duration, SensorConfig
+from flowstone_core.plugin_api import fit_function
 from flowstone_http.expression import Expression
 from flowstone_http.request import REDIRECTS, Request, request_headers
 from flowstone_http.url import ParsedUrl, parse_url
@@ -25,8 +34,17 @@ _RESERVED_HEADERS = frozenset(
 )  # fmt: skip
 _VALIDATOR_HEADERS = frozenset({"etag", "last_modified"})
 
+ARGUMENTS = ("the body", "the facts of the response")
+"""The arguments of ``check_fn`` and ``partition_fn``; they may take the first alone."""
+
+
+def _check_function(function: Callable[..., object]) -> Callable[..., object]:
+    fit_function(function, *ARGUMENTS)
+    return function
+
+
 Secret = Annotated[SecretStr, Field(min_length=1)]
-ResponseFunction = Callable[..., object]
+ResponseFunction = Annotated[ImportString[Callable[..., object]], AfterValidator(_check_function)]
 
 
 class WebhookConfig(SensorConfig):
@@ -46,10 +64,10 @@ class WebhookConfig(SensorConfig):
     check: str | None = Field(
         None, description="JMESPath over the JSON of the response; ready if its value is true"
     )
-    check_fn: ImportString[ResponseFunction] | None = Field(
+    check_fn: ResponseFunction | None = Field(
         None,
-        description="module:name of a function that takes the JSON and the facts of the response, "
-        "and returns True if it is ready",
+        description="module:name of a function that takes the JSON, or the JSON and the facts of "
+        "the response, and returns True if it is ready",
     )
     on_change: str | None = Field(
         None,
@@ -65,10 +83,10 @@ class WebhookConfig(SensorConfig):
         None,
         description="JMESPath of the partition: a date or another text, or a list of them",
     )
-    partition_fn: ImportString[ResponseFunction] | None = Field(
+    partition_fn: ResponseFunction | None = Field(
         None,
-        description="module:name of a function that takes the JSON and the facts of the response, "
-        "and returns the partition, a list of them, or None to fire nothing",
+        description="module:name of a function that takes the JSON, or the JSON and the facts of "
+        "the response, and returns the partition, a list of them, or None to fire nothing",
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=10))] = Field(
         timedelta(seconds=30),

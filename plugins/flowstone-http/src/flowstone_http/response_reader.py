@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowstone_core import Partition, RetryLater, SensorBroken
-from flowstone_http.config import WebhookConfig
+from flowstone_core.plugin_api import fit_function
+from flowstone_http.config import ARGUMENTS, WebhookConfig
 from flowstone_http.content import read_json
 from flowstone_http.errors import ContentError, PartitionError
 from flowstone_http.expression import Expression, is_true
@@ -54,9 +55,11 @@ class ResponseReader:
         self._partition = _expression(config.partition)
         by_header = config.on_change in {None, "etag", "last_modified", "body"}
         self._watched = None if by_header else _expression(config.on_change)
-        functions = (config.check_fn, config.partition_fn)
+        self._check_fn = _function(config.check_fn)
+        self._partition_fn = _function(config.partition_fn)
+        wanted = (self._check, self._watched, self._check_fn, self._partition_fn)
         self._needs_json = config.method != "HEAD" and (
-            any(item is not None for item in (self._check, self._watched, *functions))
+            any(item is not None for item in wanted)
             or (self._partition is not None and not self._partition.is_fixed)
         )
 
@@ -74,7 +77,7 @@ class ResponseReader:
             value = self._check.search(body)
             if not is_true(value):
                 return ParsedResponse()
-        check_fn = self._config.check_fn
+        check_fn = self._check_fn
         if check_fn is not None and not _is_ready(_call("check_fn", check_fn, body, response)):
             return ParsedResponse()
         if self._watched is not None:
@@ -98,7 +101,7 @@ class ResponseReader:
         return digest_validator(value, response)
 
     def _partitions(self, body: JsonValue, response: Response) -> dict[str, Partition]:
-        function = self._config.partition_fn
+        function = self._partition_fn
         if function is not None:
             found = _call("partition_fn", function, body, response)
             return partitions_of(found, "partition_fn", as_it_is)
@@ -121,6 +124,10 @@ def _is_ready(found: object) -> bool:
 
 def _expression(text: str | None) -> Expression | None:
     return None if text is None else Expression(text)
+
+
+def _function(function: Callable[..., object] | None) -> Callable[..., object] | None:
+    return None if function is None else fit_function(function, *ARGUMENTS)
 
 
 def _call(
