@@ -53,6 +53,11 @@ class HookDispatcher:
             "hook queue full; oldest calls dropped",
             "hook queue drained; calls no longer dropped",
         )
+        self._refusal = ReportOnce(
+            logger,
+            "cannot start the thread of the watching hooks; trying again at the next call",
+            "thread of the watching hooks started",
+        )
         self._failures: Counter[tuple[str, str, str]] = Counter()
 
     def dispatch(self, hook: str, **arguments: object) -> None:
@@ -67,11 +72,7 @@ class HookDispatcher:
         with self._condition:
             if self._closed:
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="flowstone-hooks", daemon=True
-                )
-                self._thread.start()
+            self._start()
             if len(self._calls) == self._limit:
                 self._calls.popleft()
                 self._overflow.begin(limit=self._limit, plugin=self._called)
@@ -118,6 +119,19 @@ class HookDispatcher:
                     extra={"plugin": plugin, "hook": hook, "kind": kind, "times": times},
                 )
         return done
+
+    def _start(self) -> None:
+        """Start the thread, unless there is one; the next dispatch tries again if that fails."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="flowstone-hooks", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            self._refusal.begin(error=describe(error))
+        else:
+            self._thread = thread
+            self._refusal.end()
 
     def _watching(self, hook: str) -> _Watchers:
         if hook not in self._watchers:

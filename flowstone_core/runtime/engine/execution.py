@@ -62,6 +62,9 @@ class Execution(Call):
 
     def run(self) -> None:
         """Call the asset function and commit the result."""
+        if self._cancelled.is_set():  # while it waited for a thread
+            self._on_end(self)
+            return
         in_process = self._asset.run_in == "process"
         result = self._in_process() if in_process else self._in_thread()
         with self._lock:

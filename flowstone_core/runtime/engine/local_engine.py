@@ -212,12 +212,24 @@ class LocalEngine(Engine):
                 return _Round(idle=False, wait=CLAIM_SECONDS)
             now = self.setup.clock.now()
             claimed, found = self._claim(free, now)
-            for execution in claimed:
-                self._pool.submit(execution)
+            self._submit(claimed)
         wait = CLAIM_SECONDS
         if found.next_at is not None:
             wait = min(wait, max((found.next_at - now).total_seconds(), 0.0))
         return _Round(idle and not claimed and wait > 0, wait)
+
+    def _submit(self, claimed: Sequence[Execution]) -> None:
+        submitted = 0
+        try:
+            for execution in claimed:
+                self._pool.submit(execution)
+                submitted += 1
+        except BaseException:
+            # Out of memory: what this runner does not hold is given back by the next round.
+            for execution in claimed[submitted:]:
+                self._running.pop(execution.claim.token, None)
+            self._recover_at = self.setup.clock.monotonic()
+            raise
 
     def _claim(self, limit: int, now: datetime) -> tuple[list[Execution], ClaimRound]:
         setup = self.setup

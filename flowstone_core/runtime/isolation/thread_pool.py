@@ -2,7 +2,8 @@
 
 A thread cannot be killed. So a call past its deadline is abandoned: its `Call.expired` is called,
 its thread is left behind, and another thread takes its place. The threads are daemons, because a
-hanging thread would otherwise keep the process from ending.
+hanging thread would otherwise keep the process from ending. Where the system refuses another
+thread, calls wait for the threads there are, and `ThreadPool.expire` tries to start one again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 from abc import ABC, abstractmethod
 
 from flowstone_core.model.clock import Clock
+from flowstone_core.model.report_once import ReportOnce
+from flowstone_core.model.safe_text import describe
 
 logger = logging.getLogger("flowstone.thread_pool")
 
@@ -65,6 +68,11 @@ class ThreadPool:
         self._threads = 0
         self._stuck = 0
         self._started = 0
+        self._refusal = ReportOnce(
+            logger,
+            "cannot start a thread; trying again every second",
+            "threads can be started again",
+        )
 
     @property
     def stuck(self) -> int:
@@ -74,9 +82,9 @@ class ThreadPool:
     def submit(self, call: Call) -> None:
         """Queue a call for the next free thread; any thread, returns at once."""
         with self._lock:
+            self._queue.put(call)
             self._waiting += 1
             self._grow()
-        self._queue.put(call)
 
     def expire(self) -> float | None:
         """Abandon the calls that are past their deadlines.
@@ -93,6 +101,8 @@ class ThreadPool:
             elif self._abandon(call):
                 call.expired()
         if self._waiting:  # a call that starts in between has a deadline too
+            with self._lock:
+                self._grow()
             nearest = _EXPIRE_SECONDS if nearest is None else min(nearest, _EXPIRE_SECONDS)
         return nearest
 
@@ -122,12 +132,19 @@ class ThreadPool:
         return self._limit - max(0, self._stuck - self._stuck_limit)
 
     def _grow(self) -> None:
-        if self._waiting > self._idle and self._threads < self._allowed:
-            self._threads += 1
-            self._idle += 1
-            self._started += 1
-            name = f"{self._name}-{self._started}"
+        if self._waiting <= self._idle or self._threads >= self._allowed:
+            return
+        name = f"{self._name}-{self._started + 1}"
+        try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            # The limit of threads or of memory: nothing is counted that is not there.
+            self._refusal.begin(threads=self._name, error=describe(error))
+            return
+        self._threads += 1
+        self._idle += 1
+        self._started += 1
+        self._refusal.end(threads=self._name)
 
     def _work(self) -> None:
         me = threading.get_ident()
@@ -139,7 +156,7 @@ class ThreadPool:
                 self._active[me] = call
             try:
                 call.run()
-            except Exception:
+            except BaseException:
                 logger.exception("pool call raised an exception")
             with self._lock:
                 del self._active[me]

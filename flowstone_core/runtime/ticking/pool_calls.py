@@ -38,7 +38,11 @@ class TickCall(Call):
 
     def run(self) -> None:
         """Tick and decide."""
-        decision = self._ticker.tick(self._number)
+        try:
+            decision = self._ticker.tick(self._number)
+        except BaseException as error:  # noqa: BLE001 - out of memory: the tick call must end
+            current = self._ticker.expire(self._number) is not None
+            decision = self._ticker.refuse(error) if current else None
         if decision is None:
             self._on_returned(self._ticker)
         else:

@@ -123,7 +123,7 @@ class ScheduleTicker(Ticker):
             )
         )
 
-    def refuse(self, error: Exception) -> Decision[ScheduleCommit]:
+    def refuse(self, error: BaseException) -> Decision[ScheduleCommit]:
         """See `Ticker.refuse`."""
         return self._failed(error)
 
@@ -133,7 +133,7 @@ class ScheduleTicker(Ticker):
         assert isinstance(commit, ScheduleCommit)  # noqa: S101 - for the type checker
         self.checkpoint = commit.after
 
-    def _failed(self, error: Exception) -> Decision[ScheduleCommit]:
+    def _failed(self, error: BaseException) -> Decision[ScheduleCommit]:
         now = self._clock.now()
         seen = ScheduleObservation(error, now, now)
         return decide_failure(self.name, self.checkpoint, seen, self._backoff, self._redact)

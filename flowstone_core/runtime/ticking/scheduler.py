@@ -26,6 +26,9 @@ CLOCK_STEP = 0.5
 """Seconds by which the wall clock moves against the monotonic clock between two steps if it was
 set, or if the machine slept; every schedule is then evaluated at once."""
 
+RETRY_SECONDS = 1.0
+"""Seconds until a tick that could not be started is tried again."""
+
 OnDecided: TypeAlias = Callable[[Ticker, AnyDecision, int], None]
 """Called with a ticker, its decision, and the number of holds that end with the decision."""
 
@@ -196,7 +199,11 @@ class Scheduler:
             return False
         with self._undecided_lock:
             self._undecided += 1
-        self._pool.submit(TickCall(ticker, number, self._on_decided, self._on_returned))
+        try:
+            self._pool.submit(TickCall(ticker, number, self._on_decided, self._on_returned))
+        except BaseException:  # out of memory: the tick has not begun
+            self.finish(ticker, 2, RETRY_SECONDS)
+            raise
         return True
 
     def _on_returned(self, ticker: Ticker) -> None:

@@ -138,7 +138,7 @@ class SensorTicker(Ticker):
         """
         return self._host.connect()
 
-    def refuse(self, error: Exception) -> Decision[TickCommit]:
+    def refuse(self, error: BaseException) -> Decision[TickCommit]:
         """See `Ticker.refuse`."""
         return self._failed(error)
 
@@ -152,6 +152,6 @@ class SensorTicker(Ticker):
         """Close the sensor's resources; in a thread of the pool, never raises."""
         self._host.cleanup()
 
-    def _failed(self, error: Exception) -> Decision[TickCommit]:
+    def _failed(self, error: BaseException) -> Decision[TickCommit]:
         now = self._clock.now()
         return decide(self._rules, self.checkpoint, SensorObservation(error, now, now, raised=True))

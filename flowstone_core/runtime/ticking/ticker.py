@@ -106,8 +106,8 @@ class Ticker(ABC):
         """
 
     @abstractmethod
-    def refuse(self, error: Exception) -> AnyDecision:
-        """Return the decision for a good tick whose commit the store refused."""
+    def refuse(self, error: BaseException) -> AnyDecision:
+        """Return the decision for a tick that failed outside foreign code, such as its commit."""
 
     @abstractmethod
     def remember(self, decision: AnyDecision) -> None:
