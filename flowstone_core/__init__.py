@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.event import NotTriggered as NotTriggered
     from flowstone_core.model.event import Outcome as Outcome
     from flowstone_core.model.event import PollFailed as PollFailed
+    from flowstone_core.model.event import Skipped as Skipped
     from flowstone_core.model.event import Triggered as Triggered
     from flowstone_core.model.partition import Partition as Partition
     from flowstone_core.model.partition import decode_partition as decode_partition
@@ -55,6 +56,7 @@ _HOMES = {
     "Sensor": "model.sensor",
     "SensorBroken": "errors",
     "SensorConfig": "model.sensor",
+    "Skipped": "model.event",
     "Trigger": "scheduling.trigger",
     "Triggered": "model.event",
     "ValidationError": "errors",

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeGuard, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from flowstone_core.errors import FlowstoneError, ValidationError
+from flowstone_core.errors import FlowstoneError, PollTimeoutError, ValidationError
 from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.event import Outcome, PollFailed
 from flowstone_core.model.json_document import STATE_LIMIT, Json, dump_document, load_document
@@ -38,9 +40,17 @@ C = TypeVar("C", bound=SensorConfig)
 S = TypeVar("S")
 
 
+@dataclass(slots=True)
+class _Deadline:
+    """Deadline of the running poll, in seconds of the monotonic clock."""
+
+    at: float = math.inf
+    seconds: float = math.inf
+
+
 @dataclass(frozen=True)
 class PollContext:
-    """Context of a sensor: its name, a logger and a clock.
+    """Context of a sensor: its name, a logger, a clock, and the deadline of the running poll.
 
     Attributes:
         sensor: The sensor's configured name.
@@ -53,6 +63,42 @@ class PollContext:
         default_factory=lambda: logging.getLogger("flowstone.sensor")
     )
     clock: Clock = field(default_factory=SystemClock)
+    _deadline: _Deadline = field(default_factory=_Deadline, init=False, repr=False, compare=False)
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the deadline of the running poll; infinite outside a poll.
+
+        A poll that can go on later returns what it has before they are used up.
+        """
+        return max(0.0, self._deadline.at - self.clock.monotonic())
+
+    def check_deadline(self) -> None:
+        """End a poll that is past its deadline.
+
+        A thread cannot be killed: a poll that reads on after its deadline reads for nobody. Call
+        this method for each page, batch or chunk of a long poll.
+
+        Raises:
+            PollTimeoutError: If the deadline of the running poll has passed.
+        """
+        if self.seconds_left() <= 0:
+            raise PollTimeoutError(
+                f"the poll did not end within its deadline of {self._deadline.seconds:g} s"
+            )
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Set the deadline of one poll; the runner does this, and a test may.
+
+        Args:
+            seconds: Seconds from now on.
+        """
+        deadline = self._deadline
+        deadline.at, deadline.seconds = self.clock.monotonic() + seconds, seconds
+        try:
+            yield
+        finally:
+            deadline.at = deadline.seconds = math.inf
 
 
 class Sensor(ABC, Generic[C, S]):
@@ -102,7 +148,8 @@ class Sensor(ABC, Generic[C, S]):
     def poll(self, state: S) -> Outcome[S]:
         """Poll the external source once and return the outcome.
 
-        Called outside any transaction. A result after the sensor's deadline is discarded.
+        Called outside any transaction. A result after the sensor's deadline is discarded: a poll
+        that may take long calls `PollContext.check_deadline` again and again.
 
         Args:
             state: A copy of the state that the last poll, or `init`, returned.

@@ -23,6 +23,7 @@ from flowstone_core.model.json_document import (
 )
 from flowstone_core.model.partition import encode_partition
 from flowstone_core.model.safe_text import describe
+from flowstone_core.model.skipped_items import safe_reason, skipped_items
 from flowstone_core.model.tick import (
     NewEvent,
     ScheduleCommit,
@@ -92,6 +93,7 @@ class Decision(Generic[C_co]):
             must not be made.
         delay: Delay from the end of this tick to the next; None for the sensor's interval.
         next_at: When to evaluate a schedule next; None if no instant follows.
+        reason: The reason why a sensor's poll found nothing, if the sensor gave one.
     """
 
     outcome: TickOutcome
@@ -99,6 +101,7 @@ class Decision(Generic[C_co]):
     delay: timedelta | None = None
     error: str | None = None
     next_at: datetime | None = None
+    reason: str = ""
 
 
 def decide(
@@ -140,10 +143,11 @@ def _decide(
             error = OutcomeError(str(error), sensor=rules.sensor)
         return _failure(rules, checkpoint, observation, error, _state_text(seen.state))
     if isinstance(seen, NotTriggered):
-        return _quiet_or_commit(rules, checkpoint, observation, seen.state, ())
+        decision = _quiet_or_commit(rules, checkpoint, observation, seen, ())
+        return replace(decision, reason=safe_reason(seen.reason, rules.redact))
     if isinstance(seen, Triggered):
         events = tuple(_new_events(rules, checkpoint, seen.events))
-        return _quiet_or_commit(rules, checkpoint, observation, seen.state, events)
+        return _quiet_or_commit(rules, checkpoint, observation, seen, events)
     raise OutcomeError(
         f"poll returned {_kind(seen)}; it must return Triggered, NotTriggered or PollFailed",
         sensor=rules.sensor,
@@ -154,12 +158,14 @@ def _quiet_or_commit(
     rules: TickRules,
     checkpoint: SensorCheckpoint,
     observation: SensorObservation,
-    state: object,
+    seen: Triggered[object] | NotTriggered[object],
     events: Sequence[NewEvent],
 ) -> Decision[TickCommit]:
+    state, skipped = seen.state, skipped_items(seen.skipped, rules.redact)
     settled = checkpoint.polled and not checkpoint.failures and checkpoint.not_before is None
     if (
         not events
+        and not skipped
         and settled
         and checkpoint.state is not None
         and same_document(state, checkpoint.state)
@@ -179,6 +185,8 @@ def _quiet_or_commit(
             checkpoint,
             after if number == len(batches) else checkpoint,
             tuple(batch),
+            # With the state that remembers them, so that they are told once.
+            skipped=skipped if number == len(batches) else (),
         )
         for number, batch in enumerate(batches, 1)
     ]

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from flowstone_core.errors import ValidationError
+from flowstone_core.model.event import Skipped
 from flowstone_core.model.json_document import STATE_LIMIT, dump_document, load_document
 
 
@@ -159,6 +160,7 @@ class TickCommit:
         before: The checkpoint when the tick began.
         after: The new checkpoint; equal to ``before`` in all but the last of a tick's
             transactions, so that a tick repeated after a crash finds the same events.
+        skipped: Items that the sensor left out for good; in the last transaction.
     """
 
     sensor: str
@@ -169,6 +171,7 @@ class TickCommit:
     after: SensorCheckpoint
     events: tuple[NewEvent, ...] = ()
     error: str | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def source(self) -> str:
@@ -203,7 +206,9 @@ class Tick:
     Attributes:
         events: Number of new events.
         duplicates: Number of events suppressed because their key is known.
-        skipped: Number of instants that a schedule skipped, as far as they were counted.
+        skipped: Number of instants that a schedule skipped, as far as they were counted, or of
+            items that a sensor left out for good.
+        skipped_items: Items that a sensor left out for good, by reason.
     """
 
     id: int
@@ -215,3 +220,4 @@ class Tick:
     duplicates: int = 0
     error: str | None = None
     skipped: int = 0
+    skipped_items: tuple[Skipped, ...] = ()

@@ -47,7 +47,7 @@ class Publisher:
             self.materialization(materialization)
 
     def tick(self, tick: Tick, skips: Sequence[Skip] = ()) -> None:
-        """Publish a committed tick and the instants that it skipped."""
+        """Publish a committed tick, and what it skipped."""
         extra: dict[str, object] = {
             "source": tick.source,
             "tick": tick.id,
@@ -57,7 +57,8 @@ class Publisher:
         }
         if tick.skipped:
             extra["skipped"] = tick.skipped
-            extra["reasons"] = ", ".join(skip.reason.value for skip in skips)
+            reasons = [skip.reason.value for skip in skips]
+            extra["reasons"] = ", ".join(reasons + [str(item) for item in tick.skipped_items])
         if tick.error:
             extra["error"] = tick.error
         complete = tick.outcome.good and not tick.skipped

@@ -11,7 +11,7 @@ from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision. Revisions are numbered in their order."""
 
 _alembic = threading.Lock()

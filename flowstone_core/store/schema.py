@@ -106,6 +106,22 @@ schedules = Table(
     Index("ix_flowstone_schedules_owner", "owner"),
 )
 
+# Conditions of partial indexes are texts, here and in the queries: SQLite uses a partial index
+# only for a query with the same condition, without a bound value.
+PENDING = text("state = 'pending'")
+STARTED = text("state IN ('running', 'retrying')")
+CLAIMABLE = text("available_at IS NOT NULL")
+HELD = text("token IS NOT NULL")
+QUEUED = text("after_id IS NOT NULL")
+UNFINISHED = text("finished_at IS NULL")
+REMEMBERED = text("NOT forgotten")
+LEAVES_OUT = text("skipped_items IS NOT NULL")
+
+
+def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
 ticks = Table(
     "flowstone_ticks",
     metadata,
@@ -118,24 +134,11 @@ ticks = Table(
     Column("duplicates", Integer, nullable=False),
     Column("error", Text),
     Column("skipped", Integer, nullable=False, server_default=text("0")),
+    Column("skipped_items", Text),
     Index("ix_flowstone_ticks_source", "source", "id"),
+    _partial_index("ix_flowstone_ticks_skipped", "source", "id", where=LEAVES_OUT),
     sqlite_autoincrement=True,
 )
-
-# Conditions of partial indexes are texts, here and in the queries: SQLite uses a partial index
-# only for a query with the same condition, without a bound value.
-PENDING = text("state = 'pending'")
-STARTED = text("state IN ('running', 'retrying')")
-CLAIMABLE = text("available_at IS NOT NULL")
-HELD = text("token IS NOT NULL")
-QUEUED = text("after_id IS NOT NULL")
-UNFINISHED = text("finished_at IS NULL")
-REMEMBERED = text("NOT forgotten")
-
-
-def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
-
 
 materializations = Table(
     "flowstone_materializations",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, u
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization
+from flowstone_core.model.skipped_items import count_skipped, dump_skipped, load_skipped
 from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 from flowstone_core.store import events, overlap_queue, ownership, schedule_records, schema, skips
 from flowstone_core.store.column_types import UtcDateTime
@@ -76,7 +77,12 @@ class TickRepository:
         return self._database.write(_commit, owner, commits, assets, now)
 
     def latest(
-        self, source: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        source: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        *,
+        leaving_out: bool = False,
     ) -> list[Tick]:
         """List the latest ticks that were not quiet, the newest first.
 
@@ -84,8 +90,9 @@ class TickRepository:
             source: Only the ticks of this source, such as ``sensor:feed``.
             limit: At most this many.
             before_id: Only ticks with a smaller id: the next page.
+            leaving_out: Only ticks in which a sensor left items out.
         """
-        return self._database.read(_latest, source, limit, before_id)
+        return self._database.read(_latest, source, limit, before_id, leaving_out=leaving_out)
 
 
 @dataclass(slots=True)
@@ -125,13 +132,20 @@ def _commit(
 
 
 def _latest(
-    connection: Connection, source: str | None, limit: int, before_id: int | None
+    connection: Connection,
+    source: str | None,
+    limit: int,
+    before_id: int | None,
+    *,
+    leaving_out: bool,
 ) -> list[Tick]:
     query = select(_ticks).order_by(_ticks.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(_ticks.c.source == source)
     if before_id is not None:
         query = query.where(_ticks.c.id < before_id)
+    if leaving_out:
+        query = query.where(schema.LEAVES_OUT)
     return [_tick_of(row) for row in connection.execute(query)]
 
 
@@ -209,12 +223,19 @@ def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
             "events": len(entry.new),
             "duplicates": entry.duplicates,
             "error": entry.commit.error,
-            "skipped": sum(skip.count for skip in entry.skips),
+            **_skipped_columns(entry),
         }
         for entry in entries
     ]
     statement = insert(_ticks).returning(_ticks, sort_by_parameter_order=True)
     return [_tick_of(row) for row in connection.execute(statement, rows)]
+
+
+def _skipped_columns(entry: _Entry) -> dict[str, object]:
+    if isinstance(entry.commit, ScheduleCommit):
+        return {"skipped": sum(skip.count for skip in entry.skips), "skipped_items": None}
+    items = entry.commit.skipped
+    return {"skipped": count_skipped(items), "skipped_items": dump_skipped(items)}
 
 
 def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> None:
@@ -258,4 +279,5 @@ def _tick_of(row: Row[*tuple[object, ...]]) -> Tick:
         duplicates=row.duplicates,
         error=row.error,
         skipped=row.skipped,
+        skipped_items=load_skipped(row.skipped_items),
     )

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from flowstone_core.model.event import Event, NotTriggered, PollFailed, Triggered
+from flowstone_core.model.event import Event, NotTriggered, PollFailed, Skipped, Triggered
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,27 @@ def test_outcomes_compare_as_values(outcome):
 
 def test_outcome_repr_shows_its_fields():
     assert repr(Triggered([], state={"seen": 1})) == "Triggered(events=(), state={'seen': 1})"
+
+
+TMP = Skipped("no date in the key", 2, "in/upload.tmp")
+
+
+@pytest.mark.parametrize("given", [TMP, [TMP], (TMP,), iter([TMP])])
+def test_outcomes_take_one_skipped_or_an_iterable_of_them(given):
+    assert NotTriggered(1, skipped=given).skipped == (TMP,)
+
+
+def test_outcome_repr_shows_optional_fields_only_if_they_are_set():
+    assert repr(NotTriggered(1)) == "NotTriggered(state=1)"
+    assert repr(NotTriggered(1, reason="still written")) == (
+        "NotTriggered(state=1, reason='still written')"
+    )
+    assert repr(Triggered([], 1, skipped=TMP)) == (
+        "Triggered(events=(), state=1, skipped=(Skipped(reason='no date in the key', count=2, "
+        "example='in/upload.tmp'),))"
+    )
+
+
+def test_skipped_as_text_has_reason_count_and_example():
+    assert str(TMP) == "no date in the key (2, such as in/upload.tmp)"
+    assert str(Skipped("the window has passed", 1_500)) == "the window has passed (1,500)"

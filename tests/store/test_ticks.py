@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flowstone_core.errors import NotFoundError
+from flowstone_core.model.event import Skipped
 from flowstone_core.model.tick import SensorCheckpoint, Tick, TickOutcome
 from flowstone_core.store import TickResult
 
@@ -297,3 +298,15 @@ def test_ticks_are_listed_newest_first_in_pages(bench):
     numbers = [tick.id for tick in bench.store.ticks.latest()]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 10
+
+
+def test_ticks_that_leave_items_out_are_stored_with_count_and_example(bench):
+    left_out = (Skipped("no date in the key", 2, "in/upload.tmp"), Skipped("too old", 2**31 - 1))
+    bench.fire(bench.event("k", partition="p"))
+    (result,) = bench.commit(replace(bench.tick(), skipped=left_out))
+    bench.fire(bench.event("l", partition="p"))
+    assert (result.tick.skipped, result.tick.skipped_items) == (2**31 - 1, left_out)
+    assert result.tick.outcome is TickOutcome.NOT_TRIGGERED
+    assert bench.store.ticks.latest("sensor:feed", leaving_out=True) == [result.tick]
+    assert bench.store.ticks.latest("sensor:feed")[1] == result.tick
+    assert bench.store.ticks.latest("sensor:other", leaving_out=True) == []

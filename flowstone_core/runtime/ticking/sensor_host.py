@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import AbstractContextManager
 from typing import Protocol, cast
 
 from flowstone_core.errors import OutcomeError, ValidationError
@@ -49,6 +50,8 @@ class ThreadHost:
         self._declaration = declaration
         self._rules = rules
         self._clock = clock or SystemClock()
+        log = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": declaration.name})
+        self._context = PollContext(declaration.name, log, self._clock)
         self._sensor: AnySensor | None = None
 
     def tick(self, checkpoint: SensorCheckpoint) -> Decision[TickCommit]:
@@ -58,12 +61,13 @@ class ThreadHost:
         raised = False
         outcome: object
         try:
-            sensor = self._instance()
-            if checkpoint.state is None:
-                initial = _initial_state(sensor)
-            outcome = sensor.poll(load_document(checkpoint.state or initial or "null"))
-            if inspect.iscoroutine(outcome):
-                outcome.close()
+            with self._limited():
+                sensor = self._instance()
+                if checkpoint.state is None:
+                    initial = _initial_state(sensor)
+                outcome = sensor.poll(load_document(checkpoint.state or initial or "null"))
+                if inspect.iscoroutine(outcome):
+                    outcome.close()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             outcome, raised = error, True
         observation = SensorObservation(outcome, started_at, self._clock.now(), raised, initial)
@@ -72,7 +76,8 @@ class ThreadHost:
     def connect(self) -> str | None:
         """See `SensorHost.connect`."""
         try:
-            self._instance().connect()
+            with self._limited():
+                self._instance().connect()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             return describe(error, self._rules.redact)
         return None
@@ -95,10 +100,11 @@ class ThreadHost:
     def _instance(self) -> AnySensor:
         if self._sensor is None:
             declaration = self._declaration
-            log = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": declaration.name})
-            context = PollContext(declaration.name, log, self._clock)
-            self._sensor = declaration.sensor_class(declaration.config, context)
+            self._sensor = declaration.sensor_class(declaration.config, self._context)
         return self._sensor
+
+    def _limited(self) -> AbstractContextManager[None]:
+        return self._context.limited(self._declaration.settings.deadline.total_seconds())
 
 
 class ProcessHost:

@@ -1,6 +1,7 @@
 """Sensor ticker: one tick call at a time, errors contained, late results discarded."""
 
 import logging
+import math
 import threading
 from datetime import timedelta
 
@@ -297,3 +298,51 @@ def test_engine_works_without_the_default_clock():
     clock = FakeClock()
     ticker, _ = ticker_of(clock)
     assert tick(ticker).commits[0].started_at == clock.now()
+
+
+def test_S2_sensor_sees_the_deadline_of_its_own_poll_and_of_no_other(fake_clock):
+    seen = []
+
+    class Reader(Sensor[SensorConfig, object]):
+        """Reads its deadline."""
+
+        def init(self):
+            seen.append(self.context.seconds_left())
+
+        def poll(self, state):
+            fake_clock.advance(4)
+            seen.append(self.context.seconds_left())
+            return NotTriggered(state)
+
+        def cleanup(self):
+            seen.append(self.context.seconds_left())
+
+    declaration, _ = declare_sensor(
+        "probe", Reader, {"deadline": "10s"}, assets=ASSETS, asset="orders"
+    )
+    ticker = SensorTicker(declaration, ASSETS, fake_clock, Redactor())
+    tick(ticker)
+    tick(ticker)
+    assert ticker.connect() is None
+    ticker.cleanup()
+    assert seen == [10, 6, 10, 6, 10, 6, math.inf]
+
+
+def test_S2_endless_poll_that_checks_its_deadline_times_out_by_itself(fake_clock):
+    class Endless(Sensor[SensorConfig, object]):
+        """Reads pages without end."""
+
+        def init(self):
+            return None
+
+        def poll(self, state):
+            while True:
+                fake_clock.advance(1)
+                self.context.check_deadline()
+
+    declaration, _ = declare_sensor(
+        "probe", Endless, {"deadline": "10s"}, assets=ASSETS, asset="orders"
+    )
+    decision = tick(SensorTicker(declaration, ASSETS, fake_clock, Redactor()))
+    assert decision.outcome is TickOutcome.TIMED_OUT
+    assert "deadline of 10 s" in decision.error
