@@ -11,7 +11,9 @@ materializations: request, list, retry and cancel materializations
 backfills: plan and run backfills
 status: sensors and schedules with their health
 explainer: looks up what the store knows of one name
-explanation_sentences: the sentences of an explanation
+sensor_sentences: the sentences of a sensor's explanation
+explanation_sentences: those of a schedule and of a materialization
+phrases: parts of sentences that these share
 dry_run: polls and connection checks that commit nothing
 maintenance: upgrade, back up and check a store; installed plugins
 lookup: the error for an unknown name

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowstone_core.app.explanation_sentences import (
-    Explanation,
-    explain_materialization,
-    explain_schedule,
-    explain_sensor,
-)
+from flowstone_core.app.explanation_sentences import explain_materialization, explain_schedule
 from flowstone_core.app.lookup import unknown
+from flowstone_core.app.phrases import Explanation
 from flowstone_core.app.schedules import Schedules
+from flowstone_core.app.sensor_sentences import explain_sensor
 from flowstone_core.app.status import sensor_status
 from flowstone_core.config.project import Project
 from flowstone_core.errors import FlowstoneError

@@ -19,8 +19,8 @@ from flowstone_core.model.partition import Partition
 
 if TYPE_CHECKING:
     from flowstone_core.app.backfills import Backfills
-    from flowstone_core.app.explanation_sentences import Explanation
     from flowstone_core.app.materializations import Materializations
+    from flowstone_core.app.phrases import Explanation
     from flowstone_core.app.schedules import Schedules
     from flowstone_core.app.sensors import Sensors
     from flowstone_core.app.status import ScheduleStatus, Status
