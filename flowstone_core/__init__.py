@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.partition import Partition as Partition
     from flowstone_core.model.partition import decode_partition as decode_partition
     from flowstone_core.model.partition import encode_partition as encode_partition
+    from flowstone_core.model.partition import partition_from_text as partition_from_text
     from flowstone_core.model.sensor import PollContext as PollContext
     from flowstone_core.model.sensor import Sensor as Sensor
     from flowstone_core.model.sensor import SensorConfig as SensorConfig
@@ -64,6 +65,7 @@ _HOMES = {
     "encode_partition": "model.partition",
     "function_sensor": "model.sensor",
     "hookimpl": "plugin.hookspecs",
+    "partition_from_text": "model.partition",
 }
 
 __all__ = list(_HOMES)

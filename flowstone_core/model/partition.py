@@ -25,6 +25,7 @@ from datetime import UTC, date, datetime
 from typing import TypeAlias
 
 from flowstone_core.errors import ValidationError
+from flowstone_core.model.date_text import looks_like_a_date, read_date
 from flowstone_core.model.safe_text import printable
 
 Partition: TypeAlias = "str | date | datetime | tuple[Partition, ...]"
@@ -34,10 +35,6 @@ TEXT_LIMIT = 2_000
 """Maximum UTF-8 bytes of a partition's text: both databases keep it in an index, PostgreSQL's
 B-tree rows end at 2,704 bytes."""
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_TYPED_DATETIME = re.compile(
-    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:\d{2})?", re.ASCII
-)
 _TAGS = ("d:", "dt:", "ndt:", "t:", "s:")
 # Written out, and not left to `str.isprintable`: what that says changes with the Unicode version
 # of the Python that runs, and a stored text must stay the text of its value.
@@ -102,31 +99,52 @@ def decode_partition(text: str) -> Partition:
 def parse_partition(text: str) -> Partition:
     """Parse a partition as a person types it on a command line.
 
-    A tagged text is that value; ``2025-01-15`` is a date and ``2025-01-15T02:00Z`` a datetime;
-    everything else is a string. A string that looks like a date has a tagged form.
+    A tagged text is that value; any other text is what `partition_from_text` makes of it. A string
+    that looks like a date has a tagged form.
 
     Raises:
         ValidationError: If a date or a tagged text is invalid.
     """
-    if _looks_like_a_date(text):
+    if looks_like_a_date(text):
         try:
-            value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-            encode_partition(value)
-        except (ValueError, OverflowError) as error:
-            raise ValidationError(
-                f"invalid date {text!r}: {_reason(error)}; for a plain string use {_tagged(text)!r}"
-            ) from None
-        return value
+            return partition_from_text(text)
+        except ValidationError as error:
+            raise ValidationError(f"{error}; for a plain string use {_tagged(text)!r}") from None
     if text.startswith("s:"):
         # Stored as it is, such a string has no other form that a person could give it in.
         with contextlib.suppress(ValueError):
             plain = _unbase64(text[2:])
-            if _looks_like_a_date(plain) and text == _tagged(plain):
+            if looks_like_a_date(plain) and text == _tagged(plain):
                 return plain
     if text.startswith(_TAGS):
         return decode_partition(text)
     encode_partition(text)
     return text
+
+
+def partition_from_text(text: str) -> Partition:
+    """Return the partition that a text of an external source names.
+
+    A text in the form of a date is a date, one in the form of a date with a time is a datetime,
+    and any other text is itself. Each sensor, template and command reads dates here, so that one
+    day is one partition for all of them.
+
+    Raises:
+        ValidationError: If the text has the form of a date, but is not one.
+
+    Example:
+        >>> partition_from_text("2025-01-15")
+        datetime.date(2025, 1, 15)
+        >>> partition_from_text("d:2025-01-15")
+        'd:2025-01-15'
+    """
+    try:
+        found = read_date(text)
+        if found is not None:
+            encode_partition(found)
+    except (ValueError, OverflowError) as error:
+        raise ValidationError(f"invalid date {text!r:.80}: {_reason(error)}") from None
+    return text if found is None else found
 
 
 def format_partition(value: Partition) -> str:
@@ -201,10 +219,6 @@ def _encode_string(value: str) -> str:
             f"the partition {ascii(value)[:80]} holds a lone surrogate, which UTF-8 cannot write"
         ) from None
     return _tagged(value) if _needs_tag(value) else value
-
-
-def _looks_like_a_date(text: str) -> bool:
-    return bool(_DATE.fullmatch(text) or _TYPED_DATETIME.fullmatch(text))
 
 
 def _needs_tag(value: str) -> bool:

@@ -61,6 +61,21 @@ def test_ready_partition_fires_once(make_sensor: Make, server: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2025-01-15T10:00:00.0000000Z", datetime(2025, 1, 15, 10, tzinfo=UTC)),
+        ("2025-01-15T10:00:00+0000", datetime(2025, 1, 15, 10, tzinfo=UTC)),
+        ("2025-01-15T10:00:00", datetime(2025, 1, 15, 10)),  # noqa: DTZ001
+    ],
+)
+def test_F7_partition_of_date_text_is_a_datetime(
+    make_sensor: Make, server: Any, text: str, value: datetime
+) -> None:
+    server.answers(server.reply({"at": text}))
+    assert polls(make_sensor(partition="at"), 1) == [[value]]
+
+
 def test_payload_describes_the_response(make_sensor: Make, server: Any) -> None:
     server.answers(server.reply({"state": {"rows": 3}}, ETag='"abc"'))
     sensor = make_sensor(url=f"{server.url}/ready?token=hunter2", check="state")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TypeVar, cast
 from uuid import UUID
 
-from flowstone_core import Partition, RetryLater, SensorBroken, encode_partition
+from flowstone_core import (
+    Partition,
+    RetryLater,
+    SensorBroken,
+    encode_partition,
+    partition_from_text,
+)
 
 T = TypeVar("T")
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def by_column(name: str) -> Callable[[Mapping[str, object]], Partition]:
@@ -32,10 +35,14 @@ def by_column(name: str) -> Callable[[Mapping[str, object]], Partition]:
 def as_partition(value: object, name: str) -> Partition:
     """Return the partition that a column's value names: integers and UUIDs are their text.
 
+    A text in the form of a date is a date: SQLite has no type for dates.
+
     Raises:
-        ValueError: If the value is NULL, or of another type.
+        ValueError: If the value is NULL, of another type, or an invalid date.
     """
-    if isinstance(value, str | date):
+    if isinstance(value, str):
+        return partition_from_text(value)
+    if isinstance(value, date):
         return value
     if isinstance(value, int | UUID) and not isinstance(value, bool):
         return str(value)
@@ -48,16 +55,14 @@ def as_partition(value: object, name: str) -> Partition:
 
 
 def from_text(text: str) -> Partition:
-    """Return the partition that a text names: a date, if it is written like one.
+    """Return the partition that a text names: a date or datetime, if it is written like one.
 
     Raises:
         ValueError: If the text is empty, or an invalid date.
     """
     if not text:
         raise ValueError("empty text")
-    if _DATE.fullmatch(text):
-        return date.fromisoformat(text)
-    return text
+    return partition_from_text(text)
 
 
 def by_field(name: str) -> Callable[[str], Partition]:

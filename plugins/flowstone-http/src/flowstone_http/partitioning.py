@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import date
 
-from flowstone_core import FlowstoneError, Partition, encode_partition
+from flowstone_core import FlowstoneError, Partition, encode_partition, partition_from_text
 from flowstone_http.errors import PartitionError
 
 PARTITION_LIMIT = 10_000
 """Most partitions of one response."""
 
 _SINGLE = (str, tuple, dict)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_INSTANT = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 def partitions_of(
@@ -59,7 +54,7 @@ def partitions_of(
 def from_json(item: object) -> object:
     """Convert a part of a partition from JSON.
 
-    A text in the form of a date becomes a date, a text in the form of a time with a zone becomes a
+    A text in the form of a date becomes a date, a text in the form of a date with a time becomes a
     datetime, and an integer becomes its text.
 
     Raises:
@@ -69,11 +64,8 @@ def from_json(item: object) -> object:
         return str(item)
     if isinstance(item, str):
         try:
-            if _DATE.fullmatch(item):
-                return date.fromisoformat(item)
-            if _INSTANT.fullmatch(item):
-                return datetime.fromisoformat(item.upper())
-        except ValueError:
+            return partition_from_text(item)
+        except FlowstoneError:  # its text quotes the item
             raise ValueError("invalid date") from None
     return item
 
