@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.safe_text import printable
 from flowstone_core.scheduling import cron_field
-from flowstone_core.scheduling.time_zone import HORIZON, next_elapsed, next_fixed
+from flowstone_core.scheduling.time_zone import HORIZON, fixed_local, next_elapsed, next_fixed
 from flowstone_core.scheduling.trigger import Trigger, require_aware
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class CronTrigger(Trigger):
       with ``*``, such as ``*/2``, counts as unrestricted, and then both must match (crontab(5) of
       Debian).
     - A job that has neither hour nor minute starting with ``*`` runs once for each of its times:
-      right after a gap that the time falls into, and in the first pass of a time that comes
-      twice. Any other job follows elapsed time: nothing in a gap, and both passes (cron(8) of
-      Debian, "Notes").
+      right after a gap that the time falls into (never for a day that clocks skip as a whole),
+      and in the first pass of a time that comes twice. Any other job follows elapsed time:
+      nothing in a gap, and both passes (cron(8) of Debian, "Notes").
 
     Args:
         text: The expression.
@@ -114,6 +114,12 @@ class CronTrigger(Trigger):
         require_aware(after)
         follow = next_fixed if self._fixed else next_elapsed
         return follow(self._match, self.zone, after)
+
+    def local_time(self, instant: datetime) -> datetime:
+        """Return an instant as a local time of the day whose time it is, if clocks skip that."""
+        if self._fixed:
+            return fixed_local(self._match, self.zone, instant)
+        return super().local_time(instant)
 
     def describe(self) -> str:
         """Return the fire times in English, or the expression if words would be wrong."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.duration import format_duration, parse_duration
 from flowstone_core.model.safe_text import printable
-from flowstone_core.scheduling.time_zone import next_elapsed, next_fixed, to_utc
+from flowstone_core.scheduling.time_zone import fixed_local, next_elapsed, next_fixed, to_utc
 from flowstone_core.scheduling.trigger import Trigger, require_aware
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class EveryTrigger(Trigger):
       show it, so twice in an hour that clocks repeat, and never in one that they skip.
     - ``day``, ``day at 10:30``, ``3 days at 06:00:15``, ``week``, ``2 weeks``, ``monday at 08:00``:
       once on each such date, at 00:00 where no time is written; right after a gap that the time
-      falls into, and in the first pass of a time that comes twice.
+      falls into, and in the first pass of a time that comes twice; never on a date that clocks
+      skip as a whole.
 
     Args:
         text: The interval.
@@ -104,6 +105,7 @@ class EveryTrigger(Trigger):
             self._interval = _Interval(duration)
         if not timedelta(seconds=1) <= self._interval.step <= LONGEST:
             raise _refusal(self.text, _RANGE)
+        self._dated = self._interval.unit in ("days", "weeks")
 
     def next_fire(self, after: datetime) -> datetime | None:
         """Return the first instant of the interval that is strictly later than ``after``.
@@ -118,7 +120,7 @@ class EveryTrigger(Trigger):
             ValidationError: If ``after`` is naive.
         """
         require_aware(after)
-        if self._interval.unit in ("days", "weeks"):
+        if self._dated:
             return next_fixed(self._match, self.zone, after)
         if self._interval.at:
             return next_elapsed(self._match, self.zone, after)
@@ -127,6 +129,12 @@ class EveryTrigger(Trigger):
             return _next(anchor, self._interval.step, to_utc(after)).astimezone(self.zone)
         except OverflowError:
             return None
+
+    def local_time(self, instant: datetime) -> datetime:
+        """Return an instant as a local time of the day whose time it is, if clocks skip that."""
+        if self._dated:
+            return fixed_local(self._match, self.zone, instant)
+        return super().local_time(instant)
 
     def describe(self) -> str:
         """Return the interval in words, such as ``every day at 10:30``."""

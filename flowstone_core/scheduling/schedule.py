@@ -18,7 +18,7 @@ from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.partition import Partition
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.settings import ScheduleSettings
-from flowstone_core.scheduling.trigger import Trigger, next_fire
+from flowstone_core.scheduling.trigger import Trigger, local_time, next_fire
 
 ScheduleSpec: TypeAlias = JsonObject
 """Declaration of a schedule: ``asset``, ``trigger`` (a name), ``text`` (its argument), and the
@@ -84,7 +84,7 @@ class Schedule:
 
     def partition(self, instant: datetime) -> Partition:
         """Return the partition of an instant; exceptions of a ``partition_fn`` propagate."""
-        return self.partition_of(instant.astimezone(self.trigger.zone))
+        return self.partition_of(local_time(self.trigger, instant))
 
     def moment(self, text: str | None) -> datetime | None:
         """Parse ``start`` or ``end``; without an offset, in the schedule's time zone."""

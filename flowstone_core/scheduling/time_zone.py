@@ -2,7 +2,8 @@
 
 The rules are Debian cron's (cron(8), "Notes"): a job at a fixed time runs once each day, right
 after a gap that its time fell into and in the first pass of a time that comes twice; a job with
-``*`` for its hour or minute follows elapsed time.
+``*`` for its hour or minute follows elapsed time. A day that clocks skip as a whole has no
+instants. Where Debian stops at gaps of three hours, a day that is there at all has its instant.
 
 Local times are naive here, and comparisons are made in UTC: Python compares two aware datetimes of
 one zone by their local times, and ignores the pass of an overlap.
@@ -36,6 +37,7 @@ HORIZON = 50
 # Nearer to the ends of what a datetime holds, the local time of some zone is out of it.
 _EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 _VERSION = re.compile(r"(?:# version )?(\d{4}\w*)\s*$")
 
 
@@ -117,7 +119,8 @@ def to_utc(after: datetime) -> datetime:
 def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
     """Return the next instant of a job at fixed times, each of which has one instant.
 
-    A time in a gap has the first instant after the gap; a time that comes twice has the first.
+    A time in a gap has the first instant after the gap, unless its whole day is in the gap; a time
+    that comes twice has the first.
 
     Args:
         matches: The local times of the job.
@@ -126,7 +129,7 @@ def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | 
 
     Returns:
         The first instant strictly later than ``after``, in ``zone``; None if there is none that
-        a datetime can hold.
+        a datetime can hold. `fixed_local` returns the day that it belongs to.
     """
     try:
         start = to_utc(after)
@@ -136,10 +139,59 @@ def next_fixed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | 
             first, second = _offsets(wall, zone)
             change = _change(start - (first - second), start, zone)
             wall = _naive(change + first) - timedelta.resolution
-        match = matches(wall)
-        return match and _first_instant(match, zone).astimezone(zone)
+        while (match := matches(wall)) is not None:
+            instant = fixed_instant(match, zone)
+            if instant is not None:
+                return instant.astimezone(zone)
+            wall = _midnight(match) + _DAY - timedelta.resolution
     except OverflowError:
-        return None
+        pass
+    return None
+
+
+def fixed_instant(wall: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return the one instant of a local time by the rule for fixed times, in UTC.
+
+    Returns:
+        The first pass of a time that comes twice, the first instant after a gap that the time is
+        in; None if clocks skip the whole day.
+    """
+    first, second = _offsets(wall, zone)
+    if first >= second:
+        return _instant(wall, first)
+    change = _change(_instant(wall, second), _instant(wall, first), zone)
+    begin, end, midnight = _naive(change + first), _naive(change + second), _midnight(wall)
+    return None if begin <= midnight and midnight + _DAY <= end else change
+
+
+def fixed_local(matches: Matches, zone: ZoneInfo, instant: datetime) -> datetime:
+    """Return an instant of a job at fixed times as a local time of the day that it belongs to.
+
+    Where clocks skip the last times of a day, the instant of such a time is the first of the next
+    day. It is returned as a clock shows it that was not changed yet: on 28 March 2026 clocks in
+    Nuuk go from 23:00-02:00 to midnight, and the instant of 23:30 is ``2026-03-28T23:00-02:00``,
+    not ``2026-03-29T00:00-01:00``, which is the same.
+
+    Args:
+        matches: The local times of the job.
+        zone: The zone of these times.
+        instant: As `next_fixed` returns it.
+    """
+    instant = to_utc(instant)
+    local = instant.astimezone(zone)
+    before = (instant - timedelta.resolution).astimezone(zone) + timedelta.resolution
+    end, begin = _naive(local), _naive(before)
+    midnight = _midnight(end)
+    if begin >= midnight:
+        return local
+    # A time of the new day that this is the instant of as well comes first: the day before has
+    # had the same one.
+    match = matches(midnight - timedelta.resolution)
+    if match is not None and match <= end:
+        return local
+    match = matches(begin - timedelta.resolution)
+    skipped = match is not None and match < end and fixed_instant(match, zone) is not None
+    return before.replace(fold=0) if skipped else local
 
 
 def next_elapsed(matches: Matches, zone: ZoneInfo, after: datetime) -> datetime | None:
@@ -173,7 +225,8 @@ def _next_shown(matches: Matches, zone: ZoneInfo, start: datetime) -> datetime |
     while match is not None and match.year <= limit:
         first, second = _offsets(match, zone)
         if first < second:  # a gap: the next one that can be shown is after it
-            match = matches(_naive(_first_instant(match, zone) + second) - timedelta.resolution)
+            change = _change(_instant(match, second), _instant(match, first), zone)
+            match = matches(_naive(change + second) - timedelta.resolution)
             continue
         instant = _instant(match, first)
         return instant if instant > start else _instant(match, second)
@@ -191,14 +244,6 @@ def _next_repeated(matches: Matches, zone: ZoneInfo, start: datetime) -> datetim
     begin = _naive(_change(start, start + size, zone) + second)
     match = matches(max(wall - size, begin - timedelta.resolution))
     return None if match is None or match > wall else _instant(match, second)
-
-
-def _first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """Return when clocks first show a time, or first show a later one if it is in a gap."""
-    first, second = _offsets(wall, zone)
-    if first < second:
-        return _change(_instant(wall, second), _instant(wall, first), zone)
-    return _instant(wall, first)
 
 
 def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
@@ -226,6 +271,10 @@ def _change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime:
 
 def _instant(wall: datetime, offset: timedelta) -> datetime:
     return (wall - offset).replace(tzinfo=UTC)
+
+
+def _midnight(wall: datetime) -> datetime:
+    return wall.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _naive(local: datetime) -> datetime:

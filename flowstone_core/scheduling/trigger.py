@@ -61,6 +61,20 @@ class Trigger(ABC):
             ValidationError: If ``after`` is naive.
         """
 
+    def local_time(self, instant: datetime) -> datetime:
+        """Return an instant of this trigger as a local time of the day that it belongs to.
+
+        The partition of a schedule is named by this time. By default it is what clocks of the zone
+        show; a trigger that makes up for a time that clocks skip may name the day of that time.
+
+        Args:
+            instant: As `next_fire` returned it.
+
+        Returns:
+            The same instant, in the trigger's zone.
+        """
+        return instant.astimezone(self.zone)
+
     def describe(self) -> str:
         """Return the fire times in words; by default the text."""
         return self.text
@@ -94,6 +108,24 @@ def next_fire(trigger: Trigger, after: datetime) -> datetime | None:
     if instant <= after:
         raise OutcomeError(f"{who} returned {instant}, which is not later than {after}")
     return instant
+
+
+def local_time(trigger: Trigger, instant: datetime) -> datetime:
+    """Return the local time that names the partition of an instant, after a check of the contract.
+
+    Raises:
+        OutcomeError: If the trigger returns another instant, or anything but an aware datetime.
+            Exceptions of the trigger propagate.
+    """
+    local = trigger.local_time(instant)
+    same = isinstance(local, datetime) and local.utcoffset() is not None
+    if not same or local.astimezone(UTC) != instant:
+        raise OutcomeError(
+            f"the trigger {type(trigger).__qualname__} for {trigger.text!r:.80} returned "
+            f"{local!r:.80} as the local time of {instant}; local_time must return the same "
+            "instant, as an aware datetime"
+        )
+    return local
 
 
 def require_aware(after: datetime) -> None:

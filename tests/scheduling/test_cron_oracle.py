@@ -92,12 +92,24 @@ def instants(trigger, after):
 
 
 def oracle(trigger, after):
-    """The instants of cronsim, without those it repeats at a change of the clock."""
+    """The instants of cronsim, without those it repeats at a change of the clock.
+
+    And without those that it makes up for after the day that Samoa skipped: Debian does not.
+    """
     last = after
     for found in CronSim(trigger.text, after.astimezone(ZoneInfo(trigger.timezone))):
         if found.astimezone(UTC) > last.astimezone(UTC):
-            yield found
+            if found.isoformat() != AFTER_SKIPPED_DAY or midnight_is_due(trigger.text):
+                yield found
             last = found
+
+
+AFTER_SKIPPED_DAY = "2011-12-31T00:00:00+14:00"
+
+
+def midnight_is_due(text):
+    midnight = datetime(2011, 12, 31, tzinfo=UTC)
+    return next(CronSim(text, midnight - SECOND), None) == midnight
 
 
 @settings(max_examples=400)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flowstone_core.errors import ValidationError
 from flowstone_core.scheduling.time_zone import (
+    fixed_local,
     load_zone,
     next_elapsed,
     next_fixed,
@@ -141,7 +142,8 @@ def test_T3_instants_around_every_clock_change(name, year, phase, steps):
                 one for one, when in ((first, first < change), (second, second >= change)) if when
             ]
             shown.update(passes)
-            fixed.add(min(passes, default=change))
+            if passes or size < timedelta(days=1):  # a day that was not has no instant
+                fixed.add(min(passes, default=change))
         asked = [
             one + delta for one in shown | fixed for delta in (-SECOND, SECOND / 10, 0 * SECOND)
         ]
@@ -168,13 +170,16 @@ def test_next_instant_is_independent_of_zone_of_argument(ask):
         assert len(answers) == 1
 
 
-def test_T3_job_of_a_skipped_day_runs_when_next_begins():
+def test_F5b_day_that_clocks_skip_has_no_instant():
     zone = load_zone("Pacific/Apia")
     hourly = [local(2011, 12, 30, hour) for hour in range(24)]
     matches = only(*hourly, local(2011, 12, 31, 5))
     first = next_fixed(matches, zone, datetime(2011, 12, 29, tzinfo=zone))
-    assert first.isoformat() == "2011-12-31T00:00:00+14:00"
-    assert next_fixed(matches, zone, first).isoformat() == "2011-12-31T05:00:00+14:00"
+    assert first.isoformat() == "2011-12-31T05:00:00+14:00"
+    assert next_fixed(only(*hourly), zone, datetime(2011, 12, 29, tzinfo=zone)) is None
+    # An instant of other times, as a schedule may keep it that was changed.
+    begin = datetime(2011, 12, 31, tzinfo=zone)
+    assert fixed_local(only(*hourly), zone, begin).isoformat() == "2011-12-31T00:00:00+14:00"
     shown = next_elapsed(matches, zone, datetime(2011, 12, 29, tzinfo=zone))
     assert shown.isoformat() == "2011-12-31T05:00:00+14:00"
 
