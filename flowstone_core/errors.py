@@ -47,12 +47,15 @@ class Problem:
         subject: The setting concerned, such as ``[flowstone:sensor:new_orders] every``; may be
             empty.
         hint: The remedy, such as ``did you mean 'bucket'?``; may be empty.
+        quotes_nothing: True if no part of the value is quoted, so that the message may be shown
+            even if the value is a secret.
     """
 
     message: str
     where: str = ""
     subject: str = ""
     hint: str = ""
+    quotes_nothing: bool = False
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.where, self.subject) if part)
@@ -74,6 +77,13 @@ class ValidationError(FlowstoneError, ValueError):
             problems = (problems,)
         self.problems: Sequence[Problem] = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InvalidSecretError(FlowstoneError, ValueError):
+    """Invalid value of a secret setting; explained without any part of the value.
+
+    A validator of a plugin raises it: the text of any other error of a secret setting is hidden.
+    """
 
 
 class NotFoundError(FlowstoneError, LookupError):

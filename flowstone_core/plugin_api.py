@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import flowstone_core
 
 if TYPE_CHECKING:
+    from flowstone_core.errors import InvalidSecretError as InvalidSecretError
     from flowstone_core.errors import PluginError as PluginError
     from flowstone_core.errors import StaleAttemptError as StaleAttemptError
     from flowstone_core.errors import StoreError as StoreError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.materialization import Claim as Claim
     from flowstone_core.model.materialization import Materialization as Materialization
     from flowstone_core.model.materialization import MaterializationState as MaterializationState
+    from flowstone_core.model.setting_types import Verbatim as Verbatim
     from flowstone_core.model.tick import Tick as Tick
     from flowstone_core.model.tick import TickOutcome as TickOutcome
     from flowstone_core.plugin.hookspecs import flowstone_commands as flowstone_commands
@@ -62,6 +64,7 @@ _HOMES = {
     "Clock": "model.clock",
     "Engine": "model.engine",
     "EngineSetup": "model.engine",
+    "InvalidSecretError": "errors",
     "Materialization": "model.materialization",
     "MaterializationQueue": "model.engine",
     "MaterializationState": "model.materialization",
@@ -74,6 +77,7 @@ _HOMES = {
     "StoredEvent": "model.event",
     "Tick": "model.tick",
     "TickOutcome": "model.tick",
+    "Verbatim": "model.setting_types",
     "Waker": "model.clock",
     "fit_function": "model.callables",
     "flowstone_commands": "plugin.hookspecs",

@@ -1,4 +1,4 @@
-"""Fields of pydantic models: lookup by name or alias, and which of them take a list."""
+"""Fields of pydantic models: lookup by name or alias, and the kinds of their values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import types
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
+
+from flowstone_core.model.setting_types import Verbatim
 
 if TYPE_CHECKING:
     import pydantic
@@ -29,6 +31,18 @@ def takes_list(model: type[pydantic.BaseModel], key: str) -> bool:
     """Return True if the field with this name or alias takes a list."""
     field = field_by_key(model, key)
     return field is not None and _is_list(field.annotation)
+
+
+def is_verbatim(model: type[pydantic.BaseModel], key: str) -> bool:
+    """Return True if the field with this name or alias is marked as `Verbatim`."""
+    field = field_by_key(model, key)
+    return field is not None and (
+        any(isinstance(each, Verbatim) for each in field.metadata) or _is_verbatim(field.annotation)
+    )
+
+
+def _is_verbatim(annotation: object) -> bool:
+    return isinstance(annotation, Verbatim) or any(map(_is_verbatim, get_args(annotation)))
 
 
 def _is_list(annotation: object) -> bool:

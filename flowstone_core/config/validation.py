@@ -25,6 +25,7 @@ from flowstone_core.config.pickling import asset_pickling_problems, sensor_pickl
 from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.config.project import Project
 from flowstone_core.config.run_settings import RunSettings
+from flowstone_core.config.sections.oddities import oddities
 from flowstone_core.config.sections.run_section import RunSection
 from flowstone_core.config.sections.schedule_section import ScheduleSections
 from flowstone_core.config.sections.sensor_section import SensorSections
@@ -104,6 +105,7 @@ class _Checks:
         if plugins is None:
             plugins = discover(allow=run.plugins)
         self.plugins(run, plugins)
+        self.warnings += oddities(self.config, plugins)
         engine = self.engine(run, plugins)
         pipelines = self.pipelines(run, given)
         assets = self.assets(pipelines)

@@ -1,16 +1,26 @@
-"""Setting types: durations and their limits, as pydantic types.
+"""Setting types: durations and their limits, and texts with a syntax, as pydantic types.
 
 Settings from ``setup.cfg``, a pipeline and the Python API are parsed and checked the same way.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from flowstone_core.model.duration import format_duration, parse_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Marker of a setting in whose value quotes and ``#`` have a meaning, such as an expression.
+
+    ``flowstone check`` does not warn of quotes, and of what looks like a comment, in a field of the
+    type ``Annotated[str, Verbatim()]``.
+    """
 
 
 def _read_duration(value: object) -> object:

@@ -1,9 +1,12 @@
 """Plugins of the tests: a sensor type ``bucket`` and an engine ``local``, without discovery."""
 
+from typing import Annotated
+
 import pydantic
 
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.sensor import Sensor, SensorConfig
+from flowstone_core.model.setting_types import Verbatim
 from flowstone_core.plugin.contributions import Contribution
 from flowstone_core.plugin.entry_points import PluginReport
 from flowstone_core.plugin.registry import Plugins
@@ -14,7 +17,7 @@ class BucketConfig(SensorConfig):
     prefix: str = pydantic.Field("", max_length=60)
     suffixes: tuple[str, ...] = ()
     secret_key: pydantic.SecretStr | None = None
-    sql: str = ""
+    sql: Annotated[str, Verbatim()] | None = None
     pages: int = 1
 
     @pydantic.field_validator("bucket")

@@ -361,3 +361,24 @@ def test_invalid_on_trigger_functions_are_reported(problems, module):
     assert "duplicate asset 'raw_orders'" in said[3]
     assert said[4].startswith(f"flowstone.cfg:18: {subject.format('three')}: invalid reference ''")
     assert len(said) == 5
+
+
+def test_F8_quotes_warn_but_not_where_they_mean_something(check, tmp_path):
+    project = check(
+        """
+        [flowstone]
+        store = "sqlite:///x.db"
+
+        [flowstone:sensor:orders]
+        type = bucket
+        asset = raw_orders
+        bucket = 'shop'
+        sql = 'a'
+        """,
+        shop(),
+    )
+    said = [str(each).replace(f"{tmp_path}{os.sep}", "") for each in project.warnings]
+    assert [each.partition(": quotes")[0] for each in said] == [
+        "flowstone.cfg:3: [flowstone] store",
+        "flowstone.cfg:8: [flowstone:sensor:orders] bucket",
+    ]

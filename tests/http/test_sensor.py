@@ -392,3 +392,26 @@ def test_connect_sends_one_request(
         with pytest.raises(error):
             sensor.connect()
     assert len(server.seen) == 1
+
+
+def test_U3_partition_is_the_date_of_the_poll(make_sensor: Make, server: Any, clock: Any) -> None:
+    server.answers(server.reply(b"no JSON"))
+    sensor = make_sensor(partition="${date}", timezone="Asia/Tokyo")
+    first = sensor.poll(sensor.init())
+    assert partitions(first) == [date(2025, 1, 15)]
+    assert partitions(sensor.poll(first.state)) == []
+    clock.time = datetime(2025, 1, 15, 15, 0, tzinfo=UTC)
+    second = sensor.poll(first.state)
+    assert partitions(second) == [date(2025, 1, 16)]
+    assert partitions(sensor.poll(second.state)) == []
+
+
+def test_U3_template_waits_for_check_and_change(make_sensor: Make, server: Any) -> None:
+    server.answers(
+        server.reply({"done": False, "v": 1}),
+        server.reply({"done": True, "v": 1}),
+        server.reply({"done": True, "v": 1}),
+        server.reply({"done": True, "v": 2}),
+    )
+    sensor = make_sensor(check="done", on_change="v", partition="week-${date}")
+    assert polls(sensor, 4) == [[], ["week-2025-01-15"], [], ["week-2025-01-15"]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pydantic
 
 from flowstone_core.config.model_fields import field_by_key
-from flowstone_core.errors import Problem, did_you_mean
+from flowstone_core.errors import InvalidSecretError, Problem, did_you_mean
 from flowstone_core.model.asset import NAME
 from flowstone_core.model.redaction import Redactor, looks_secret
 from flowstone_core.model.safe_text import describe, printable
@@ -92,7 +92,7 @@ def pydantic_problems(
     for item in error.errors(include_url=False):
         path = [str(step) for step in item["loc"]]
         key = path[0] if path else ""
-        hint = ""
+        hint, safe = "", False
         if item["type"] == "extra_forbidden":
             message = "unknown setting"
             if len(path) == 1:
@@ -101,12 +101,14 @@ def pydantic_problems(
             message = "missing setting"
             field_info = field_by_key(model, key)
             hint = (field_info.description or "") if field_info is not None else ""
+        elif isinstance(item.get("ctx", {}).get("error"), InvalidSecretError):
+            message, safe = _message(item, redact), True
         elif is_secret(model, key) or any(map(looks_secret, path)):
             message = "invalid value (hidden: it is a secret)"
         else:
             message = _message(item, redact)
         place = (places or {}).get(key, where)
-        problems.append(Problem(message, place, f"{subject} {'.'.join(path)}".strip(), hint))
+        problems.append(Problem(message, place, f"{subject} {'.'.join(path)}".strip(), hint, safe))
     return problems
 
 

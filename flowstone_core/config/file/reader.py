@@ -255,22 +255,25 @@ class _Reading:
             message = "invalid variable reference: '${' without a name or '}'"
             hint = "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is"
             self._problem(option.line, subject, message, hint)
-        self._warn_of_text(option, expansion, subject)
+        self._warn_of_percent(option, expansion, subject)
         secrets = tuple(filter(None, _secrets(option.key, expansion)))
         shown = MASK if looks_secret(option.key) else Redactor(secrets)(expansion.shown)
         swallowed = tuple(_swallowed(option))
-        return Setting(expansion.value, option.line, shown, secrets, swallowed)
+        oddities = tuple(_oddities(option))
+        return Setting(expansion.value, option.line, shown, secrets, swallowed, oddities)
 
-    def _warn_of_text(self, option: ini.Option, expansion: Interpolation, subject: str) -> None:
+    def _warn_of_percent(self, option: ini.Option, expansion: Interpolation, subject: str) -> None:
         if expansion.lone_percent and self.path.name == SHARED_FILE:
             message = "a lone '%' breaks setuptools, which reads this file too"
             self._warning(option.line, subject, message, "write '%%', which means '%'")
-        own_line = "" if option.begins_below else option.value.partition("\n")[0]
-        if _TRAILING_COMMENT.search(own_line):
-            message = "inline comment is part of the value"
-            self._warning(option.line, subject, message, "write the comment on a separate line")
-        if _QUOTED.fullmatch(option.value):
-            self._warning(option.line, subject, "quotes are part of the value", "remove them")
+
+
+def _oddities(option: ini.Option) -> Iterator[tuple[str, str]]:
+    own_line = "" if option.begins_below else option.value.partition("\n")[0]
+    if _TRAILING_COMMENT.search(own_line):
+        yield "inline comment is part of the value", "write the comment on a separate line"
+    if _QUOTED.fullmatch(option.value):
+        yield "quotes are part of the value", "remove them"
 
 
 def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:

@@ -46,6 +46,7 @@ class Setting:
         secrets: The texts that no message may contain: the value of a key that looks secret,
             passwords in URLs, and values of the environment.
         swallowed: Lines of the value that look like separate settings.
+        oddities: Texts that are part of the value and may be meant otherwise, each with a remedy.
     """
 
     value: str = field(repr=False)
@@ -53,6 +54,7 @@ class Setting:
     shown: str = field(default="***", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     swallowed: tuple[Swallowed, ...] = ()
+    oddities: tuple[tuple[str, str], ...] = ()
 
     @property
     def secret(self) -> bool:

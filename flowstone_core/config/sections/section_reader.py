@@ -59,7 +59,7 @@ def conceal(problems: Iterable[Problem], section: Section) -> list[Problem]:
     }
     return [
         replace(problem, message=_concealed(problem.message, secret[problem.where]))
-        if problem.where in secret
+        if problem.where in secret and not problem.quotes_nothing
         else problem
         for problem in problems
     ]

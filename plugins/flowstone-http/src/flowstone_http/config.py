@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Field,
     ImportString,
@@ -20,18 +20,12 @@ from pydantic import (
 )
 
 from flowstone_core import Duration, SensorConfig
-from flowstone_core.plugin_api import fit_function
-from flowstone_http.expression import Expression
+from flowstone_core.plugin_api import PartitionTemplate, Verbatim, fit_function, load_zone
+from flowstone_http.expression import Expression, read_partition
+from flowstone_http.headers import as_lines, read_headers
 from flowstone_http.request import REDIRECTS, Request, request_headers
 from flowstone_http.url import ParsedUrl, parse_url
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_RESERVED_HEADERS = frozenset(
-    {
-        "accept-encoding", "connection", "content-length", "expect", "host", "if-modified-since",
-        "if-none-match", "te", "trailer", "transfer-encoding", "upgrade",
-    }
-)  # fmt: skip
 _VALIDATOR_HEADERS = frozenset({"etag", "last_modified"})
 
 ARGUMENTS = ("the body", "the facts of the response")
@@ -43,6 +37,12 @@ def _check_function(function: Callable[..., object]) -> Callable[..., object]:
     return function
 
 
+def _check_zone(name: str) -> str:
+    return load_zone(name).key
+
+
+Headers = Annotated[tuple[SecretStr, ...], BeforeValidator(as_lines), Verbatim()]
+Text = Annotated[str | None, Verbatim()]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 ResponseFunction = Annotated[ImportString[Callable[..., object]], AfterValidator(_check_function)]
 
@@ -54,14 +54,16 @@ class WebhookConfig(SensorConfig):
 
     url: Secret = Field(description="the URL, http:// or https://; a query may hold secrets")
     method: Literal["GET", "HEAD", "POST"] = Field("GET", description="GET, HEAD or POST")
-    headers: tuple[SecretStr, ...] = Field((), description="one 'Name: value' a line")
-    body: Secret | None = Field(
+    headers: Headers = Field(
+        (), description="one 'Name: value' a line; in Python also a dict, or pairs"
+    )
+    body: Annotated[Secret | None, Verbatim()] = Field(
         None, description="body of POST, sent as application/json unless headers differ"
     )
     username: Secret | None = Field(None, description="goes with password")
     password: SecretStr | None = Field(None, description="goes with username")
     bearer_token: Secret | None = Field(None, description="sent as Authorization: Bearer ...")
-    check: str | None = Field(
+    check: Text = Field(
         None, description="JMESPath over the JSON of the response; ready if its value is true"
     )
     check_fn: ResponseFunction | None = Field(
@@ -69,7 +71,7 @@ class WebhookConfig(SensorConfig):
         description="module:name of a function that takes the JSON, or the JSON and the facts of "
         "the response, and returns True if it is ready",
     )
-    on_change: str | None = Field(
+    on_change: Text = Field(
         None,
         min_length=1,
         description="etag, last_modified, body, or JMESPath over the JSON: fire when this changes, "
@@ -79,14 +81,18 @@ class WebhookConfig(SensorConfig):
     not_ready_status: tuple[Annotated[int, Field(ge=200, le=599)], ...] = Field(
         (), description="statuses that mean not ready yet, such as 404; no redirects; one a line"
     )
-    partition: str | None = Field(
+    partition: Text = Field(
         None,
-        description="JMESPath of the partition: a date or another text, or a list of them",
+        description="JMESPath of the partition: a date or another text, or a list of them; or a "
+        "template of the poll's time: ${date}, ${year}-${month} and so on",
     )
     partition_fn: ResponseFunction | None = Field(
         None,
         description="module:name of a function that takes the JSON, or the JSON and the facts of "
         "the response, and returns the partition, a list of them, or None to fire nothing",
+    )
+    timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
+        "UTC", description="the IANA time zone of a partition such as ${date}"
     )
     timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=10))] = Field(
         timedelta(seconds=30),
@@ -116,11 +122,18 @@ class WebhookConfig(SensorConfig):
         None, description="a PEM file of certificates to trust instead of the system's"
     )
 
-    @field_validator("check", "on_change", "partition")
+    @field_validator("check", "on_change")
     @classmethod
     def _check_expression(cls, text: str | None) -> str | None:
         if text is not None and text not in _VALIDATOR_HEADERS | {"body"}:
             Expression(text)
+        return text
+
+    @field_validator("partition")
+    @classmethod
+    def _check_way(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_partition(text)
         return text
 
     @field_validator("ca_file")
@@ -130,6 +143,12 @@ class WebhookConfig(SensorConfig):
             raise ValueError("file not found")
         return path
 
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, lines: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        read_headers(lines)
+        return lines
+
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: SecretStr) -> SecretStr:
@@ -138,7 +157,8 @@ class WebhookConfig(SensorConfig):
 
     @model_validator(mode="after")
     def _check_together(self) -> WebhookConfig:
-        own = self._own_headers()
+        own = read_headers(self.headers)
+        way = None if self.partition is None else read_partition(self.partition)
         wrong = [
             f"{one} and {other} exclude each other"
             for one, other in (
@@ -148,7 +168,12 @@ class WebhookConfig(SensorConfig):
             if getattr(self, one) and getattr(self, other)
         ]  # fmt: skip
         if self.partition is None and self.partition_fn is None:
-            wrong.append("partition or partition_fn is required; partition = 'all' is a fixed one")
+            wrong.append(
+                "partition or partition_fn is required; partition = 'all' is a fixed one, "
+                "partition = ${date} the date of the poll"
+            )
+        if "timezone" in self.model_fields_set and not isinstance(way, PartitionTemplate):
+            wrong.append("timezone requires a partition such as ${date}")
         if (self.username is None) != (self.password is None):
             wrong.append("username and password go together: set both, or neither")
         if self.username is not None and ":" in self.username.get_secret_value():
@@ -169,8 +194,9 @@ class WebhookConfig(SensorConfig):
             wrong.append("body requires method = POST")
         if self.method == "HEAD" and (self.check or self.check_fn):
             wrong.append("check and check_fn require a body; method = HEAD has none")
-        if self.method == "HEAD" and self.partition and not Expression(self.partition).is_fixed:
-            wrong.append("partition must be a fixed text, such as 'all', with method = HEAD")
+        way = None if self.partition is None else read_partition(self.partition)
+        if self.method == "HEAD" and isinstance(way, Expression) and not way.is_fixed:
+            wrong.append("partition must be 'all', ${date} or the like with method = HEAD")
         if self.method == "HEAD" and self.on_change not in {None, *_VALIDATOR_HEADERS}:
             wrong.append("on_change must be etag or last_modified with method = HEAD")
         if self.trust_env and not self.allow_private:
@@ -181,26 +207,9 @@ class WebhookConfig(SensorConfig):
             wrong.append("ca_file and verify = false exclude each other")
         return wrong
 
-    def _own_headers(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for number, line in enumerate(self.headers, 1):
-            name, separator, value = line.get_secret_value().partition(":")
-            name, value = name.strip().lower(), value.strip()
-            printable = value.isprintable() or value.replace("\t", "").isprintable()
-            if not separator or not _NAME.fullmatch(name) or not printable:
-                raise ValueError(f"invalid header in line {number} of headers: use 'Name: value'")
-            if not _is_latin(value):
-                raise ValueError(f"invalid character in line {number} of headers: use Latin-1")
-            if name in _RESERVED_HEADERS:
-                raise ValueError(f"line {number} of headers cannot set {name}")
-            if name in found:
-                raise ValueError(f"duplicate header {name} in line {number} of headers")
-            found[name] = value
-        return found
-
     def request(self) -> Request:
         """Return the request of each poll."""
-        own = self._own_headers()
+        own = read_headers(self.headers)
         body = None if self.body is None else self.body.get_secret_value().encode()
         if body is not None:
             own.setdefault("content-type", "application/json")
@@ -214,11 +223,3 @@ class WebhookConfig(SensorConfig):
     def parsed_url(self) -> ParsedUrl:
         """Return the parsed URL."""
         return parse_url(self.url.get_secret_value())
-
-
-def _is_latin(text: str) -> bool:
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True

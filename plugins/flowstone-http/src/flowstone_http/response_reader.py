@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowstone_core import Partition, RetryLater, SensorBroken
-from flowstone_core.plugin_api import fit_function
+from flowstone_core import Partition, RetryLater, SensorBroken, encode_partition
+from flowstone_core.plugin_api import PartitionTemplate, fit_function, load_zone
 from flowstone_http.config import ARGUMENTS, WebhookConfig
 from flowstone_http.content import read_json
 from flowstone_http.errors import ContentError, PartitionError
-from flowstone_http.expression import Expression, is_true
+from flowstone_http.expression import Expression, is_true, read_partition
 from flowstone_http.partitioning import as_it_is, from_json, partitions_of
 from flowstone_http.validators import (
     Validator,
@@ -22,6 +22,8 @@ from flowstone_http.validators import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pydantic import JsonValue
 
     from flowstone_http.response import Response
@@ -47,12 +49,15 @@ class ResponseReader:
 
     Args:
         config: The settings.
+        now: Returns the time, for a partition such as ``${date}``.
     """
 
-    def __init__(self, config: WebhookConfig) -> None:
+    def __init__(self, config: WebhookConfig, now: Callable[[], datetime]) -> None:
         self._config = config
+        self._now = now
+        self._zone = load_zone(config.timezone)
         self._check = _expression(config.check)
-        self._partition = _expression(config.partition)
+        self._partition = None if config.partition is None else read_partition(config.partition)
         by_header = config.on_change in {None, "etag", "last_modified", "body"}
         self._watched = None if by_header else _expression(config.on_change)
         self._check_fn = _function(config.check_fn)
@@ -60,7 +65,7 @@ class ResponseReader:
         wanted = (self._check, self._watched, self._check_fn, self._partition_fn)
         self._needs_json = config.method != "HEAD" and (
             any(item is not None for item in wanted)
-            or (self._partition is not None and not self._partition.is_fixed)
+            or (isinstance(self._partition, Expression) and not self._partition.is_fixed)
         )
 
     def read(self, response: Response) -> ParsedResponse:
@@ -105,11 +110,15 @@ class ResponseReader:
         if function is not None:
             found = _call("partition_fn", function, body, response)
             return partitions_of(found, "partition_fn", as_it_is)
+        if isinstance(self._partition, PartitionTemplate):
+            partition = self._partition.partition(self._now().astimezone(self._zone))
+            return {encode_partition(partition): partition}
         given = None if self._partition is None else self._partition.search(body)
         if given is None and (self._check or self._config.check_fn):
             raise PartitionError(
                 "the response is ready, but partition finds nothing in it",
-                hint="compare partition with the JSON of the response",
+                hint="compare partition with the JSON of the response; partition = ${date} is the "
+                "date of the poll",
             )
         return partitions_of(given, "partition", from_json)
 

@@ -72,7 +72,7 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         look_up: Resolve = resolve,
     ) -> None:
         super().__init__(config, context)
-        self._reader = ResponseReader(config)
+        self._reader = ResponseReader(config, self.context.clock.now)
         self._request = config.request()
         self._look_up = look_up
         self._warned = config.verify

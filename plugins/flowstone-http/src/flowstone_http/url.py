@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from flowstone_core.plugin_api import InvalidSecretError
+
 _PORTS = {"http": 80, "https": 443}
 _LIMIT = 8_000
 
@@ -62,24 +64,39 @@ def parse_url(url: str) -> ParsedUrl:
     """Parse a URL of the settings.
 
     Raises:
-        ValueError: If the URL is not a valid http or https URL, or holds credentials. The message
-            does not quote it.
+        InvalidSecretError: If the URL is not a valid http or https URL, or holds credentials. The
+            message does not quote it.
     """
-    parts = urlsplit(url.strip())
+    url = url.strip()
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise InvalidSecretError("blank or control character in the URL (write %20 for a blank)")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidSecretError("invalid host in the URL; an IPv6 address is [ADDRESS]") from None
     if "@" in parts.netloc:
-        raise ValueError("credentials do not belong in a URL; use username and password")
+        raise InvalidSecretError("credentials do not belong in a URL; use username and password")
     return _parsed(parts)
 
 
 def _parsed(parts: SplitResult) -> ParsedUrl:
-    wrong = "invalid URL; write http://HOST/PATH or https://HOST:PORT/PATH"
+    scheme = parts.scheme.lower()
+    if scheme not in _PORTS:
+        # "localhost:80/x" has no scheme, though urlsplit finds one.
+        if scheme and (parts.netloc or parts.path.startswith("/")):
+            raise InvalidSecretError("unsupported scheme of the URL: use http or https")
+        raise InvalidSecretError("missing scheme of the URL: begin it with http:// or https://")
     try:
         port = parts.port
     except ValueError:
-        raise ValueError(wrong) from None
-    url = parts._replace(fragment="", scheme=parts.scheme.lower()).geturl()
-    odd = len(url) > _LIMIT or not url.isprintable() or " " in url or "\\" in parts.netloc
-    if parts.scheme.lower() not in _PORTS or not parts.hostname or odd or port == 0:
-        raise ValueError(wrong)
-    scheme = parts.scheme.lower()
+        port = 0
+    if port == 0:
+        raise InvalidSecretError("invalid port in the URL: use 1 to 65535")
+    if not parts.hostname:
+        raise InvalidSecretError(f"missing host in the URL: write {scheme}://HOST/PATH")
+    url = parts._replace(fragment="", scheme=scheme).geturl()
+    if len(url) > _LIMIT:
+        raise InvalidSecretError(f"URL too long: {len(url):,} characters; {_LIMIT:,} are allowed")
+    if not url.isprintable() or " " in url or "\\" in parts.netloc:
+        raise InvalidSecretError("invalid character in the URL: write it as %XX")
     return ParsedUrl(url, scheme, parts.hostname, _PORTS[scheme] if port is None else port)
