@@ -22,6 +22,7 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import migration, schema, sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
+from flowstone_core.store.postgresql_session import allow_long_statements
 
 MAX_SHOWN = 20
 """Problems of one kind that are listed; the others are only counted."""
@@ -105,6 +106,7 @@ def _defects(connection: Connection) -> list[str]:
 
 def _violations(connection: Connection) -> list[str]:
     """Return the rows that break an invariant."""
+    allow_long_statements(connection)
     problems = []
     for condition, text in _rules():
         query: Select[int] = select(_rows.c.id).where(condition).order_by(_rows.c.id)

@@ -6,9 +6,11 @@ import threading
 
 from sqlalchemy import Connection, column, func, inspect, select, table
 
-from flowstone_core.errors import StoreError
+from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
+from flowstone_core.store.driver_errors import is_misconfigured
+from flowstone_core.store.postgresql_session import allow_long_statements, check_encoding
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
 HEAD = "0006"
@@ -61,12 +63,23 @@ def _inspect(database: Database) -> str | None:
     """Return the revision of a store that FlowStone may change."""
     path = database.file
     if path is None:
+        _check_session(database)
         found = database.read(revision)
     else:
         with database.errors():
             found = sqlite_file.inspect(path)
     _refuse_newer(database.display, found)
     return found
+
+
+def _check_session(database: Database) -> None:
+    """Refuse a database that waiting does not mend: misconfigured, or in another encoding."""
+    try:
+        database.read(check_encoding, database.url)
+    except StoreUnavailableError as error:
+        if not is_misconfigured(error):
+            raise
+        raise StoreError(error.message, hint=error.hint) from error.__cause__
 
 
 def _migrate(database: Database) -> str | None:
@@ -87,6 +100,7 @@ def _migrate(database: Database) -> str | None:
 def _apply(connection: Connection, display: str) -> str | None:
     """Migrate in the caller's transaction, under a lock; return the revision before."""
     if connection.dialect.name == "postgresql":
+        allow_long_statements(connection)
         connection.execute(select(func.pg_advisory_xact_lock(APPLICATION_ID)))
     before = revision(connection)
     _refuse_newer(display, before)

@@ -8,6 +8,8 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from flowstone_core.store.postgresql_session import begin_statement, connect_args
+
 BUSY_TIMEOUT = 5_000
 """How long SQLite waits for another process's transaction, in milliseconds."""
 
@@ -51,20 +53,20 @@ def sqlite_engine(url: URL, file: Path | None) -> Engine:
 
 def postgresql_engine(url: URL) -> Engine:
     """Return an engine for PostgreSQL, with time-outs that a query in the URL overrides."""
-    defaults = {
-        "application_name": "flowstone",
-        "connect_timeout": "10",
-        # Detects a lost peer within a minute.
-        "keepalives_idle": "30",
-        "keepalives_interval": "10",
-        "keepalives_count": "3",
-    }
-    return create_engine(
+    begin = begin_statement(url)
+    engine = create_engine(
         url,
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
+        # The driver begins no transactions: `_begin` does, with the settings, in one round trip.
+        isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        connect_args={key: value for key, value in defaults.items() if key not in url.query},
+        connect_args=connect_args(url),
     )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
