@@ -57,6 +57,7 @@ class Explainer:
                 sensor_status(name, declaration, record),
                 declaration,
                 self._store.ticks.latest(source=source, limit=_LAST),
+                self._store.ticks.latest(source=source, limit=3, skipping=True),
                 self._store.events.latest(source=source, limit=1),
                 runners,
                 now,

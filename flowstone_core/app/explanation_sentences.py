@@ -98,7 +98,7 @@ def _schedule(
     if status.health in {ScheduleHealth.OK, ScheduleHealth.FAILING}:
         yield owned_by(status.owner, runners, "fires")
     for tick in ticks[:1]:
-        yield f"Last tick that was not quiet, at {at(tick.started_at)}: {tick_in_words(tick)}."
+        yield f"Last recorded tick, at {at(tick.started_at)}: {tick_in_words(tick)}."
     for event in events[:1]:
         yield f"Last event, at {at(event.created_at)}: {event_in_words(event)}."
     for each in skips[:3]:

@@ -145,10 +145,18 @@ class Flowstone:
         )
 
     def ticks(
-        self, *, source: str | None = None, limit: int = 50, before_id: int | None = None
+        self,
+        *,
+        source: str | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+        skipping: bool = False,
     ) -> list[Tick]:
-        """List the ticks that were not quiet, newest first."""
-        return self._open_store().ticks.latest(source=source, limit=limit, before_id=before_id)
+        """List the ticks that were not quiet, newest first.
+
+        With ``skipping`` only those in which a sensor skipped items for good.
+        """
+        return self._open_store().ticks.latest(source, limit, before_id, skipping=skipping)
 
     def run(
         self,

@@ -17,7 +17,7 @@ from flowstone_core.app.phrases import (
 from flowstone_core.app.status import SensorHealth, SensorStatus
 from flowstone_core.model.duration import format_duration
 from flowstone_core.model.engine import RunnerInfo
-from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.event import Skipped, StoredEvent
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.tick import Tick
 
@@ -44,6 +44,7 @@ def explain_sensor(
     status: SensorStatus,
     declaration: SensorDeclaration | None,
     ticks: Sequence[Tick],
+    skipping: Sequence[Tick],
     events: Sequence[StoredEvent],
     runners: Sequence[RunnerInfo],
     now: datetime,
@@ -54,23 +55,20 @@ def explain_sensor(
         status: The sensor.
         declaration: Its declaration, if it is declared.
         ticks: Its last ticks that were not quiet, newest first.
+        skipping: The last of them in which it skipped items for good, newest first.
         events: Its last events, newest first.
         runners: The live runners.
         now: The current time.
     """
-    return Explanation(
-        f"sensor {status.name}", tuple(_sensor(status, declaration, ticks, events, runners, now))
+    facts = (
+        *_health(status, declaration),
+        *_polled_by(status, runners, now),
+        *_history(status, ticks, skipping, events),
     )
+    return Explanation(f"sensor {status.name}", facts)
 
 
-def _sensor(
-    status: SensorStatus,
-    declaration: SensorDeclaration | None,
-    ticks: Sequence[Tick],
-    events: Sequence[StoredEvent],
-    runners: Sequence[RunnerInfo],
-    now: datetime,
-) -> Iterator[str]:
+def _health(status: SensorStatus, declaration: SensorDeclaration | None) -> Iterator[str]:
     failed = f"{counted(status.failures, 'failed poll')} in a row"
     if status.health is SensorHealth.QUARANTINED:
         limit = declaration.settings.quarantine_after if declaration else status.failures
@@ -85,9 +83,21 @@ def _sensor(
         yield _SENSOR_HEALTH[status.health].format(name=status.name)
     if status.last_error and status.health is not SensorHealth.OK:
         yield f"Last error, at {at(status.last_tick_at)}: {status.last_error}"
-    yield from _polled_by(status, runners, now)
+
+
+def _history(
+    status: SensorStatus,
+    ticks: Sequence[Tick],
+    skipping: Sequence[Tick],
+    events: Sequence[StoredEvent],
+) -> Iterator[str]:
+    if status.quiet_reason:
+        yield f"Its polls find nothing, since {at(status.quiet_since)}: {status.quiet_reason}."
     for tick in ticks[:1]:
-        yield f"Last tick that was not quiet, at {at(tick.started_at)}: {tick_in_words(tick)}."
+        yield f"Last recorded tick, at {at(tick.started_at)}: {tick_in_words(tick)}."
+    for tick in skipping:
+        for item in tick.skipped_items:
+            yield f"Skipped for good, at {at(tick.started_at)}: {_skipped(item)}."
     duplicates = [tick for tick in ticks if tick.duplicates]
     if duplicates:
         total = sum(tick.duplicates for tick in duplicates)
@@ -112,3 +122,8 @@ def _polled_by(status: SensorStatus, runners: Sequence[RunnerInfo], now: datetim
         yield f"Next poll at {at(status.not_before)}, in {left}."
     elif status.every is not None:
         yield f"Polled every {format_duration(status.every)}."
+
+
+def _skipped(item: Skipped) -> str:
+    example = f", such as {item.example}" if item.example else ""
+    return f"{counted(item.count, 'item')}{example}: {item.reason}"

@@ -56,6 +56,8 @@ class SensorStatus:
         owner: The id of the runner that ticks it.
         stale_since: The end of the last successful poll, or the start of the runner, if the
             sensor is stale.
+        quiet_reason: The reason why its polls find nothing, if the sensor gave one.
+        quiet_since: When that reason was recorded.
     """
 
     name: str
@@ -71,6 +73,8 @@ class SensorStatus:
     last_error: str | None = None
     owner: str | None = None
     stale_since: datetime | None = None
+    quiet_reason: str | None = None
+    quiet_since: datetime | None = None
 
 
 class ScheduleHealth(StrEnum):
@@ -175,6 +179,8 @@ def sensor_status(
         last_error=record.last_error if record else None,
         owner=record.owner if record else None,
         stale_since=record.stale_since if record else None,
+        quiet_reason=record.quiet_reason if record else None,
+        quiet_since=record.quiet_since if record else None,
     )
 
 

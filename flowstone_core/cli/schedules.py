@@ -87,8 +87,8 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     """Show one schedule: its health, settings, last ticks and last skips.
 
     With --json an object: the fields of 'schedules list', and ticks (id, source, outcome,
-    started_at, finished_at, events, duplicates, error, skipped) and skips (with the fields of
-    'schedules skipped').
+    started_at, finished_at, events, duplicates, error, skipped, skipped_items: empty) and skips
+    (with the fields of 'schedules skipped').
     """
     from flowstone_core.config.settings_reference import schedule_settings
 
@@ -108,7 +108,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     settings = schedule_settings(schedule.settings, redact, defaults=True)
     print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
-    print_table(ticks, TICK_COLUMNS, empty="no ticks yet, except quiet ones")
+    print_table(ticks, TICK_COLUMNS, empty="no ticks recorded yet")
     if skips:
         click.echo()
         print_table(map(skip_row, skips), SKIP_COLUMNS, empty="")

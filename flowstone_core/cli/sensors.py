@@ -43,8 +43,10 @@ TICK_COLUMNS = {
     "outcome": "OUTCOME",
     "events": "EVENTS",
     "duplicates": "DUPLICATES",
+    "skipped": "SKIPPED",
     "error": "ERROR",
 }
+SKIPPED_COLUMNS = {"at": "AT", "count": "SKIPPED", "reason": "REASON", "example": "EXAMPLE"}
 EVENT_COLUMNS = {
     "asset": "ASSET",
     "partition_shown": "PARTITION",
@@ -71,11 +73,12 @@ def sensors() -> None:
 def list_sensors(session: Session, *, health: str | None, asset: str | None, as_json: bool) -> None:
     """List sensors: the declared ones, and undeclared ones that the store remembers.
 
-    The last tick is the last one that was not quiet.
+    The last tick is the last recorded one: polls that find nothing are not recorded.
 
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
     last_tick_at, last_outcome, last_error, owner, stale_since (the end of the last good poll, if
-    the sensor is stale).
+    the sensor is stale), quiet_reason (why its polls find nothing, if the sensor tells),
+    quiet_since.
     """
     rows = [
         asdict(sensor)
@@ -90,10 +93,11 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
 @json_option
 @pass_session
 def show(session: Session, *, name: str, as_json: bool) -> None:
-    """Show one sensor: its health, settings, state and last ticks.
+    """Show one sensor: its health, settings, state, last ticks, and what it skipped for good.
 
-    With --json an object: the fields of 'sensors list', and settings (name to text), state, and
-    ticks (id, source, outcome, started_at, finished_at, events, duplicates, error).
+    With --json an object: the fields of 'sensors list', and settings (name to text), state,
+    ticks (id, source, outcome, started_at, finished_at, events, duplicates, error, skipped,
+    skipped_items: reason, count, example), and skipping (the last ticks that skipped items).
     """
     from flowstone_core.config.settings_reference import given_settings
 
@@ -104,9 +108,12 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
         given_settings(declaration, flow.project.redactor, defaults=True) if declaration else {}
     )
     state = flow.sensors.state(name)
-    ticks = [asdict(tick) for tick in flow.ticks(source=f"sensor:{name}", limit=10)]
+    source = f"sensor:{name}"
+    ticks = [asdict(tick) for tick in flow.ticks(source=source, limit=10)]
+    skipping = flow.ticks(source=source, limit=10, skipping=True)
     if as_json:
         extra = {"settings": settings, "state": _parsed(state), "ticks": ticks}
+        extra["skipping"] = [asdict(tick) for tick in skipping]
         print_json({**asdict(status), **extra})
         return
     facts = {key.replace("_", " "): value for key, value in asdict(status).items()}
@@ -115,7 +122,19 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
         click.echo("\nsettings:")
         print_facts({f"  {key}": value for key, value in settings.items()})
     click.echo()
-    print_table(ticks, TICK_COLUMNS, empty="no ticks yet, except quiet ones")
+    print_table(
+        ticks,
+        TICK_COLUMNS,
+        empty="no ticks recorded yet (polls that find nothing are not recorded)",
+    )
+    if skipping:
+        click.echo("\nskipped for good:")
+        items = [
+            {"at": tick.started_at, **row}
+            for tick in skipping
+            for row in map(asdict, tick.skipped_items)
+        ]
+        print_table(items, SKIPPED_COLUMNS, empty="")
 
 
 @sensors.command()
@@ -131,9 +150,11 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
 
     The poll starts from the stored state, or from --state. A running runner is not disturbed.
 
-    With --json an object: sensor, outcome, error, delay (until the next poll; null for the usual
-    interval), duration (of this poll), events (a list of objects: asset, partition,
-    partition_shown, key, payload), state_before (null: the initial state) and state (the new one).
+    With --json an object: sensor, outcome, error, reason (why it found nothing, if the sensor
+    tells), delay (until the next poll; null for the usual interval), duration (of this poll),
+    events (a list of objects: asset, partition, partition_shown, key, payload), skipped (a list of
+    objects: reason, count, example), state_before (null: the initial state) and state (the new
+    one).
 
     Exit code 1: the poll failed.
     """
@@ -150,9 +171,11 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
                 "sensor": name,
                 "outcome": found.decision.outcome,
                 "error": found.decision.error,
+                "reason": found.decision.reason or None,
                 "delay": found.decision.delay,
                 "duration": found.duration,
                 "events": _events(found.decision),
+                "skipped": _skipped_rows(found.decision),
                 "state_before": _parsed(found.before),
                 "state": _parsed(found.after),
             }
@@ -197,6 +220,7 @@ def _print_dry_run(found: DryRun) -> None:
         {
             "outcome": found.decision.outcome,
             "error": found.decision.error,
+            "reason": found.decision.reason or None,
             "took": f"{found.duration.total_seconds():.3f} s",
             "next poll in": found.decision.delay,
             "state before": _cut(found.before),
@@ -205,6 +229,11 @@ def _print_dry_run(found: DryRun) -> None:
     )
     click.echo()
     print_table(_events(found.decision), EVENT_COLUMNS, empty="no events")
+    skipped = _skipped_rows(found.decision)
+    if skipped:
+        click.echo("\nskipped for good:")
+        columns = {key: SKIPPED_COLUMNS[key] for key in ("count", "reason", "example")}
+        print_table(skipped, columns, empty="")
     click.echo("\nNothing was committed.")
 
 
@@ -219,6 +248,10 @@ def _events(decision: Decision[TickCommit]) -> list[Row]:
         for commit in decision.commits
         for event in commit.events
     ]
+
+
+def _skipped_rows(decision: Decision[TickCommit]) -> list[Row]:
+    return [asdict(item) for commit in decision.commits for item in commit.skipped]
 
 
 def _parsed(text: str | None) -> object:

@@ -19,6 +19,7 @@ Everything else in FlowStone is built on these modules, and they import only `er
 * `setting_types`: types of settings, with their limits
 * `json_document`: strict canonical JSON
 * `redaction`: redacts secrets in texts
+* `skipped_items`: what a tick's sensor left out for good: checked, merged, safe
 * `safe_text`: printable, bounded texts of foreign values and errors
 * `context_logger`: logger with fixed fields
 * `chunking`: iterables in chunks

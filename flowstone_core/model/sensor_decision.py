@@ -143,8 +143,7 @@ def _decide(
             error = OutcomeError(str(error), sensor=rules.sensor)
         return _failure(rules, checkpoint, observation, error, _state_text(seen.state))
     if isinstance(seen, NotTriggered):
-        decision = _quiet_or_commit(rules, checkpoint, observation, seen, ())
-        return replace(decision, reason=safe_reason(seen.reason, rules.redact))
+        return _quiet_or_commit(rules, checkpoint, observation, seen, ())
     if isinstance(seen, Triggered):
         events = tuple(_new_events(rules, checkpoint, seen.events))
         return _quiet_or_commit(rules, checkpoint, observation, seen, events)
@@ -162,6 +161,7 @@ def _quiet_or_commit(
     events: Sequence[NewEvent],
 ) -> Decision[TickCommit]:
     state, skipped = seen.state, skipped_items(seen.skipped, rules.redact)
+    reason = safe_reason(seen.reason, rules.redact) if isinstance(seen, NotTriggered) else ""
     settled = checkpoint.polled and not checkpoint.failures and checkpoint.not_before is None
     if (
         not events
@@ -170,7 +170,7 @@ def _quiet_or_commit(
         and checkpoint.state is not None
         and same_document(state, checkpoint.state)
     ):
-        return Decision(TickOutcome.NOT_TRIGGERED)
+        return Decision(TickOutcome.NOT_TRIGGERED, reason=reason)
     outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
     if rules.baseline and not checkpoint.polled:
         outcome, events = TickOutcome.BASELINE, ()
@@ -187,10 +187,11 @@ def _quiet_or_commit(
             tuple(batch),
             # With the state that remembers them, so that they are told once.
             skipped=skipped if number == len(batches) else (),
+            reason=reason,
         )
         for number, batch in enumerate(batches, 1)
     ]
-    return Decision(outcome, tuple(commits))
+    return Decision(outcome, tuple(commits), reason=reason)
 
 
 def _failure(

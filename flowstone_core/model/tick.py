@@ -161,6 +161,7 @@ class TickCommit:
         after: The new checkpoint; equal to ``before`` in all but the last of a tick's
             transactions, so that a tick repeated after a crash finds the same events.
         skipped: Items that the sensor left out for good; in the last transaction.
+        reason: The reason why a poll found nothing, if the sensor gave one.
     """
 
     sensor: str
@@ -172,6 +173,7 @@ class TickCommit:
     events: tuple[NewEvent, ...] = ()
     error: str | None = None
     skipped: tuple[Skipped, ...] = ()
+    reason: str = ""
 
     @property
     def source(self) -> str:

@@ -11,15 +11,18 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import cast
 
 from flowstone_core.model.redaction import Redactor
-from flowstone_core.model.tick import SensorCheckpoint
+from flowstone_core.model.sensor_decision import Decision
+from flowstone_core.model.tick import SensorCheckpoint, TickCommit
 from flowstone_core.runtime.coordination.assignment import ScheduleAssignment, SensorAssignment
 from flowstone_core.runtime.coordination.reconciler import AnyAssignment, Reconciler
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
+from flowstone_core.runtime.ticking.quiet_reasons import QuietReasons
 from flowstone_core.runtime.ticking.schedule_ticker import ScheduleTicker
 from flowstone_core.runtime.ticking.scheduler import Scheduler
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
@@ -67,6 +70,7 @@ class Runner:
             session, workload.assets, redact, self._on_result, self._on_outcome
         )
         self._staleness = StalenessMonitor(session, publisher)
+        self._quiet_reasons = QuietReasons(session)
         self._sensors = {
             sensor.name: SensorTicker(sensor, workload.assets, session.clock, redact)
             for sensor in workload.enabled_sensors
@@ -111,6 +115,7 @@ class Runner:
         self.open()
         self._scheduler.dispatch_all()
         self.settle()
+        self._quiet_reasons.record()
 
     def step(self) -> float | None:
         """Do all that is due now; see `Scheduler.step`."""
@@ -131,6 +136,7 @@ class Runner:
         """
         self._reconciler.reconcile()
         self._staleness.check()
+        self._quiet_reasons.record()
 
     def stop(self, grace: timedelta) -> bool:
         """Start no more ticks; wait for those that run, commit them, and clean up the sensors.
@@ -192,6 +198,7 @@ class Runner:
 
     def _on_reconciled(self) -> None:
         self._staleness.check()
+        self._quiet_reasons.record()
         # The scheduler compares the clocks at each of its steps.
         self._scheduler.wake()
 
@@ -200,6 +207,7 @@ class Runner:
     def _on_decided(self, ticker: Ticker, decision: AnyDecision, holds: int) -> None:
         if isinstance(ticker, SensorTicker):
             self._staleness.note(ticker, good=decision.outcome.good)
+            self._quiet_reasons.note(ticker, cast("Decision[TickCommit]", decision))
         if not decision.commits:
             self._scheduler.finish(ticker, holds, self._scheduler.delay_of(decision))
             return

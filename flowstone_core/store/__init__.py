@@ -5,6 +5,7 @@ Other wings import from here only. The modules:
 * `store`: opens, upgrades, backs up and checks the database, and holds the repositories.
 * `runners`: runners and their leases.
 * `sensors`: sensors, their checkpoints and owners.
+* `sensor_marks`: what a runner writes on its sensors beside the ticks.
 * `schedules`: schedules, their declarations, edits, checkpoints and owners.
 * `schedule_records`: rows of schedules, read and written.
 * `schedule_edits`: declarations, and changes at run time.

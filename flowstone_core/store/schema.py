@@ -74,6 +74,8 @@ sensors = Table(
     Column("last_good_at", UtcDateTime),
     Column("last_error", Text),
     Column("stale_since", UtcDateTime),
+    Column("quiet_reason", Text),
+    Column("quiet_since", UtcDateTime),
     CheckConstraint("NOT paused OR owner IS NULL", "paused"),
     Index("ix_flowstone_sensors_owner", "owner"),
 )
@@ -115,7 +117,7 @@ HELD = text("token IS NOT NULL")
 QUEUED = text("after_id IS NOT NULL")
 UNFINISHED = text("finished_at IS NULL")
 REMEMBERED = text("NOT forgotten")
-LEAVES_OUT = text("skipped_items IS NOT NULL")
+SKIPPING = text("skipped_items IS NOT NULL")
 
 
 def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
@@ -136,7 +138,7 @@ ticks = Table(
     Column("skipped", Integer, nullable=False, server_default=text("0")),
     Column("skipped_items", Text),
     Index("ix_flowstone_ticks_source", "source", "id"),
-    _partial_index("ix_flowstone_ticks_skipped", "source", "id", where=LEAVES_OUT),
+    _partial_index("ix_flowstone_ticks_skipped", "source", "id", where=SKIPPING),
     sqlite_autoincrement=True,
 )
 

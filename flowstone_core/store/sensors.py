@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
-from flowstone_core.store import events, ownership, schema
+from flowstone_core.store import events, ownership, schema, sensor_marks
 from flowstone_core.store.database import Database
 from flowstone_core.store.statements import insert
 
@@ -34,6 +34,8 @@ class SensorRecord:
         last_good_at: The end of the last such tick that was good.
         last_error: The error of the last such tick; None if it had none.
         stale_since: The end of its last good poll, if that was too long ago.
+        quiet_reason: The reason why its polls find nothing, if the sensor gave one.
+        quiet_since: When that reason was recorded.
     """
 
     name: str
@@ -46,6 +48,8 @@ class SensorRecord:
     last_good_at: datetime | None = None
     last_error: str | None = None
     stale_since: datetime | None = None
+    quiet_reason: str | None = None
+    quiet_since: datetime | None = None
 
 
 class SensorRepository:
@@ -121,7 +125,17 @@ class SensorRepository:
             False if the owner has lost the sensor, or the sensor is marked already; nothing was
             written.
         """
-        return self._database.write(_mark_stale, name, owner, since)
+        return self._database.write(sensor_marks.mark_stale, name, owner, since)
+
+    def record_quiet(self, owner: str, reasons: Mapping[str, str], now: datetime) -> None:
+        """Record the reasons why polls found nothing, of the sensors that the owner still has.
+
+        Args:
+            owner: The runner that owns the sensors.
+            reasons: The reasons by sensor; empty for none.
+            now: The time of the record.
+        """
+        self._database.write(sensor_marks.record_quiet, owner, reasons, now)
 
     def reset(self, name: str, *, forget_keys: bool = False) -> SensorRecord:
         """Reset a sensor to its initial state; its history is kept.
@@ -205,13 +219,6 @@ def _set_paused(connection: Connection, name: str, *, paused: bool) -> SensorRec
     return _change(connection, name, {"paused": paused, "owner": None})
 
 
-def _mark_stale(connection: Connection, name: str, owner: str, since: datetime) -> bool:
-    statement = update(_sensors).where(
-        _sensors.c.name == name, _sensors.c.owner == owner, _sensors.c.stale_since.is_(None)
-    )
-    return connection.execute(statement.values(stale_since=since)).rowcount == 1
-
-
 def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRecord:
     record = _change(
         connection,
@@ -225,6 +232,8 @@ def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRec
             "broken": False,
             "owner": None,
             "stale_since": None,
+            "quiet_reason": None,
+            "quiet_since": None,
         },
     )
     if forget_keys:
@@ -262,4 +271,6 @@ def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
         last_good_at=row.last_good_at,
         last_error=row.last_error,
         stale_since=row.stale_since,
+        quiet_reason=row.quiet_reason,
+        quiet_since=row.quiet_since,
     )

@@ -82,7 +82,7 @@ class TickRepository:
         limit: int = 50,
         before_id: int | None = None,
         *,
-        leaving_out: bool = False,
+        skipping: bool = False,
     ) -> list[Tick]:
         """List the latest ticks that were not quiet, the newest first.
 
@@ -90,9 +90,9 @@ class TickRepository:
             source: Only the ticks of this source, such as ``sensor:feed``.
             limit: At most this many.
             before_id: Only ticks with a smaller id: the next page.
-            leaving_out: Only ticks in which a sensor left items out.
+            skipping: Only ticks in which a sensor skipped items for good.
         """
-        return self._database.read(_latest, source, limit, before_id, leaving_out=leaving_out)
+        return self._database.read(_latest, source, limit, before_id, skipping=skipping)
 
 
 @dataclass(slots=True)
@@ -137,15 +137,15 @@ def _latest(
     limit: int,
     before_id: int | None,
     *,
-    leaving_out: bool,
+    skipping: bool,
 ) -> list[Tick]:
     query = select(_ticks).order_by(_ticks.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(_ticks.c.source == source)
     if before_id is not None:
         query = query.where(_ticks.c.id < before_id)
-    if leaving_out:
-        query = query.where(schema.LEAVES_OUT)
+    if skipping:
+        query = query.where(schema.SKIPPING)
     return [_tick_of(row) for row in connection.execute(query)]
 
 
@@ -252,6 +252,8 @@ def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> 
             last_error=bindparam("tick_error"),
             last_good_at=func.coalesce(good_at, _sensors.c.last_good_at),
             stale_since=case((good_at.is_(None), _sensors.c.stale_since)),
+            quiet_reason=bindparam("reason"),
+            quiet_since=bindparam("reason_at", type_=UtcDateTime),
         )
     )
     rows = [
@@ -262,6 +264,8 @@ def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> 
             "outcome": item.outcome,
             "tick_error": item.error,
             "good_at": item.finished_at if item.outcome.good else None,
+            "reason": item.reason or None,
+            "reason_at": item.finished_at if item.reason else None,
         }
         for item in commits
     ]

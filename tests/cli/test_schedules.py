@@ -95,7 +95,7 @@ def test_schedule_before_its_first_tick_is_shown(timed):
     text = timed.run("schedules", "show", "nightly").stdout
     assert "\n  jitter:           1m30s\n" in text
     assert re.search(r"\nnext at:        [-0-9]{10} 02:30:00-0[45]:00\n", text)
-    assert text.endswith("\nno ticks yet, except quiet ones\n")
+    assert text.endswith("\nno ticks recorded yet\n")
     assert timed.json("schedules", "show", "nightly")["skips"] == []
 
 

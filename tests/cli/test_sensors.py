@@ -121,6 +121,7 @@ def test_a_dry_run_as_json(made):
         "sensor": "feed",
         "outcome": "triggered",
         "error": None,
+        "reason": None,
         "delay": None,
         "duration": shown["duration"],
         "events": [
@@ -139,6 +140,7 @@ def test_a_dry_run_as_json(made):
                 "payload": None,
             },
         ],
+        "skipped": [],
         "state_before": None,
         "state": {"seen": 2},
     }

@@ -307,6 +307,6 @@ def test_ticks_that_leave_items_out_are_stored_with_count_and_example(bench):
     bench.fire(bench.event("l", partition="p"))
     assert (result.tick.skipped, result.tick.skipped_items) == (2**31 - 1, left_out)
     assert result.tick.outcome is TickOutcome.NOT_TRIGGERED
-    assert bench.store.ticks.latest("sensor:feed", leaving_out=True) == [result.tick]
+    assert bench.store.ticks.latest("sensor:feed", skipping=True) == [result.tick]
     assert bench.store.ticks.latest("sensor:feed")[1] == result.tick
-    assert bench.store.ticks.latest("sensor:other", leaving_out=True) == []
+    assert bench.store.ticks.latest("sensor:other", skipping=True) == []

@@ -12,5 +12,6 @@ Modules:
     sensor_host: calls a sensor's code, in a thread or in a child process.
     pool_calls: the calls that the thread pool makes for a ticker.
     committer: writes ticks; ticks that end together share one transaction.
+    quiet_reasons: records why polls find nothing.
     staleness: reports sensors without a good poll for longer than their limit.
 """

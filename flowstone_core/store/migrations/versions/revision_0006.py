@@ -1,4 +1,4 @@
-"""Items that a sensor leaves out for good."""
+"""Items that a sensor leaves out for good, and the reason why its polls find nothing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+_MOMENT = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
 _SKIPPING = sa.text("skipped_items IS NOT NULL")
 
 
 def upgrade() -> None:
-    """Add a column to ticks, and an index of the ticks that have it."""
+    """Add a column to ticks, an index of the ticks that have it, and columns to sensors."""
+    op.add_column("flowstone_sensors", sa.Column("quiet_reason", sa.Text()))
+    op.add_column("flowstone_sensors", sa.Column("quiet_since", _MOMENT))
     op.add_column("flowstone_ticks", sa.Column("skipped_items", sa.Text()))
     op.create_index(
         "ix_flowstone_ticks_skipped",
