@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.setting_types import Verbatim as Verbatim
     from flowstone_core.model.tick import Tick as Tick
     from flowstone_core.model.tick import TickOutcome as TickOutcome
+    from flowstone_core.model.url_text import has_unescaped_at as has_unescaped_at
     from flowstone_core.plugin.hookspecs import flowstone_commands as flowstone_commands
     from flowstone_core.plugin.hookspecs import flowstone_engines as flowstone_engines
     from flowstone_core.plugin.hookspecs import (
@@ -90,6 +91,7 @@ _HOMES = {
     "flowstone_tick_finished": "plugin.hookspecs",
     "flowstone_triggered": "plugin.hookspecs",
     "flowstone_triggers": "plugin.hookspecs",
+    "has_unescaped_at": "model.url_text",
     "hookimpl": "plugin.hookspecs",
     "load_zone": "scheduling.time_zone",
     "run_attempt": "runtime.engine.run_attempt",

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.redaction import MASK, Redactor, looks_secret
 from flowstone_core.model.safe_text import printable
+from flowstone_core.model.url_text import has_unescaped_at
 
 _SCHEMES = "use sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
@@ -21,6 +22,10 @@ def parse_url(text: str) -> URL:
         ValidationError: If the URL is invalid, or its database is not supported; a password in
             the URL is masked.
     """
+    if has_unescaped_at(text):
+        raise ValidationError(
+            "invalid store URL: unescaped '@' (write @ in a user, a password or a query as %40)"
+        )
     shown = printable(Redactor()(text), 200)
     try:
         url = make_url(text)
@@ -37,7 +42,9 @@ def parse_url(text: str) -> URL:
         "postgresql",
         "postgresql+psycopg",
     }:
-        return url.set(drivername="postgresql+psycopg")
+        # SQLAlchemy leaves the name of the database as it is.
+        database = url.database and url.database.replace("%40", "@")
+        return url.set(drivername="postgresql+psycopg", database=database)
     raise ValidationError(
         f"invalid store URL {shown!r}: unsupported database {url.drivername!r} ({_SCHEMES})"
     )

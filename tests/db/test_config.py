@@ -109,6 +109,22 @@ def test_config_text_hides_secrets() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:c4n4ry@c4n4ry@host/shop",
+        "mysql://me:c4n4ry@c4n4ry/x@host/shop",
+        "mariadb://me:c4n4ry@c4n4ry:1@host:3306/shop",
+    ],
+)
+def test_S9_password_with_at_is_refused_unshown(url: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"unescaped '@' .* as %40") as caught:
+        make(url=url)
+    assert "c4n4ry" not in str(caught.value)
+    named = make(url="mysql://me:p%40ss@host/my%40shop").database_url().url
+    assert (named.password, named.database) == ("p@ss", "my@shop")
+
+
 def test_config_errors_hide_secrets() -> None:
     for url in ("oracle://me:c4n4ry@host/x", "postgresql://me:c4n4ry@x:c4n4ry/x", "c4n4ry"):
         with pytest.raises(pydantic.ValidationError) as caught:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from flowstone_core.plugin_api import has_unescaped_at
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -72,6 +74,11 @@ def parse_database_url(text: str, password: str | None = None) -> DatabaseUrl:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
+    if has_unescaped_at(text):
+        raise ValueError(
+            "invalid URL: unescaped '@' (write @ in a user, a password or a query as %40, or set "
+            "password)"
+        )
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -86,6 +93,9 @@ def parse_database_url(text: str, password: str | None = None) -> DatabaseUrl:
     backend = driver.partition("+")[0]
     if backend == "sqlite":
         _check_file(url, password)
+    elif url.database is not None:
+        # SQLAlchemy leaves the name of the database as it is.
+        url = url.set(database=url.database.replace("%40", "@"))
     return DatabaseUrl(url.set(drivername=driver, password=password or url.password), backend)
 
 

@@ -1,0 +1,21 @@
+import pytest
+
+from flowstone_core import Flowstone, Pipeline, ValidationError
+from flowstone_core.store.store_url import masked, parse_url
+from tests.model.test_url_text import WRONG
+
+
+@pytest.mark.parametrize("url", [url for url in WRONG if url.startswith("postgresql")])
+def test_S9_store_password_with_at_is_refused_unshown(url):
+    flow = Flowstone(Pipeline("shop"), store=url)
+    with pytest.raises(ValidationError) as caught:
+        flow.status()
+    assert str(caught.value) == (
+        "invalid store URL: unescaped '@' (write @ in a user, a password or a query as %40)"
+    )
+
+
+def test_S9_escaped_at_is_part_of_the_password():
+    url = parse_url("postgresql://u:p%40ss@host/my%40shop")
+    assert (url.password, url.host, url.database) == ("p@ss", "host", "my@shop")
+    assert "ss@" not in masked(url)
