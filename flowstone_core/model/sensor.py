@@ -111,6 +111,11 @@ class Sensor(ABC, Generic[C, S]):
     The state is JSON (None, bool, int, float, str, lists, dicts) and is passed to `poll` as a
     copy. The state is stored together with the events of the same poll, or not at all.
 
+    Attributes:
+        Config: The model of the settings.
+        asset_required: True if no event of the class names an asset; a sensor declared without an
+            asset is then refused, instead of failing at its first event.
+
     Args:
         config: The validated settings.
         context: Passed by the runner; the default is for tests.
@@ -131,6 +136,7 @@ class Sensor(ABC, Generic[C, S]):
     """
 
     Config: ClassVar[type[SensorConfig]] = SensorConfig
+    asset_required: ClassVar[bool] = False
 
     def __init__(self, config: C, context: PollContext | None = None) -> None:
         self.config = config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,18 @@ def test_W2_url_is_explained_and_not_shown(check, monkeypatch, url, said):  # ty
     assert f"setup.cfg:8: [flowstone:sensor:prices] url: {said}" in result.output
     assert "hunter2" not in result.output
     assert "passwd" not in result.output
+
+
+@pytest.mark.parametrize("plugin", ["flowstone_http", "flowstone_s3", "flowstone_db"])
+def test_W5_every_sensor_of_the_plugins_requires_an_asset(plugin):  # type: ignore[no-untyped-def]
+    module = importlib.import_module(plugin)
+    assert all(sensor.asset_required for sensor in module.flowstone_sensors().values())
+
+
+def test_W5_webhook_without_an_asset_is_refused(check):  # type: ignore[no-untyped-def]
+    file = Path("setup.cfg")
+    check("partition = day\n")
+    file.write_text(file.read_text().replace("asset = prices\n", ""))
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 2
+    assert "setup.cfg:4: [flowstone:sensor:prices] asset: missing setting" in result.output

@@ -56,6 +56,9 @@ def declare_sensor(
         message = f"{sensor_class!r:.120} is not a sensor class"
         hint = "a sensor class derives from Sensor, has init and poll, and a Config"
         return None, [*problems, Problem(message, where, subject, hint)]
+    if asset is None and sensor_class.asset_required:
+        hint = "its events name no asset: give it an asset, or a function as on_trigger"
+        problems.append(Problem("missing setting", where, f"{subject} asset", hint))
     problems += _reserved_fields(sensor_class.Config, where, subject)
     config = _check(sensor_class.Config, rest, where, subject, places, problems)
     if problems or settings is None or config is None:

@@ -101,8 +101,9 @@ class SensorSections:
             name,
             sensor_class,
             reader.values,
-            assets=self.assets,
-            asset=named if named in self.assets else None,
+            # An unknown asset is reported already, at the line of its setting.
+            assets=[*self.assets, *([named] if named is not None else [])],
+            asset=named,
             where=section.where(),
             places=reader.places,
         )

@@ -71,6 +71,25 @@ def wrong(options, **more):
     return [str(problem) for problem in problems]
 
 
+class Bound(Feed):
+    """A sensor whose events name no asset."""
+
+    asset_required = True
+
+
+def test_W5_class_that_names_no_asset_needs_one_in_its_declaration():
+    assert wrong({}, sensor_class=Bound) == [
+        (
+            "p:1: sensor 'feed' asset: missing setting (its events name no asset: give it an "
+            "asset, or a function as on_trigger)"
+        )
+    ]
+    assert declared({}, sensor_class=Bound, asset="raw").asset == "raw"
+    assert declared({}).asset is None
+    (problem,) = wrong({}, sensor_class=Bound, asset="new")
+    assert "unknown asset 'new'" in problem
+
+
 class TestDeclared:
     def test_common_and_own_settings_are_separated(self):
         declaration = declared({"every": "5s", "retries": "7"}, asset="raw")

@@ -68,6 +68,21 @@ def test_section_becomes_a_declaration():
     assert (declaration.asset, declaration.where) == ("orders", "f.cfg:1")
 
 
+def test_W5_section_without_an_asset_is_refused_once(monkeypatch):
+    monkeypatch.setattr(TopicSensor, "asset_required", True)
+    assert said(sections(), section(type="topic", topic="t")) == [
+        (
+            "f.cfg:1: [flowstone:sensor:a] asset: missing setting (its events name no asset: "
+            "give it an asset, or a function as on_trigger)"
+        )
+    ]
+    (problem,) = said(sections(), section(type="topic", topic="t", asset="other"))
+    assert problem.startswith("f.cfg:4: [flowstone:sensor:a] asset: unknown asset 'other'")
+    # What is wrong with the function is said where it is loaded.
+    _, problems = sections().declare("a", section(type="topic", topic="t", on_trigger="a:b"))
+    assert problems == []
+
+
 def test_invalid_name_is_a_problem():
     assert said(sections(), section(type="topic", topic="t"), "a:b")[0].startswith(
         "f.cfg:1: invalid sensor name 'a:b'"

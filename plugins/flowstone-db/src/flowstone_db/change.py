@@ -54,6 +54,7 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
     """
 
     Config = DatabaseChangeConfig
+    asset_required = True
 
     def __init__(self, config: DatabaseChangeConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)

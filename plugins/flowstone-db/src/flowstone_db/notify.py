@@ -64,6 +64,7 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
     """
 
     Config = PostgresNotifyConfig
+    asset_required = True
 
     def __init__(self, config: PostgresNotifyConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)

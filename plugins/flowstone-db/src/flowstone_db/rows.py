@@ -37,6 +37,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
     """
 
     Config = DatabaseRowsConfig
+    asset_required = True
 
     def __init__(self, config: DatabaseRowsConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)

@@ -63,6 +63,7 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
     """
 
     Config = WebhookConfig
+    asset_required = True
 
     def __init__(
         self,

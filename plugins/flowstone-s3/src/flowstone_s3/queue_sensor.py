@@ -66,6 +66,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
     """
 
     Config = S3EventQueueConfig
+    asset_required = True
 
     def __init__(self, config: S3EventQueueConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)

@@ -26,6 +26,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     """
 
     Config = S3FileArrivalConfig
+    asset_required = True
 
     def __init__(self, config: S3FileArrivalConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)

@@ -17,6 +17,7 @@ class AcmeFiles(Sensor[AcmeFilesConfig, State]):
     """
 
     Config = AcmeFilesConfig
+    asset_required = True
 
     def init(self) -> State:
         """Return the state before the first poll: no files."""
