@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.safe_text import printable
 from flowstone_core.scheduling import cron_field
+from flowstone_core.scheduling.cron_words import in_words
 from flowstone_core.scheduling.time_zone import HORIZON, fixed_local, next_elapsed, next_fixed
 from flowstone_core.scheduling.trigger import Trigger, require_aware
 
@@ -80,7 +81,9 @@ class CronTrigger(Trigger):
     def __init__(self, text: str, timezone: str = "UTC") -> None:
         super().__init__(text, timezone)
         self._fields = _expand(self.text)
-        second, minute, hour, day, month, weekday = _parse(self._fields)
+        parsed = _parse(self._fields)
+        self._values = [each.text for each in parsed]
+        second, minute, hour, day, month, weekday = parsed
         self._fixed = not (minute.starred or hour.starred)
         # croniter mixes up the two day fields where either will do: one iterator for each.
         either = [(day.text, "0-6"), ("1-31", weekday.text)]
@@ -123,17 +126,7 @@ class CronTrigger(Trigger):
 
     def describe(self) -> str:
         """Return the fire times in English, or the expression if words would be wrong."""
-        from cron_descriptor import Options, get_description
-
-        *_, day, _, weekday = self._fields
-        try:
-            options = Options(locale_code="en_US", use_24hour_time_format=True)
-            words = str(get_description(" ".join(self._fields).upper(), options))
-        except Exception:  # noqa: BLE001 - the expression is the fallback
-            return self.text
-        either = not (day.startswith("*") or weekday.startswith("*"))
-        right = either == (", or on " in words) and _wordable(self._fields)
-        return words if right else self.text
+        return in_words(_FIELDS, self._fields, self._values) or self.text
 
     def _match(self, local: datetime) -> datetime | None:
         # croniter is asked in UTC whatever the zone is: the zone is ours.
@@ -195,16 +188,6 @@ def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
     if problems:
         raise ValidationError(problems)
     return parsed
-
-
-def _wordable(fields: list[str]) -> bool:
-    """Return True if cron-descriptor has correct words for each field.
-
-    There are none for a step in the day of week, nor in a list for anything but numbers, names and
-    ranges.
-    """
-    lists = [field.upper().replace("JUL", "") for field in fields if "," in field]
-    return "/" not in fields[-1] and not any(set("*/#L") & set(field) for field in lists)
 
 
 def _iterator(expression: str) -> croniter[datetime]:

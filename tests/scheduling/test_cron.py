@@ -139,30 +139,6 @@ def test_T11_naive_datetime_is_refused():
         CronTrigger("* * * * *").next_fire(START.replace(tzinfo=None))
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("0 2 * * *", "At 02:00"),
-        ("30 14 * * mon-fri", "At 14:30, Monday through Friday"),
-        ("*/5 * * * *", "Every 5 minutes"),
-        ("@daily", "At 00:00"),
-        ("15 0 8 * * *", "At 08:00:15"),
-        ("0 0 L * *", "At 00:00, on the last day of the month"),
-        ("0 0 * jul,aug 5L", "At 00:00, on the last Friday of the month, only in July and August"),
-        ("0 0 13 * 5", "At 00:00, on day 13 of the month, or on Friday"),
-        # Where the words would be wrong.
-        ("0 0 13 * 5#2", "0 0 13 * 5#2"),
-        ("0 0 */2 * 1", "0 0 */2 * 1"),
-        ("0 0 * * 1/2", "0 0 * * 1/2"),
-        ("0 0 * * 1,5L", "0 0 * * 1,5L"),
-        ("5,*/10 * * * *", "5,*/10 * * * *"),
-        ("0 0 * * 07", "0 0 * * 07"),
-    ],
-)  # fmt: skip
-def test_cron_describe_in_words(text, words):
-    assert CronTrigger(text).describe() == words
-
-
 @pytest.mark.parametrize("text", ["*/7 * * * *", "30 1 * * *", "0 0 13 * 5#2", "*/10 * * * * *"])
 def test_cron_trigger_is_shared_by_threads(text):
     trigger = CronTrigger(text, "America/New_York")
