@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError, StatementError
@@ -18,6 +17,7 @@ from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableEr
 from flowstone_core.model.safe_text import describe
 from flowstone_core.store.driver_errors import is_conflict, store_error
 from flowstone_core.store.sql_engines import postgresql_engine, sqlite_engine
+from flowstone_core.store.sqlite_logs import LogFiles, identity
 from flowstone_core.store.store_url import masked
 
 P = ParamSpec("P")
@@ -47,10 +47,13 @@ class Database:
         in_file = self.is_sqlite and url.database not in {None, "", ":memory:"}
         self.file = Path(url.database).absolute() if in_file and url.database else None
         self._identity: tuple[int, int] | None = None
+        self._logs = None if self.file is None else LogFiles(self.file)
         self.on_lost: Callable[[StoreLostError], None] = lambda _: None
         try:
             self._engine = (
-                sqlite_engine(url, self.file) if self.is_sqlite else postgresql_engine(url)
+                sqlite_engine(url, self.file, self._logs)
+                if self.is_sqlite
+                else postgresql_engine(url)
             )
         except ModuleNotFoundError as error:
             raise StoreError(
@@ -131,34 +134,41 @@ class Database:
         return masked(self.url)
 
     def check_file(self) -> None:
-        """Check that the SQLite file is the one that was opened first.
+        """Check that the SQLite file and its logs are those that were opened first.
 
         Raises:
-            StoreLostError: If the file was deleted or replaced.
+            StoreLostError: If one of them was deleted or replaced.
         """
         # SQLite keeps using a deleted file without an error: other processes would create a new
         # file in its place, and no process would read the rows written to the old one.
-        if self.file is None:
+        if self.file is None or self._logs is None:
             return
-        try:
-            found = os.stat(self.file)  # noqa: PTH116 - a quarter of what Path.stat costs
-        except OSError:
-            identity = None
-        else:
-            identity = found.st_dev, found.st_ino
+        found = identity(self.file)
         if self._identity is None:
-            self._identity = identity
-        elif identity != self._identity:
-            fate = "deleted or moved away" if identity is None else "replaced by another file"
-            lost = StoreLostError(
-                f"the store {self.display} was {fate} while in use; nothing more is written to it",
+            self._identity = found
+        if found != self._identity:
+            self._lose(
+                f"the store {self.display} was {_fate(found)} while in use",
                 hint="put the file back, or restart with the file that is there now",
             )
-            self.on_lost(lost)
-            raise lost
+        log = self._logs.lost()
+        if log is not None:
+            self._lose(
+                f"the log {log} of the store was {_fate(identity(log))} while in use",
+                hint="restart, and check it with 'flowstone db check': never delete a log in use",
+            )
+
+    def _lose(self, what: str, *, hint: str) -> NoReturn:
+        lost = StoreLostError(f"{what}; nothing more is written to it", hint=hint)
+        self.on_lost(lost)
+        raise lost
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         connection = self._engine.connect().execution_options(flowstone_write=True)
         with connection, connection.begin():
             yield connection
+
+
+def _fate(found: tuple[int, int] | None) -> str:
+    return "deleted or moved away" if found is None else "replaced by another file"

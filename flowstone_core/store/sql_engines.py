@@ -9,13 +9,20 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from flowstone_core.store.postgresql_session import begin_statement, connect_args
+from flowstone_core.store.sqlite_logs import LogFiles
 
 BUSY_TIMEOUT = 5_000
 """How long SQLite waits for another process's transaction, in milliseconds."""
 
 
-def sqlite_engine(url: URL, file: Path | None) -> Engine:
-    """Return an engine for an SQLite file, or for a database in memory if there is no file."""
+def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
+    """Return an engine for an SQLite file, or for a database in memory if there is no file.
+
+    Args:
+        url: The URL, with a plain path.
+        file: The file.
+        logs: Told of each connection to the file.
+    """
     in_memory = file is None
     if file is not None:
         # SQLite must not create a file where the store's was (sqlite.org/uri.html).
@@ -35,11 +42,20 @@ def sqlite_engine(url: URL, file: Path | None) -> Engine:
         # Python's module begins transactions implicitly; `_begin` does it explicitly.
         connection.isolation_level = None
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
+            if logs is not None and mode == "wal":
+                connection.execute("PRAGMA schema_version").fetchone()  # opens the logs
+                logs.opened(connection)
         except BaseException:
             connection.close()  # the pool drops a connection whose first use fails without closing
             raise
+
+    @event.listens_for(engine, "close")
+    def _closing(connection: sqlite3.Connection, _: object) -> None:
+        if logs is not None:
+            logs.closing(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

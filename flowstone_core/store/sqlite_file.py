@@ -156,7 +156,8 @@ def _check_logs(path: Path) -> None:
         raise StoreError(
             f"the store {path} is not there, and its log {logs[0]} is: the file was deleted or "
             "moved without its log; nothing was changed",
-            hint=f"put the file back, or delete the log to start a new store: rm {path}-*",
+            hint="stop its runners; then put the file back, or keep the log elsewhere and start a "
+            f"new store: mv {logs[0]} {logs[0]}.old",
         )
 
 
