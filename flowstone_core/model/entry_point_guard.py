@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
+from typing import Any
 
 from flowstone_core.model.safe_text import describe
 
@@ -31,7 +32,7 @@ def guard_entry_points() -> None:
 
     What can be read is returned as before, by the original function.
     """
-    importlib.metadata.entry_points = _readable
+    importlib.metadata.entry_points = _readable  # type: ignore[assignment]  # not its overloads
 
 
 def guard_pydantic() -> None:
@@ -56,7 +57,7 @@ def hidden_group(group: str) -> Iterator[None]:
     """Hide a group of entry points, for a library that would load all of it on import."""
     readable = importlib.metadata.entry_points
 
-    def without(**wanted: object) -> object:
+    def without(**wanted: Any) -> object:
         return EntryPoints() if wanted.get("group") == group else readable(**wanted)
 
     importlib.metadata.entry_points = without  # type: ignore[assignment]  # same arguments
@@ -66,12 +67,11 @@ def hidden_group(group: str) -> Iterator[None]:
         importlib.metadata.entry_points = readable
 
 
-def _readable(**wanted: object) -> EntryPoints:
+def _readable(**wanted: Any) -> object:
     try:
-        found: EntryPoints = _original(**wanted)
+        return _original(**wanted)
     except Exception:  # noqa: BLE001 - any of many, and none tells the distribution
         return EntryPoints(_points()).select(**wanted)
-    return found
 
 
 def _points() -> Iterator[EntryPoint]:

@@ -98,7 +98,8 @@ def unreadable_metadata(house: Environment) -> str:
 
 
 @pytest.mark.parametrize(
-    "damage", [without_equals, bytes_of_no_text, a_directory, a_loop, no_metadata, unreadable_metadata]
+    "damage",
+    [without_equals, bytes_of_no_text, a_directory, a_loop, no_metadata, unreadable_metadata],
 )
 def test_G3_unreadable_entry_points_are_told_and_end_no_command(
     house: Environment, damage: Callable[[Environment], str]
