@@ -19,12 +19,13 @@ from flowstone_core import (
 from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.testing import SensorContract, contract
-from flowstone_core.testing.contract.driver import identifies
+from flowstone_core.testing.contract.identity import identifies
 from tests.testing import (
     test_contract_cleanup,
     test_contract_failures,
     test_contract_running,
     test_contract_settings,
+    test_contract_skips,
     test_contract_state,
 )
 from tests.testing.rows import (
@@ -44,6 +45,7 @@ BROKEN = (
     | test_contract_failures.BROKEN
     | test_contract_settings.BROKEN
     | test_contract_cleanup.BROKEN
+    | test_contract_skips.BROKEN
 )
 
 
@@ -74,7 +76,9 @@ class TestPatient(RowsContract):
 
 
 def test_sound_sensor_passes_every_check(judge):
-    assert judge(Rows) == ({}, {})
+    failed, skipped = judge(Rows)
+    assert failed == {}
+    assert set(skipped) == ASKED
 
 
 def test_the_example_runs():
@@ -88,6 +92,10 @@ def test_every_check_finds_a_fault():
 
 
 # -- what an author says, and does not say ---------------------------------------------------------
+
+
+ASKED = {"test_what_it_skips_is_told_once", "test_a_poll_stops_at_its_deadline"}
+"""The checks that an author must define or excuse; `RowsContract` excuses both."""
 
 
 class KeylessConfig(SensorConfig):
@@ -122,18 +130,20 @@ def test_missing_override_is_skipped_with_a_remedy(judge):
         "test_a_source_that_never_answers_is_given_up": "not checked: define hang_source",
         "test_wrong_settings_are_refused_by_name": "not checked: define invalid_settings",
         "test_secrets_are_never_shown": "not checked: define secrets",
+        "test_what_it_skips_is_told_once": "does not apply: each row fires",
+        "test_a_poll_stops_at_its_deadline": "does not apply: a poll is one query",
     }
 
 
 def test_not_applicable_check_is_skipped_with_its_reason(judge):
-    terms = ("break_source", "hang_source", "invalid_settings", "test_a_change_fires")
+    terms = ("break_source", "hang_source", "invalid_settings", "test_a_change_fires", *ASKED)
     failed, skipped = judge(
         Keyless, contract=Reticent, secrets=(), not_applicable=dict.fromkeys(terms, "it is small")
     )
     assert failed == {}
     assert skipped.pop("test_secrets_are_never_shown") == "does not apply: secrets is empty"
     assert set(skipped.values()) == {"does not apply: it is small"}
-    assert len(skipped) == 5
+    assert len(skipped) == 7
 
 
 def test_not_applicable_check_excuses_no_other(judge):
@@ -154,8 +164,9 @@ class OneForAll(RowsContract):
 def test_unchecked_check_excuses_no_other(judge):
     failed, skipped = judge(TakesSilenceForNothing, break_source=SensorContract.break_source)
     assert list(failed) == ["test_a_source_that_never_answers_is_given_up"]
-    assert len(skipped) == 2
-    assert all("define break_source" in reason for reason in skipped.values())
+    rest = {name: reason for name, reason in skipped.items() if name not in ASKED}
+    assert len(rest) == 2
+    assert all("define break_source" in reason for reason in rest.values())
 
 
 def test_late_sensor_without_polls_to_fire_fails(judge):

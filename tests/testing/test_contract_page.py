@@ -37,6 +37,11 @@ def test_the_page_s_sensor_passes_as_it_says(run):
     assert "failed" not in said
 
 
+def test_the_page_s_sensor_that_leaves_files_out_passes(run):
+    said = run("test_complete_files.py", "-k", "TestCompleteFiles")
+    assert "22 passed, 3 skipped" in said, said
+
+
 def test_the_forgetful_sensor_fails_as_the_page_says(run):
     said = run("test_forgetful.py", "-rs", "-k", "TestForgetful")
     assert "1 failed" in said, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 import uuid
 from datetime import datetime
 from typing import ClassVar
@@ -18,6 +19,7 @@ from flowstone_core import (
 from tests.testing.rows import (
     Broken,
     Rows,
+    RowsContract,
     find_fault,
     noting,
 )
@@ -172,6 +174,42 @@ class TakesFromTheSource(Rows):
 
     def connect(self):
         self.query("SELECT 1 FROM row")
+
+
+@fails("test_nothing_is_lost_when_a_commit_fails", "Given the same state again")
+class AcknowledgesByNumber(Rows):
+    """Removes as many as the poll before has found: repeated, it removes others."""
+
+    def init(self):
+        return 0
+
+    def open(self):
+        return sqlite3.connect(self.config.path, timeout=0.01, isolation_level=None,
+                               check_same_thread=False)  # fmt: skip
+
+    def poll(self, state):
+        self.query("DELETE FROM row WHERE id IN (SELECT id FROM row ORDER BY id LIMIT ?)", state)
+        rows = self.query("SELECT id, at, name FROM row ORDER BY id")
+        return Triggered([self.event(*row) for row in rows], len(rows)) if rows else NotTriggered(0)
+
+
+class TestAcknowledgesById(RowsContract):
+    """A sound queue: what the poll before has found is removed by its identity."""
+
+    class Queue(Rows):
+        open = AcknowledgesByNumber.open
+
+        def init(self):
+            return []
+
+        def poll(self, state):
+            for number in state:
+                self.query("DELETE FROM row WHERE id = ?", number)
+            rows = self.query("SELECT id, at, name FROM row ORDER BY id")
+            found = [self.event(*row) for row in rows if row[0] not in state]
+            return Triggered(found, [row[0] for row in rows]) if rows else NotTriggered([])
+
+    sensor_class = Queue
 
 
 @fails("test_a_replay_gives_the_same_keys", "the same instance found")

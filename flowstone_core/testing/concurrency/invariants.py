@@ -17,7 +17,7 @@ from flowstone_core.scheduling.schedule_decision import instant_text
 from flowstone_core.store import Store
 from flowstone_core.testing.concurrency.operations import Hands
 from flowstone_core.testing.concurrency.report import ConcurrencyReport
-from flowstone_core.testing.contract.driver import identifies
+from flowstone_core.testing.contract.identity import identifies
 
 _ALL = 1_000_000
 _MOMENT = timedelta(minutes=1)

@@ -6,12 +6,19 @@ from flowstone_core.testing.contract.cleanup_checks import CleanupChecks
 from flowstone_core.testing.contract.failure_checks import FailureChecks
 from flowstone_core.testing.contract.secret_checks import SecretChecks
 from flowstone_core.testing.contract.settings_checks import SettingsChecks
+from flowstone_core.testing.contract.skip_checks import SkipChecks
 from flowstone_core.testing.contract.state_checks import StateChecks
 from flowstone_core.testing.contract.volume_checks import VolumeChecks
 
 
 class SensorContract(
-    StateChecks, FailureChecks, VolumeChecks, SettingsChecks, SecretChecks, CleanupChecks
+    StateChecks,
+    SkipChecks,
+    FailureChecks,
+    VolumeChecks,
+    SettingsChecks,
+    SecretChecks,
+    CleanupChecks,
 ):
     """The tests that every sensor should pass; derive a class of tests from it.
 

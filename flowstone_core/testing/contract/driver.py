@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from flowstone_core.errors import OutcomeError, ValidationError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.context_logger import ContextLogger
+from flowstone_core.model.event import Skipped
 from flowstone_core.model.json_document import STATE_LIMIT, Json, dump_document, load_document
-from flowstone_core.model.partition import Partition, decode_partition, encode_partition
 from flowstone_core.model.sensor import AnySensor, PollContext
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit
@@ -45,6 +44,11 @@ class PollRecord:
     def events(self) -> tuple[NewEvent, ...]:
         """The events found, with the keys that would be stored."""
         return tuple(event for commit in self.decision.commits for event in commit.events)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The items that the tick tells were left out for good."""
+        return tuple(item for commit in self.decision.commits for item in commit.skipped)
 
     @property
     def state(self) -> str | None:
@@ -82,6 +86,8 @@ class Driver:
         sensor: The instance that is polled.
         checkpoint: The stored checkpoint of the sensor.
         found: The events that are stored.
+        skipped: The items that stored ticks tell were left out for good.
+        deadline: Seconds of the sensor's clock after which a poll is past its deadline.
     """
 
     def __init__(
@@ -90,23 +96,26 @@ class Driver:
         self._make = make
         self._clock = clock
         self._rules = TickRules(NAME, NAME, {NAME, *assets})
-        self._made: list[AnySensor] = []
+        self._made: list[tuple[AnySensor, PollContext]] = []
         self._keys: set[str] = set()
         self.found: list[NewEvent] = []
+        self.skipped: list[Skipped] = []
+        self.deadline = 60.0
         self.checkpoint = SensorCheckpoint()
         self.sensor = self.new_sensor()
 
     def new_sensor(self) -> AnySensor:
         """Make another instance; the driver cleans it up."""
         logger = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": NAME})
-        sensor = self._make(PollContext(NAME, logger, self._clock))
-        if any(sensor is each for each in self._made):
+        context = PollContext(NAME, logger, self._clock)
+        sensor = self._make(context)
+        if any(sensor is each for each, _ in self._made):
             raise Violation(
                 "make_sensor returned the instance that it had returned before.",
                 why="What an instance remembers would pass for its stored state.",
                 remedy="Make a new one at each call.",
             )
-        self._made.append(sensor)
+        self._made.append((sensor, context))
         return sensor
 
     def restart(self) -> None:
@@ -120,7 +129,7 @@ class Driver:
 
     def close(self) -> None:
         """Clean up every instance made here."""
-        for sensor in self._made:
+        for sensor, _ in self._made:
             quietly(sensor.cleanup)
 
     def poll(self, sensor: AnySensor | None = None) -> PollRecord:
@@ -137,7 +146,8 @@ class Driver:
             given = checkpoint.state or initial or "null"
             state = load_document(given)
             try:
-                seen = sensor.poll(state)
+                with self._context_of(sensor).limited(self.deadline):
+                    seen = sensor.poll(state)
             finally:
                 left = _text(state)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a sensor may raise anything
@@ -153,6 +163,7 @@ class Driver:
                 self._keys.add(event.key)
                 new.append(event)
         self.found += new
+        self.skipped += record.skipped
         for commit in record.decision.commits[-1:]:
             self.checkpoint = commit.after
         return new
@@ -189,6 +200,9 @@ class Driver:
             remedy="Keep in the state what was seen, and find only what is new since.",
         )
 
+    def _context_of(self, sensor: AnySensor) -> PollContext:
+        return next(context for each, context in self._made if each is sensor)
+
     @staticmethod
     def _initial(sensor: AnySensor) -> str:
         try:
@@ -221,17 +235,6 @@ def quietly(cleanup: Callable[[], None]) -> None:
         logging.getLogger("flowstone.testing").debug("cleanup failed", exc_info=True)
 
 
-def identifies(what: Partition, event: NewEvent) -> bool:
-    """Return True if an event is for a partition, or has a text in its key or its payload."""
-    if event.partition == encode_partition(what):
-        return True
-    if not isinstance(what, str):
-        return False
-    # Whole words and numbers only: 'row-1' must not match 'row-10'.
-    word = re.compile(rf"(?<!\w){re.escape(what)}(?!\w)")
-    return any(word.search(text) for text in _texts_of(event))
-
-
 def shown_events(events: Sequence[NewEvent]) -> str:
     """Write events for a message."""
     if not events:
@@ -256,27 +259,3 @@ def _text(state: Json) -> str:
         return dump_document(state, what="the state", limit=STATE_LIMIT)
     except ValidationError:
         return repr(state)
-
-
-def _texts_of(event: NewEvent) -> Iterator[str]:
-    yield event.key
-    for text in (event.partition, event.key):
-        try:
-            yield str(decode_partition(text))
-        except ValidationError:
-            continue
-    if event.payload is not None:
-        yield from _leaves(load_document(event.payload))
-
-
-def _leaves(value: Json) -> Iterator[str]:
-    children: Iterable[Json]
-    if isinstance(value, dict):
-        children = [*value, *value.values()]
-    elif isinstance(value, list):
-        children = value
-    else:
-        yield str(value)
-        return
-    for child in children:
-        yield from _leaves(child)

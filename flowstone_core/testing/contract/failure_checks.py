@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -36,6 +37,7 @@ class FailureChecks(ContractOverrides):
         """A poll ends by its own time-outs, and goes on from the same state when it is over."""
         hung = self.hang_source()
         driver = self._driver(_RealTime(self.clock))
+        driver.deadline = self.patience / 2
         changes = self._make_changes(2, driver)
         records: list[PollRecord] = []
         with hung:
@@ -54,6 +56,42 @@ class FailureChecks(ContractOverrides):
         _judge_failure(records[0], "the external source did not answer", "hang_source")
         driver.commit(records[0])
         self._recovered(driver, changes, "the external source answered again")
+
+    @check("test_an_outside_error_leaves_the_state_alone")
+    def test_a_poll_stops_at_its_deadline(self) -> None:
+        """A poll of a source without end ends at its deadline, with its threads."""
+        endless = self.endless_source()
+        clock = _Hurrying(self.clock)
+        driver = self._driver(clock)
+        changes = self._make_changes(2, driver)
+        before = set(threading.enumerate())
+        records: list[PollRecord] = []
+        with endless:
+            clock.hurries = True
+            call = InThread(lambda: records.append(driver.poll()))
+            ended = call.wait(self.patience)
+        clock.hurries = False
+        call.wait(self.patience)
+        if not ended:
+            raise Violation(
+                "the external source had no end, and poll read on after its deadline.",
+                why="A thread cannot be killed: it reads on, for nobody, until memory is used up "
+                "or the source ends.",
+                remedy="Call context.check_deadline() for each page, batch or chunk; or stop "
+                "while context.seconds_left() is enough, and go on in the next poll.",
+            )
+        if records[0].failed:
+            _judge_failure(records[0], "the external source had no end", "endless_source")
+        driver.commit(records[0])
+        self._recovered(driver, changes, "the external source came to an end")
+        driver.stop()
+        alive = self._still_alive(before)
+        if alive:
+            raise Violation(
+                f"after the poll's end and cleanup its threads went on: {', '.join(alive)}.",
+                why="A thread that reads on after the deadline reads for nobody.",
+                remedy="Have each thread call context.check_deadline(), and join it in cleanup.",
+            )
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_connect_proves_and_changes_nothing(self) -> None:
@@ -98,6 +136,12 @@ class FailureChecks(ContractOverrides):
             why="'flowstone check --connect' would say that all is well.",
             remedy="Let connect raise what a poll would raise.",
         )
+
+    def _still_alive(self, before: set[threading.Thread]) -> list[str]:
+        late = [each for each in threading.enumerate() if each not in before]
+        for thread in late:
+            thread.join(self.patience)
+        return [repr(each.name) for each in late if each.is_alive()]
 
     def _recovered(self, driver: Driver, changes: list[Partition], when: str) -> None:
         self.settle()
@@ -170,6 +214,27 @@ class _RealTime(Clock):
 
     def waker(self) -> Waker:
         return self._real.waker()
+
+
+class _Hurrying(Clock):
+    """A wall clock that is moved by hand, and seconds that pass at each reading."""
+
+    def __init__(self, wall: Clock) -> None:
+        self._wall = wall
+        self._read = itertools.count(1)
+        self._seconds = 0
+        self.hurries = False
+
+    def now(self) -> datetime:
+        return self._wall.now()
+
+    def monotonic(self) -> float:
+        if self.hurries:
+            self._seconds = next(self._read)
+        return self._wall.monotonic() + self._seconds
+
+    def waker(self) -> Waker:
+        return SystemClock().waker()
 
 
 def _judge_failure(record: PollRecord, when: str, hook: str) -> None:

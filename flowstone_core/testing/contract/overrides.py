@@ -16,13 +16,21 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.sensor import AnySensor, PollContext
 from flowstone_core.model.tick import NewEvent
-from flowstone_core.testing.contract.driver import Driver, identifies, shown_events
+from flowstone_core.testing.contract.driver import Driver, shown_events
+from flowstone_core.testing.contract.identity import identifies
 from flowstone_core.testing.contract.violation import Violation
 from flowstone_core.testing.fake_clock import FakeClock
 
 MINUTE = timedelta(minutes=1)
 
-_OPTIONAL = ("break_source", "hang_source", "invalid_settings", "secrets")
+_OPTIONAL = (
+    "break_source",
+    "change_to_skip",
+    "endless_source",
+    "hang_source",
+    "invalid_settings",
+    "secrets",
+)
 
 
 class ContractOverrides(ABC):
@@ -107,6 +115,28 @@ class ContractOverrides(ABC):
     def hang_source(self) -> AbstractContextManager[object]:
         """Return a context manager in which the external source never answers."""
         self._lacking("hang_source", "a context manager in which the external source never answers")
+
+    def endless_source(self) -> AbstractContextManager[object]:
+        """Return a context manager in which the external source has no end.
+
+        Each page names another, a query has always more rows, a body is never complete: something
+        for each loop of a poll. In it ``context.clock`` hurries: each reading is a second later.
+        """
+        self._lacking("endless_source", "a context manager in which the external source has no end")
+
+    def change_to_skip(self, number: int) -> str:
+        """Change the external source by an item that the sensor leaves out for good.
+
+        A key without a date, say, or a row that is too old. Where it takes time until an item is
+        given up, let the time pass here.
+
+        Args:
+            number: As in `change`.
+
+        Returns:
+            A text that names the item in the example of `Skipped`.
+        """
+        self._lacking("change_to_skip", f"an item ({number}) that the sensor leaves out for good")
 
     # -- what the checks use --------------------------------------------------------------------
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
+from flowstone_core.model.partition import Partition
 from flowstone_core.testing.contract.check import check
-from flowstone_core.testing.contract.driver import PollRecord, healthy, shown, shown_events
+from flowstone_core.testing.contract.driver import (
+    Driver,
+    PollRecord,
+    healthy,
+    shown,
+    shown_events,
+)
 from flowstone_core.testing.contract.overrides import MINUTE, ContractOverrides, listed
 from flowstone_core.testing.contract.violation import Violation
 
@@ -120,8 +128,24 @@ class StateChecks(ContractOverrides):
     def test_nothing_is_lost_when_a_commit_fails(self) -> None:
         """Given the same state again, the same instance, or a fresh one, finds the same again."""
         driver = self._driver()
-        changes = self._make_changes(2, driver)
-        first = healthy(driver.poll())
+        changes: list[Partition] = []
+        # Replayed from states that have just fired, too, with other changes between: that finds
+        # the sensor that acknowledges by position what the poll before had found.
+        for count, between in ((2, 0), (1, 0), (3, 1), (2, 0)):
+            changes += self._make_changes(count)
+            for _ in range(self.polls_to_fire):
+                first = healthy(driver.poll())
+                changes += self._make_changes(between)
+                driver.commit(self._replayed(driver, changes, first))
+                self.settle()
+        driver.drain()
+        self._require(changes, driver, "after commits had failed")
+
+    def _replayed(
+        self, driver: Driver, changes: Sequence[Partition], first: PollRecord
+    ) -> PollRecord:
+        """Return another poll from the same state, which found what the first one found."""
+        again = first
         for name, sensor in (("the same instance", driver.sensor), ("a fresh one", None)):
             self.settle()
             again = healthy(
@@ -141,11 +165,10 @@ class StateChecks(ContractOverrides):
                     remedy="Let the state that poll is given decide what is new, and nothing "
                     "else: no attribute of the instance or the class, no module's variable, and "
                     "nothing that is taken from the external source or acknowledged before the "
-                    "next poll.",
+                    "next poll. Acknowledge in the next poll, by what identifies each item, so "
+                    "that a repeated poll acknowledges nothing else.",
                 )
-        self.settle()
-        driver.drain()
-        self._require(changes, driver, "after a commit had failed")
+        return again
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_a_replay_gives_the_same_keys(self) -> None:

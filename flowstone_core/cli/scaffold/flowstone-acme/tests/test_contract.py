@@ -21,6 +21,8 @@ class TestAcmeFiles(SensorContract):
     not_applicable: ClassVar = {
         "secrets": "there are none",
         "hang_source": "a folder always answers",
+        "endless_source": "a poll reads one folder",
+        "change_to_skip": "every file fires, except those that the suffix leaves out",
     }
 
     @pytest.fixture
