@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flowstone_core.model.clock import Clock, SystemClock
-from flowstone_core.plugin.fork_guard import fork_guard
 
 T = TypeVar("T")
 
@@ -44,8 +43,7 @@ class TimeLimit:
 
         def answer() -> None:
             try:
-                with fork_guard():
-                    answers.append(function())
+                answers.append(function())
             finally:
                 waker.set()
 

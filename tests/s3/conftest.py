@@ -245,6 +245,7 @@ class ScriptedS3:
         self.fail_after_page: int | None = None
         self.requests: list[dict[str, str]] = []
         self.token = True
+        self.spell: Callable[[str], str] = str.lower
         self.leave_out = ""
         self.encoded = True
         self.date: str | None = "Wed, 15 Jan 2025 12:00:30 GMT"
@@ -339,7 +340,7 @@ class ScriptedS3:
         return (
             '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
             f"{'<EncodingType>url</EncodingType>' if self.encoded else ''}"
-            f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+            f"<IsTruncated>{self.spell(str(more))}</IsTruncated>"
             f"{token if self.token else ''}{contents}</ListBucketResult>"
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowstone_s3 import S3FileArrival
 from flowstone_s3.bucket import ATTEMPTS, Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.errors import CredentialsError, S3Error, S3UnavailableError
@@ -268,6 +269,63 @@ def test_bucket_truncated_page_without_token_is_error(scripted: Any) -> None:
     scripted.token = False
     with pytest.raises(S3Error, match="truncated without a continuation token"):
         listed(scripted.options, page_size=1)
+
+
+@pytest.mark.parametrize("spell", [str.title, str.upper, lambda text: str(int(text == "True"))])
+def test_F13_truncated_page_in_any_spelling_is_followed(scripted: Any, spell: Any) -> None:
+    for name in "abc":
+        scripted.put(name)
+    scripted.spell = spell
+    assert [item.key for item in listed(scripted.options, page_size=1)] == ["a", "b", "c"]
+
+
+def test_F13_truncated_page_in_other_words_is_refused(scripted: Any) -> None:
+    scripted.put("a")
+    scripted.spell = lambda text: "perhaps"
+    with pytest.raises(S3Error, match="invalid IsTruncated 'perhaps': bucket"):
+        listed(scripted.options)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Wed, 15 Jan 2025 12:00:30 -0000",
+        "Wed, 15 Jan 2025 12:00:30",
+        "Wed, 15 Jan 2025 14:00:30 +0200",
+        "15 Jan 2025 12:00:30 UT",
+    ],
+)
+def test_F9_date_without_a_zone_is_utc(scripted: Any, date: str) -> None:
+    scripted.date = date
+    scripted.put("a")
+    bucket = Bucket(S3FileArrivalConfig.model_validate(scripted.options), PollContext())
+    (page,) = bucket.list_pages([""])
+    assert page.at == datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
+    bucket.close()
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "soon",
+        "0 0 0 0:0:0 0",
+        "Wed, 15 Jan 99999 12:00:30 GMT",
+        "Wed, 32 Jan 2025 12:00:30 GMT",
+        "Wed, 15 Jan 2025 12:00:30 +9999",
+        "Wed, 15 Jan 0 12:00:30 GMT",
+        "Mon, 01 Jan 0001 00:00 +2359",
+    ],
+)
+def test_F9_date_that_is_none_is_unknown(scripted: Any, date: str) -> None:
+    scripted.date = date
+    scripted.put("a")
+    config = S3FileArrivalConfig.model_validate(
+        {**scripted.options, "window": "1d", "settle": "1m", "partition": "all"}
+    )
+    sensor = S3FileArrival(config)
+    sensor.poll(sensor.init())
+    sensor.cleanup()
 
 
 @pytest.mark.parametrize("missing", ["ETag", "LastModified", "Size"])

@@ -6,7 +6,7 @@ from typing import Any
 import pydantic
 import pytest
 from flowstone_s3.config import S3FileArrivalConfig
-from flowstone_s3.partitioning import date_in_key
+from flowstone_s3.key_dates import date_in_key
 
 
 def make(**options: Any) -> S3FileArrivalConfig:
@@ -98,7 +98,7 @@ def test_config_text_hides_secrets() -> None:
 
 
 def test_config_partition_fn_by_name_or_object() -> None:
-    named = make(partition_fn="flowstone_s3.partitioning:date_in_key")
+    named = make(partition_fn="flowstone_s3.key_dates:date_in_key")
     assert named.partition_fn is date_in_key
     assert make(partition_fn=date_in_key).partition_fn is date_in_key
 

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from flowstone_s3.errors import PartitionError
-from flowstone_s3.events import BYTES_PER_EVENT, OBJECTS_PER_EVENT, object_events
+from flowstone_s3.events import BYTES_PER_EVENT, OBJECTS_PER_EVENT, group_objects
 from flowstone_s3.listing import S3Object
+from flowstone_s3.unreadable import UnreadableKeyError
 
-from flowstone_core import Partition, RetryLater, SensorBroken
+from flowstone_core import Event, Partition
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, dump_document
 
 AT = datetime(2025, 1, 15, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -21,6 +23,12 @@ def item(key: str) -> S3Object:
 
 def first_letter(key: str) -> Partition | None:
     return None if key.startswith("-") else key[0]
+
+
+def object_events(
+    bucket: str, objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
+) -> Iterator[Event]:
+    return group_objects(objects, partition_of).events(bucket)
 
 
 def test_events_group_objects_by_partition() -> None:
@@ -88,36 +96,20 @@ def test_events_equal_partitions_are_merged() -> None:
 
 def test_events_name_all_objects_without_partition() -> None:
     def by_date(key: str) -> date:
-        return {"a": date(2025, 1, 15)}[key]
+        if key != "a":
+            raise UnreadableKeyError("no date", key * 2)
+        return date(2025, 1, 15)
 
+    found = group_objects(map(item, "abcde"), by_date)
+    assert [item.key for item, _ in found.unreadable] == list("bcde")
+    assert [event.partition for event in found.events("shop")] == [date(2025, 1, 15)]
     with pytest.raises(PartitionError) as caught:
-        list(object_events("shop", map(item, "abcde"), by_date))
+        found.refuse_unreadable()
     text = str(caught.value)
-    assert "'b': KeyError: 'b'; 'c': KeyError: 'c'; 'd': KeyError: 'd'; and 1 more" in text
-    for way_out in ("partition_pattern", "partition_fn", "suffix", "glob"):
+    assert "'b': no date: bb; 'c': no date: cc; 'd': no date: dd; and 1 more (" in text
+    for way_out in ("partition_pattern", "partition_fn", "partition = ${date}", "suffix", "glob"):
         assert way_out in text
-
-
-def test_events_invalid_partition_names_the_key() -> None:
-    with pytest.raises(PartitionError, match=r"'a': cannot encode a value of type int"):
-        list(object_events("shop", [item("a")], lambda key: 7))  # type: ignore[arg-type,return-value]
-
-
-def test_events_include_reason_of_partition_fn() -> None:
-    def refuse(key: str) -> Partition:
-        raise ValueError("not today")
-
-    with pytest.raises(PartitionError, match=r"objects: 'a': not today \("):
-        list(object_events("shop", [item("a")], refuse))
-
-
-@pytest.mark.parametrize("intent", [RetryLater(5), SensorBroken("stop")])
-def test_events_pass_intent_of_partition_fn(intent: Exception) -> None:
-    def state_it(key: str) -> Partition:
-        raise intent
-
-    with pytest.raises(type(intent)):
-        list(object_events("shop", [item("a")], state_it))
+    group_objects([item("a")], by_date).refuse_unreadable()
 
 
 def test_events_payloads_are_json() -> None:

@@ -276,15 +276,19 @@ def test_S10_dated_prefix_keeps_listing_and_state_small(
     clock.time += timedelta(minutes=20)
     bucket.put("in/2025/01/14/late")
     bucket.put("in/2025/01/15/late")
-    assert watch.poll() == ["in/2025/01/15/late", "in/2025/01/16/a"]
+    # What came since the last poll is found in the day that has left the lookback, too.
+    assert watch.poll() == ["in/2025/01/14/late", "in/2025/01/15/late", "in/2025/01/16/a"]
+    bucket.put("in/2025/01/14/later")
+    assert watch.poll() == []
     # A clock that is set back does not make anything fire that did before.
     clock.time -= timedelta(minutes=20)
-    assert watch.poll() == ["in/2025/01/14/late"]
+    assert watch.poll() == ["in/2025/01/14/later"]
     clock.time += timedelta(days=2)
     watch.poll()
     clock.time += timedelta(days=2)
     bucket.put("in/2025/01/19/a")
     assert watch.poll() == ["in/2025/01/19/a"]
+    assert watch.poll() == [], "the days before were listed for the last time"
     assert len(watch.state["seen"]) == 24
 
 

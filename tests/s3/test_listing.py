@@ -152,3 +152,24 @@ def test_page_invalid_object_names_the_fault(facts: dict[str, str], complaint: s
 def test_page_with_doctype_is_refused(doctype: str) -> None:
     with pytest.raises(ForeignListingError, match="declares a document type"):
         parse_page(listing(entry("&b;")).replace(b"\n", doctype.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "truncated"),
+    [
+        *((text, True) for text in ("true", "True", "TRUE", "1", " tRue\n")),
+        *((text, False) for text in ("false", "False", "FALSE", "0")),
+    ],
+)
+def test_F13_listing_truncated_in_any_spelling_is_read(text: str, truncated: bool) -> None:
+    body = f"<ListBucketResult><IsTruncated>{text}</IsTruncated></ListBucketResult>"
+    page = parse_page(body.encode())
+    assert page is not None
+    assert page.truncated is truncated
+
+
+@pytest.mark.parametrize("text", ["", "yes", "2", "truefalse", "wahr"])
+def test_F13_listing_truncated_in_other_words_is_refused(text: str) -> None:
+    body = f"<ListBucketResult><IsTruncated>{text}</IsTruncated></ListBucketResult>"
+    with pytest.raises(ForeignListingError, match=f"invalid IsTruncated '{text}'"):
+        parse_page(body.encode())

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
-from flowstone_s3.partitioning import KeyPattern, date_in_key
+from flowstone_s3.errors import PartitionError
+from flowstone_s3.key_dates import date_in_key
+from flowstone_s3.partitioning import KeyPartitions, KeyPattern, PartitionConfig
+from flowstone_s3.unreadable import UnreadableKeyError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from flowstone_core import RetryLater, SensorBroken, encode_partition
+from flowstone_core.plugin_api import PartitionTemplate
 
 DAY = date(2025, 1, 15)
 FORMS = [
@@ -29,7 +37,7 @@ FORMS = [
         "lake/year=2025/month=01/day=15/hour=03/part.parquet",
         "lake/year=2025/month=1/day=15",
         "lake/YEAR=2025/MONTH=1/DAY=15/x",
-        "2025-01-14/orders-20250115.csv",
+        "orders-20250114/2025-01-15.csv",
         "2025-01-15/orders-20250230.csv",
         "2025-01-15/order-99999999.csv",
         "2025-01-15/20261231-1a2b-4c3d-8e9f-0123456789ab.parquet",
@@ -45,7 +53,7 @@ FORMS = [
         "2025-01-15 a+b%20c.csv",
     ],
 )
-def test_partition_last_valid_date_in_key_counts(key: str) -> None:
+def test_partition_valid_date_in_key_counts(key: str) -> None:
     assert date_in_key(key) == DAY
 
 
@@ -68,7 +76,8 @@ def test_partition_date_is_found_in_any_text(day: date, form: str, before: str, 
 
 @given(st.text())
 def test_partition_any_key_raises_no_error(key: str) -> None:
-    assert isinstance(date_in_key(key), date | None)
+    with suppress(UnreadableKeyError):
+        assert isinstance(date_in_key(key), date | None)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +133,8 @@ def test_partition_invalid_pattern_is_refused(pattern: str, complaint: str) -> N
     [
         (r"(?P<p>\d+)", "abc", "does not match"),
         (r"(?P<p>\d+)?abc", "abc", "the group 'p' of partition_pattern matches nothing"),
-        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "invalid date '2025-02-30'"),
-        (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "invalid date '25-01-15'"),
+        (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "invalid date.*'2025-02-30'"),
+        (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "invalid date.*'25-01-15'"),
         (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-xx-15", "invalid date"),
         (
             r"(?P<year>....)-(?P<month>..)-(?P<day>..)",
@@ -145,3 +154,118 @@ def test_partition_pattern_without_match_is_an_error(
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         KeyPattern(pattern).partition(key)
+
+
+# --- hours, and the date of the poll --------------------------------------------------------------
+
+HOURLY = r"(?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)/(?P<hour>\d\d)"
+NOW = datetime(2025, 1, 15, 20, 30, tzinfo=UTC)
+
+
+def partition_of(key: str, **settings: object) -> object:
+    return KeyPartitions(PartitionConfig.model_validate(settings)).partition(key, NOW)
+
+
+@pytest.mark.parametrize(
+    ("zone", "key"),
+    [
+        ("UTC", "2025/01/15/09"),
+        ("Asia/Tokyo", "2025/01/15/09"),
+        ("America/New_York", "2025/07/15/23"),
+        ("Asia/Kathmandu", "2025/01/15/00"),
+        ("Europe/Berlin", "2025/03/30/03"),
+        # Comes twice: the first of both.
+        ("Europe/Berlin", "2025/10/26/02"),
+    ],
+)
+def test_F10_key_hour_meets_the_partition_of_a_schedule(zone: str, key: str) -> None:
+    found = partition_of(key, partition_pattern=HOURLY, timezone=zone)
+    local = datetime.strptime(key, "%Y/%m/%d/%H").replace(tzinfo=ZoneInfo(zone))
+    schedule = PartitionTemplate("${date}T${hour}:00${offset}").partition(local)
+    assert encode_partition(found) == encode_partition(schedule)  # type: ignore[arg-type]
+
+
+def test_F10_key_hour_in_tokyo_is_an_instant() -> None:
+    found = partition_of("2025/01/15/09", partition_pattern=HOURLY, timezone="Asia/Tokyo")
+    assert found == datetime(2025, 1, 15, 0, tzinfo=UTC)
+    assert partition_of("2025/01/15/09", partition_pattern=HOURLY) == found + timedelta(hours=9)  # type: ignore[operator]
+
+
+def test_F10_key_hour_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UnreadableKeyError, match=r"not exist in Europe/Berlin: set timezone = UTC"):
+        partition_of("2025/03/30/02", partition_pattern=HOURLY, timezone="Europe/Berlin")
+
+
+@pytest.mark.parametrize("key", ["0001/01/01/00", "9999/12/31/23"])
+def test_F10_key_hour_beyond_all_time_is_refused(key: str) -> None:
+    zone = "Asia/Tokyo" if key.startswith("0") else "America/New_York"
+    with pytest.raises(UnreadableKeyError, match="does not exist"):
+        partition_of(key, partition_pattern=HOURLY, timezone=zone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "partition"),
+    [
+        ({"partition": "${date}"}, DAY),
+        ({"partition": "${date}", "timezone": "Asia/Tokyo"}, date(2025, 1, 16)),
+        ({"partition": "week-${date}"}, "week-2025-01-15"),
+        ({"partition": "rest"}, "rest"),
+        ({"partition": "${date}", "partition_pattern": "(?P<year>Y)(?P<month>)(?P<day>)"}, DAY),
+    ],
+)
+def test_U3_key_without_date_takes_that_of_the_poll(
+    settings: dict[str, str], partition: object
+) -> None:
+    assert partition_of("upload.csv", **settings) == partition
+
+
+def test_U3_key_with_date_keeps_it() -> None:
+    assert partition_of("2024-01-02.csv", partition="${date}") == date(2024, 1, 2)
+    with pytest.raises(UnreadableKeyError, match="two different dates"):
+        partition_of("20240102_20240103", partition="${date}")
+    with pytest.raises(UnreadableKeyError, match="invalid date"):
+        partition_of("2025/02/30/00", partition="${date}", partition_pattern=HOURLY)
+
+
+def test_U3_refusal_names_the_setting() -> None:
+    with pytest.raises(
+        UnreadableKeyError, match=r"no date found in the key: .*partition = \$\{date"
+    ):
+        partition_of("upload.csv")
+
+
+@pytest.mark.parametrize("error", [ConnectionError("down"), RuntimeError("secret"), OSError()])
+def test_N7_partition_fn_other_failure_fails_the_poll(error: Exception) -> None:
+    def fail(key: str) -> str:
+        raise error
+
+    with pytest.raises(PartitionError, match=f"{type(error).__name__} for 'a'") as caught:
+        partition_of("a", partition_fn=fail)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "detail"),
+    [
+        (lambda key: {}[key], "partition_fn raised KeyError", ""),
+        (int, "partition_fn raised ValueError", "invalid literal"),
+        (lambda key: 7, "partition_fn returned an invalid partition", "cannot encode"),
+    ],
+)
+def test_N7_partition_fn_unreadable_key_has_a_reason(
+    function: object, reason: str, detail: str
+) -> None:
+    with pytest.raises(UnreadableKeyError) as caught:
+        partition_of("a\n", partition_fn=function)
+    assert caught.value.reason == reason
+    assert caught.value.detail.startswith(detail)
+    assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize("intent", [RetryLater(5), SensorBroken("stop")])
+def test_partition_fn_intent_is_passed_on(intent: Exception) -> None:
+    def state_it(key: str) -> str:
+        raise intent
+
+    with pytest.raises(type(intent)):
+        partition_of("a", partition_fn=state_it)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from flowstone_s3 import S3EventQueue
 
-from flowstone_core import (
-    Flowstone,
-    Pipeline,
-)
+from flowstone_core import Flowstone, NotTriggered, Pipeline, Triggered
 from tests.s3.queue_support import Live, Make, keys, notice, seen
 
+NO_DATE = (
+    "no date found in the key: set partition_pattern, partition_fn, or partition = ${date} for the "
+    "date of the poll"
+)
 POISON = [
     "hello",
     json.dumps({"source": "aws.ec2"}),
@@ -36,7 +37,7 @@ def test_queue_rejected_message_is_hidden_and_logged_once(
     assert reasons == [
         "about another bucket",
         "invalid JSON",
-        "no partition for 'no-date': no date found in the key",
+        f"no partition for 'no-date': {NO_DATE}",
         "not an S3 notification: neither Records nor source = aws.s3 is in it",
     ]
     assert caplog.text.count("message rejected") == 4
@@ -44,6 +45,26 @@ def test_queue_rejected_message_is_hidden_and_logged_once(
     second = sensor.poll(first.state)
     assert second.state["rejects"] == first.state["rejects"]
     assert queue.left() == (0, 4), "they are still there, out of the way"
+
+
+def test_N7_queue_rejected_message_is_told_once(queue: Live, make: Make) -> None:
+    queue.send(*POISON, notice("2025-01-15/good"))
+    sensor = make(bucket="shop")
+    first = sensor.poll(sensor.init())
+    assert isinstance(first, Triggered)
+    told = {each.reason: each.example for each in first.skipped}
+    assert told.pop(NO_DATE) == "no-date"
+    assert sorted(told) == [
+        "message rejected: about another bucket",
+        "message rejected: invalid JSON",
+        "message rejected: not an S3 notification: neither Records nor source = aws.s3 is in it",
+    ]
+    assert all(example.startswith("message ") for example in told.values())
+    queue.send("hello again")
+    second = sensor.poll(first.state)
+    assert isinstance(second, NotTriggered)
+    assert [each.reason for each in second.skipped] == ["message rejected: invalid JSON"]
+    assert make().poll(second.state).skipped == ()  # type: ignore[union-attr]
 
 
 def test_queue_redelivered_reject_is_logged_once(

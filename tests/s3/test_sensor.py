@@ -181,10 +181,10 @@ def test_sensor_partition_fn_gives_partition_or_none(scripted: Any, make_sensor:
     assert sensor.poll(ignored.state).state is ignored.state
 
 
-def test_sensor_key_without_partition_fails_poll(scripted: Any, make_sensor: Make) -> None:
+def test_sensor_key_without_partition_fails_poll_if_asked(scripted: Any, make_sensor: Make) -> None:
     scripted.put("2025-01-15.csv")
     scripted.put("readme.txt")
-    sensor = make_sensor(**scripted.options)
+    sensor = make_sensor(**scripted.options, unreadable_keys="fail")
     with pytest.raises(PartitionError, match=r"'readme.txt': no date found in the key"):
         sensor.poll(sensor.init())
     settled = make_sensor(**scripted.options, suffix=".csv")

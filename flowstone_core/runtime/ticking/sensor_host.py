@@ -15,7 +15,6 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor import AnySensor, PollContext, SensorDeclaration
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import SensorCheckpoint, TickCommit
-from flowstone_core.plugin.fork_guard import fork_guard
 
 logger = logging.getLogger("flowstone.ticker")
 
@@ -62,7 +61,7 @@ class ThreadHost:
         raised = False
         outcome: object
         try:
-            with fork_guard(), self._limited():
+            with self._limited():
                 sensor = self._instance()
                 if checkpoint.state is None:
                     initial = _initial_state(sensor)
@@ -77,7 +76,7 @@ class ThreadHost:
     def connect(self) -> str | None:
         """See `SensorHost.connect`."""
         try:
-            with fork_guard(), self._limited():
+            with self._limited():
                 self._instance().connect()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             return describe(error, self._rules.redact)
@@ -89,8 +88,7 @@ class ThreadHost:
         if sensor is None:
             return
         try:
-            with fork_guard():
-                sensor.cleanup()
+            sensor.cleanup()
         except BaseException as error:  # noqa: BLE001
             extra = {"sensor": self._rules.sensor, "error": describe(error, self._rules.redact)}
             logger.warning("cleanup failed", extra=extra)

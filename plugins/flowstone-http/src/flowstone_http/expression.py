@@ -49,12 +49,10 @@ class Expression:
 
         try:
             return cast("JsonValue", self._compiled.search(body))
-        except (JMESPathError, ArithmeticError, TypeError, ValueError):
-            pass
-        # The text of the library's error quotes the body.
+        except (JMESPathError, ArithmeticError, TypeError, ValueError) as error:
+            kind = type(error).__name__
         raise ContentError(
-            f"{self._text!r:.200} cannot be applied to the response: a function or an operator got "
-            "a value of another type",
+            f"{self._text!r:.200} cannot be applied to the response: {kind}",
             hint="compare the expression with the JSON of the response",
         )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from flowstone_core import PollContext
 from flowstone_s3.config import S3FileArrivalConfig
-from flowstone_s3.connection import aws_session
+from flowstone_s3.connection import aws_client
 from flowstone_s3.errors import BucketLocation, S3Error, S3UnavailableError, not_s3, translate_error
 from flowstone_s3.listing import ForeignListingError, Page, S3Object, parse_page
+from flowstone_s3.transport import RESPONSE_LIMIT, limit_responses
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,6 +61,7 @@ class Bucket:
         attempts: int = ATTEMPTS,
     ) -> None:
         self._config = config
+        self._context = context
         self._clock = context.clock
         self._page_size = page_size
         self._attempts = attempts
@@ -117,30 +119,20 @@ class Bucket:
             raise
 
     def _connect(self) -> S3Client:
-        from botocore.config import Config
-
-        seconds = self._config.timeout.total_seconds()
-        client = aws_session(self._config).client(
-            "s3",
-            endpoint_url=self._config.endpoint_url,
-            config=Config(
-                connect_timeout=seconds,
-                read_timeout=seconds,
-                retries={"mode": "adaptive", "total_max_attempts": self._attempts},
-            ),
-        )
+        config = self._config
+        client = aws_client(config, "s3", region=config.region, attempts=self._attempts)
+        limit_responses(client, self._check_time, self._too_long)
         events = client.meta.events
         # For a redirect without a region, botocore looks the region up with a HEAD request; if
         # that is redirected as well, botocore would repeat it without end.
         events.register("before-call.s3.HeadBucket", self._refuse_redirect)
-        events.register("before-send.s3.ListObjectsV2", self._refuse_late)
         # Events are the public extension point of botocore. This one is emitted after the request
         # was signed and sent and before the response is parsed, retried, redirected or raised:
         # all of these stay as they are, and botocore's own parser still reads errors.
         # With asterisks this handler runs before those of botocore, one of which parses the whole
         # page to look for an error in it; in another order the result is the same, but slower.
         events.register_first("before-parse.*.*", self._read)
-        return client
+        return cast("S3Client", client)
 
     def _read(
         self, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
@@ -165,7 +157,14 @@ class Bucket:
             customized_response_dict["NextContinuationToken"] = page.token
             response_dict["body"] = b"<ListBucketResult/>"
 
-    def _refuse_late(self, **_: object) -> None:
+    def _too_long(self) -> S3Error:
+        return S3Error(
+            f"the response is longer than {RESPONSE_LIMIT:,} bytes: {self._location()}",
+            hint="no page of a listing is as long; check endpoint_url, and the server behind it",
+        )
+
+    def _check_time(self) -> None:
+        self._context.check_deadline()
         if self._clock.monotonic() > self._until:
             raise S3UnavailableError(
                 f"listing incomplete after poll_timeout: {self._location()}",
@@ -200,6 +199,8 @@ class Bucket:
 
 def _date(headers: dict[str, str]) -> datetime | None:
     try:
-        return parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError):
+        at = parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, OverflowError):
         return None
+    # HTTP knows no other zone; `-0000`, or none, is UTC too.
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

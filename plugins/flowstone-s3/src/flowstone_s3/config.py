@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from flowstone_core import Duration, SensorConfig
 from flowstone_s3.connection import ConnectionConfig
@@ -16,16 +16,6 @@ from flowstone_s3.partitioning import PartitionConfig
 from flowstone_s3.prefixes import Prefixes
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s/]+:s3[^\s]*")
-
-
-def _check_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"unknown time zone {name!r:.80}: use an IANA name such as Europe/Warsaw"
-        ) from None
-    return name
 
 
 class ObjectsConfig(SensorConfig):
@@ -39,11 +29,8 @@ class ObjectsConfig(SensorConfig):
     )
     lookback: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=3_660))] = Field(
         timedelta(days=2),
-        description="age of the oldest prefix that is still listed, for a prefix with ${year}; "
-        "objects that arrive in an older prefix are not seen",
-    )
-    timezone: Annotated[str, AfterValidator(_check_zone)] = Field(
-        "UTC", description="the IANA time zone of the dates in a prefix with ${year}"
+        description="age of the oldest prefix that is still listed, for a prefix with ${year}, "
+        "counted from the last good poll; objects that arrive in an older prefix are not seen",
     )
     suffix: Suffix = ""
     glob: Glob = None
@@ -66,6 +53,11 @@ class ObjectsConfig(SensorConfig):
     expected_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = Field(
         None,
         description="the 12-digit number of the AWS account that must own the bucket",
+    )
+    unreadable_keys: Literal["skip", "fail"] = Field(
+        "skip",
+        description="skip: an object whose key has no partition is left out, told once, and tried "
+        "again after a restart; fail: it fails the poll, and no object fires",
     )
     requester_pays: bool = Field(
         default=False, description="pay for listing a bucket whose requesters pay"
@@ -98,11 +90,9 @@ class ObjectsConfig(SensorConfig):
 
     @model_validator(mode="after")
     def _check_objects(self) -> ObjectsConfig:
-        wrong = [
-            f"{name} requires ${{year}} in prefix"
-            for name in ("lookback", "timezone")
-            if name in self.model_fields_set and not Prefixes(self.prefix).dated
-        ]
+        wrong = []
+        if "lookback" in self.model_fields_set and not Prefixes(self.prefix).dated:
+            wrong.append("lookback requires ${year} in prefix")
         if self.window is not None and self.on != "both":
             wrong.append(
                 f"window and on = {self.on} exclude each other: keys older than the window are "
@@ -110,13 +100,22 @@ class ObjectsConfig(SensorConfig):
             )
         if wrong:
             raise ValueError("; ".join(wrong))
-        self.prefixes(datetime(2025, 1, 15, tzinfo=UTC))
+        prefixes = Prefixes(self.prefix)
+        prefixes.at(datetime(2025, 1, 15, tzinfo=UTC), self.lookback, ZoneInfo("UTC"))
         return self
-
-    def prefixes(self, now: datetime) -> list[str]:
-        """Return the prefixes to list at a time, the earliest first, each once."""
-        return Prefixes(self.prefix).at(now, self.lookback, ZoneInfo(self.timezone))
 
 
 class S3FileArrivalConfig(PartitionConfig, ConnectionConfig, ObjectsConfig):
     """Settings of `s3_file_arrival`: objects, connection and partitions."""
+
+    def prefixes(self, now: datetime) -> list[str]:
+        """Return the prefixes of the lookback at a time, the earliest first, each once."""
+        return Prefixes(self.prefix).at(now, self.lookback, ZoneInfo(self.timezone))
+
+    def has_local_times(self) -> bool:
+        """See `PartitionConfig.has_local_times`."""
+        return Prefixes(self.prefix).dated or super().has_local_times()
+
+    def local_times(self) -> list[str]:
+        """See `PartitionConfig.local_times`."""
+        return ["${year} in prefix", *super().local_times()]

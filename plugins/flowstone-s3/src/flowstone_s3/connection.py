@@ -1,8 +1,9 @@
-"""Connection settings of an AWS service, and the boto3 session they configure."""
+"""Connection settings of an AWS service, and the botocore client they configure."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -11,7 +12,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from flowstone_core import Duration, SensorConfig
 
 if TYPE_CHECKING:
-    from boto3.session import Session
+    from botocore.client import BaseClient
+    from botocore.loaders import Loader
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
@@ -71,29 +73,51 @@ class ConnectionConfig(SensorConfig):
         return self
 
 
-def aws_session(config: ConnectionConfig) -> Session:
-    """Return a boto3 session with the configured credentials.
+def aws_client(
+    config: ConnectionConfig, service: str, *, region: str | None, attempts: int
+) -> BaseClient:
+    """Return a botocore client with the configured credentials and endpoint.
+
+    Without keys and profile, botocore uses its default credential chain: environment, ``~/.aws``,
+    the machine's role. Each client has its own session, because only a new session reads
+    renewed credentials; all share the service models, 3 MB of JSON.
 
     Args:
-        config: The settings; without keys and profile, boto3 uses its default credential chain:
-            environment, ``~/.aws``, the machine's role.
-
-    Returns:
-        A new session; only a new session reads renewed credentials.
+        config: The settings.
+        service: The name of the service: ``s3`` or ``sqs``.
+        region: The region; that of the profile or environment if None.
+        attempts: Most attempts of one request.
 
     Raises:
-        botocore.exceptions.BotoCoreError: If the profile does not exist.
+        botocore.exceptions.BotoCoreError: If the profile does not exist, or there is no region.
     """
-    import boto3
+    from botocore.config import Config
+    from botocore.session import Session
 
-    return boto3.session.Session(
-        profile_name=config.profile,
-        region_name=config.region,
-        aws_access_key_id=_reveal(config.access_key),
-        aws_secret_access_key=_reveal(config.secret_key),
-        aws_session_token=_reveal(config.session_token),
+    session = Session(profile=config.profile)
+    session.register_component("data_loader", _service_models())
+    if config.access_key is not None and config.secret_key is not None:
+        session.set_credentials(
+            config.access_key.get_secret_value(),
+            config.secret_key.get_secret_value(),
+            config.session_token.get_secret_value() if config.session_token else None,
+        )
+    seconds = config.timeout.total_seconds()
+    client: BaseClient = session.create_client(
+        service,
+        region_name=region,
+        endpoint_url=config.endpoint_url,
+        config=Config(
+            connect_timeout=seconds,
+            read_timeout=seconds,
+            retries={"mode": "adaptive", "total_max_attempts": attempts},
+        ),
     )
+    return client
 
 
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+@cache
+def _service_models() -> Loader:
+    from botocore.loaders import create_loader
+
+    return create_loader()

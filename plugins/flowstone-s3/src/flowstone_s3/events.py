@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from flowstone_core import Event, Partition, RetryLater, SensorBroken, encode_partition
+from flowstone_core import Event, Partition, encode_partition
 from flowstone_s3.errors import PartitionError
 from flowstone_s3.listing import S3Object
+from flowstone_s3.unreadable import UnreadableKeyError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -25,58 +26,72 @@ _SHOWN = 3
 
 
 @dataclass(slots=True)
-class _Group:
+class ObjectGroup:
+    """Objects of one partition, in the order of their keys."""
+
     partition: Partition
     objects: list[S3Object] = field(default_factory=list)
 
 
-def object_events(
-    bucket: str, objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
-) -> Iterator[Event]:
-    """Yield the events of one poll.
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Objects by partition, and those that have none."""
 
-    The same objects, in any order, give the same events in the same order.
+    groups: Sequence[ObjectGroup]
+    unreadable: Sequence[tuple[S3Object, UnreadableKeyError]]
+
+    def events(self, bucket: str) -> Iterator[Event]:
+        """Yield the events of the groups.
+
+        Args:
+            bucket: The bucket's name, for the payloads.
+        """
+        for group in self.groups:
+            for chunk in _chunks(group.objects):
+                yield Event(group.partition, payload={"bucket": bucket, "objects": chunk})
+
+    def refuse_unreadable(self) -> None:
+        """Refuse objects without a partition.
+
+        Raises:
+            PartitionError: If there are any; the message names the first three.
+        """
+        if not self.unreadable:
+            return
+        named = [f"{item.key!r:.300}: {error}" for item, error in self.unreadable[:_SHOWN]]
+        more = len(self.unreadable) - len(named)
+        raise PartitionError(
+            f"no partition for new objects: {'; '.join(named)}{f'; and {more} more' * bool(more)}",
+            hint="set partition_pattern or partition_fn to find their partition, partition = "
+            "${date} to use the date of the poll, or leave them out with prefix, suffix, glob or "
+            "unreadable_keys = skip; until then no object is recorded",
+        )
+
+
+def group_objects(
+    objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
+) -> Grouping:
+    """Group objects by their partitions.
+
+    The same objects, in any order, give the same groups in the same order.
 
     Args:
-        bucket: The bucket's name, for the payloads.
         objects: The new objects.
         partition_of: Maps a key to its partition, or to None to leave the object out; raises
-            ValueError, or any other exception, for a key without a partition.
-
-    Raises:
-        PartitionError: If an object has no partition; the message names the first three.
-        RetryLater: If ``partition_of`` raises it.
-        SensorBroken: If ``partition_of`` raises it.
+            UnreadableKeyError for a key without a partition.
     """
-    for group in _grouped(objects, partition_of):
-        for chunk in _chunks(group.objects):
-            yield Event(group.partition, payload={"bucket": bucket, "objects": chunk})
-
-
-def _grouped(
-    objects: Iterable[S3Object], partition_of: Callable[[str], Partition | None]
-) -> Iterable[_Group]:
-    groups: dict[str, _Group] = {}
-    unassigned: list[str] = []
+    groups: dict[str, ObjectGroup] = {}
+    unreadable: list[tuple[S3Object, UnreadableKeyError]] = []
     for item in sorted(objects, key=lambda item: item.key):
         try:
             partition = partition_of(item.key)
-            if partition is not None:
-                text = encode_partition(partition)
-                groups.setdefault(text, _Group(partition)).objects.append(item)
-        except (RetryLater, SensorBroken):
-            raise
-        except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything; all are reported
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            unassigned.append(f"{item.key!r:.300}: {kind}{error}")
-    if unassigned:
-        more = f"; and {len(unassigned) - _SHOWN} more" if len(unassigned) > _SHOWN else ""
-        raise PartitionError(
-            f"no partition for new objects: {'; '.join(unassigned[:_SHOWN])}{more}",
-            hint="set partition_pattern or partition_fn to find their partition, or leave them "
-            "out with prefix, suffix or glob; until then no object is recorded",
-        )
-    return groups.values()
+        except UnreadableKeyError as error:
+            unreadable.append((item, error))
+            continue
+        if partition is not None:
+            text = encode_partition(partition)
+            groups.setdefault(text, ObjectGroup(partition)).objects.append(item)
+    return Grouping(list(groups.values()), unreadable)
 
 
 def _chunks(objects: Iterable[S3Object]) -> Iterator[list[JsonValue]]:

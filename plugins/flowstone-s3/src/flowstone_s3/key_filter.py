@@ -17,7 +17,7 @@ Glob: TypeAlias = Annotated[
     Field(
         min_length=1,
         description="only keys that match this pattern as a whole count; * and ? match slashes as "
-        "well, case matters",
+        "well, case matters; [...] stands for one character, and [[] for a [",
     ),
 ]
 

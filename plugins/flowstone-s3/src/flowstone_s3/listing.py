@@ -16,6 +16,9 @@ from xml.parsers import expat
 
 _ROOT = "ListBucketResult"
 _OF_OBJECT = ("Key", "ETag", "Size", "LastModified")
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+"""Booleans of XML Schema, which some servers write in capitals."""
+
 _OF_PAGE = ("EncodingType", "IsTruncated", "NextContinuationToken")
 
 
@@ -120,9 +123,11 @@ class _Reader:
     def page(self) -> Page:
         encoded = self._facts.get("EncodingType") == "url"
         truncated = self._facts.get("IsTruncated")
+        if truncated is not None and truncated.strip().lower() not in _TRUTH:
+            raise ForeignListingError(f"has an invalid IsTruncated {truncated!r:.40}")
         return Page(
             [_object(row, encoded=encoded) for row in self._rows],
-            None if truncated is None else truncated.strip() == "true",
+            None if truncated is None else _TRUTH[truncated.strip().lower()],
             self._facts.get("NextContinuationToken") or None,
         )
 

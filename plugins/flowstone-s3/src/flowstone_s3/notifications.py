@@ -26,6 +26,21 @@ class NotificationError(ValueError):
     """The message is not a valid S3 notification; the error quotes nothing of the message."""
 
 
+class RecordError(NotificationError):
+    """A valid record cannot be used.
+
+    Args:
+        text: The cause, with the key.
+        reason: The cause, the same text for all keys.
+        example: The key, with further facts.
+    """
+
+    def __init__(self, text: str, reason: str, example: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.example = example
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectNotification:
     """Notification of a created object.

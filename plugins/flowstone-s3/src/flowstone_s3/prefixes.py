@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -57,23 +57,41 @@ class Prefixes:
         Raises:
             ValueError: If there are more than `PREFIX_LIMIT`.
         """
-        if not self.dated:
-            return [self._text]
-        # Half of the shortest hour, and of the shortest day, that any zone has at a change of
-        # its clocks: no step leaves one out.
-        step = timedelta(minutes=15) if "hour" in self._tokens else timedelta(hours=6)
-        found: dict[str, None] = {}
-        instant = now.astimezone(UTC) - lookback
-        while instant < now:
-            found[self._of(instant.astimezone(zone))] = None
+        found: list[str] = []
+        for prefix, _ in self._steps(now - lookback, now, zone):
+            found.append(prefix)
             if len(found) > PREFIX_LIMIT:
                 raise ValueError(
                     f"lookback covers more than {PREFIX_LIMIT} prefixes, each a request at every "
                     "poll; shorten lookback, or remove the last token from prefix"
                 )
+        return found
+
+    def between(self, start: datetime, end: datetime, zone: ZoneInfo) -> dict[str, datetime]:
+        """Return the prefixes of a time, those of its start first, each with its first instant."""
+        return dict(self._steps(start, end, zone))
+
+    def of(self, at: datetime, zone: ZoneInfo) -> str:
+        """Return the prefix of an instant."""
+        return self._of(at.astimezone(zone)) if self.dated else self._text
+
+    def _steps(
+        self, start: datetime, end: datetime, zone: ZoneInfo
+    ) -> Iterator[tuple[str, datetime]]:
+        # Half of the shortest hour, and of the shortest day, that any zone has at a change of
+        # its clocks: no step leaves one out.
+        step = timedelta(minutes=15) if "hour" in self._tokens else timedelta(hours=6)
+        seen: set[str] = set()
+        instant, end = start.astimezone(UTC), end.astimezone(UTC)
+        while True:
+            instant = min(instant, end)
+            prefix = self.of(instant, zone)
+            if prefix not in seen:
+                seen.add(prefix)
+                yield prefix, instant
+            if instant == end:
+                return
             instant += step
-        found[self._of(now.astimezone(zone))] = None
-        return list(found)
 
     def _of(self, at: datetime) -> str:
         return self._template.substitute({name: _TOKENS[name](at) for name in self._tokens})

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from flowstone_s3.connection import aws_session
+from flowstone_core import PollContext
+from flowstone_s3.connection import aws_client
+from flowstone_s3.errors import S3Error
 from flowstone_s3.queue_config import S3EventQueueConfig
 from flowstone_s3.queue_errors import QueueLocation, not_sqs, translate_queue_error
+from flowstone_s3.transport import RESPONSE_LIMIT, limit_responses
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
@@ -48,10 +51,12 @@ class Queue:
 
     Args:
         config: The URL of the queue and the connection settings.
+        context: The context whose deadline ends requests.
     """
 
-    def __init__(self, config: S3EventQueueConfig) -> None:
+    def __init__(self, config: S3EventQueueConfig, context: PollContext) -> None:
         self._config = config
+        self._context = context
         self._client: SQSClient | None = None
 
     def receive(self) -> Iterator[Message]:
@@ -172,21 +177,18 @@ class Queue:
         return QueueLocation(url, self._config.endpoint_url, self._config.queue_region)
 
     def _connect(self) -> SQSClient:
-        from botocore.config import Config
-
-        seconds = self._config.timeout.total_seconds()
-        client = aws_session(self._config).client(
-            "sqs",
-            region_name=self._config.queue_region,
-            endpoint_url=self._config.endpoint_url,
-            config=Config(
-                connect_timeout=seconds,
-                read_timeout=seconds,
-                retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
-            ),
-        )
+        config = self._config
+        client = aws_client(config, "sqs", region=config.queue_region, attempts=ATTEMPTS)
+        limit_responses(client, self._context.check_deadline, self._too_long)
         client.meta.events.register("after-call.sqs", self._check)
-        return client
+        return cast("SQSClient", client)
+
+    def _too_long(self) -> S3Error:
+        return S3Error(
+            f"the response is longer than {RESPONSE_LIMIT:,} bytes: "
+            f"{self._location(self._config.queue_url)}",
+            hint="no response of SQS is as long; check endpoint_url, and the server behind it",
+        )
 
     def _check(self, http_response: AWSResponse, **_: object) -> None:
         # botocore takes a response that is not JSON, such as a web page, for an empty one: a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TypedDict
 
 from flowstone_core import (
@@ -10,18 +11,23 @@ from flowstone_core import (
     NotTriggered,
     Outcome,
     PollContext,
-    RetryLater,
     Sensor,
     SensorBroken,
+    Skipped,
     Triggered,
-    encode_partition,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
 from flowstone_s3.key_filter import key_filter
-from flowstone_s3.notifications import NotificationError, ObjectNotification, parse_notifications
-from flowstone_s3.partitioning import partition_function
+from flowstone_s3.notifications import (
+    NotificationError,
+    ObjectNotification,
+    RecordError,
+    parse_notifications,
+)
+from flowstone_s3.partitioning import KeyPartitions
 from flowstone_s3.queue import Message, Queue
 from flowstone_s3.queue_config import S3EventQueueConfig
+from flowstone_s3.unreadable import UnreadableKeyError, key_example
 
 VERSION = 1
 """The version of the stored state."""
@@ -70,9 +76,9 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
 
     def __init__(self, config: S3EventQueueConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        self._queue = Queue(config)
+        self._queue = Queue(config, self.context)
         self._passes = key_filter(config.suffix, config.glob)
-        self._partition_of = partition_function(config)
+        self._partitions = KeyPartitions(config)
 
     def init(self) -> QueueState:
         """See `Sensor.init`."""
@@ -83,23 +89,27 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
 
         Raises:
             S3Error: If the queue cannot be used.
+            PartitionError: If a ``partition_fn`` fails for another reason than the key.
             RetryLater: If a ``partition_fn`` raises it.
             SensorBroken: If a ``partition_fn`` raises it, or the state has another version.
         """
         _check(state)
+        now = self.context.clock.now()
         self._delete(state["done"])
         # Of a message that is received twice in a poll, the later handle counts.
         messages = {message.id: message for message in self._queue.receive()}
         events: dict[str, Event] = {}
-        rejected: dict[str, str] = {}
+        rejected: dict[str, NotificationError] = {}
         for message in messages.values():
             try:
-                for event in self._events(message):
+                for event in self._events(message, now):
                     events[str(event.key)] = event
             except NotificationError as error:
-                rejected[message.id] = str(error)
+                rejected[message.id] = error
         known = {reject["id"] for reject in state["rejects"]}
-        moved = self._set_aside([(messages[each], why) for each, why in rejected.items()], known)
+        moved = self._set_aside(
+            [(messages[each], str(why)) for each, why in rejected.items()], known
+        )
         after = QueueState(
             version=VERSION,
             done=[
@@ -109,7 +119,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             ],
             rejects=self._rejects(state["rejects"], rejected),
         )
-        return Triggered(list(events.values()), after) if events else NotTriggered(after)
+        # A message is received again after 12 hours: it is told once.
+        skipped = [_skipped(each, why) for each, why in rejected.items() if each not in known]
+        if events:
+            return Triggered(list(events.values()), after, skipped)
+        return NotTriggered(after, skipped)
 
     def connect(self) -> None:
         """See `Sensor.connect`: requests the queue's ARN.
@@ -133,35 +147,31 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
                 len(handles),
             )
 
-    def _events(self, message: Message) -> Iterable[Event]:
-        wrong = ""
+    def _events(self, message: Message, now: datetime) -> Iterable[Event]:
+        wrong = None
         for notification in parse_notifications(message.body):
             if self.config.bucket not in {None, notification.bucket}:
-                wrong = "about another bucket"
+                wrong = NotificationError("about another bucket")
                 continue
             if not self._wanted(notification):
                 continue
             try:
-                yield from self._event(notification)
+                yield from self._event(notification, now)
             except NotificationError as error:
-                wrong = str(error)
+                wrong = error
         # Raised at the end: the other records of the message fire all the same.
-        if wrong:
-            raise NotificationError(wrong)
+        if wrong is not None:
+            raise wrong
 
-    def _event(self, notification: ObjectNotification) -> Iterable[Event]:
+    def _event(self, notification: ObjectNotification, now: datetime) -> Iterable[Event]:
+        key = notification.key
         try:
-            partition = self._partition_of(notification.key)
-            if partition is None:
-                return
-            encode_partition(partition)
-        except (RetryLater, SensorBroken):
-            raise
-        except Exception as error:  # noqa: BLE001 - a partition_fn may raise anything
-            # The text of another error may hold anything, and the reason is stored and sent.
-            why = str(error) if type(error) is ValueError else type(error).__name__
-            why = "".join(each if each.isprintable() else " " for each in why[:300])
-            raise NotificationError(f"no partition for {notification.key!r:.300}: {why}") from None
+            partition = self._partitions.partition(key, now)
+        except UnreadableKeyError as error:
+            text = f"no partition for {key!r:.300}: {error}"
+            raise RecordError(text, error.reason, key_example(key, error)) from None
+        if partition is None:
+            return
         yield Event(
             partition,
             key=notification.event_key,
@@ -205,13 +215,21 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             return False
         return True
 
-    def _rejects(self, before: list[Reject], rejected: dict[str, str]) -> list[Reject]:
+    def _rejects(
+        self, before: list[Reject], rejected: dict[str, NotificationError]
+    ) -> list[Reject]:
         if not rejected:
             return before
         at = self.context.clock.now().isoformat()
         kept = [reject for reject in before if reject["id"] not in rejected]
-        new = [Reject(id=each, at=at, reason=why) for each, why in rejected.items()]
+        new = [Reject(id=each, at=at, reason=str(why)) for each, why in rejected.items()]
         return (kept + new)[-REJECTS_KEPT:]
+
+
+def _skipped(message_id: str, error: NotificationError) -> Skipped:
+    if isinstance(error, RecordError):
+        return Skipped(error.reason, 1, error.example)
+    return Skipped(f"message rejected: {error}", 1, f"message {message_id}")
 
 
 def _check(state: QueueState) -> None:

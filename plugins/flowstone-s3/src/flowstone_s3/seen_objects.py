@@ -61,13 +61,19 @@ class SeenObjects:
         state: The stored state.
         now: The time, aware.
         rules: The rules of change detection.
+        retry: True to let objects that were set aside fire again.
 
     Raises:
         SensorBroken: If the state has another version, or is damaged.
     """
 
     def __init__(
-        self, state: SeenState, now: datetime, rules: DetectionRules | None = None
+        self,
+        state: SeenState,
+        now: datetime,
+        rules: DetectionRules | None = None,
+        *,
+        retry: bool = False,
     ) -> None:
         self._state = state
         self._rules = rules or DetectionRules()
@@ -77,10 +83,13 @@ class SeenObjects:
         self._left = decoded.seen
         self._away = {entry for group in self._gone.values() for entry in group}
         self._settling = SettlingObjects(decoded.settling, now, self._rules.settle)
-        self._first = state == empty_state()
+        self._first = {**state, "since": None} == {**empty_state(), "since": None}
         self._present: dict[bytes, bytes] = {}
         self._written: dict[bytes, datetime] = {}
         self._replaced: set[bytes] = set()
+        self._aside_before, self._retry = decoded.aside, retry
+        self._tried: set[bytes] = set()
+        self._aside: set[bytes] = set()
         self._newest: datetime | None = None
         self._room = self._rules.limit
         # A state of an older version is always rewritten.
@@ -109,46 +118,86 @@ class SeenObjects:
         known = self._left.pop(key, None)
         if known is not None and known[:ETAG_SIZE] == version[:ETAG_SIZE]:
             self._keep(key, version, at)
-            return False
+            return self._judged(key, fires=False)
         if key + version in self._away or (known is None and self._legacy.knows(item)):
             self._replace(key, known, version, at)
-            return False
+            return self._judged(key, fires=False)
         self._make_room()
         if not self._settled_before(at, server_time) and not self._settling.settled(key, item):
             if known is not None:
                 self._keep(key, known, at)
             return False
         self._replace(key, known, version, at)
-        return self._any_kind or (known is None) == (self._rules.on == "created")
+        created = known is None
+        return self._judged(key, fires=self._any_kind or created == (self._rules.on == "created"))
 
-    def state(self) -> SeenState:
+    def set_aside(self, key: str) -> bool:
+        """Record that an object that fires cannot be used; return True if it was not known."""
+        identity = digest(key, KEY_SIZE)
+        self._aside.add(identity)
+        return identity not in self._aside_before
+
+    @property
+    def settling(self) -> int:
+        """The number of listed objects that have not settled."""
+        return len(self._settling.entries())
+
+    def __len__(self) -> int:
+        return self._count()
+
+    def state(self, *, passed: bool = False) -> SeenState:
         """Return the state to store after the listing; the given state if nothing has changed.
 
         Times of modification alone change nothing: they are stored along with the next change.
 
+        Args:
+            passed: True after a listing of prefixes alone that are not listed again: what was
+                listed is then remembered as missing, and what was not as present.
+
         Raises:
             S3Error: If there are more objects than the limit.
         """
-        if not self._changed and not self._left and not self._settling.changed:
+        seen, missing = (self._left, self._present) if passed else (self._present, self._left)
+        aside = (self._aside_before - self._tried) | self._aside
+        same = aside == self._aside_before and not self._settling.changed
+        if same and not self._changed and not missing:
             return self._state
-        self._forget_old()
-        room = self._rules.limit - self._count()
+        if not passed:
+            self._forget_old()
+        settling = self._settling.entries() if not passed else self._settling.all_but(self._present)
+        room = self._rules.limit - len(seen) - len(settling)
         if room < 0:
             raise self._too_many()
-        missing = {key + version for key, version in self._left.items()} | self._replaced
-        gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | missing}
-        present = {key + version for key, version in self._present.items()}
-        return encode_state(
-            DecodedState(
-                self._present,
-                {hour: group - present for hour, group in gone.items()},
-                self._settling.entries(),
-                self._latest_horizon(),
-                self._legacy,
-            ),
-            self._hour,
-            room,
-        )
+        return self._encoded(seen, missing, settling, aside, room=room, passed=passed)
+
+    def _encoded(
+        self,
+        seen: dict[bytes, bytes],
+        missing: dict[bytes, bytes],
+        settling: dict[bytes, bytes],
+        aside: set[bytes],
+        *,
+        room: int,
+        passed: bool,
+    ) -> SeenState:
+        present = {key + version for key, version in seen.items()}
+        gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | self._replaced}
+        gone[self._hour] |= {key + version for key, version in missing.items()}
+        gone = {hour: group - present for hour, group in gone.items()}
+        if aside:
+            known = {entry[:KEY_SIZE] for group in gone.values() for entry in group}
+            aside = {key for key in aside if key in seen or key in known}
+        # Prefixes that are still to be listed hold objects of all times.
+        horizon = self._horizon if passed else self._latest_horizon()
+        decoded = DecodedState(seen, gone, settling, horizon, self._legacy, aside)
+        return encode_state(decoded, self._hour, room)
+
+    def _judged(self, key: bytes, *, fires: bool) -> bool:
+        """Return True if an object fires, or is tried again after it was set aside."""
+        if key not in self._aside_before or not (fires or self._retry):
+            return fires
+        self._tried.add(key)
+        return True
 
     def _settled_before(self, at: datetime, server_time: datetime | None) -> bool:
         # At the first poll the server's times decide: an object older than settle belongs to the

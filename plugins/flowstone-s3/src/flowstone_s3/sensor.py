@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
-from flowstone_s3.events import object_events
+from flowstone_s3.events import group_objects
 from flowstone_s3.key_filter import key_filter
 from flowstone_s3.listing import S3Object
-from flowstone_s3.partitioning import partition_function
-from flowstone_s3.seen_objects import DetectionRules, SeenObjects
-from flowstone_s3.state import SeenState, empty_state
+from flowstone_s3.listing_plan import ListingPlan, ListingWalk
+from flowstone_s3.partitioning import KeyPartitions
+from flowstone_s3.prefixes import Prefixes
+from flowstone_s3.seen_objects import OBJECT_LIMIT, DetectionRules, SeenObjects
+from flowstone_s3.state import SeenState, empty_state, listed_since, with_listed_since
+from flowstone_s3.unreadable import SkippedKeys
 
 
 class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
@@ -21,8 +28,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     function finds the objects in the payload:
     ``{"bucket": ..., "objects": [{"key", "etag", "size", "last_modified"}, ...]}``.
 
-    By default the partition is the last date in the key. A failed poll, at any page, changes
-    nothing.
+    By default the partition is the date in the key. A failed poll, at any page, changes nothing.
     """
 
     Config = S3FileArrivalConfig
@@ -33,7 +39,13 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         self._bucket = Bucket(config, self.context)
         self._rules = DetectionRules(config.on, config.settle, config.window)
         self._passes = key_filter(config.suffix, config.glob)
-        self._partition_of = partition_function(config)
+        self._partitions = KeyPartitions(config)
+        self._prefixes = Prefixes(config.prefix)
+        self._zone = ZoneInfo(config.timezone)
+        # After a restart the settings may be others: what was set aside is tried again.
+        self._retry = True
+        # After a listing that failed the backlog is listed alone, so that each poll gets on.
+        self._alone = False
 
     def init(self) -> SeenState:
         """See `Sensor.init`."""
@@ -44,18 +56,30 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
 
         Raises:
             S3Error: If the listing fails.
-            PartitionError: If a new object has no partition.
+            PartitionError: If a new object has no partition, and ``unreadable_keys`` is ``fail``.
             SensorBroken: If the state has another version, or is damaged.
         """
         now = self.context.clock.now()
-        seen = SeenObjects(state, now, self._rules)
+        seen = SeenObjects(state, now, self._rules, retry=self._retry)
+        plan = self._plan(state, now)
+        walk = ListingWalk(plan, self._budget(seen), lambda: seen.settling, alone=self._alone)
+        # Until it has ended, for it may be given up without an exception.
+        self._alone = bool(plan.backlog)
         fresh: dict[str, S3Object] = {}
-        for page in self._bucket.list_pages(self.config.prefixes(now)):
+        passed = listed = 0
+        for page in self._bucket.list_pages(walk):
+            listed += len(page.objects)
             for item in page.objects:
-                if self._passes(item.key) and seen.observe(item, page.at):
-                    fresh[item.key] = item
-        events = list(object_events(self.config.bucket, fresh.values(), self._partition_of))
-        return Triggered(events, seen.state()) if events else NotTriggered(seen.state())
+                if self._passes(item.key):
+                    passed += 1
+                    if seen.observe(item, page.at):
+                        fresh[item.key] = item
+        self._alone = walk.partial
+        outcome = self._outcome(fresh, seen, walk, now)
+        self._retry = self._retry and walk.partial
+        if isinstance(outcome, NotTriggered) and listed and not passed:
+            return NotTriggered(outcome.state, outcome.skipped, self._nothing_passes(listed))
+        return outcome
 
     def connect(self) -> None:
         """See `Sensor.connect`: requests one key, independently of the bucket's size.
@@ -68,3 +92,45 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""
         self._bucket.close()
+
+    def _plan(self, state: SeenState, now: datetime) -> ListingPlan:
+        lookback = self.config.lookback
+        since = listed_since(state) or now - lookback
+        return ListingPlan.of(self._prefixes, lookback, self._zone, now, since)
+
+    def _budget(self, seen: SeenObjects) -> Callable[[], bool]:
+        clock = self.context.clock
+        limit = min(self.config.poll_timeout.total_seconds(), self.context.seconds_left())
+        until = clock.monotonic() + limit / 2
+        return lambda: clock.monotonic() < until and len(seen) < OBJECT_LIMIT // 2
+
+    def _outcome(
+        self, fresh: dict[str, S3Object], seen: SeenObjects, walk: ListingWalk, now: datetime
+    ) -> Outcome[SeenState]:
+        found = group_objects(fresh.values(), lambda key: self._partitions.partition(key, now))
+        if self.config.unreadable_keys == "fail":
+            found.refuse_unreadable()
+        skipped = SkippedKeys()
+        for item, error in found.unreadable:
+            if seen.set_aside(item.key):
+                skipped.add(item.key, error)
+        self._tell_choice(fresh)
+        after = seen.state(passed=walk.partial)
+        if self._prefixes.dated:
+            after = with_listed_since(after, walk.since)
+        events = list(found.events(self.config.bucket))
+        if events:
+            return Triggered(events, after, skipped.summary())
+        return NotTriggered(after, skipped.summary())
+
+    def _tell_choice(self, keys: Iterable[str]) -> None:
+        chosen = ((key, self._partitions.choice(key)) for key in keys)
+        key, choice = next((each for each in chosen if each[1]), ("", ""))
+        if choice:
+            text = "several dates in a key: %s counts, such as in %r (partition_pattern decides)"
+            self.context.logger.info(text, choice, key)
+
+    def _nothing_passes(self, listed: int) -> str:
+        brackets = "[" in (self.config.glob or "")
+        hint = "; in glob, [...] stands for one character, and [[] for a [" if brackets else ""
+        return f"none of {listed:,} listed keys matches suffix and glob{hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime, timedelta
 
 from flowstone_s3.digests import digest
@@ -41,6 +42,11 @@ class SettlingObjects:
     def entries(self) -> dict[bytes, bytes]:
         """Return the settling objects, by the key's digest."""
         return self._entries
+
+    def all_but(self, present: Container[bytes]) -> dict[bytes, bytes]:
+        """Return the settling objects, with those of before that are not in ``present``."""
+        before = {key: form for key, form in self._before.items() if key not in present}
+        return before | self._entries
 
     def settled(self, key: bytes, item: S3Object) -> bool:
         """Return True if an object has settled; record it if not."""

@@ -18,6 +18,9 @@ VERSION = 2
 GONE_RETENTION = timedelta(days=1)
 """Shortest time for which an object that is no longer listed is remembered."""
 
+ASIDE_LIMIT = 30_000
+"""Most skipped objects that are tried again: the state stays below what FlowStone stores."""
+
 KEY_SIZE = 8
 ETAG_SIZE = 5
 STAMP_SIZE = 3
@@ -36,6 +39,8 @@ class SeenState(TypedDict):
         pending: The entries of settling objects.
         horizon: The time (ISO 8601, UTC); all objects modified before it are known.
         former: Entries of version 1 that no listing has shown since, by the hour.
+        aside: The keys' digests of objects that were skipped as unreadable.
+        since: The time (ISO 8601, UTC) of the earliest prefix that is still listed.
     """
 
     version: int
@@ -44,6 +49,8 @@ class SeenState(TypedDict):
     pending: str
     horizon: str | None
     former: NotRequired[dict[str, str]]
+    aside: NotRequired[str]
+    since: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class DecodedState:
         settling: The fingerprint and start time of settling objects, by the key's digest.
         horizon: All objects modified before this time are known.
         legacy: The entries of version 1.
+        aside: The keys' digests of skipped objects.
         migrated: Whether the state was of version 1.
     """
 
@@ -64,6 +72,7 @@ class DecodedState:
     settling: dict[bytes, bytes]
     horizon: datetime | None
     legacy: LegacySeenObjects
+    aside: set[bytes]
     migrated: bool = False
 
 
@@ -94,20 +103,37 @@ def decode_state(state: SeenState, hour: datetime) -> DecodedState:
                 _by_key(state["pending"], _WAITING),
                 None if state["horizon"] is None else _aware(state["horizon"]),
                 LegacySeenObjects("", _lately(state.get("former", {}), hour)),
+                set(read_entries(state.get("aside", ""), KEY_SIZE)),
             )
         if version == 1:
             former = LegacySeenObjects(state["seen"], _lately(state["gone"], hour))
-            return DecodedState({}, {}, {}, None, former, migrated=True)
+            return DecodedState({}, {}, {}, None, former, set(), migrated=True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SensorBroken(
-            f"cannot read the stored state ({type(error).__name__}): reset the sensor with "
-            "'flowstone sensors reset'; it then fires for every existing object"
-        ) from None
+        raise _damaged(error) from None
     raise SensorBroken(
         f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
         f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
         "'flowstone sensors reset'; it then fires for every existing object"
     )
+
+
+def listed_since(state: SeenState) -> datetime | None:
+    """Return the time that the next poll lists from; None if the state has none.
+
+    Raises:
+        SensorBroken: If the state is damaged.
+    """
+    text = state.get("since")
+    try:
+        return None if text is None else _aware(text)
+    except (TypeError, ValueError) as error:
+        raise _damaged(error) from None
+
+
+def with_listed_since(state: SeenState, since: datetime) -> SeenState:
+    """Return a state with the time that the next poll lists from; the given one if it has that."""
+    text = since.isoformat()
+    return state if state.get("since") == text else SeenState(**{**state, "since": text})
 
 
 def encode_state(decoded: DecodedState, hour: datetime, room: int) -> SeenState:
@@ -134,7 +160,16 @@ def encode_state(decoded: DecodedState, hour: datetime, room: int) -> SeenState:
             state["gone"][at.isoformat()] = write_entries(decoded.gone[at])
     if 0 < len(decoded.legacy) <= room:
         state["former"] = decoded.legacy.groups(hour)
+    if decoded.aside:
+        state["aside"] = write_entries(sorted(decoded.aside)[:ASIDE_LIMIT])
     return state
+
+
+def _damaged(error: Exception) -> SensorBroken:
+    return SensorBroken(
+        f"cannot read the stored state ({type(error).__name__}): reset the sensor with "
+        "'flowstone sensors reset'; it then fires for every existing object"
+    )
 
 
 def _by_key(text: str, size: int) -> dict[bytes, bytes]:

@@ -1,0 +1,100 @@
+"""Dates in keys, from a named folder to eight digits in a row, and the one that counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from flowstone_s3.unreadable import UnreadableKeyError
+
+_DAY = r"(?P<{0}y>(?:19|20|21)\d\d)(?P<{0}s>{1})(?P<{0}m>\d\d)(?P={0}s)(?P<{0}d>\d\d)"
+_DATES = re.compile(
+    # Digests, UUIDs and other ids often hold eight digits in a row, that are not a date.
+    r"(?P<opaque>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{16,}"
+    r"|(?<![0-9a-z])(?=[0-9a-f]*\d[a-f])[0-9a-f]{9,}(?![0-9a-z]))"
+    r"|(?<![A-Za-z0-9_])year=(?P<hy>\d{4})/month=(?P<hm>\d\d?)/day=(?P<hd>\d\d?)(?![^/])"
+    r"|(?<![^/])\w*(?:date|day|dt|ds|ymd)=" + _DAY.format("n", "-?") + r"(?=/)"
+    r"|(?<!\d)" + _DAY.format("s", "[-/]") + r"(?!\d)"
+    r"|(?<!\d)" + _DAY.format("t", "") + r"(?=t\d{4}(?:\d\d)?(?!\d))"
+    r"|(?<!\d)" + _DAY.format("p", "") + r"(?!\d)",
+    re.ASCII | re.IGNORECASE,
+)
+_FORMS = {"h": 4, "n": 4, "s": 3, "t": 2, "p": 1}
+"""Strength of each form: named folder, separated date, date with a time, digits in a row."""
+
+_SEVERAL = "two different dates in the key: set partition_pattern or partition_fn"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDate:
+    """A date in a key.
+
+    Attributes:
+        text: The date as it stands in the key.
+        strength: The strength of its form; the strongest counts.
+    """
+
+    day: date
+    text: str
+    strength: int
+
+
+def dates_in_key(key: str) -> list[KeyDate]:
+    """Return the valid dates in a key, the strongest form first.
+
+    These are dates, from the strongest form to the weakest: in a named folder
+    (``year=2025/month=1/day=15``; ``dt=2025-01-15/`` and other names that end in date, day, dt, ds
+    or ymd); separated (``2025/01/15``, ``2025-01-15``);
+    with a time (``20250115T0315Z``); eight digits in a row (``20250115``). They are of the years
+    1900 to 2199 and do not touch other digits. Digits in a UUID, a digest (16 or more hexadecimal
+    digits) or another hexadecimal id with letters do not count.
+
+    Example:
+        >>> [found.text for found in dates_in_key("2024/01/02/order-20211105.json")]
+        ['2024/01/02', '20211105']
+    """
+    return sorted(_valid_dates(key), key=lambda found: -found.strength)
+
+
+def date_in_key(key: str) -> date | None:
+    """Return the date in a key; None without one.
+
+    Raises:
+        UnreadableKeyError: If the strongest form stands for two different dates.
+
+    Example:
+        >>> date_in_key("E1.2024-01-02-03.20190315.gz")
+        datetime.date(2024, 1, 2)
+    """
+    found = dates_in_key(key)
+    if not found:
+        return None
+    first = found[0]
+    for other in found[1:]:
+        if other.strength == first.strength and other.day != first.day:
+            raise UnreadableKeyError(_SEVERAL, f"{first.text} and {other.text}")
+    return first.day
+
+
+def choice_of_date(key: str) -> str:
+    """Return the date that counts and the one that does not, in words; empty without a choice."""
+    found = dates_in_key(key)
+    others = [other.text for other in found[1:] if other.day != found[0].day]
+    return f"{found[0].text!r}, not {others[0]!r}" if others else ""
+
+
+def _valid_dates(key: str) -> Iterator[KeyDate]:
+    for match in _DATES.finditer(key):
+        for form, strength in _FORMS.items():
+            year, month, day = match.group(f"{form}y", f"{form}m", f"{form}d")
+            if year is not None and (found := _date(year, month, day)) is not None:
+                yield KeyDate(found, match[0], strength)
+
+
+def _date(year: str, month: str, day: str) -> date | None:
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return None
