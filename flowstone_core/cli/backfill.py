@@ -97,7 +97,7 @@ def backfill(
 
     Exit code 1: a materialization failed, or the backfill is not finished.
     """
-    flow = session.flow()
+    flow = session.flow(preload_log=True)
     if dry_run:
         plan = flow.backfills.plan(asset, first, last, every=every, force=force)
         _print_plan(plan, as_json=as_json)

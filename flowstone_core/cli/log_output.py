@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias, cast
 
+from flowstone_core.cli.log_writer import LogWriter
 from flowstone_core.model.safe_text import describe, describe_traceback, printable
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def configure(
     format: LogFormat = "keyvalue",  # noqa: A002 - what users call it: --log-format
     level: int | str = logging.INFO,
     redact: Callable[[str], str] = str,
-    stream: TextIO | None = None,
+    stream: TextIO | LogWriter | None = None,
     *,
     preload: bool = False,
 ) -> None:
@@ -51,7 +52,7 @@ def configure(
         format: ``key=value`` pairs, or JSON objects.
         level: The lowest level to log, such as ``INFO``.
         redact: Hides secrets; applied to whole lines.
-        stream: Standard error by default.
+        stream: Standard error by default; a writer in the background if no line may block.
         preload: Import the renderer now. A process that runs for long needs this: it must be
             able to log that it has run out of file descriptors.
 
@@ -60,7 +61,8 @@ def configure(
     """
     ours = logging.getLogger(LOGGER)
     ours.setLevel(level.upper() if isinstance(level, str) else level)
-    handler = _LineHandler(sys.stderr if stream is None else stream)
+    stream = sys.stderr if stream is None else stream
+    handler = _LineHandler(stream if isinstance(stream, LogWriter) else LogWriter(stream))
     formatter = _SafeFormatter(partial(_renderer, format, redact), redact)
     if preload:
         formatter.load()
@@ -73,18 +75,19 @@ def configure(
     root.addHandler(handler)
 
 
-class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes lines; a stream that refuses a line loses only that line."""
+class _LineHandler(logging.Handler):
+    """Writes lines; a record that cannot be formatted leaves a line that says so."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            encoding = getattr(self.stream, "encoding", None) or "utf-8"
-            line = line.encode(encoding, "backslashreplace").decode(encoding)
-            self.stream.write(line + self.terminator)
-            self.flush()
-        except Exception:  # noqa: BLE001, S110 - nowhere else to report it
-            pass
+        except Exception as error:  # noqa: BLE001 - such as a renderer without memory
+            line = f"flowstone: cannot format a log line: {type(error).__qualname__}"
+        self._writer.write(f"{line}\n")
 
 
 class _SafeFormatter(logging.Formatter):

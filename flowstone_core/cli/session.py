@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone
+    from flowstone_core.cli.log_writer import LogWriter
     from flowstone_core.plugin.registry import Plugins
 
 LogFormat: TypeAlias = Literal["keyvalue", "json"]
@@ -37,6 +38,7 @@ class Session:
         self._log_format = log_format
         self._log_level = log_level
         self._flow: Flowstone | None = None
+        self._writer: LogWriter | None = None
         self.redact: Callable[[str], str] = str
 
     def flow(self, *, log_level: str = "warning", preload_log: bool = False) -> Flowstone:
@@ -44,7 +46,8 @@ class Session:
 
         Args:
             log_level: The lowest level to log unless the command line names one.
-            preload_log: For commands that run for long: see `log_output.configure`.
+            preload_log: For commands that run for long: no log line blocks them; see
+                `log_output.configure`.
 
         Raises:
             ValidationError: If the configuration is invalid; lists every problem.
@@ -87,22 +90,32 @@ class Session:
             self._complain("error", error)
 
     def close(self) -> None:
-        """Close the store, if it is open."""
+        """Close the store, if it is open, and write the last log lines."""
         if self._flow is not None:
             self._flow.close()
+        if self._writer is not None:
+            self._writer.flush()
 
     def _log(self, level: str, redact: Callable[[str], str], *, preload: bool = False) -> None:
         from flowstone_core.cli.log_output import configure
+        from flowstone_core.cli.log_writer import LogWriter
 
         self.redact = redact
         level = (self._log_level or level).upper()
-        configure(self._log_format, level, redact, sys.stderr, preload=preload)
+        writer = LogWriter(sys.stderr, background=preload)
+        configure(self._log_format, level, redact, writer, preload=preload)
+        self._writer = writer if preload else None
 
     def _complain(self, kind: str, text: str) -> None:
         from flowstone_core.model.safe_text import printable
 
         one_line = " ".join(line.strip() for line in text.splitlines())
-        click.echo(f"{kind}: {printable(self.redact(one_line), 10_000)}", err=True)
+        line = f"{kind}: {printable(self.redact(one_line), 10_000)}"
+        if self._writer is None:
+            click.echo(line, err=True)
+        else:  # in order with the log lines, and without a wait for a stream that nobody reads
+            self._writer.write(f"{line}\n")
+            self._writer.flush()
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -272,9 +272,11 @@ class _Forwarder(logging.Handler):
                 text = f"{text}: {describe(record.exc_info[1])}"
             given = vars(record).items()
             ids = {key: _plain(value) for key, value in given if key not in _RECORD_FIELDS}
+        except Exception as error:  # noqa: BLE001 - arguments may not fit, or raise anything
+            text = f"cannot render a log record: {describe(error)}"
+            ids = {"at": f"{record.pathname}:{record.lineno}"}
+        with suppress(OSError):  # the parent is gone, and this process ends
             self.send("log", (record.name, record.levelno, text, ids))
-        except Exception:  # noqa: BLE001, S110 - a line that cannot be sent must not fail a poll
-            pass
 
 
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
