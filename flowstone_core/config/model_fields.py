@@ -45,6 +45,19 @@ def _is_verbatim(annotation: object) -> bool:
     return isinstance(annotation, Verbatim) or any(map(_is_verbatim, get_args(annotation)))
 
 
+def is_union(model: type[pydantic.BaseModel], key: str) -> bool:
+    """Return True if the field with this name or alias takes one of several types."""
+    field = field_by_key(model, key)
+    return field is not None and field.discriminator is None and _is_union(field.annotation)
+
+
+def _is_union(annotation: object) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _is_union(get_args(annotation)[0])
+    members = [each for each in get_args(annotation) if each is not type(None)]
+    return get_origin(annotation) in {Union, types.UnionType} and len(members) > 1
+
+
 def _is_list(annotation: object) -> bool:
     origin = get_origin(annotation)
     if origin in _WRAPPERS:

@@ -17,6 +17,7 @@ Everything else in FlowStone is built on these modules, and they import only `er
 * `clock`: the only reader of time
 * `duration`: durations, ``1h30m`` and ISO 8601
 * `setting_types`: types of settings, with their limits
+* `entry_point_guard`: keeps broken foreign distributions from ending a command
 * `json_document`: strict canonical JSON
 * `redaction`: redacts secrets in texts
 * `skipped_items`: what a tick's sensor left out for good: checked, merged, safe

@@ -6,11 +6,16 @@ and nothing ever sleeps: a thread waits on a `Waker`, which another thread can s
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import UTC, datetime
+
+SIGNAL_SECONDS = 1.0
+"""Seconds after which the main thread notices a signal that woke no thread."""
 
 
 class Waker(ABC):
@@ -65,7 +70,12 @@ class SystemClock(Clock):
 
 
 class _SystemWaker(Waker):
-    """Alarm on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler."""
+    """Alarm on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler.
+
+    Python calls a signal's handler in the main thread, when that is awake. A signal that another
+    thread received, or that came just before the main thread fell asleep, does not wake it: so the
+    main thread wakes each second.
+    """
 
     def __init__(self) -> None:
         self._alarms: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -74,12 +84,18 @@ class _SystemWaker(Waker):
         self._alarms.put(None)
 
     def wait(self, timeout: float | None) -> bool:
-        if timeout is not None:
-            timeout = min(max(timeout, 0.0), threading.TIMEOUT_MAX)
-        try:
-            self._alarms.get(timeout=timeout)
-            while not self._alarms.empty():
-                self._alarms.get_nowait()
-        except queue.Empty:
-            return False
-        return True
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        is_main = threading.current_thread() is threading.main_thread()
+        longest = SIGNAL_SECONDS if is_main else threading.TIMEOUT_MAX
+        while True:
+            left = end - time.monotonic()
+            try:
+                self._alarms.get(timeout=min(max(left, 0.0), longest))
+            except queue.Empty:
+                if left <= longest:
+                    return False
+            else:
+                with suppress(queue.Empty):
+                    while True:
+                        self._alarms.get_nowait()
+                return True

@@ -12,6 +12,11 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from flowstone_core.model.duration import format_duration, parse_duration
+from flowstone_core.model.entry_point_guard import guard_entry_points, guard_pydantic
+
+# Every module with settings imports this one before it defines a model.
+guard_entry_points()
+guard_pydantic()
 
 
 @dataclass(frozen=True, slots=True)

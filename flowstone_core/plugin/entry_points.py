@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from stevedore.extension import Extension, ExtensionManager
@@ -108,24 +109,61 @@ def _reports(distribution: Distribution) -> Installed:
     try:
         points: Iterable[EntryPoint] = distribution.entry_points.select(group=PROJECT)
         broken = None
+        if not points:
+            _refuse_unreadable(distribution)
     except Exception as error:  # noqa: BLE001 - reported below
         points, broken = [EntryPoint(_UNKNOWN, "", PROJECT)], error
     return [(point, _report(point, distribution, broken)) for point in points]
 
 
+def _refuse_unreadable(distribution: Distribution) -> None:
+    """Raise if there is an ``entry_points.txt`` that importlib.metadata takes for missing.
+
+    Raises:
+        OSError: If it is a directory, or may not be read.
+    """
+    folder = getattr(distribution, "_path", None)  # the one way to the folder of the metadata
+    if isinstance(folder, Path) and distribution.read_text("entry_points.txt") is None:
+        path = folder / "entry_points.txt"
+        if path.is_symlink() or path.exists():
+            path.read_bytes()
+
+
 def _report(
     point: EntryPoint, distribution: Distribution, broken: Exception | None
 ) -> PluginReport:
-    try:
-        name, version = distribution.name or _UNKNOWN, distribution.version or _UNKNOWN
-    except Exception:  # noqa: BLE001 - missing metadata is reported by the caller
-        name = version = _UNKNOWN
+    name, version = _named(distribution)
     report = PluginReport(point.name, name, version)
     if broken is not None:
-        report.fault(
-            f"its entry_points.txt cannot be read: {describe(broken)}", f"install {name} again"
-        )
+        report.fault(f"its entry_points.txt cannot be read: {_reason(broken)}", _reinstall(name))
     return report
+
+
+def _named(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version; those of the folder if METADATA is missing or unreadable."""
+    try:
+        name, version = distribution.name, distribution.version
+    except Exception:  # noqa: BLE001 - of many kinds
+        name = version = ""
+    folder = getattr(distribution, "_path", None)
+    if not name and isinstance(folder, Path):
+        name, _, version = folder.stem.partition("-")
+    return name or _UNKNOWN, version or _UNKNOWN
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return "it is not UTF-8 text"
+        case OSError():
+            return (error.strerror or type(error).__name__).lower()
+        case TypeError():  # importlib.metadata splits each line at its '='
+            return "a line of it is not 'name = module'"
+    return describe(error)
+
+
+def _reinstall(name: str) -> str | None:
+    return None if name == _UNKNOWN else f"install {name} again"
 
 
 def refuse_shared_names(reports: Iterable[PluginReport]) -> None:

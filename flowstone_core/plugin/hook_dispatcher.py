@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
+from flowstone_core.plugin.fork_guard import fork_guard
 from flowstone_core.plugin.registry import Plugins
 
 logger = logging.getLogger("flowstone.hooks")
@@ -162,7 +163,8 @@ class HookDispatcher:
         arguments: Mapping[str, object],
     ) -> None:
         try:
-            watcher(**arguments)
+            with fork_guard():
+                watcher(**arguments)
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
             kind = (plugin, hook, type(error).__qualname__)
             with self._condition:

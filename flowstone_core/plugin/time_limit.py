@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flowstone_core.model.clock import Clock, SystemClock
+from flowstone_core.plugin.fork_guard import fork_guard
 
 T = TypeVar("T")
 
@@ -43,7 +44,8 @@ class TimeLimit:
 
         def answer() -> None:
             try:
-                answers.append(function())
+                with fork_guard():
+                    answers.append(function())
             finally:
                 waker.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,9 +17,6 @@ from flowstone_core.runtime.runner import Runner
 from flowstone_core.runtime.signals import StopSignals
 
 logger = logging.getLogger("flowstone.supervisor")
-
-SIGNAL_SECONDS = 1.0
-"""Seconds after which a signal is noticed that woke no thread."""
 
 
 class Supervisor:
@@ -55,9 +51,9 @@ class Supervisor:
     def run(self, duration: timedelta | None = None) -> bool:
         """Run until a signal comes, `stop` is called, or the time is over.
 
-        In the main thread SIGINT and SIGTERM stop gracefully: nothing new is started, and running
-        ticks and attempts may end within the grace time. A second signal ends the process at
-        once; the next runner takes over its work.
+        In the main thread SIGINT, SIGTERM and SIGHUP stop gracefully: nothing new is started, and
+        running ticks and attempts may end within the grace time. A second SIGINT or SIGTERM ends
+        the process at once; the next runner takes over its work.
 
         Args:
             duration: Longest time to run; None for no limit.
@@ -70,7 +66,7 @@ class Supervisor:
         """
         with self._signals, self._started():
             self._runner.start()
-            self._wait_for_the_end(None if duration is None else duration.total_seconds())
+            self._end.wait(None if duration is None else duration.total_seconds())
             ended = self._stop()
         if self._lost is not None:
             raise self._lost
@@ -101,14 +97,6 @@ class Supervisor:
             self._lost = error
             self.stop()
 
-    def _wait_for_the_end(self, seconds: float | None) -> None:
-        # Python calls a signal's handler when the main thread is awake. A signal that reached
-        # another thread, or came just before this thread fell asleep, does not wake it.
-        end = math.inf if seconds is None else self._clock.monotonic() + seconds
-        while (left := end - self._clock.monotonic()) > 0:
-            if self._end.wait(min(left, SIGNAL_SECONDS)):
-                return
-
     @contextmanager
     def _started(self) -> Iterator[None]:
         self._heartbeat.start()
@@ -129,6 +117,9 @@ class Supervisor:
 
     def _stop(self) -> bool:
         self._dispatcher.dispatch("flowstone_runner_stopping", runner=self._heartbeat.runner)
+        received = self._signals.received
+        extra = {"runner": self._heartbeat.runner.id, "signal": received and received.name}
+        logger.info("runner stopping", extra=extra)
         grace = self._grace if self._lost is None else timedelta(0)
         end = self._clock.monotonic() + grace.total_seconds()
         ticked = self._runner.stop(grace)

@@ -7,6 +7,7 @@ import threading
 from sqlalchemy import Connection, column, func, inspect, select, table
 
 from flowstone_core.errors import StoreError, StoreUnavailableError
+from flowstone_core.model.entry_point_guard import hidden_group
 from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.driver_errors import is_misconfigured
@@ -105,12 +106,12 @@ def _apply(connection: Connection, display: str) -> str | None:
     before = revision(connection)
     _refuse_newer(display, before)
     if before != HEAD:
-        from alembic import command
-        from alembic.config import Config
+        with _alembic, hidden_group("alembic.plugins"):
+            from alembic import command
+            from alembic.config import Config
 
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", "flowstone_core.store:migrations")
-        with _alembic:
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", "flowstone_core.store:migrations")
             command.upgrade(config, HEAD)
     return before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Table, or_, select, update
+from sqlalchemy import Connection, Row, Table, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from flowstone_core.model.chunking import chunks
@@ -40,6 +40,17 @@ def claim(
         taken = [row.name for row in found]
         connection.execute(update(owned).where(owned.c.name.in_(taken)).values(owner=runner_id))
         yield from found
+
+
+def count(connection: Connection, owned: Table, owner: str) -> int:
+    """Return the number of rows that the owner has."""
+    query = select(func.count()).select_from(owned).where(owned.c.owner == owner)
+    return connection.scalar(query) or 0
+
+
+def names(connection: Connection, owned: Table, owner: str) -> set[str]:
+    """Return the names of the rows that the owner has."""
+    return set(connection.scalars(select(owned.c.name).where(owned.c.owner == owner)))
 
 
 def lock(connection: Connection, owned: Table, owner: str, names: Iterable[str]) -> dict[str, int]:

@@ -137,6 +137,14 @@ class ScheduleRepository:
         """
         return self._database.read(_unowned, runner_id, taken_over_at)
 
+    def count_owned(self, runner_id: str) -> int:
+        """Return the number of schedules that a runner owns."""
+        return self._database.read(ownership.count, _schedules, runner_id)
+
+    def owned(self, runner_id: str) -> set[str]:
+        """Return the names of the schedules that a runner owns."""
+        return self._database.read(ownership.names, _schedules, runner_id)
+
     def all(self, names: Collection[str] | None = None) -> list[ScheduleRecord]:
         """List schedules by name.
 

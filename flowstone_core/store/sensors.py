@@ -86,6 +86,14 @@ class SensorRepository:
         """Return the names of the sensors without an owner, including paused ones."""
         return self._database.read(_unowned)
 
+    def count_owned(self, runner_id: str) -> int:
+        """Return the number of sensors that a runner owns."""
+        return self._database.read(ownership.count, _sensors, runner_id)
+
+    def owned(self, runner_id: str) -> set[str]:
+        """Return the names of the sensors that a runner owns."""
+        return self._database.read(ownership.names, _sensors, runner_id)
+
     def all(self, names: Collection[str] | None = None) -> list[SensorRecord]:
         """List sensors by name.
 

@@ -256,7 +256,7 @@ jitter = 1 hour
         5: "unknown asset 'dayly_report' (did you mean 'daily_report'?)",
         6: "month '13' is out of range",
         7: "did you mean 'America/New_York'?",
-        8: "catchup: Input should be 'none', 'latest' or 'all'",
+        8: "catchup: must be none, latest or all",
         9: "cathup_window: unknown setting (did you mean 'catchup_window'?)",
         10: "partition: unknown token ${yeer}",
         11: "partition_fn: no module named 'nowhere'",

@@ -139,7 +139,7 @@ class TestAssets:
             ),
             (
                 {"depends_on": None},
-                ["asset 'b' depends_on: Input should be a valid tuple, got None"],
+                ["asset 'b' depends_on: must be a list, one item a line, got None"],
             ),
             (
                 {"depends_on": [["raw"]]},
@@ -159,17 +159,17 @@ class TestAssets:
             ),
             (
                 {"max_attempts": 0},
-                ["asset 'b' max_attempts: Input should be greater than or equal"],
+                ["asset 'b' max_attempts: must be at least 1"],
             ),
-            ({"max_attempts": "5"}, ["asset 'b' max_attempts: Input should be a valid integer"]),
-            ({"follow": 1}, ["asset 'b' follow: Input should be a valid boolean, got 1"]),
+            ({"max_attempts": "5"}, ["asset 'b' max_attempts: must be a whole number"]),
+            ({"follow": 1}, ["asset 'b' follow: must be true or false, got 1"]),
             ({"backoff": 5}, ["asset 'b' backoff: a duration is a text such as '30s', or a timed"]),
             ({"backoff": "-5s"}, ["asset 'b' backoff: '-5s' is not a duration: use 30s, 5m, "]),
             ({"backoff_limit": "0s"}, ["asset 'b' backoff_limit: 0s is out of bounds: use 1ms"]),
             (
                 {"depends_on": ["b", "rwa"], "max_attempts": 0, "follw": True, "name": "raw"},
                 [
-                    "asset 'raw' max_attempts: Input should be greater than or equal to 1, got 0",
+                    "asset 'raw' max_attempts: must be at least 1, got 0",
                     "asset 'raw' follw: unknown setting (did you mean 'follow'?)",
                     "duplicate asset 'raw' (first declared at ",
                     "asset 'raw' depends_on: unknown asset 'b' (declared so far: ",
@@ -295,7 +295,7 @@ class TestSensors:
                 {"bucket": "b", "secret_key": ["hunter2"], "retries": "some"},
                 [
                     "sensor 's' secret_key: invalid value (hidden: it is a secret)",
-                    "sensor 's' retries: Input should be a valid integer, unable to parse string ",
+                    "sensor 's' retries: must be a whole number, got 'some'",
                 ],
             ),
         ],

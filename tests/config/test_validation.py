@@ -112,10 +112,7 @@ def test_C1_every_problem_is_reported_at_once(problems, module):
             "flowstone.cfg:3: [flowstone] pol_threads: unknown setting "
             "(did you mean 'poll_threads'?)"
         ),
-        (
-            "flowstone.cfg:4: [flowstone] asset_threads: Input should be a valid integer, unable "
-            "to parse string as an integer, got 'none'"
-        ),
+        ("flowstone.cfg:4: [flowstone] asset_threads: must be a whole number, got 'none'"),
         (
             "flowstone.cfg:5: [flowstone] plugins: unknown distribution 'flowstone-bucket': it has "
             "no installed plugin (did you mean 'flowstone-buckets'?)"
@@ -150,10 +147,7 @@ def test_C1_every_problem_is_reported_at_once(problems, module):
         ("flowstone.cfg:16: [flowstone:sensor:b] bucket: missing setting (the bucket's name)"),
         "flowstone.cfg:18: [flowstone:sensor:b] buckt: unknown setting (did you mean 'bucket'?)",
         "flowstone.cfg:19: [flowstone:sensor:b] evry: unknown setting (did you mean 'every'?)",
-        (
-            "flowstone.cfg:20: [flowstone:sensor:b] pages: Input should be a valid integer, unable "
-            "to parse string as an integer, got 'many'"
-        ),
+        ("flowstone.cfg:20: [flowstone:sensor:b] pages: must be a whole number, got 'many'"),
     ]
 
 
@@ -171,7 +165,7 @@ def test_overrides_win_unless_they_are_none(check):
 
 def test_invalid_override_is_reported_without_a_line(problems):
     assert problems("", stor="x", poll_threads=0, plugins=("nothing-like-it",)) == [
-        "poll_threads: Input should be greater than or equal to 1, got 0",
+        "poll_threads: must be at least 1, got 0",
         "stor: unknown setting (did you mean 'store'?)",
         (
             "plugins: unknown distribution 'nothing-like-it': it has no installed plugin "

@@ -96,3 +96,20 @@ def test_W5_webhook_without_an_asset_is_refused(check):  # type: ignore[no-untyp
     result = CliRunner().invoke(main, ["check"])
     assert result.exit_code == 2
     assert "setup.cfg:4: [flowstone:sensor:prices] asset: missing setting" in result.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("partition = day\n  every = 5m\n", "8: [flowstone:sensor:prices] every: indented line"),
+        ("partition = 'day\n  x\n", "line 8 is indented, so it continues this value"),
+        ("partition = day\n  every: 5m\n", "line 8 is indented, so it continues this value"),
+        ("check = a[\n  b\npartition = day\n", "line 8 is indented, so it continues this value"),
+    ],
+)
+def test_W6_indented_line_is_pointed_at(check, settings, said):  # type: ignore[no-untyped-def]
+    result = check(f"{settings}url = https://example.org/x\n")
+    assert result.exit_code == 2
+    (error,) = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert said in error
+    assert "Bad jmespath" not in error

@@ -10,6 +10,7 @@ import pydantic
 import pytest
 from flowstone_http import Webhook
 from flowstone_http.config import WebhookConfig
+from flowstone_http.errors import ContentError
 
 from flowstone_core import Triggered
 
@@ -50,3 +51,18 @@ def test_U2_function_of_another_arity_fails_the_check(setting: str, function: An
     other = {} if setting == "partition_fn" else {"partition": "'all'"}
     with pytest.raises(pydantic.ValidationError, match=r"must (take|not be async)"):
         WebhookConfig.model_validate({"url": "https://example.org/", setting: function} | other)
+
+
+def lazily(body: Any) -> Any:
+    return (date.fromisoformat(each["day"]) for each in body)
+
+
+def test_iterator_of_a_function_is_read_within_its_call(make_sensor: Make, server: Any) -> None:
+    sensor = make_sensor(partition_fn=lazily)
+    server.answers(server.reply([{"day": "2025-01-15"}]))
+    outcome = sensor.poll(sensor.init())
+    assert isinstance(outcome, Triggered)
+    server.answers(server.reply([{"day": "hunter2"}]))
+    with pytest.raises(ContentError, match="partition_fn raised ValueError at") as caught:
+        sensor.poll(sensor.init())
+    assert "hunter2" not in str(caught.value)

@@ -1,8 +1,10 @@
+import signal
 import threading
 from datetime import UTC
 
 import pytest
 
+from flowstone_core.model import clock
 from flowstone_core.model.clock import SystemClock
 
 
@@ -11,8 +13,8 @@ def test_clock_now_is_aware_and_in_utc():
 
 
 def test_clock_monotonic_never_goes_back():
-    clock = SystemClock()
-    readings = [clock.monotonic() for _ in range(1_000)]
+    system = SystemClock()
+    readings = [system.monotonic() for _ in range(1_000)]
     assert readings == sorted(readings)
 
 
@@ -44,3 +46,22 @@ def test_alarm_set_by_another_thread_ends_wait():
     waker.set()
     thread.join(timeout=30)
     assert woken == [True]
+
+
+def test_wait_in_main_thread_lasts_longer_than_one_slice(monkeypatch):
+    monkeypatch.setattr(clock, "SIGNAL_SECONDS", 0.001)
+    assert SystemClock().waker().wait(0.01) is False
+
+
+def test_signal_that_another_thread_received_ends_wait():
+    waker = SystemClock().waker()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: waker.set())
+    thread = threading.Thread(
+        target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+    )
+    try:
+        thread.start()
+        assert waker.wait(60) is True
+    finally:
+        thread.join(timeout=30)
+        signal.signal(signal.SIGUSR1, before)

@@ -165,21 +165,21 @@ def test_P16_unreadable_entry_points_are_reported(site, text: bytes) -> None:
     assert "near" in plugins.sensors
 
 
-def test_P16_distribution_without_metadata_is_unknown(site) -> None:
+def test_P16_distribution_without_metadata_is_named_by_its_folder(site) -> None:
     for name in ("toys", "games"):
         site.module(name, SENSORS.format(names=f"{{'{name}': still}}"))
         info = site.metadata(name, "1.0", f"[flowstone]\n{name} = {name}\n")
         (info / "METADATA").unlink()
     plugins = discover()
-    assert report(plugins, "toys") == PluginReport("toys", "?", "?", sensors=("toys",))
-    assert report(plugins, "games") == PluginReport("games", "?", "?", sensors=("games",))
+    assert report(plugins, "toys") == PluginReport("toys", "toys", "1.0", sensors=("toys",))
+    assert report(plugins, "games") == PluginReport("games", "games", "1.0", sensors=("games",))
 
 
-def test_P16_distribution_with_unreadable_metadata_is_unknown(site) -> None:
+def test_P16_unreadable_metadata_is_named_by_its_folder(site) -> None:
     site.module("toys", SENSORS.format(names="{'a': still}"))
     info = site.metadata("toys", "1.0", "[flowstone]\ntoy = toys\n")
     (info / "METADATA").write_bytes(b"Name: \xff")
-    assert report(discover(), "toy") == PluginReport("toy", "?", "?", sensors=("a",))
+    assert report(discover(), "toy") == PluginReport("toy", "toys", "1.0", sensors=("a",))
 
 
 def test_first_of_two_copies_is_loaded(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 import pydantic
 
-from flowstone_core.config.model_fields import field_by_key
+from flowstone_core.config.declarations.pydantic_messages import described
+from flowstone_core.config.model_fields import field_by_key, is_union
 from flowstone_core.errors import InvalidSecretError, Problem, did_you_mean
 from flowstone_core.model.asset import NAME
 from flowstone_core.model.redaction import Redactor, looks_secret
@@ -18,6 +20,31 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=pydantic.BaseModel)
 
+NEAREST = 3
+"""Most settings that the hint for an unknown one names."""
+
+LISTED = 12
+"""Most settings that a hint lists where none is like the unknown one."""
+
+MERGED = "no_type_of_a_union"
+"""The type of an error that stands for those of each type of a union."""
+
+# Other tools' names of settings, with ours.
+_OTHER_NAMES = {
+    "interval": ("every",),
+    "frequency": ("every",),
+    "period": ("every",),
+    "schedule": ("cron", "every"),
+    "crontab": ("cron",),
+    "database": ("store",),
+    "tz": ("timezone",),
+    "timeout": ("deadline",),
+    "retries": ("quarantine_after", "max_attempts"),
+    "disabled": ("enabled",),
+    "kind": ("type",),
+    "target": ("asset",),
+    "threads": ("poll_threads",),
+}
 
 # Errors of fields that hold other fields: a text in their place may contain a secret.
 _STRUCTURED = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
@@ -89,39 +116,83 @@ def pydantic_problems(
     """
     known = [*model.model_fields, *also_known]
     problems = []
-    for item in error.errors(include_url=False):
+    for item in _merged(error.errors(include_url=False), model):
         path = [str(step) for step in item["loc"]]
         key = path[0] if path else ""
-        hint, safe = "", False
+        safe = False
         if item["type"] == "extra_forbidden":
-            message = "unknown setting"
+            message, hint = "unknown setting", ""
             if len(path) == 1:
-                hint = did_you_mean(key, known) or f"known: {', '.join(sorted(known))}"
+                hint = suggestion(key, known)
         elif item["type"] == "missing":
             message = "missing setting"
             field_info = field_by_key(model, key)
             hint = (field_info.description or "") if field_info is not None else ""
         elif isinstance(item.get("ctx", {}).get("error"), InvalidSecretError):
-            message, safe = _message(item, redact), True
+            (message, hint), safe = _message(item, redact), True
         elif is_secret(model, key) or any(map(looks_secret, path)):
-            message = "invalid value (hidden: it is a secret)"
+            message, hint = "invalid value (hidden: it is a secret)", ""
         else:
-            message = _message(item, redact)
+            message, hint = _message(item, redact)
         place = (places or {}).get(key, where)
         problems.append(Problem(message, place, f"{subject} {'.'.join(path)}".strip(), hint, safe))
     return problems
 
 
-def _message(item: ErrorDetails, redact: Callable[[str], str]) -> str:
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """Return a hint for an unknown setting: the one that is meant, or those most like it."""
+    known = sorted(known)
+    meant = did_you_mean(key, known)
+    if meant:
+        return meant
+    for name, settings in _OTHER_NAMES.items():
+        if did_you_mean(key, [name]):
+            found = [setting for setting in settings if setting in known]
+            if found:
+                return f"did you mean {found[0]!r}?"
+    nearest = get_close_matches(key, known, n=NEAREST, cutoff=0.4)
+    if nearest:
+        return f"similar: {', '.join(nearest)}"
+    if len(known) <= LISTED:
+        return f"known: {', '.join(known)}"
+    return "flowstone plugins show TYPE lists the settings of a sensor type"
+
+
+def _merged(
+    items: Iterable[ErrorDetails], model: type[pydantic.BaseModel]
+) -> Iterator[ErrorDetails]:
+    """Yield the errors; one for a value that fits no type of a union.
+
+    pydantic has one for each type there, with the type's Python name in its path.
+    """
+    unions: dict[str, list[ErrorDetails]] = {}
+    for item in items:
+        key = str(item["loc"][0]) if item["loc"] else ""
+        if len(item["loc"]) > 1 and is_union(model, key):
+            unions.setdefault(key, []).append(item)
+        else:
+            yield item
+    for key, members in unions.items():
+        texts = [described(item)[0] or item["msg"] for item in members]
+        first, *others = dict.fromkeys(texts)
+        joined = " or ".join([first, *(text.removeprefix("must be ") for text in others)])
+        merged: ErrorDetails = {**members[-1], "loc": (key,), "type": MERGED, "msg": joined}
+        yield merged
+
+
+def _message(item: ErrorDetails, redact: Callable[[str], str]) -> tuple[str, str]:
+    """Return message and hint of an invalid value."""
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, BaseException):
         text = describe(cause, redact)
-        return text.removeprefix("ValueError: ").removeprefix("AssertionError: ")
+        return text.removeprefix("ValueError: ").removeprefix("AssertionError: "), ""
+    text, hint = described(item)
+    text = redact(text or item["msg"].removeprefix("Value error, "))
     value = item["input"]
     if isinstance(value, str | int | float | None) and item["type"] not in _STRUCTURED:
         # Redacted before it is cut: half a secret would not be known as one.
-        return f"{redact(item['msg'])}, got {printable(redact(repr(value)), 80)}"
-    return f"{redact(item['msg'])}, got a value of type {type(value).__qualname__}"
+        return f"{text}, got {printable(redact(repr(value)), 80)}", redact(hint)
+    return f"{text}, got a value of type {type(value).__qualname__}", redact(hint)
 
 
 def is_secret(model: type[pydantic.BaseModel], key: str) -> bool:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 _COMMENTS = ("#", ";")
+_TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
+_QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ class Option:
     line: int
     below: tuple[tuple[int, str], ...] = field(repr=False)
     begins_below: bool
+
+    @property
+    def continued(self) -> int:
+        """The first line that continues a value begun beside its key; 0 if there is none."""
+        return 0 if self.begins_below or not self.below else self.below[0][0]
+
+    @property
+    def oddities(self) -> Iterator[tuple[str, str]]:
+        """Each text that is part of the value and may be meant otherwise, with a remedy."""
+        own_line = "" if self.begins_below else self.value.partition("\n")[0]
+        if _TRAILING_COMMENT.search(own_line):
+            yield "inline comment is part of the value", "write the comment on a separate line"
+        if _QUOTED.fullmatch(self.value):
+            yield "quotes are part of the value", "remove them"
 
 
 def cut(text: str) -> list[Block]:

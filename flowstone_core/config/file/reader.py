@@ -43,8 +43,6 @@ _LOOKS_SET = re.compile(r"([a-z][a-z0-9_]{0,63})\s*=")
 _INDENTED_HEADER = re.compile(r"\s+\[\s*([A-Za-z][^\[\]]*)\]\s*")
 # The time configparser takes for a line grows with the square of a run of blanks in it.
 _BLANKS = re.compile(r"\s{200}")
-_TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
-_QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
 # The text after "//user:" up to the end of the line, unless it is a port.
 _AFTER_USER = re.compile(r"//[^\s:/@\[]*:(?!\d*(?:[/?#,\s]|$))(.+)")
 _PARAMETER = re.compile(r"(?:^|[?&;\s])([\w.-]+)=([^\s&;]+)", re.MULTILINE)
@@ -259,21 +257,13 @@ class _Reading:
         secrets = tuple(filter(None, _secrets(option.key, expansion)))
         shown = MASK if looks_secret(option.key) else Redactor(secrets)(expansion.shown)
         swallowed = tuple(_swallowed(option))
-        oddities = tuple(_oddities(option))
-        return Setting(expansion.value, option.line, shown, secrets, swallowed, oddities)
+        odd = (option.continued, tuple(option.oddities))
+        return Setting(expansion.value, option.line, shown, secrets, swallowed, *odd)
 
     def _warn_of_percent(self, option: ini.Option, expansion: Interpolation, subject: str) -> None:
         if expansion.lone_percent and self.path.name == SHARED_FILE:
             message = "a lone '%' breaks setuptools, which reads this file too"
             self._warning(option.line, subject, message, "write '%%', which means '%'")
-
-
-def _oddities(option: ini.Option) -> Iterator[tuple[str, str]]:
-    own_line = "" if option.begins_below else option.value.partition("\n")[0]
-    if _TRAILING_COMMENT.search(own_line):
-        yield "inline comment is part of the value", "write the comment on a separate line"
-    if _QUOTED.fullmatch(option.value):
-        yield "quotes are part of the value", "remove them"
 
 
 def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:

@@ -46,6 +46,8 @@ class Setting:
         secrets: The texts that no message may contain: the value of a key that looks secret,
             passwords in URLs, and values of the environment.
         swallowed: Lines of the value that look like separate settings.
+        continued: The number of the first line below the key's that continues a value begun beside
+            the key; 0 if there is none.
         oddities: Texts that are part of the value and may be meant otherwise, each with a remedy.
     """
 
@@ -54,6 +56,7 @@ class Setting:
     shown: str = field(default="***", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     swallowed: tuple[Swallowed, ...] = ()
+    continued: int = 0
     oddities: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -12,7 +12,7 @@ import pydantic
 from flowstone_core.config.declarations.problems import pydantic_problems
 from flowstone_core.config.file.section import Section
 from flowstone_core.config.run_settings import RunSettings
-from flowstone_core.config.sections.section_reader import SectionReader, conceal
+from flowstone_core.config.sections.section_reader import SectionReader, refine
 from flowstone_core.errors import Problem
 
 _SQLITE = "sqlite:///"
@@ -48,7 +48,7 @@ class RunSection:
                 for problem in found
                 if problem.where
             ]
-            problems += conceal(in_file, section)
+            problems += refine(in_file, section)
             problems += (problem for problem in found if not problem.where)
             wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
             sound = {key: value for key, value in values.items() if key not in wrong}

@@ -13,7 +13,7 @@ from flowstone_core.config.declarations.schedule_declaration import (
 )
 from flowstone_core.config.file.section import Section
 from flowstone_core.config.import_string import load_reference
-from flowstone_core.config.sections.section_reader import SectionReader, conceal
+from flowstone_core.config.sections.section_reader import SectionReader, refine
 from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.scheduling.schedule import Triggers
@@ -65,5 +65,5 @@ class ScheduleSections:
         declaration, wrong = declare_schedule(options, self.triggers, self.assets, section.title)
         problems += wrong
         if problems:
-            return None, conceal(problems, section)
+            return None, refine(problems, section)
         return declaration, []

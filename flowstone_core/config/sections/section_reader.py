@@ -52,6 +52,32 @@ class SectionReader:
         return [*self.strays.values(), *self.swallowed]
 
 
+def refine(problems: Iterable[Problem], section: Section) -> list[Problem]:
+    """Return the problems without secrets, and with a hint at each line indented by mistake.
+
+    A value that holds another setting's line is not reported too: one problem is enough.
+    """
+    found = list(problems)
+    places = {problem.where for problem in found}
+    misread, continued = set(), {}
+    for key, setting in section.settings.items():
+        if places & {f"{section.file}:{inner.line}" for inner in setting.swallowed}:
+            misread.add(section.where(key))
+        elif setting.continued:
+            hint = f"line {setting.continued} is indented, so it continues this value"
+            continued[section.where(key)] = hint
+    return conceal(
+        (
+            replace(problem, hint="; ".join(filter(None, [problem.hint, continued[problem.where]])))
+            if problem.where in continued
+            else problem
+            for problem in found
+            if problem.where not in misread
+        ),
+        section,
+    )
+
+
 def conceal(problems: Iterable[Problem], section: Section) -> list[Problem]:
     """Remove the secret parts of the section's values from the problems with them."""
     secret = {

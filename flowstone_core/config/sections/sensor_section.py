@@ -14,7 +14,7 @@ from flowstone_core.config.declarations.problems import (
 )
 from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.config.file.section import Section, Setting
-from flowstone_core.config.sections.section_reader import SectionReader, conceal
+from flowstone_core.config.sections.section_reader import SectionReader, refine
 from flowstone_core.errors import Problem, did_you_mean
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.sensor import SensorDeclaration, is_sensor_class
@@ -74,7 +74,7 @@ class SensorSections:
             problems = [Problem(message, section.where("type"), section.title, hint)]
         else:
             declaration, problems = self._declare(name, section, kind)
-        return declaration, conceal(problems, section)
+        return declaration, refine(problems, section)
 
     def _declare(
         self, name: str, section: Section, kind: Setting | None

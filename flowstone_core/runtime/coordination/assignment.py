@@ -2,11 +2,13 @@
 
 Pausing, resuming, resetting or editing a sensor or schedule takes it from its runner. So one query
 for those without an owner finds everything that operators did, at a cost that does not grow with
-the number of sensors.
+the number of sensors. Another runner that takes over leaves none without an owner: a count shows
+that this runner has lost something, and only then the names are read.
 """
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -19,18 +21,22 @@ from flowstone_core.store import ScheduleRecord
 
 T = TypeVar("T")
 
+logger = logging.getLogger("flowstone.reconciler")
+
 
 class Assignment(ABC, Generic[T]):
     """Tracks which sensors (or schedules) a runner owns, and claims free ones.
 
     Args:
+        kind: ``sensor`` or ``schedule``.
         on_claimed: Called with the name and the record of each that the runner owns from now on.
         on_lost: Called with the name of each that the runner no longer owns.
     """
 
     def __init__(
-        self, on_claimed: Callable[[str, T], None], on_lost: Callable[[str], None]
+        self, kind: str, on_claimed: Callable[[str, T], None], on_lost: Callable[[str], None]
     ) -> None:
+        self._kind = kind
         self._on_claimed = on_claimed
         self._on_lost = on_lost
         self._owned: set[str] = set()
@@ -56,8 +62,9 @@ class Assignment(ABC, Generic[T]):
         """
         free = self._unowned()
         for name in free & self._owned:
-            self._owned.discard(name)
-            self._on_lost(name)
+            self._lose(name)
+        if take_over or self._count_owned() != len(self._owned):
+            self._give_up_taken_over()
         wanted = free | self._forgotten
         self._forgotten -= wanted
         if take_over:
@@ -66,9 +73,8 @@ class Assignment(ABC, Generic[T]):
 
     def forget(self, name: str) -> None:
         """Give up one whose commit was refused; it may be claimed again. Any thread."""
-        self._owned.discard(name)
         self._forgotten.add(name)
-        self._on_lost(name)
+        self._lose(name)
 
     @abstractmethod
     def _declare(self) -> None:
@@ -79,12 +85,34 @@ class Assignment(ABC, Generic[T]):
         """Return those without an owner that this runner is able to run, paused ones included."""
 
     @abstractmethod
+    def _count_owned(self) -> int:
+        """Return the number of those that the store has this runner as the owner of."""
+
+    @abstractmethod
+    def _read_owned(self) -> set[str]:
+        """Return those that the store has this runner as the owner of."""
+
+    @abstractmethod
     def _claimable(self) -> set[str]:
         """Return those that this runner is able to own and does not."""
 
     @abstractmethod
     def _claim(self, names: Sequence[str]) -> Mapping[str, T]:
         """Claim those of the names that are free."""
+
+    def _give_up_taken_over(self) -> None:
+        """Give up those that another runner claimed while this one did not renew its lease."""
+        before = set(self._owned)
+        taken = sorted(before - self._read_owned())
+        if taken:
+            extra = {"kind": self._kind, "count": len(taken), "examples": ", ".join(taken[:5])}
+            logger.warning("taken over by another runner; no longer ticked here", extra=extra)
+        for name in taken:
+            self._lose(name)
+
+    def _lose(self, name: str) -> None:
+        self._owned.discard(name)
+        self._on_lost(name)
 
     def _claim_all(self, names: Iterable[str]) -> None:
         wanted = sorted(names)
@@ -109,7 +137,7 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
         on_claimed: Callable[[str, SensorCheckpoint], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        super().__init__(on_claimed, on_lost)
+        super().__init__("sensor", on_claimed, on_lost)
         self._store = session.store
         self._clock = session.clock
         self._runner_id = session.runner_id
@@ -120,6 +148,12 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
 
     def _unowned(self) -> set[str]:
         return self._store.sensors.unowned() & self._names
+
+    def _count_owned(self) -> int:
+        return self._store.sensors.count_owned(self._runner_id)
+
+    def _read_owned(self) -> set[str]:
+        return self._store.sensors.owned(self._runner_id)
 
     def _claimable(self) -> set[str]:
         return set(self._names - self._owned)
@@ -145,7 +179,7 @@ class ScheduleAssignment(Assignment[ScheduleRecord]):
         on_claimed: Callable[[str, ScheduleRecord], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        super().__init__(on_claimed, on_lost)
+        super().__init__("schedule", on_claimed, on_lost)
         self._store = session.store
         self._clock = session.clock
         self._runner_id = session.runner_id
@@ -158,6 +192,12 @@ class ScheduleAssignment(Assignment[ScheduleRecord]):
 
     def _unowned(self) -> set[str]:
         return self._runnable(self._store.schedules.unowned(self._runner_id))
+
+    def _count_owned(self) -> int:
+        return self._store.schedules.count_owned(self._runner_id)
+
+    def _read_owned(self) -> set[str]:
+        return self._store.schedules.owned(self._runner_id)
 
     def _claimable(self) -> set[str]:
         now = self._clock.now()

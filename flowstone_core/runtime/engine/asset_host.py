@@ -16,6 +16,7 @@ from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.materialization import AttemptOutcome, Claim
 from flowstone_core.model.partition import decode_partition, show_partition
 from flowstone_core.model.safe_text import describe_traceback
+from flowstone_core.plugin.fork_guard import fork_guard
 from flowstone_core.runtime.isolation.child_process import ChildProcess
 
 logger = logging.getLogger("flowstone.engine")
@@ -42,10 +43,11 @@ class AssetHost:
             cancelled: Set when the result of the function will be discarded.
         """
         try:
-            result: object = asset.function(_context(claim, cancelled or threading.Event()))
-            if inspect.iscoroutine(result):
-                result.close()
-            return succeed(result)
+            with fork_guard():
+                result: object = asset.function(_context(claim, cancelled or threading.Event()))
+                if inspect.iscoroutine(result):
+                    result.close()
+                return succeed(result)
         except BaseException as error:  # noqa: BLE001 - it may raise anything, SystemExit too
             return self.fail(asset, claim, error)
 

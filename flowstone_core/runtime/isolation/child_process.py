@@ -24,6 +24,7 @@ from weakref import WeakSet
 
 from flowstone_core.errors import ChildDiedError, ConflictError
 from flowstone_core.model.safe_text import describe, printable
+from flowstone_core.runtime.signals import leave_signals_to_parent
 
 logger = logging.getLogger("flowstone.child")
 
@@ -213,10 +214,8 @@ def _end_all() -> None:
 
 
 def _serve(pipe: Connection[Any, Any], level: int) -> None:
-    # A signal for the whole process group, as Ctrl-C sends it, is handled by the parent: it ends
-    # this process when the running call has ended.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    # The parent ends this process when the running call has ended.
+    leave_signals_to_parent()
     threading.Thread(target=_die_with_parent, name="flowstone-parent", daemon=True).start()
     send = _forward_logs(pipe, level)
     try:

@@ -15,6 +15,7 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import ScheduleCommit
+from flowstone_core.plugin.fork_guard import fork_guard
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.scheduling.catchup import due
 from flowstone_core.scheduling.schedule import Schedule
@@ -91,12 +92,13 @@ class ScheduleTicker(Ticker):
         started_at = self._clock.now()
         schedule = self._schedule
         try:
-            if schedule is None:
-                schedule = self._build()
-            found = due(schedule, checkpoint.decided_until, started_at)
-            partitions = tuple(
-                encode_partition(schedule.partition(instant)) for instant in found.instants
-            )
+            with fork_guard():
+                if schedule is None:
+                    schedule = self._build()
+                found = due(schedule, checkpoint.decided_until, started_at)
+                partitions = tuple(
+                    encode_partition(schedule.partition(instant)) for instant in found.instants
+                )
             crowded = found.instants and schedule.settings.overlap is not Overlap.ALLOW
             active = self._count_active(self.source) if crowded else 0
             seen = ScheduleObservation(found, started_at, self._clock.now(), partitions, active)

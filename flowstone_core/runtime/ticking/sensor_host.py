@@ -15,6 +15,7 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor import AnySensor, PollContext, SensorDeclaration
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import SensorCheckpoint, TickCommit
+from flowstone_core.plugin.fork_guard import fork_guard
 
 logger = logging.getLogger("flowstone.ticker")
 
@@ -61,7 +62,7 @@ class ThreadHost:
         raised = False
         outcome: object
         try:
-            with self._limited():
+            with fork_guard(), self._limited():
                 sensor = self._instance()
                 if checkpoint.state is None:
                     initial = _initial_state(sensor)
@@ -76,7 +77,7 @@ class ThreadHost:
     def connect(self) -> str | None:
         """See `SensorHost.connect`."""
         try:
-            with self._limited():
+            with fork_guard(), self._limited():
                 self._instance().connect()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             return describe(error, self._rules.redact)
@@ -88,7 +89,8 @@ class ThreadHost:
         if sensor is None:
             return
         try:
-            sensor.cleanup()
+            with fork_guard():
+                sensor.cleanup()
         except BaseException as error:  # noqa: BLE001
             extra = {"sensor": self._rules.sensor, "error": describe(error, self._rules.redact)}
             logger.warning("cleanup failed", extra=extra)

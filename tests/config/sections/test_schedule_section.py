@@ -98,7 +98,7 @@ def test_all_problems_are_reported_at_once_with_lines(checked):
         f":3: {nightly} cron: invalid cron expression: hour '25' is out of range; allowed are 0-23",
         f":3: {nightly} cron: invalid cron expression: day of week '8' is out of range",
         f":4: {nightly} timezone: unknown time zone 'Europe/Warsow'",
-        f":5: {nightly} catchup: Input should be 'none', 'latest' or 'all'",
+        f":5: {nightly} catchup: must be none, latest or all",
         f":6: {nightly} partition_fn: ",
         f":7: {nightly} crn: unknown setting (did you mean 'cron'?)",
         ":8: [flowstone:schedule:orders]: several triggers: cron and every",

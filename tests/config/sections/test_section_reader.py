@@ -5,7 +5,7 @@ import pydantic
 import pytest
 
 from flowstone_core.config.file.section import Section, Setting, Swallowed
-from flowstone_core.config.sections.section_reader import SectionReader, conceal
+from flowstone_core.config.sections.section_reader import SectionReader, conceal, refine
 from flowstone_core.errors import Problem
 
 
@@ -102,3 +102,19 @@ def test_conceal_hides_each_part_of_a_secret(message, concealed):
     within = Section("flowstone", 1, {"a": Setting("v", 1), "b": setting}, "f.cfg")
     problems = [Problem(message, "f.cfg:2"), Problem(message, "f.cfg:1")]
     assert [each.message for each in conceal(problems, within)] == [concealed, message]
+
+
+def test_W6_problem_of_a_continued_value_points_at_the_indentation():
+    settings = {"a": Setting("x\ny", 2, continued=3), "b": Setting("z", 4)}
+    within = Section("flowstone", 1, settings, "f.cfg")
+    problems = [Problem("m", "f.cfg:2"), Problem("m", "f.cfg:2", hint="h"), Problem("m", "f.cfg:4")]
+    pointing = "line 3 is indented, so it continues this value"
+    assert [each.hint for each in refine(problems, within)] == [pointing, f"h; {pointing}", ""]
+
+
+def test_W6_value_that_swallowed_a_setting_is_reported_once():
+    settings = {"a": Setting("x\nb = y", 2, swallowed=(Swallowed("b", 3, likely=True),))}
+    within = Section("flowstone", 1, settings, "f.cfg")
+    value, line = Problem("invalid", "f.cfg:2"), Problem("indented line", "f.cfg:3")
+    assert refine([value, line], within) == [line]
+    assert refine([value], within) == [value]

@@ -204,14 +204,14 @@ def test_override_of_other_settings_is_refused():
     given = Section("flowstone:sensor:a", 1, settings, "f.cfg")
     messages = sorted(said(sections(declared=True), given), key=lambda text: text[6])
     assert [message[:45].split(": ")[0] for message in messages] == [
-        f"f.cfg:{line}" for line in (2, 3, 4, 5, 6, 7)
+        f"f.cfg:{line}" for line in (3, 4, 5, 6, 7)
     ]
-    assert messages[2].startswith(
+    assert messages[1].startswith(
         "f.cfg:4: [flowstone:sensor:a] topic: cannot be set here: the sensor is declared at "
         "shop.py:9 (a section without 'type' sets only backoff, "
     )
-    assert messages[3].endswith("(did you mean 'every'?)")
-    assert "canary" not in messages[5]
+    assert messages[2].endswith("(did you mean 'every'?)")
+    assert "canary" not in messages[4]
 
 
 def test_indented_and_possibly_secret_settings_are_problems():

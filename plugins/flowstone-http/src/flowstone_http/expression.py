@@ -49,10 +49,12 @@ class Expression:
 
         try:
             return cast("JsonValue", self._compiled.search(body))
-        except (JMESPathError, ArithmeticError, TypeError, ValueError) as error:
-            kind = type(error).__name__
+        except (JMESPathError, ArithmeticError, TypeError, ValueError):
+            pass
+        # The text of the library's error quotes the body.
         raise ContentError(
-            f"{self._text!r:.200} cannot be applied to the response: {kind}",
+            f"{self._text!r:.200} cannot be applied to the response: a function or an operator got "
+            "a value of another type",
             hint="compare the expression with the JSON of the response",
         )
 

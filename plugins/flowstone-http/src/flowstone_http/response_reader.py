@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from flowstone_core import Partition, RetryLater, SensorBroken, encode_partition
@@ -13,7 +14,7 @@ from flowstone_http.config import ARGUMENTS, WebhookConfig
 from flowstone_http.content import read_json
 from flowstone_http.errors import ContentError, PartitionError
 from flowstone_http.expression import Expression, is_true, read_partition
-from flowstone_http.partitioning import as_it_is, from_json, partitions_of
+from flowstone_http.partitioning import PARTITION_LIMIT, as_it_is, from_json, partitions_of
 from flowstone_http.validators import (
     Validator,
     digest_validator,
@@ -37,11 +38,13 @@ class ParsedResponse:
         partitions: The ready partitions, by their texts; empty if not ready.
         validator: The validator, compared to detect a change; None without ``on_change``.
         value: The value of the expression.
+        reason: The reason why there is no partition; empty if there is one.
     """
 
     partitions: dict[str, Partition] = field(default_factory=dict)
     validator: Validator | None = None
     value: JsonValue = None
+    reason: str = ""
 
 
 class ResponseReader:
@@ -81,17 +84,20 @@ class ResponseReader:
         if self._check is not None:
             value = self._check.search(body)
             if not is_true(value):
-                return ParsedResponse()
+                return ParsedResponse(reason="check is not true")
         check_fn = self._check_fn
         if check_fn is not None and not _is_ready(_call("check_fn", check_fn, body, response)):
-            return ParsedResponse()
+            return ParsedResponse(reason="check_fn did not return True")
         if self._watched is not None:
             value = self._watched.search(body)
             if value is None:
-                return ParsedResponse()
-        return ParsedResponse(
-            self._partitions(body, response), self._validator(value, response), value
-        )
+                return ParsedResponse(reason="on_change finds nothing in the response")
+        partitions = self._partitions(body, response)
+        way = "partition finds nothing in the response"
+        if self._partition_fn is not None:
+            way = "partition_fn returned no partition"
+        reason = "" if partitions else way
+        return ParsedResponse(partitions, self._validator(value, response), value, reason)
 
     def _validator(self, value: JsonValue, response: Response) -> Validator | None:
         match self._config.on_change:
@@ -143,7 +149,9 @@ def _call(
     what: str, function: Callable[..., object], body: JsonValue, response: Response
 ) -> object:
     try:
-        return function(body, response.facts)
+        found = function(body, response.facts)
+        # An iterator runs the function's code only here.
+        return list(islice(found, PARTITION_LIMIT + 1)) if isinstance(found, Iterator) else found
     except (RetryLater, SensorBroken):
         raise
     except Exception as error:  # noqa: BLE001 - a function of the settings may raise anything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import UTC
 from typing import TYPE_CHECKING, TypedDict
 
@@ -9,11 +10,11 @@ from flowstone_core import (
     Event,
     NotTriggered,
     Outcome,
-    Partition,
     PollContext,
     RetryLater,
     Sensor,
     SensorBroken,
+    Skipped,
     Triggered,
 )
 from flowstone_http.client import HttpClient
@@ -23,9 +24,9 @@ from flowstone_http.content import media_type
 from flowstone_http.deadline import Deadline
 from flowstone_http.errors import StatusError
 from flowstone_http.response_reader import ResponseReader
-from flowstone_http.retry_after import parse_retry_after
+from flowstone_http.retry_after import parse_retry_after, rate_limit_reset
 from flowstone_http.validators import Validator, condition_for, digest, has_changed
-from flowstone_http.value import payload_value
+from flowstone_http.value import LEFT_OUT, payload_value
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -77,6 +78,8 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         self._request = config.request()
         self._look_up = look_up
         self._warned = config.verify
+        self._etags: deque[str] = deque(maxlen=16)
+        self._mirrors = False
 
     def init(self) -> WebhookState:
         """See `Sensor.init`."""
@@ -94,9 +97,10 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
         condition = condition_for(validator, self.config.on_change)
         response = self._client().fetch(self._request, condition)
         if response.status in self.config.not_ready_status:
-            return NotTriggered(WebhookState(version=VERSION, ready=[], mark=validator))
+            waiting = WebhookState(version=VERSION, ready=[], mark=validator)
+            return NotTriggered(waiting, reason=f"status {response.status} means not ready yet")
         if response.status == 304 and condition is not None and condition.source == response.source:
-            return NotTriggered(state)
+            return NotTriggered(state, reason="not modified since it last fired")
         if not 200 <= response.status < 300:
             self._refuse(response)
         return self._outcome(state, response, self._reader.read(response))
@@ -124,21 +128,37 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
             fresh = []
         after = WebhookState(version=VERSION, ready=sorted(ready), mark=validator)
         if not fresh:
-            return NotTriggered(after)
-        return Triggered([self._event(item, response, parsed.value) for item in fresh], after)
-
-    def _event(self, partition: Partition, response: Response, value: JsonValue) -> Event:
-        # Without a key: FlowStone derives it from the tick and the content, so a replay is the
-        # same event.
-        return Event(
-            partition,
-            payload={
-                "server": self._request.url.authority,
-                "status": response.status,
-                "etag": response.header("etag")[:1000] or None,
-                **payload_value(value),
-            },
+            old = "each ready partition has fired" if parsed.validator is None else "no change"
+            return NotTriggered(after, reason=parsed.reason or old)
+        if parsed.validator is not None:
+            self._warn_of_mirrors(parsed.validator)
+        payload: dict[str, JsonValue] = {
+            "server": self._request.url.authority,
+            "status": response.status,
+            "etag": response.header("etag")[:1000] or None,
+            **payload_value(parsed.value),
+        }
+        why = payload.get("left_out")
+        # Events without a key: FlowStone derives it from the tick and the content, so a replay is
+        # the same event.
+        return Triggered(
+            [Event(partition, payload=payload) for partition in fresh],
+            after,
+            [] if why is None else [Skipped(LEFT_OUT, len(fresh), str(why))],
         )
+
+    def _warn_of_mirrors(self, validator: Validator) -> None:
+        """Warn once of an ETag that comes back: servers behind one name have different ones."""
+        if validator["by"] != "etag":
+            return
+        if validator["value"] in self._etags and not self._mirrors:
+            self._mirrors = True
+            self.context.logger.warning(
+                "an earlier ETag of %s is back: servers behind one name with different ETags fire "
+                "at each poll (set on_change = body, or last_modified)",
+                self._request.url.authority,
+            )
+        self._etags.append(validator["value"])
 
     def _client(self) -> HttpClient:
         config, clock = self.config, self.context.clock
@@ -149,7 +169,9 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
                 "everything (set ca_file instead of verify = false)",
                 self._request.url.authority,
             )
-        deadline = Deadline(clock.monotonic, config.timeout.total_seconds())
+        self.context.check_deadline()
+        seconds = min(config.timeout.total_seconds(), self.context.seconds_left())
+        deadline = Deadline(clock.monotonic, seconds)
         allowed = (lambda _: True) if config.allow_private else is_public
         return HttpClient(
             Connector(deadline, allowed, self._look_up),
@@ -162,12 +184,17 @@ class Webhook(Sensor[WebhookConfig, WebhookState]):
 
     def _refuse(self, response: Response) -> None:
         authority, status = self._request.url.authority, response.status
-        if status in {429, 503}:
+        if status >= 400:
             now = self.context.clock.now().astimezone(UTC)
             delay = parse_retry_after(response.header("retry-after"), now)
             if delay is not None:
                 raise RetryLater(
                     delay, f"{authority} responded with status {status} and Retry-After"
+                )
+            delay = rate_limit_reset(response.facts.headers, now)
+            if delay is not None and status in {403, 429}:
+                raise RetryLater(
+                    delay, f"{authority} responded with status {status}: rate limit used up"
                 )
         kind = media_type(response)
         raise StatusError(

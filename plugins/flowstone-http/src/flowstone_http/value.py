@@ -12,6 +12,10 @@ VALUE_LIMIT = 32 * 1024
 """Most bytes of JSON of a value in a payload; FlowStone stores payloads of eight times this."""
 
 
+LEFT_OUT = "the value of the response does not fit into the payload"
+"""The reason of a value that is left out; the payload has the cause under ``left_out``."""
+
+
 def payload_value(value: JsonValue) -> dict[str, JsonValue]:
     """Return a value for a payload; a value that cannot be stored is left out, with the reason."""
     try:
