@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from flowstone_core.app.lookup import unknown
+from flowstone_core.app.range_notes import range_notes
 from flowstone_core.config.project import Project
+from flowstone_core.errors import Problem, ValidationError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition
-from flowstone_core.model.partition_range import partition_range
+from flowstone_core.model.partition_range import PartitionRange, read_step
+from flowstone_core.scheduling.local_range import Naming, local_range
+from flowstone_core.scheduling.time_zone import load_zone
 
 if TYPE_CHECKING:
-    from flowstone_core.runtime.backfill.backfill import BackfillRequest, Plan, Progress
+    from flowstone_core.app.schedules import Schedules
+    from flowstone_core.runtime.backfill.backfill import Plan, Progress
     from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
     from flowstone_core.store import Store
 
@@ -25,12 +31,20 @@ class Backfills:
         open_store: Returns the open store.
         project: Has the assets, and the engine that runs them here.
         clock: Reads the time.
+        schedules: Have the time zone and the partition template of an asset.
     """
 
-    def __init__(self, open_store: Callable[[], Store], project: Project, clock: Clock) -> None:
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        project: Project,
+        clock: Clock,
+        schedules: Schedules,
+    ) -> None:
         self._open_store = open_store
         self._project = project
         self._clock = clock
+        self._schedules = schedules
         self._runner: BackfillRunner | None = None
 
     def run(
@@ -40,6 +54,7 @@ class Backfills:
         last: Partition,
         *,
         every: str | timedelta | None = None,
+        timezone: str | None = None,
         force: bool = False,
         limit: int = 4,
         watch: Callable[[Progress], None] = lambda _: None,
@@ -53,7 +68,10 @@ class Backfills:
         Args:
             last: Included.
             every: The step: ``day`` by default for dates, ``hour`` for datetimes; ``minute``,
-                ``week``, ``month``, ``year`` or a duration.
+                ``week``, ``month``, ``year`` or a duration. For texts the shortest unit of the
+                schedule's template, and ``month`` for ``2025-01``.
+            timezone: An IANA name: days, weeks, months and years of datetimes are local. By
+                default that of ``first``, if it is in a zone, or else of the asset's schedules.
             force: Materialize completed partitions again.
             limit: Unfinished materializations of this backfill at once, at most.
             watch: Called with each new progress.
@@ -66,10 +84,11 @@ class Backfills:
             ValidationError: If the range, the step or the limit is invalid.
         """
         from flowstone_core.app.wiring import Wiring
-        from flowstone_core.runtime.backfill.backfill import Backfill
+        from flowstone_core.runtime.backfill.backfill import Backfill, BackfillRequest
         from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
 
-        request = self._request(asset, first, last, every, force=force, limit=limit)
+        span = self.range(asset, first, last, every=every, timezone=timezone)
+        request = BackfillRequest(asset, span, force, limit)
         store, project, clock = self._open_store(), self._project, self._clock
         backfill = Backfill(request, store.backfills, clock, project.assets)
         build_engine = Wiring(store, project, clock).engine_parts
@@ -83,6 +102,7 @@ class Backfills:
         last: Partition,
         *,
         every: str | timedelta | None = None,
+        timezone: str | None = None,
         force: bool = False,
     ) -> Plan:
         """Return the action that `run` would take now for each partition; nothing is written.
@@ -91,29 +111,74 @@ class Backfills:
             NotFoundError: If the asset is unknown.
             ValidationError: If the range or the step is invalid.
         """
-        from flowstone_core.runtime.backfill.backfill import plan
+        from flowstone_core.runtime.backfill.backfill import BackfillRequest, plan
 
-        request = self._request(asset, first, last, every, force=force)
-        return plan(request, self._open_store().backfills)
+        span = self.range(asset, first, last, every=every, timezone=timezone)
+        return plan(BackfillRequest(asset, span, force), self._open_store().backfills)
+
+    def range(
+        self,
+        asset: str,
+        first: Partition,
+        last: Partition,
+        *,
+        every: str | timedelta | None = None,
+        timezone: str | None = None,
+    ) -> PartitionRange:
+        """Return the partitions that `run` would materialize; nothing is read of their states.
+
+        Raises:
+            NotFoundError: If the asset is unknown.
+            ValidationError: If the range, the step or the time zone is invalid.
+        """
+        if asset not in self._project.assets:
+            raise unknown("asset", asset, self._project.assets)
+        namings = self._schedules.namings(asset)
+        templates = [each for each in namings if each.template is not None]
+        zone = self._zone(asset, first, every, timezone, namings)
+        return local_range(first, last, every, zone=zone, namings=templates)
+
+    def notes(self, asset: str, span: PartitionRange) -> list[str]:
+        """Return what to know about a range before it is materialized.
+
+        An end that no step leads to, or partitions that the asset's schedules name otherwise.
+        """
+        sensors = self._project.sensors.values()
+        fed = any(each.asset in (None, asset) for each in sensors)
+        fed = fed or bool(self._project.assets[asset].depends_on)
+        return list(range_notes(span, self._schedules.namings(asset), fed=fed))
 
     def stop(self) -> None:
         """Stop a running backfill gracefully."""
         if self._runner is not None:
             self._runner.stop()
 
-    def _request(
+    def _zone(
         self,
         asset: str,
         first: Partition,
-        last: Partition,
         every: str | timedelta | None,
-        *,
-        force: bool,
-        limit: int = 4,
-    ) -> BackfillRequest:
-        from flowstone_core.runtime.backfill.backfill import BackfillRequest
+        timezone: str | None,
+        namings: Sequence[Naming],
+    ) -> ZoneInfo | None:
+        """Return the zone of the local days: the one given, of the first end, or of the schedules.
 
-        partitions = partition_range(first, last, every)
-        if asset not in self._project.assets:
-            raise unknown("asset", asset, self._project.assets)
-        return BackfillRequest(asset, partitions, force, limit)
+        Raises:
+            ValidationError: If it is unknown, or if the schedules are in several zones and the
+                range depends on it.
+        """
+        if timezone is not None:
+            return load_zone(timezone)
+        if isinstance(first, datetime) and isinstance(first.tzinfo, ZoneInfo):
+            return first.tzinfo
+        zones = {naming.zone.key: naming.zone for naming in namings}
+        aware = isinstance(first, datetime) and first.tzinfo is not None
+        if len(zones) > 1 and aware and every is not None and read_step(every).calendar:
+            raise ValidationError(
+                Problem(
+                    f"the schedules of asset {asset!r} are in several time zones: "
+                    f"{', '.join(sorted(zones))}",
+                    hint="give the time zone of the days, such as --timezone UTC",
+                )
+            )
+        return next(iter(zones.values())) if len(zones) == 1 else None

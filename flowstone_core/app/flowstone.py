@@ -125,10 +125,11 @@ class Flowstone:
         """The backfills: plan and run them."""
         from flowstone_core.app.backfills import Backfills
 
+        schedules = self.schedules
         # One object: `stop` ends the one that runs.
         with self._lock:
             if self._backfills is None:
-                self._backfills = Backfills(self._open_store, self.project, self._clock)
+                self._backfills = Backfills(self._open_store, self.project, self._clock, schedules)
             return self._backfills
 
     def events(
@@ -195,15 +196,10 @@ class Flowstone:
 
     def status(self) -> Status:
         """Return runners, sensors, schedules and counts of materializations."""
-        from flowstone_core.app.status import Status
+        from flowstone_core.app.status import overview
 
-        store = self._open_store()
-        return Status(
-            store.url,
-            tuple(store.runners.all(alive_at=self._clock.now())),
-            tuple(self.sensors.all()),
-            tuple(self.schedules.all()),
-            store.materializations.counts(),
+        return overview(
+            self._open_store(), self.sensors.all(), self.schedules.all(), self._clock.now()
         )
 
     def explain(self, name: str) -> list[Explanation]:
@@ -258,13 +254,21 @@ class Flowstone:
         last: Partition,
         *,
         every: str | timedelta | None = None,
+        timezone: str | None = None,
         force: bool = False,
         limit: int = 4,
         watch: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Materialize a range of partitions; short for `Backfills.run`."""
         return self.backfills.run(
-            asset, first, last, every=every, force=force, limit=limit, watch=watch
+            asset,
+            first,
+            last,
+            every=every,
+            timezone=timezone,
+            force=force,
+            limit=limit,
+            watch=watch,
         )
 
     def schedule(self, asset: str, *, name: str | None = None, **options: object) -> ScheduleStatus:

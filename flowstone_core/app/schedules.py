@@ -7,6 +7,7 @@ both: run-time changes lie over the declaration, setting by setting, until they 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,10 +16,11 @@ from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.app.status import ScheduleStatus, schedule_status
 from flowstone_core.config.declarations.schedule_declaration import ScheduleOptions
 from flowstone_core.config.project import Project
-from flowstone_core.errors import ConflictError, NotFoundError
+from flowstone_core.errors import ConflictError, NotFoundError, ValidationError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.tick import Skip
 from flowstone_core.runtime.coordination.registration import declare_schedules, missed
+from flowstone_core.scheduling.local_range import Naming, naming_of
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.scheduling.upcoming import UpcomingFire, upcoming_fires
 from flowstone_core.store import ScheduleRecord, Store, StoredSkip
@@ -147,6 +149,18 @@ class Schedules:
             )
         self._open_store().schedules.remove(self._record(name).name)
         self.factory.forget(name)
+
+    def namings(self, asset: str) -> list[Naming]:
+        """Return how the schedules of an asset name its partitions; broken ones are left out."""
+        stored = [self._as_declared(record) for record in self._open_store().schedules.all()]
+        names = {record.name for record in stored}
+        unborn = [self._unborn(name) for name in sorted(self._project.schedules.keys() - names)]
+        found = []
+        for record in (*stored, *unborn):
+            if record.asset == asset:
+                with suppress(ValidationError):
+                    found.append(naming_of(record.name, record.spec))
+        return found
 
     def pause(self, name: str) -> None:
         """Pause a schedule; its runner stops firing it within two seconds.

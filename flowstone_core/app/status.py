@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,7 @@ from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN
 from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import ScheduleRecord, SensorRecord
+from flowstone_core.store import ScheduleRecord, SensorRecord, Store
 
 WORDS_LIMIT = 500
 """Most characters of a trigger's description."""
@@ -148,6 +148,22 @@ class Status:
     sensors: tuple[SensorStatus, ...]
     schedules: tuple[ScheduleStatus, ...]
     materializations: Mapping[MaterializationState, int]
+
+
+def overview(
+    store: Store,
+    sensors: Iterable[SensorStatus],
+    schedules: Iterable[ScheduleStatus],
+    now: datetime,
+) -> Status:
+    """Return the overview of a store."""
+    return Status(
+        store.url,
+        tuple(store.runners.all(alive_at=now)),
+        tuple(sensors),
+        tuple(schedules),
+        store.materializations.counts(),
+    )
 
 
 def sensor_statuses(

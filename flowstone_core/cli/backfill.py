@@ -18,6 +18,7 @@ from flowstone_core.cli.session import FAILED, Session, pass_session
 if TYPE_CHECKING:
     from flowstone_core.model.materialization import Materialization
     from flowstone_core.model.partition import Partition
+    from flowstone_core.model.partition_range import PartitionRange
     from flowstone_core.runtime.backfill.backfill import Plan, Progress
 
 LISTED = 50
@@ -57,8 +58,14 @@ def _partition(_: click.Context, __: click.Parameter, text: str) -> Partition:
 @click.option(
     "--every",
     metavar="STEP",
-    help="Step: day, week, month or year for dates; minute, hour, day, week or a duration for "
-    "datetimes. By default day for dates, hour for datetimes.",
+    help="Step: day, week, month or year for dates; also minute, hour or a duration for "
+    "datetimes. By default day for dates, hour for datetimes, month for months.",
+)
+@click.option(
+    "--timezone",
+    metavar="NAME",
+    help="Time zone of the days, weeks, months and years of datetimes. By default that of the "
+    "asset's schedules, or UTC.",
 )
 @click.option("--force", is_flag=True, help="Materialize completed partitions again.")
 @click.option("--dry-run", is_flag=True, help="Show the actions; request nothing.")
@@ -78,6 +85,7 @@ def backfill(
     first: Partition,
     last: Partition,
     every: str | None,
+    timezone: str | None,
     force: bool,
     dry_run: bool,
     limit: int,
@@ -85,30 +93,42 @@ def backfill(
 ) -> None:
     """Materialize the partitions of an ASSET from one date or datetime to another.
 
+    Also from one month to another, such as 2025-01, and from one text to another that a schedule
+    of the asset writes by its template.
+
     Completed partitions are skipped, and unfinished materializations are waited for. Runners run
     the rest; while no runner is alive, this command does. If the command is interrupted, the same
     command continues the backfill; no partition is requested twice, even with --force.
 
-    With --json an object: backfill (its number), resumed, total, completed, skipped, failed,
-    unfinished, left, finished, here (true if this command ran them), failures (the first 20:
-    materialization, partition, partition_shown, state, error). With --dry-run:
-    resumes (a number, or null), total, materialize, wait, skip, partitions (partition,
-    partition_shown, action).
+    With --json an object: first, last and every (the range), backfill (its number), resumed,
+    total, completed, skipped, failed, unfinished, left, finished, here (true if this command ran
+    them), failures (the first 20: materialization, partition, partition_shown, state, error).
+    With --dry-run: first, last, every, resumes (a number, or null), total, materialize, wait,
+    skip, partitions (partition, partition_shown, action).
 
     Exit code 1: a materialization failed, or the backfill is not finished.
     """
     flow = session.flow(preload_log=True)
+    span = flow.backfills.range(asset, first, last, every=every, timezone=timezone)
+    session.warn(*flow.backfills.notes(asset, span))
     if dry_run:
-        plan = flow.backfills.plan(asset, first, last, every=every, force=force)
-        _print_plan(plan, as_json=as_json)
+        plan = flow.backfills.plan(asset, first, last, every=every, timezone=timezone, force=force)
+        _print_plan(plan, span, as_json=as_json)
         return
-    with _watch(asset, as_json=as_json) as watch:
+    with _watch(asset, span, as_json=as_json) as watch:
         progress = flow.backfill(
-            asset, first, last, every=every, force=force, limit=limit, watch=watch
+            asset,
+            first,
+            last,
+            every=every,
+            timezone=timezone,
+            force=force,
+            limit=limit,
+            watch=watch,
         )
     failures = [_failure(flow.materializations.get(number)) for number in progress.failures]
     if as_json:
-        print_json({**asdict(progress), "failures": failures})
+        print_json({**_range_fields(span), **asdict(progress), "failures": failures})
     else:
         _print_end(session, progress, failures)
     if progress.failed or not progress.finished:
@@ -123,6 +143,7 @@ class Lines:
         say: Prints a permanent line.
         show: Prints a line that the next one replaces, on a terminal.
         sparing: Show a line only when the share of done partitions changes by a hundredth.
+        every: The step between two partitions.
     """
 
     def __init__(
@@ -132,8 +153,11 @@ class Lines:
         show: Callable[[str], object],
         *,
         sparing: bool,
+        every: str = "",
     ) -> None:
         self._asset = asset
+        # For the zone of local days; otherwise the step is as it was given, or the default.
+        self._step = f", every {every}" if " in " in every else ""
         self._say = say
         self._show = show
         self._sparing = sparing
@@ -146,7 +170,7 @@ class Lines:
             self._begun = True
             verb = "resuming backfill" if progress.resumed else "backfill"
             what = f"{verb} {progress.backfill} of {self._asset}"
-            self._say(f"{what}: {_counted(progress.total, 'partition')}")
+            self._say(f"{what}: {_counted(progress.total, 'partition')}{self._step}")
         if progress.here and not self._here:
             self._here = True
             self._say("no runner is alive: this command runs the materializations")
@@ -157,7 +181,9 @@ class Lines:
 
 
 @contextmanager
-def _watch(asset: str, *, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+def _watch(
+    asset: str, span: PartitionRange, *, as_json: bool
+) -> Iterator[Callable[[Progress], None]]:
     if as_json:
         yield lambda _: None
     elif sys.stdout.isatty():
@@ -165,9 +191,9 @@ def _watch(asset: str, *, as_json: bool) -> Iterator[Callable[[Progress], None]]
 
         console = Console(highlight=False, markup=False)
         with console.status("") as status:
-            yield Lines(asset, console.print, status.update, sparing=False)
+            yield Lines(asset, console.print, status.update, sparing=False, every=span.every)
     else:
-        yield Lines(asset, click.echo, click.echo, sparing=True)
+        yield Lines(asset, click.echo, click.echo, sparing=True, every=span.every)
 
 
 def _line(progress: Progress) -> str:
@@ -205,14 +231,21 @@ def _print_end(
         )
 
 
-def _print_plan(plan: Plan, *, as_json: bool) -> None:
+def _range_fields(span: PartitionRange) -> dict[str, str]:
+    from flowstone_core.model.partition import encode_partition
+
+    ends = {"first": encode_partition(span.first), "last": encode_partition(span.end)}
+    return {**ends, "every": span.every}
+
+
+def _print_plan(plan: Plan, span: PartitionRange, *, as_json: bool) -> None:
     from flowstone_core.runtime.backfill.backfill import PartitionAction
 
     rows = ({**partition_fields(text), "action": action} for text, action in plan.actions.items())
     counts: dict[str, int] = {str(action): plan.count(action) for action in PartitionAction}
     if as_json:
         total = len(plan.actions)
-        head = {"resumes": plan.resumes, "total": total, **counts}
+        head = {**_range_fields(span), "resumes": plan.resumes, "total": total, **counts}
         print_json({**head, "partitions": list(rows)})
         return
     if plan.resumes is not None:
@@ -225,8 +258,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         PartitionAction.WAIT: "to wait for",
         PartitionAction.SKIP: "to skip",
     }
+    step = f", every {span.every}" if " in " in span.every else ""
     said = ", ".join(f"{plan.count(action):,} {what}" for action, what in words.items())
-    click.echo(f"\n{_counted(len(plan.actions), 'partition')}: {said}")
+    click.echo(f"\n{_counted(len(plan.actions), 'partition')}{step}: {said}")
 
 
 def _failure(item: Materialization) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -22,6 +23,13 @@ TOKENS: Mapping[str, Callable[[datetime], str]] = {
     "instant": lambda at: at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
 }
 """Tokens of a template, with their values for a local time."""
+
+
+UNITS = ("year", "month", "day", "hour", "minute", "second")
+"""Tokens of a calendar and a clock, from the longest."""
+
+_FLOORS = (1, 1, 1, 0, 0, 0)
+_FORMS = dict.fromkeys(UNITS, r"\d{2}") | {"year": r"\d{4}", "date": r"\d{4}-\d{2}-\d{2}"}
 
 
 class _Template(string.Template):
@@ -72,5 +80,53 @@ class PartitionTemplate:
         Raises:
             ValidationError: If the result is not a valid partition.
         """
+        return parse_partition(self._filled(at))
+
+    @property
+    def finest(self) -> str | None:
+        """The shortest unit of the texts, such as ``month``; None if they are not local times.
+
+        They are if the units go on without a gap from the year, as in ``${year}-${month}``, and
+        nothing else varies.
+        """
+        names = set(self._template.get_identifiers())
+        units = (names - {"date"}) | ({"year", "month", "day"} if "date" in names else set())
+        found = [unit for unit in UNITS if unit in units]
+        return found[-1] if found and units == set(UNITS[: len(found)]) else None
+
+    def read(self, text: str) -> datetime | None:
+        """Return the first local time that the template writes as a text; None if there is none.
+
+        Example:
+            >>> PartitionTemplate("${year}-${month}").read("2025-03")
+            datetime.datetime(2025, 3, 1, 0, 0)
+        """
+        match = re.fullmatch(self._pattern(), text, re.ASCII) if self.finest else None
+        if match is None:
+            return None
+        parts = match.groupdict()
+        if "date" in parts:
+            parts |= dict(zip(UNITS, parts["date"].split("-"), strict=False))
+        values = [int(parts.get(unit, floor)) for unit, floor in zip(UNITS, _FLOORS, strict=True)]
+        try:
+            local = datetime(*values)  # type: ignore[arg-type]  # noqa: DTZ001 - six integers
+        except ValueError:
+            return None
+        return local if self._filled(local) == text else None
+
+    def _pattern(self) -> str:
+        parts, end, seen = [], 0, set[str]()
+        for found in self._template.pattern.finditer(self.text):
+            parts.append(re.escape(self.text[end : found.start()]))
+            end = found.end()
+            name = found["named"] or found["braced"]
+            if name is None:
+                parts.append(r"\$")
+            else:
+                parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{_FORMS[name]})")
+                seen.add(name)
+        return "".join([*parts, re.escape(self.text[end:])])
+
+    def _filled(self, at: datetime) -> str:
         values = {name: TOKENS[name](at) for name in self._template.get_identifiers()}
-        return parse_partition(self._template.substitute(values))
+        return self._template.substitute(values)

@@ -87,6 +87,9 @@ def test_a_program_gets_one_object(shop):
         }
     ]
     assert found == {
+        "first": "d:2025-01-01",
+        "last": "d:2025-01-07",
+        "every": "day",
         "backfill": 1,
         "resumed": False,
         "total": 7,
@@ -123,6 +126,8 @@ def test_dry_run_lists_partitions_and_requests_nothing(shop):
         "action": "wait",
     }
     del found["partitions"]
+    assert found.pop("every") == "day"
+    assert (found.pop("first"), found.pop("last")) == ("d:2025-01-01", "d:2025-01-07")
     assert found == {"resumes": None, "total": 7, "materialize": 5, "wait": 1, "skip": 1}
     assert shop.json("materializations", "list") == before
 
@@ -230,3 +235,101 @@ def read(terminal):
         return terminal.read(65_536)
     except OSError:
         return b""
+
+
+SCHEDULED = (
+    PIPELINE.replace(".day % 7 == 3", " == 'never'")
+    + """
+pipeline.schedule("report", cron="{cron}", timezone="America/New_York", partition="{partition}")
+"""
+)
+NIGHTS = ("--from", "2026-03-07T02:30-05:00", "--to", "2026-03-10T02:30-04:00")
+
+
+def scheduled(shop, cron="30 2 * * *", partition="${instant}"):
+    text = SCHEDULED.replace("{cron}", cron).replace("{partition}", partition)
+    shop.write(pipeline=text)
+
+
+def shown(found):
+    return [each["partition_shown"] for each in found["partitions"]]
+
+
+def test_W7_backfill_by_day_has_the_days_of_the_schedule(shop):
+    scheduled(shop)
+    found = shop.json("backfill", "report", *NIGHTS, "--every", "day", "--dry-run")
+    schedule = shop.json(
+        "schedules", "next", "report", "--after", "2026-03-07T00:00-05:00", "--count", "4"
+    )
+    assert [each["partition"] for each in found["partitions"]] == [
+        each["partition"] for each in schedule
+    ]
+    assert (found["every"], found["last"]) == ("day in America/New_York", "dt:2026-03-10T06:30:00Z")
+    said = shop.run("backfill", "report", *NIGHTS, "--every", "day").stdout
+    assert said.startswith("backfill 1 of report: 4 partitions, every day in America/New_York\n")
+    plain = shop.run("backfill", "report", *NIGHTS, "--every", "day", "--dry-run")
+    assert "4 partitions, every day in America/New_York: 0 to materialize" in plain.stdout
+    assert plain.stderr == ""
+
+
+def test_W7_backfill_by_elapsed_days_says_that_its_end_is_left_out(shop):
+    shop.write(pipeline=PIPELINE)
+    for every in ("day", "24h"):
+        result = shop.run("backfill", "report", *NIGHTS, "--every", every, "--dry-run")
+        assert result.stderr == (
+            "warning: not in the range: 2026-03-10 06:30:00Z; its last partition is "
+            "2026-03-09 07:30:00Z, every day from 2026-03-07 07:30:00Z "
+            "(for local days: --every day --timezone NAME)\n"
+        )
+    zone = ("--timezone", "America/New_York")
+    result = shop.run("backfill", "report", *NIGHTS, "--every", "day", *zone, "--dry-run")
+    assert result.stderr == ""
+    result = shop.run("backfill", "report", *WEEK, "--every", "2w", "--dry-run")
+    assert "not in the range: 2025-01-07; its last partition is 2025-01-01" in result.stderr
+
+
+def test_W8_backfill_of_months_has_the_texts_of_the_schedule(shop):
+    scheduled(shop, "@monthly", "${year}-${month}")
+    months = ("--from", "2025-11", "--to", "2026-01")
+    found = shop.json("backfill", "report", *months, "--dry-run")
+    assert [each["partition"] for each in found["partitions"]] == ["2025-11", "2025-12", "2026-01"]
+    shop.run("backfill", "report", *months)
+    again = shop.json("backfill", "report", *months, "--dry-run")
+    assert (again["total"], again["skip"], again["every"]) == (3, 3, "month")
+
+
+def test_W8_backfill_of_dates_for_months_is_warned_of(shop):
+    scheduled(shop, "@monthly", "${year}-${month}")
+    dates = ("--from", "2025-11-01", "--to", "2026-01-01", "--every", "month", "--dry-run")
+    assert shop.run("backfill", "report", *dates).stderr == (
+        "warning: schedule 'report' names partitions otherwise: 2025-11, not 2025-11-01\n"
+    )
+
+
+def test_backfill_of_dates_that_a_schedule_names_is_quiet(shop):
+    scheduled(shop, "@daily", "${date}")
+    assert shop.run("backfill", "report", *WEEK, "--dry-run").stderr == ""
+
+
+def test_W8_texts_of_another_form_are_refused_with_the_templates(shop):
+    scheduled(shop, partition="n-${date}")
+    north = ("--from", "n-2025-01-05", "--to", "n-2025-01-06", "--dry-run")
+    assert shown(shop.json("backfill", "report", *north)) == ["n-2025-01-05", "n-2025-01-06"]
+    result = shop.run("backfill", "report", "--from", "s-1", "--to", "s-2", code=2)
+    assert result.stderr == (
+        "error: no range from 's-1' to 's-2': must be from a date to a date, a datetime to a "
+        "datetime, or a month to a month, as 2025-01 (or from and to texts that a schedule writes: "
+        "n-${date} in America/New_York)\n"
+    )
+
+
+def test_backfill_in_several_zones_needs_one(shop):
+    scheduled(shop)
+    shop.run("schedules", "add", "report", "--name", "other", "--every", "day")
+    result = shop.run("backfill", "report", *NIGHTS, "--every", "day", code=2)
+    assert "asset 'report' are in several time zones: America/New_York, UTC" in result.stderr
+    wrong = shop.run("backfill", "report", *NIGHTS, "--timezone", "Europe/Warsow", code=2)
+    assert "did you mean 'Europe/Warsaw'" in wrong.stderr
+    given = ("--every", "day", "--timezone", "UTC", "--dry-run")
+    assert shop.json("backfill", "report", *NIGHTS, *given)["total"] == 3
+    assert shop.json("backfill", "report", *NIGHTS, "--dry-run")["total"] == 72

@@ -69,6 +69,17 @@ def test_range_of_datetimes_uses_elapsed_time(every, expected):
         assert len(span) == len(expected)
 
 
+@pytest.mark.parametrize("zone", ["", "+00:00"])
+def test_range_of_datetimes_by_months_ends_with_its_time(zone):
+    first, early, late = (
+        at(f"2025-{text}{zone}") for text in ("01-28T10:00", "03-28T09:59", "03-28T10:00")
+    )
+    assert [each.month for each in partition_range(first, early, "month")] == [1, 2]
+    assert len(partition_range(first, early, "month")) == 2
+    assert partition_range(first, late, "month").end == late
+    assert len(partition_range(first, late, "year")) == 1
+
+
 def test_range_by_minutes():
     span = partition_range(at("2025-01-15T10:00Z"), at("2025-01-16T10:00Z"), "minute")
     assert len(span) == 1441
@@ -114,7 +125,7 @@ def test_range_step_of_months_is_a_word():
         (day("2025-01-01"), day("2025-01-03"), "5", "invalid step '5': dates go by day, week"),
         (day("2025-01-01"), day("2025-01-03"), "hour", "dates cannot go by hour: dates go by"),
         (day("2025-01-01"), day("2025-01-03"), "36h", "dates cannot go by 1d12h"),
-        (at("2025-01-01T00:00"), at("2025-01-03T00:00"), "month", "datetimes cannot go by month"),
+        (at("2025-01-29T00:00"), at("2025-01-30T00:00"), "month", "not every month has the day of"),
         (at("2025-01-01T00:00Z"), at("2025-01-03T00:00Z"), "0s", "invalid step 0:00:00: must be"),
         (at("2025-01-01T00:00"), at("2025-01-03T00:00"), "PT0.0015S", "a whole number of milli"),
         (day("2025-01-01"), day("2025-01-03"), timedelta(days=-1), "invalid step -1 day"),
@@ -149,6 +160,7 @@ def test_range_ends_with_last_step_within_it(first, length, every):
     last = first + timedelta(days=min(length, (date.max - first).days))
     days = list(partition_range(first, last, every))
     assert days[0] == first
+    assert partition_range(first, last, every).end == days[-1]
     assert days == sorted(set(days))
     assert days[-1] <= last
     longest = {"day": 1, "week": 7, "month": 31, "year": 366, "3d": 3}[every]

@@ -61,6 +61,11 @@ def all_changes():
     return list(found.values())
 
 
+def different_changes():
+    """The changes that clocks show differently: triggers compute with local times."""
+    return {(each.shown_before, each.shown_after): each for each in all_changes()}.values()
+
+
 def _changes(name):
     zone = ZoneInfo(name)
     listed, rule = _listed(_data(name))

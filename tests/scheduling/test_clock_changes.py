@@ -12,7 +12,7 @@ from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.schedule import Schedule
 from flowstone_core.scheduling.time_zone import load_zone
 from flowstone_core.scheduling.trigger import Trigger
-from tests.scheduling.clock_changes import all_changes
+from tests.scheduling.clock_changes import all_changes, different_changes
 
 MINUTE = timedelta(minutes=1)
 MOMENT = "${date}T${hour}:${minute}:${second}${offset}"
@@ -60,11 +60,6 @@ def test_all_changes_of_clocks_are_enumerated():
     assert {change.at.year for change in changes} == set(range(2006, 2047))
     gaps = {change.zone for change in changes if change.shown_before < change.shown_after}
     assert {"Pacific/Apia", "Asia/Pyongyang", "America/Nuuk"} <= gaps
-
-
-def different_changes():
-    """The changes that clocks show differently: triggers compute with local times."""
-    return {(each.shown_before, each.shown_after): each for each in all_changes()}.values()
 
 
 def test_F5_F5b_every_day_fires_once_for_each_local_day():
