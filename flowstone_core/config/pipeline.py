@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import TypeVar, Unpack, overload
 
-from flowstone_core.config.declarations.asset_declaration import declare_asset, declare_handler
+from flowstone_core.config.declarations.asset_declaration import (
+    AssetOptions,
+    declare_asset,
+    declare_handler,
+)
 from flowstone_core.config.declarations.problems import duplicate, name_problem
 from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleOptions,
@@ -79,28 +82,17 @@ class Pipeline:
     @overload
     def asset(self, function: F) -> F: ...
     @overload
-    def asset(
-        self,
-        *,
-        name: str | None = None,
-        depends_on: Iterable[str] = (),
-        follow: bool = False,
-        max_attempts: int = 5,
-        backoff: timedelta | str = "5s",
-        backoff_limit: timedelta | str = "30m",
-        timeout: timedelta | str | None = None,
-        run_in: Literal["thread", "process"] = "thread",
-    ) -> Callable[[F], F]: ...
+    def asset(self, **options: Unpack[AssetOptions]) -> Callable[[F], F]: ...
 
-    def asset(self, function: F | None = None, **options: Any) -> F | Callable[[F], F]:
+    def asset(
+        self, function: F | None = None, **options: Unpack[AssetOptions]
+    ) -> F | Callable[[F], F]:
         """Declare an asset: decorate the function that materializes one partition of it.
 
         Args:
             function: Takes a `Context`; returns a small JSON mapping, or None.
-            **options: ``name`` (the function's own by default), ``depends_on`` (names of assets
-                declared before this one), ``follow``, ``max_attempts``, ``backoff``,
-                ``backoff_limit``, ``timeout`` and ``run_in`` as in `Asset`; durations may be
-                texts such as ``5s``.
+            **options: ``name``, ``depends_on``, ``follow``, ``max_attempts``, ``backoff``,
+                ``backoff_limit``, ``timeout`` and ``run_in``; see `AssetOptions`.
 
         Returns:
             The function, unchanged.
@@ -125,7 +117,7 @@ class Pipeline:
         *,
         asset: str | None = None,
         on_trigger: AssetFunction | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         """Declare a sensor.
 
@@ -162,7 +154,7 @@ class Pipeline:
         self._sensors[name] = declaration
         self._assets = assets
 
-    def schedule(self, asset: str, *, name: str | None = None, **options: Any) -> None:
+    def schedule(self, asset: str, *, name: str | None = None, **options: object) -> None:
         """Declare a schedule.
 
         Args:

@@ -6,7 +6,10 @@ Python runs in one namespace for each document; commands run in the folder of it
 
 from __future__ import annotations
 
+import ast
+import builtins
 import doctest
+import inspect
 import io
 import json
 import os
@@ -29,6 +32,7 @@ import pytest
 
 from flowstone_core import CronTrigger, EveryTrigger, Pipeline, Trigger
 from flowstone_core.cli import main
+from flowstone_core.config.declarations.asset_declaration import AssetOptions, _Options
 from flowstone_core.config.file.reader import load
 from flowstone_core.config.run_settings import RunSettings
 from flowstone_core.config.validation import validate
@@ -251,6 +255,35 @@ def test_document_snippets_and_commands_work(document: str, scratch: Scratch) ->
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_N16_document_snippets_define_all_names_that_they_use(document: str) -> None:
+    missing = {
+        block.where: names
+        for block in blocks_of(document)
+        if block.language == "python" and (names := undefined_names(block.text))
+    }
+    assert missing == {}
+
+
+def undefined_names(source: str) -> set[str]:
+    """Return the names that a module uses and neither imports nor defines."""
+    names = list(ast.walk(ast.parse(source)))
+    defined = set(dir(builtins))
+    for node in names:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                defined |= {(name.asname or name.name).split(".")[0] for name in node.names}
+            case ast.FunctionDef() | ast.ClassDef():
+                defined.add(node.name)
+            case ast.arg():
+                defined.add(node.arg)
+            case ast.ExceptHandler(name=str(name)):
+                defined.add(name)
+            case ast.Name(ctx=ast.Store()):
+                defined.add(node.id)
+    return {node.id for node in names if isinstance(node, ast.Name)} - defined
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_document_links_lead_to_files(document: str) -> None:
     source = (ROOT / document).read_text("utf-8")
     folder = (ROOT / document).parent
@@ -299,6 +332,7 @@ def commands_under(command: click.Command, name: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("heading", "model"),
     [
+        ("Assets", _Options),
         ("`[flowstone]`", RunSettings),
         ("`[flowstone:sensor:NAME]`", SensorSettings),
         ("`[flowstone:schedule:NAME]`", ScheduleSettings),
@@ -312,11 +346,20 @@ def test_every_setting_is_described_with_its_default(
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE)
     assert [name for name, _ in rows] == list(model.model_fields)
     for name, shown in rows:
-        default = model.model_fields[name].default
+        default = (
+            None if model.model_fields[name].is_required() else model.model_fields[name].default
+        )
         if isinstance(default, timedelta):
             default = format_duration(default)
         if default not in (None, (), {}):
             assert shown == f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_N16_asset_options_are_typed() -> None:
+    assert list(AssetOptions.__annotations__) == list(_Options.model_fields)
+    for name in ("asset", "sensor", "schedule"):
+        options = inspect.signature(getattr(Pipeline, name)).parameters["options"]
+        assert options.annotation in {"Unpack[AssetOptions]", "object"}
 
 
 def section_of(document: str, heading: str) -> str:

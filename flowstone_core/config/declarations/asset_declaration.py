@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, cast
 
 import pydantic
 
@@ -20,6 +20,30 @@ from flowstone_core.errors import Problem
 from flowstone_core.model.asset import Asset, AssetFunction
 from flowstone_core.model.callables import is_async, is_deferred
 from flowstone_core.model.setting_types import PositiveDuration
+
+
+class AssetOptions(TypedDict, total=False):
+    """Options of an asset; a duration may be a text such as ``5s``.
+
+    Attributes:
+        name: The asset's name; by default that of the function.
+        depends_on: Names of assets, declared before, whose same partition must be completed first.
+        follow: True to materialize a partition again whenever one of ``depends_on`` completes it.
+        max_attempts: Attempts before the materialization is discarded; 5 by default.
+        backoff: The first delay between attempts, doubled each time; ``5s`` by default.
+        backoff_limit: The longest delay between attempts; ``30m`` by default.
+        timeout: The longest duration of one attempt; no limit by default.
+        run_in: ``thread``, or ``process``: a child process, which is killed at the timeout.
+    """
+
+    name: str | None
+    depends_on: Iterable[str]
+    follow: bool
+    max_attempts: int
+    backoff: timedelta | str
+    backoff_limit: timedelta | str
+    timeout: timedelta | str | None
+    run_in: Literal["thread", "process"]
 
 
 def declare_asset(
