@@ -22,6 +22,8 @@ from flowstone_db.errors import (
     translate_error,
 )
 
+from flowstone_core import PollContext
+
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
@@ -43,7 +45,7 @@ def open_database(clock: Any) -> Any:
 
     def make(url: str, **options: Any) -> ReadOnlyDatabase:
         config = DatabaseConfig.model_validate({"url": url} | options)
-        made.append(ReadOnlyDatabase(config, clock.monotonic))
+        made.append(ReadOnlyDatabase(config, PollContext(clock=clock)))
         return made[-1]
 
     yield make

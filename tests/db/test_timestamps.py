@@ -18,10 +18,12 @@ MOMENT = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
     [
         (datetime(2025, 1, 1, tzinfo=timezone(timedelta(hours=5))), MOMENT),
         (datetime(2025, 1, 1), datetime(2025, 1, 16, 0, 30)),  # noqa: DTZ001
-        ("2025-01-01 00:00:00", "2025-01-16 00:30:00.000000"),
-        ("2025-01-01T00:00:00.5", "2025-01-16T00:30:00.000000"),
-        ("2025-01-01T00:00:00Z", "2025-01-15T23:30:00.000000Z"),
-        ("2025-01-01 00:00:00.123-05:00", "2025-01-15 18:30:00.000000-05:00"),
+        ("2025-01-01 00:00:00", "2025-01-16 00:30:00"),
+        ("2025-01-01T00:00:00.5", "2025-01-16T00:30:00"),
+        ("2025-01-01T00:00:00Z", "2025-01-15T23:30:00"),
+        ("2025-01-01 00:00:00.123-05:00", "2025-01-15 18:30:00"),
+        ("2025-01-01T00:00:00.0000000+0530", "2025-01-16T05:00:00"),
+        ("2025-01-01 00:00:00 UTC", "2025-01-15 23:30:00"),
         (1736942400, 1736983800.0),
         (Decimal("1736942400.5"), 1736983800.0),
         (1736942400000, 1736983800000.0),
@@ -32,6 +34,17 @@ def test_timestamp_is_written_in_column_format(value: Any, written: object) -> N
     found = timestamp_format(value).write(MOMENT, WARSAW)
     assert found == written
     assert type(found) is type(written)
+
+
+@pytest.mark.parametrize("offset", ["", "Z", "+0000", " UTC"])
+@pytest.mark.parametrize("microsecond", [0, 120_000, 123_456])
+def test_F4_bound_of_a_text_is_below_all_texts_of_its_time(offset: str, microsecond: int) -> None:
+    moment = datetime(2025, 1, 15, 12, 0, 5, microsecond, tzinfo=UTC)
+    bound = timestamp_format(f"2025-01-15 12:00:00{offset}").write(moment, UTC)
+    fraction = f".{microsecond:06}"
+    same = {fraction, fraction.rstrip("0").rstrip("."), f"{fraction}7"}
+    assert all(str(bound) <= f"2025-01-15 12:00:05{each}{offset}" for each in same)
+    assert f"2025-01-15 12:00:04.999999{offset}" < str(bound)
 
 
 @pytest.mark.parametrize(

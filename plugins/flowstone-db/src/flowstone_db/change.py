@@ -58,7 +58,7 @@ class DatabaseChange(Sensor[DatabaseChangeConfig, ChangeState]):
 
     def __init__(self, config: DatabaseChangeConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        self._database = ReadOnlyDatabase(config, self.context.clock.monotonic)
+        self._database = ReadOnlyDatabase(config, self.context)
         self._query = OneRowQuery(self._database, config.query)
         self._partition_of = config.partition_fn
         if config.partition is not None:

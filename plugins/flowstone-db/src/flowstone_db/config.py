@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, ConfigDict, Field, ImportString, SecretStr, model_validator
 
 from flowstone_core import Duration, SensorConfig
+from flowstone_core.plugin_api import fit_function
 from flowstone_db.url import DatabaseUrl, parse_database_url
 
 _COMMENTS = re.compile(r"--[^\n]*|/\*(?!!).*?\*/", re.DOTALL)
@@ -30,6 +31,24 @@ Query: TypeAlias = Annotated[str, AfterValidator(_check_query)]
 """One statement that reads; the connection enforces that it does nothing else."""
 
 RowFunction: TypeAlias = Callable[[Mapping[str, Any]], object]
+
+PayloadFunction: TypeAlias = Callable[[str], object]
+
+
+def _check_row_function(function: RowFunction) -> RowFunction:
+    fit_function(function, "the row")
+    return function
+
+
+def _check_payload_function(function: PayloadFunction) -> PayloadFunction:
+    fit_function(function, "the payload")
+    return function
+
+
+_RowFunction: TypeAlias = Annotated[ImportString[RowFunction], AfterValidator(_check_row_function)]
+_PayloadFunction: TypeAlias = Annotated[
+    ImportString[PayloadFunction], AfterValidator(_check_payload_function)
+]
 
 
 Url: TypeAlias = Annotated[SecretStr, Field(min_length=1)]
@@ -77,7 +96,7 @@ class DatabaseChangeConfig(DatabaseConfig):
         description="the column of the query that is the partition: a date, timestamp, text, "
         "integer or UUID; the date of the poll, in UTC, if unset",
     )
-    partition_fn: ImportString[RowFunction] | None = Field(
+    partition_fn: _RowFunction | None = Field(
         None,
         description="instead of partition: module:name of a function that takes the row, a mapping "
         "of its columns, and returns the partition, or None to fire nothing",
@@ -159,7 +178,7 @@ class DatabaseRowsConfig(DatabaseConfig):
         "the date of timestamp_column if unset; this or partition_fn is required in mode "
         "incrementing",
     )
-    partition_fn: ImportString[RowFunction] | None = Field(
+    partition_fn: _RowFunction | None = Field(
         None,
         description="instead of partition_column: module:name of a function that takes the row, a "
         "mapping of its columns, and returns the partition, or None to leave the row out",
@@ -213,9 +232,6 @@ def _check_channels(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-PayloadFunction: TypeAlias = Callable[[str], object]
-
-
 class PostgresNotifyConfig(DatabaseConfig):
     """Settings of `postgres_notify`: channels, partitions and the query as a safety net."""
 
@@ -234,7 +250,7 @@ class PostgresNotifyConfig(DatabaseConfig):
         description="for payloads that are JSON objects: the field that is the partition, a text "
         "(a date if written like one) or an integer",
     )
-    partition_fn: ImportString[PayloadFunction] | None = Field(
+    partition_fn: _PayloadFunction | None = Field(
         None,
         description="module:name of a function that takes the payload, a text, and returns the "
         "partition, or None to fire nothing",

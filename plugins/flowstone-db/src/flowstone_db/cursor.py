@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from uuid import UUID
 
 from flowstone_core import SensorBroken
 from flowstone_db.errors import CursorError
+from flowstone_db.recent_keys import RecentKeys, RecentState
 from flowstone_db.state import decode_state
 from flowstone_db.statements import Key
 from flowstone_db.timestamps import timestamp_format
-from flowstone_db.value import decode_value, encode_value
+from flowstone_db.value import decode_value, encode_value, show_value
 from flowstone_db.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class RowsState(TypedDict):
         settled: The bound below which no transaction is open.
         fence: The watermark: a bound that waits for open transactions.
         started: Whether the rows of the first poll have been handled.
+        first_pass: Whether the cursor was read in the first pass of an hour that comes twice.
+        recent: The last rows up to the cursor, by which late rows are told. States of earlier
+            versions do not have it.
     """
 
     version: int
@@ -43,6 +47,8 @@ class RowsState(TypedDict):
     settled: JsonValue
     fence: Watermark | None
     started: bool
+    first_pass: NotRequired[bool]
+    recent: NotRequired[RecentState | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ class RowsProgress:
         settled: As in the stored state.
         watermark: ``fence`` of the stored state.
         started: As in the stored state.
+        first_pass: As in the stored state.
+        recent: The last rows up to the cursor; None if they are not known yet.
     """
 
     cursor: Key | None = None
     settled: JsonValue = None
     watermark: Watermark | None = None
     started: bool = False
+    first_pass: bool = False
+    recent: RecentKeys | None = None
 
     def state(self) -> RowsState:
         """Return the state to store."""
@@ -70,6 +80,8 @@ class RowsProgress:
             settled=self.settled,
             fence=self.watermark,
             started=self.started,
+            first_pass=self.first_pass,
+            recent=None if self.recent is None else self.recent.state(),
         )
 
 
@@ -96,7 +108,14 @@ def decode_rows_state(state: RowsState, columns: Sequence[str]) -> RowsProgress:
 def _progress(state: Mapping[str, Any]) -> RowsProgress:
     forms = state["cursor"]
     cursor = None if forms is None else tuple(map(decode_value, forms))
-    return RowsProgress(cursor, state["settled"], state["fence"], state["started"])
+    return RowsProgress(
+        cursor,
+        state["settled"],
+        state["fence"],
+        state["started"],
+        state.get("first_pass", False),
+        RecentKeys.of(state.get("recent")),
+    )
 
 
 @dataclass
@@ -133,7 +152,7 @@ class KeyCheck:
             if self._kinds.setdefault(column, kind) != kind:
                 raise CursorError(
                     f"column {column!r:.80} has changed its type from "
-                    f"{_shown(self._kinds[column])} to that of {value!r:.80}",
+                    f"{_shown(self._kinds[column])} to that of {show_value(value)}",
                     hint="write all values alike; after a deliberate change, reset the sensor",
                 )
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from flowstone_core import PollContext
 from flowstone_db.config import DatabaseConfig
+from flowstone_db.cut_off import CutOff
+from flowstone_db.driver import confine, connect_timeouts, engine_options
 from flowstone_db.errors import DRIVER_ERRORS, DatabaseError, translate_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-
-CONNECT_TIMEOUT = 10
-"""Seconds to wait for a connection to the server."""
 
 PROGRESS_STEPS = 1_000
 """Instructions of SQLite's virtual machine between two reads of the clock."""
@@ -26,29 +25,25 @@ _NOW = {
     "mysql": "SELECT utc_timestamp(6)",
     "mariadb": "SELECT utc_timestamp(6)",
 }
-_ALLOWED_ACTIONS = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_RECURSIVE,
-    sqlite3.SQLITE_TRANSACTION,
-}
 
 
 class ReadOnlyDatabase:
     """Read-only database that lends its connection in transactions that are always rolled back.
 
     There is at most one connection. It is opened at first use, and again after an error or a
-    time-out; a failed connection is discarded. An SQLite file is opened each time.
+    time-out; a failed connection is discarded. An SQLite file is opened each time. No operation
+    outlasts the deadline of the running poll by more than a few seconds.
 
     Args:
         config: The settings of the connection.
-        monotonic: Reads the clock, for SQLite, whose queries are stopped by this process.
+        context: The context of the sensor: its clock, and the deadline of its polls.
     """
 
-    def __init__(self, config: DatabaseConfig, monotonic: Callable[[], float]) -> None:
+    def __init__(self, config: DatabaseConfig, context: PollContext) -> None:
         self.url = config.database_url()
         self._timeout = config.timeout
-        self._monotonic = monotonic
+        self._context = context
+        self._cut_off = CutOff()
         self._engine: Engine | None = None
 
     @contextmanager
@@ -71,21 +66,24 @@ class ReadOnlyDatabase:
 
         Raises:
             DatabaseError: If any database operation fails meanwhile.
+            PollTimeoutError: If the deadline of the poll passes meanwhile.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if self._engine is None:
                 self._engine = self._connectable()
-            with _lent(self._engine) as connection:
+            with self._cut_off.after(self._context.seconds_left()), _lent(self._engine) as lent:
                 try:
-                    yield connection
-                except (SQLAlchemyError, *DRIVER_ERRORS):
+                    yield lent
+                except (SQLAlchemyError, TimeoutError, *DRIVER_ERRORS):
                     # A rollback could wait for the server that has just failed to respond.
-                    connection.invalidate()
+                    lent.invalidate()
                     raise
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             self.close()
+            # Whatever the driver says of a connection that was cut off.
+            self._context.check_deadline()
             raise translate_error(error, self.url) from error
 
     def now(self, connection: Connection, own: Callable[[], datetime]) -> datetime:
@@ -101,6 +99,14 @@ class ReadOnlyDatabase:
         moment: datetime = connection.exec_driver_sql(query).scalar_one()
         return moment.replace(tzinfo=UTC)
 
+    def check_deadline(self) -> None:
+        """End a poll that is past its deadline; called for each chunk of rows.
+
+        Raises:
+            PollTimeoutError: If the deadline has passed.
+        """
+        self._context.check_deadline()
+
     def close(self) -> None:
         """Close the connection; the next reading opens another."""
         engine, self._engine = self._engine, None
@@ -115,7 +121,7 @@ class ReadOnlyDatabase:
             engine = create_engine(
                 self.url.connect_url(),
                 hide_parameters=True,
-                **_options(backend, self._timeout),
+                **engine_options(backend, self._timeout),
             )
         except ModuleNotFoundError as error:
             extra = _EXTRA[backend]
@@ -123,18 +129,30 @@ class ReadOnlyDatabase:
                 f"the driver for {backend} is not installed: {error}",
                 hint=f"pip install 'flowstone-db[{extra}]'",
             ) from error
+        event.listen(engine, "do_connect", self._limit_connect)
         if backend == "sqlite":
-            event.listen(engine, "connect", _confine)
+            event.listen(engine, "connect", confine)
+        else:
+            event.listen(engine, "connect", self._cut_off.watch)
+            event.listen(engine, "close", self._cut_off.forget)
         return engine
 
+    def _limit_connect(self, *given: Any) -> None:
+        *_, arguments = given
+        left = self._context.seconds_left()
+        arguments.update(connect_timeouts(self.url.backend, self._timeout, left))
+
     def _begin(self, connection: Connection, max_rows: int | None) -> None:
+        self._context.check_deadline()
+        seconds = min(self._timeout.total_seconds(), self._context.seconds_left())
         if self.url.backend == "sqlite":
-            end = self._monotonic() + self._timeout.total_seconds()
+            monotonic = self._context.clock.monotonic
+            end = monotonic() + seconds
             raw: Any = connection.connection.driver_connection
-            raw.set_progress_handler(lambda: self._monotonic() > end, PROGRESS_STEPS)
+            raw.set_progress_handler(lambda: monotonic() > end, PROGRESS_STEPS)
         maria = getattr(connection.dialect, "is_mariadb", False)
         backend = "mariadb" if maria else self.url.backend
-        for statement in transaction_statements(backend, self._timeout, max_rows):
+        for statement in transaction_statements(backend, timedelta(seconds=seconds), max_rows):
             connection.exec_driver_sql(statement)
 
 
@@ -178,44 +196,3 @@ def _lent(engine: Engine) -> Iterator[Connection]:
     if engine.pool is not pool:
         # The engine was closed meanwhile; a connection returned to its old pool would stay open.
         pool.dispose()
-
-
-def _options(backend: str, timeout: timedelta) -> dict[str, Any]:
-    from sqlalchemy.pool import NullPool, QueuePool
-
-    if backend == "sqlite":
-        # A file may be replaced, and an open connection would go on reading the old one.
-        # The timeout is the wait for another process's lock.
-        return {"poolclass": NullPool, "connect_args": {"timeout": timeout.total_seconds()}}
-    arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
-    if backend == "postgresql":
-        # Detect a peer that vanished without closing within a minute.
-        arguments |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-        # Behind PgBouncer a prepared statement would belong to another session.
-        arguments |= {"application_name": "flowstone", "prepare_threshold": None}
-    else:
-        arguments |= {"read_timeout": timeout.total_seconds() + CONNECT_TIMEOUT}
-    return {
-        "poolclass": QueuePool,
-        "pool_size": 1,
-        "max_overflow": 0,
-        "pool_timeout": timeout.total_seconds(),
-        "pool_pre_ping": True,
-        "connect_args": arguments,
-        "isolation_level": "READ COMMITTED",
-    }
-
-
-def _confine(connection: sqlite3.Connection, _: object) -> None:
-    """Restrict an SQLite connection to reading, for any statement."""
-    # By default Python's sqlite3 begins transactions by itself.
-    connection.isolation_level = None
-    connection.set_authorizer(_authorize)
-
-
-def _authorize(action: int, _: str | None, name: str | None, *__: str | None) -> int:
-    if action in _ALLOWED_ACTIONS:
-        return sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_FUNCTION and name != "load_extension":
-        return sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowstone_core import PollContext
 from flowstone_db.config import DatabaseConfig
 from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.errors import DatabaseError
@@ -24,6 +25,9 @@ _POOLER = (
 PROBE_SECONDS = 5.0
 """Seconds that a notification may take through a pooler."""
 
+ANSWER_SECONDS = 1.0
+"""Seconds before the poll's deadline at which a wait ends."""
+
 
 class Listener:
     """Listener that delivers the notifications of its channels.
@@ -34,7 +38,7 @@ class Listener:
     Args:
         config: The settings of the connection.
         channels: The names of the channels, unquoted.
-        monotonic: See `ReadOnlyDatabase`.
+        context: See `ReadOnlyDatabase`.
         deliver: Called with the channel and the payload of each notification, in order.
     """
 
@@ -42,11 +46,12 @@ class Listener:
         self,
         config: DatabaseConfig,
         channels: Sequence[str],
-        monotonic: Callable[[], float],
+        context: PollContext,
         deliver: Callable[[str, str], None],
     ) -> None:
-        self._database = ReadOnlyDatabase(config, monotonic)
-        self._other = ReadOnlyDatabase(config, monotonic)
+        self._database = ReadOnlyDatabase(config, context)
+        self._other = ReadOnlyDatabase(config, context)
+        self._context = context
         self._channels = channels
         self._deliver = deliver
         self._raw: Any = None
@@ -73,7 +78,7 @@ class Listener:
             self._check(connection)
             seconds = 0.0 if made else wait_seconds()
             if seconds > 0:
-                _wait_until_readable(raw.fileno(), seconds)
+                self._wait_until_readable(raw, seconds)
                 self._check(connection)
         return made
 
@@ -115,7 +120,7 @@ class Listener:
             other.execution_options(isolation_level="AUTOCOMMIT")
             other.exec_driver_sql(f"NOTIFY {probe}")
         self._other.close()
-        _wait_until_readable(raw.fileno(), PROBE_SECONDS)
+        self._wait_until_readable(raw, PROBE_SECONDS)
         connection.exec_driver_sql(f"UNLISTEN {probe}")
         raw.remove_notify_handler(on_probe)
         if not received:
@@ -135,8 +140,9 @@ class Listener:
                 hint=_POOLER,
             )
 
-
-def _wait_until_readable(descriptor: int, seconds: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        selector.select(seconds)
+    def _wait_until_readable(self, raw: Any, seconds: float) -> None:
+        # What has arrived until then is delivered, if the poll ends within its deadline.
+        left = self._context.seconds_left() - ANSWER_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(raw.fileno(), selectors.EVENT_READ)
+            selector.select(max(0.0, min(seconds, left)))

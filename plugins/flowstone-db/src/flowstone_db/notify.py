@@ -68,10 +68,9 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
 
     def __init__(self, config: PostgresNotifyConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        clock = self.context.clock
         self._inbox = Inbox()
-        self._listener = Listener(config, config.channel, clock.monotonic, self._receive)
-        self._database = ReadOnlyDatabase(config, clock.monotonic)
+        self._listener = Listener(config, config.channel, self.context, self._receive)
+        self._database = ReadOnlyDatabase(config, self.context)
         self._query = None if config.query is None else OneRowQuery(self._database, config.query)
         self._partition_of = _partition_function(config)
         self._asked = 0.0

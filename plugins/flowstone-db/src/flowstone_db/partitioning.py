@@ -32,7 +32,7 @@ def by_column(name: str) -> Callable[[Mapping[str, object]], Partition]:
     return partition_of
 
 
-def as_partition(value: object, name: str) -> Partition:
+def as_partition(value: object, name: str = "value") -> Partition:
     """Return the partition that a column's value names: integers and UUIDs are their text.
 
     A text in the form of a date is a date: SQLite has no type for dates.

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
-from flowstone_core import NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
+from flowstone_core import (
+    NotTriggered,
+    Outcome,
+    Partition,
+    PollContext,
+    Sensor,
+    Skipped,
+    Triggered,
+)
 from flowstone_db.config import DatabaseRowsConfig
-from flowstone_db.cursor import KeyCheck, RowsProgress, RowsState, decode_rows_state, is_nan
+from flowstone_db.cursor import KeyCheck, RowsProgress, RowsState, decode_rows_state
 from flowstone_db.database import ReadOnlyDatabase
-from flowstone_db.errors import CursorError
+from flowstone_db.doubled_hour import DoubledHour, doubled_hour
 from flowstone_db.grouping import RowGroups
 from flowstone_db.partitioning import by_column, checked
+from flowstone_db.recent_keys import KeysRead, RecentKeys
+from flowstone_db.row_reader import RowReader, one
 from flowstone_db.statements import LABEL, Key, RowStatements
-from flowstone_db.timestamps import date_of, timestamp_format
+from flowstone_db.timestamps import (
+    TimestampFormat,
+    date_of,
+    floor,
+    instant_of,
+    resolution,
+    timestamp_format,
+    wall_time,
+)
 from flowstone_db.value import decode_value, encode_value
 from flowstone_db.watermark import PREPARED, RUNNING, OpenTransactions
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
-
-CHUNK = 500
-"""Rows per fetch."""
+    from sqlalchemy import Connection
 
 
 class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
@@ -41,7 +57,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
 
     def __init__(self, config: DatabaseRowsConfig, context: PollContext | None = None) -> None:
         super().__init__(config, context)
-        self._database = ReadOnlyDatabase(config, self.context.clock.monotonic)
+        self._database = ReadOnlyDatabase(config, self.context)
         self._zone = ZoneInfo(config.timezone)
         self._partition_of = _partition_function(config, self._zone)
         self._by_timestamp = config.timestamp_column is not None
@@ -62,24 +78,25 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
             SensorBroken: If the state has another version, or is damaged.
         """
         progress = decode_rows_state(state, self.config.keys)
-        statements = self._statements = self._statements or RowStatements(self.config)
         groups = RowGroups(self.config.keys, self._partition_of)
-        check = KeyCheck(self.config.keys, self._by_timestamp)
-        check.check(progress.cursor or ())
+        skipped: list[Skipped] = []
         with self._database.read_transaction() as connection:
-            newest = self._newest(connection, statements, progress, check)
-            if newest is None:
-                progress = replace(progress, started=True)
-            else:
+            reader = self._reader(connection)
+            newest = reader.newest()
+            progress = replace(progress, cursor=reader.check_cursor(progress.cursor, newest))
+            if newest is not None:
                 bound, progress = self._bound(connection, newest, progress)
                 if bound is not None:
-                    cursor = self._read(connection, statements, progress, bound, check, groups)
-                    progress = replace(progress, cursor=cursor, started=True)
+                    progress, skipped = self._read(reader, progress, bound, groups)
+            else:
+                progress = replace(progress, started=True)
         events = groups.events()
         after = progress.state()
         if after == state:
             after = state
-        return Triggered(events, after) if events else NotTriggered(after)
+        if events:
+            return Triggered(events, after, skipped=skipped)
+        return NotTriggered(after, skipped=skipped)
 
     def connect(self) -> None:
         """See `Sensor.connect`; no row is read.
@@ -88,7 +105,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
             DatabaseError: If the database cannot be reached, or a query would fail.
         """
         with self._database.read_transaction() as connection:
-            _one(connection, RowStatements(self.config).nothing())
+            one(connection, RowStatements(self.config).nothing())
             if self.config.by_snapshot:
                 _open_transactions(connection)
 
@@ -96,95 +113,85 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
         """See `Sensor.cleanup`."""
         self._database.close()
 
-    def _newest(
-        self,
-        connection: Connection,
-        statements: RowStatements,
-        progress: RowsProgress,
-        check: KeyCheck,
-    ) -> object:
-        """Return the greatest value of the key's first column; None for an empty table."""
-        columns = " or ".join(self.config.keys)
-        missing = _one(connection, statements.without_key())
-        if missing and missing[0]:
-            raise CursorError(
-                f"NULL in {columns} of {missing[0]:,} rows: they would never be found",
-                hint="fill the column, or select from a query that leaves these rows out or gives "
-                "them a value, such as coalesce(changed_at, created_at)",
-            )
-        found = _one(connection, statements.newest())
-        newest = None if found is None else found[0]
-        if is_nan(newest):
-            (count,) = _one(connection, statements.equal(newest)) or (0,)
-            raise CursorError(
-                f"NaN in {self.config.keys[0]} of {count:,} rows: NaN sorts after all numbers",
-                hint="correct these rows, or select from a query that leaves them out",
-            )
-        if newest is not None:
-            check.check((newest,))
-        if progress.cursor is not None:
-            self._check_fall(connection, statements, progress.cursor[0], newest)
-        return newest
-
-    def _check_fall(
-        self, connection: Connection, statements: RowStatements, read: object, newest: object
-    ) -> None:
-        if newest is not None and _one(connection, statements.reaching(read)) is not None:
-            return
-        now = "the table is empty" if newest is None else f"the greatest is {newest!r:.80}"
-        message = (
-            f"rows up to {self.config.keys[0]} = {read!r:.80} were read, but now {now}: "
-            "rows were deleted, or the database was restored"
-        )
-        if self.config.if_max_falls == "fail":
-            raise CursorError(
-                message,
-                hint="if rows are deleted regularly, set if_max_falls = go_on; after a restore, "
-                "reset the sensor, or rows written below that value are not found",
-            )
-        self.context.logger.info("%s; going on because of if_max_falls", message)
+    def _reader(self, connection: Connection) -> RowReader:
+        statements = self._statements = self._statements or RowStatements(self.config)
+        check = KeyCheck(self.config.keys, self._by_timestamp)
+        return RowReader(connection, statements, self.config, self.context, check)
 
     def _bound(
         self, connection: Connection, newest: object, progress: RowsProgress
-    ) -> tuple[object, RowsProgress]:
+    ) -> tuple[_Bound | None, RowsProgress]:
         """Return the bound up to which rows may be read, or None without one yet."""
         bound = newest
         if self._by_timestamp:
-            moment = self._database.now(connection, self.context.clock.now) - self.config.lag
-            bound = timestamp_format(newest).write(moment, self._zone)
-        if not self.config.by_snapshot:
-            return bound, progress
-        transactions = _open_transactions(connection)
-        settled, watermark = transactions.settle(encode_value(bound), progress.watermark)
-        if settled is not None:
-            progress = replace(progress, settled=settled)
-        return decode_value(progress.settled), replace(progress, watermark=watermark)
+            bound = self._database.now(connection, self.context.clock.now) - self.config.lag
+        if self.config.by_snapshot:
+            transactions = _open_transactions(connection)
+            settled, watermark = transactions.settle(encode_value(bound), progress.watermark)
+            if settled is not None:
+                progress = replace(progress, settled=settled)
+            progress = replace(progress, watermark=watermark)
+            bound = decode_value(progress.settled)
+        if bound is None or not self._by_timestamp:
+            return None if bound is None else _Bound(bound), progress
+        # Rows of a second that has not ended are left: more of them may come with the same time.
+        moment = floor(instant_of(bound, self._zone), resolution(newest))
+        form = timestamp_format(newest)
+        local = None if form.has_zone else form
+        return _Bound(form.write(moment, self._zone), moment, local), progress
 
     def _read(
-        self,
-        connection: Connection,
-        statements: RowStatements,
-        progress: RowsProgress,
-        bound: object,
-        check: KeyCheck,
-        groups: RowGroups,
-    ) -> Key | None:
-        """Add the next rows to the groups, and return the key of the last."""
+        self, reader: RowReader, progress: RowsProgress, bound: _Bound, groups: RowGroups
+    ) -> tuple[RowsProgress, list[Skipped]]:
+        """Add the next rows to the groups; return the progress and the rows that came too late."""
+        keys = KeysRead()
         if self.config.start == "new" and not progress.started:
-            last = _one(connection, statements.last(bound))
-            check.check(last or ())
-            return last
-        cursor = progress.cursor
-        cut = _one(connection, statements.nth(self.config.row_limit, cursor, bound))
-        check.check(cut or ())
-        query = statements.rows(cursor, bound, cut)
-        labels = [f"{LABEL}{number}" for number in range(len(self.config.keys))]
-        with connection.execute(query, execution_options={"yield_per": CHUNK}) as rows:
-            for row in rows.mappings():
-                cursor = tuple(row[label] for label in labels)
-                check.check(cursor)
-                groups.add(cursor, dict(row))
-        return cursor
+            progress = replace(progress, cursor=reader.last(bound.value))
+        else:
+            if progress.cursor is not None and progress.first_pass:
+                turned = bound.turned_back(progress.cursor, self._zone)
+                if turned is not None:
+                    recent = RecentKeys(above=turned)
+                    progress = replace(progress, cursor=turned, recent=recent)
+            elif progress.cursor is None:
+                progress = replace(progress, recent=RecentKeys())
+            cursor = reader.read(progress.cursor, bound.value, groups, keys)
+            progress = replace(progress, cursor=cursor)
+        first_pass = bound.is_first_pass(progress.cursor, self._zone)
+        progress = replace(progress, first_pass=first_pass, started=True)
+        return reader.recent(progress, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Bound up to which rows are read: a value of the key's first column.
+
+    Attributes:
+        value: The bound, in the format of the column.
+        moment: Its instant, for a timestamp.
+        local: The format of timestamps without a zone.
+    """
+
+    value: object
+    moment: datetime | None = None
+    local: TimestampFormat | None = None
+
+    def is_first_pass(self, cursor: Key | None, zone: ZoneInfo) -> bool:
+        """Return True for a cursor whose time will come once more."""
+        hour = self._doubled_hour(cursor, zone)
+        return hour is not None and self.moment is not None and self.moment < hour.second_pass
+
+    def turned_back(self, cursor: Key, zone: ZoneInfo) -> Key | None:
+        """Return the cursor before its doubled hour, whose second pass has begun; or None."""
+        hour = self._doubled_hour(cursor, zone)
+        if hour is None or self.local is None or self.is_first_pass(cursor, zone):
+            return None
+        return (self.local.write_wall(hour.start - timedelta(microseconds=1)), *cursor[1:])
+
+    def _doubled_hour(self, cursor: Key | None, zone: ZoneInfo) -> DoubledHour | None:
+        if cursor is None or self.local is None:
+            return None
+        return doubled_hour(wall_time(cursor[0]), zone)
 
 
 def _open_transactions(connection: Connection) -> OpenTransactions:
@@ -193,13 +200,6 @@ def _open_transactions(connection: Connection) -> OpenTransactions:
         frozenset(connection.exec_driver_sql(query).scalars()) for query in (RUNNING, PREPARED)
     )
     return OpenTransactions(running, prepared)
-
-
-def _one(connection: Connection, query: Select[Any]) -> Key | None:
-    # With a server-side cursor, which accepts one statement only.
-    result = connection.execute(query, execution_options={"stream_results": True})
-    row = result.first()
-    return None if row is None else tuple(row)
 
 
 def _partition_function(

@@ -26,20 +26,24 @@ class RowStatements:
     def __init__(self, config: DatabaseRowsConfig) -> None:
         from sqlalchemy import column, table, text
 
+        name = config.partition_column
+        names = dict.fromkeys(config.keys if name is None else (*config.keys, name))
+        columns: list[Any] = [column(each) for each in names]
         if config.query is None:
             schema, _, bare = str(config.table).rpartition(".")
-            self._from: Any = table(bare, schema=schema or None)
+            self._from: Any = table(bare, *columns, schema=schema or None)
         else:
             # On separate lines, so that a comment at its end ends there; escaped, so that a colon
             # does not begin a parameter.
             escaped = config.query.replace(":", "\\:")
-            self._from = text(f"(\n{escaped}\n) AS flowstone_rows")
-        self._keys: Sequence[ColumnElement[Any]] = [column(name) for name in config.keys]
+            query = text(f"\n{escaped}\n").columns(*columns)
+            self._from = query.subquery("flowstone_rows")
+        # With the name of the table: without it, SQLite takes an unknown name in quotes for a text.
+        self._keys: Sequence[ColumnElement[Any]] = [self._from.c[each] for each in config.keys]
         self._strict = config.timestamp_column is not None
-        whole = text("*")
-        name = config.partition_column
-        self._columns: list[Any] = [column(name).label(name)] if name is not None else []
-        self._columns = [whole] if config.partition_fn is not None else self._columns
+        self._columns: list[Any] = [] if name is None else [self._from.c[name].label(name)]
+        if config.partition_fn is not None:
+            self._columns = [text("*")]
 
     def nothing(self) -> Select[Any]:
         """Select no row, with all columns of `rows`."""
@@ -62,6 +66,24 @@ class RowStatements:
 
         missing = or_(*(key.is_(None) for key in self._keys))
         return select(func.count()).select_from(self._from).where(missing)
+
+    def zero_dates(self) -> Select[Any]:
+        """Count the rows with a zero date of MySQL in the key, which is NULL in its comparisons."""
+        from sqlalchemy import String, cast, func, select
+
+        zero = cast(self._keys[0], String).like("%-00%")
+        return select(func.count()).select_from(self._from).where(zero)
+
+    def behind(self, cursor: Key, above: Key | None, limit: int) -> Select[Any]:
+        """Select the keys up to the cursor and above another key, the greatest first."""
+        query = self._behind(self._labelled(), cursor, above)
+        return query.order_by(*(key.desc() for key in self._keys)).limit(limit)
+
+    def count_behind(self, cursor: Key, above: Key | None) -> Select[Any]:
+        """Count the rows up to the cursor and above another key."""
+        from sqlalchemy import func
+
+        return self._behind([func.count()], cursor, above)
 
     def equal(self, value: object) -> Select[Any]:
         """Count the rows with a value in the key's first column."""
@@ -103,6 +125,13 @@ class RowStatements:
         if after is not None:
             query = query.where(self._compared(after, until=False))
         return query.order_by(*self._keys)
+
+    def _behind(self, columns: Sequence[Any], cursor: Key, above: Key | None) -> Select[Any]:
+        from sqlalchemy import select
+
+        query = select(*columns).select_from(self._from)
+        query = query.where(self._compared(cursor, until=True))
+        return query if above is None else query.where(self._compared(above, until=False))
 
     def _before(self, bound: object) -> ColumnElement[bool]:
         from sqlalchemy import literal

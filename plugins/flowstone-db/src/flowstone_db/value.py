@@ -115,6 +115,12 @@ _READERS: dict[str, Callable[[str], object]] = {
 }
 
 
+def show_value(value: object) -> str:
+    """Return a value as a message names it: a time as it is written, not as Python's ``repr``."""
+    shown = str(value) if isinstance(value, date | Decimal | UUID) else repr(value)
+    return shown[:80]
+
+
 def encode_row(row: Mapping[str, object]) -> JsonValue:
     """Encode a row: a single column as its value, several as an object by their names.
 
