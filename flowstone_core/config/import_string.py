@@ -34,6 +34,8 @@ def load_reference(text: str, folder: Path, where: str = "", subject: str = "") 
     match = _REFERENCE.fullmatch(text)
     if match is None:
         hint = "write module:name, such as shop.pipeline:pipeline"
+        if "," in text:
+            hint = "write one on each line, without commas"
         raise ValidationError(Problem(f"invalid reference {text!r:.80}", where, subject, hint))
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -148,9 +148,10 @@ class _Checks:
         installed = {normalized_name(report.distribution) for report in plugins.reports}
         for name in run.plugins or ():
             if normalized_name(name) not in installed:
-                one = re.fullmatch(r"[\w.-]+", name)
-                otherwise = f"pip install {name}" if one else "write one distribution a line"
-                hint = did_you_mean(normalized_name(name), installed) or otherwise
+                hint = "write one distribution a line, without commas"
+                if re.fullmatch(r"[\w.-]+", name):
+                    near = did_you_mean(normalized_name(name), installed)
+                    hint = near or f"pip install {name}"
                 message = f"unknown distribution {name!r:.120}: it has no installed plugin"
                 self._add([self.run.problem("plugins", message, hint)])
         for report in plugins.reports:

@@ -264,7 +264,7 @@ def test_C2_indented_settings_are_problems(problems):
         ),
         (
             "flowstone.cfg:4: [flowstone] plugins: unknown distribution 'grace = 5s': it has no "
-            "installed plugin (write one distribution a line)"
+            "installed plugin (write one distribution a line, without commas)"
         ),
         (
             "flowstone.cfg:6: [flowstone] grace: indented line is part of the value of 'plugins', "

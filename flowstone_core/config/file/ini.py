@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 _COMMENTS = ("#", ";")
+# As in other tools' sections of setup.cfg; not "name:value", which may be a reference or a secret.
+_COLON = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?=\s|$)")
+_COLON_ALONE = re.compile(r"[A-Za-z][\w-]*[ \t]*:")
 _TRAILING_COMMENT = re.compile(r"\s[#;](?:\s|$)")
 _QUOTED = re.compile(r"(['\"])[^'\"\n]*\1")
 
@@ -53,7 +56,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Option:
-    """A ``key = value`` of a block.
+    """A ``key = value`` or ``key: value`` of a block.
 
     Attributes:
         key: The key as written.
@@ -90,7 +93,7 @@ def cut(text: str) -> list[Block]:
     Returns:
         The blocks in their order; the first holds the lines before any header.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _lines(text)
     starts = [number for number, line in enumerate(lines, start=1) if line.startswith("[")]
     ends = [*starts, len(lines) + 1]
     blocks = [Block("", 0, tuple(lines[: ends[0] - 1]))]
@@ -100,6 +103,28 @@ def cut(text: str) -> list[Block]:
         follows = rest.strip() and not rest.lstrip().startswith(_COMMENTS)
         blocks.append(Block(header.strip(), start, own, closed=bool(bracket), rest=bool(follows)))
     return blocks
+
+
+def glued_headers(text: str) -> list[tuple[int, str, str]]:
+    """Return what looks like a header at the end of a line, where no section begins.
+
+    Two files that were joined look so if the first does not end with a newline.
+
+    Returns:
+        The line's number, the text between the brackets, and the key of the line below.
+    """
+    lines = _lines(text)
+    found = []
+    for number, (line, below) in enumerate(pairwise([*lines, ""]), start=1):
+        before, bracket, header = line.rstrip().rpartition("[")
+        if bracket and before.strip() and header.endswith("]"):
+            found.append((number, header[:-1].strip(), re.split("[=:]", below)[0].strip()))
+    return found
+
+
+def has_colon(line: str) -> bool:
+    """Return True if a line is perhaps ``name:value``: a setting has a blank after the colon."""
+    return _COLON_ALONE.match(line) is not None
 
 
 def read(block: Block) -> tuple[list[Option], list[int]]:
@@ -138,6 +163,10 @@ def read(block: Block) -> tuple[list[Option], list[int]]:
     return options, sorted(wrong)
 
 
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 # A header that no file can contain: a text with a NUL is rejected before it is parsed.
 _SECTION = "\0"
 
@@ -159,7 +188,7 @@ class _Reader(configparser.RawConfigParser):
         """Yield the lines one by one and track the number of the current line."""
         yield f"[{_SECTION}]"
         for self._number, line in enumerate(block.lines, start=block.line + 1):
-            yield line
+            yield _COLON.sub(r"\1 =", line, count=1) if _COLON.match(line) else line
 
     def optionxform(self, optionstr: str) -> str:
         """Record an option's name and line; called once for each option line."""

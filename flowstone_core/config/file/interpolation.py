@@ -13,6 +13,12 @@ from dataclasses import dataclass, field
 
 from flowstone_core.model.redaction import MASK
 
+MALFORMED = (
+    "invalid variable reference: '${' without a name or '}'",
+    "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is",
+)
+"""Message and hint for a malformed reference."""
+
 _DOLLAR = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<odd>\{[A-Z_]))"
 )

@@ -9,18 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
 from flowstone_core.config.file import ini
-from flowstone_core.config.file.interpolation import Interpolation, expand
+from flowstone_core.config.file.interpolation import MALFORMED, Interpolation, expand
 from flowstone_core.config.file.section import (
+    COLON,
+    INVALID_LINE,
+    INVALID_NAME,
     Section,
     Setting,
     Swallowed,
     is_known,
     is_near,
     nearest,
+    plain_key,
     split_name,
     title,
     without_value,
@@ -84,8 +89,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         environ: The variables for ``${NAME}``.
 
     Returns:
-        The content and every problem found in it. With ``path=None``, a missing file or one
-        without a section for FlowStone is not an error.
+        The content and its problems; an empty one if ``path`` is None and there is no file.
 
     Raises:
         ValidationError: If the given file is missing, or a file cannot be read as text.
@@ -122,8 +126,7 @@ def hidden_in_urls(text: str) -> Iterator[str]:
 
 
 def _load(path: Path, environ: Mapping[str, str]) -> Config | None:
-    text = read_text(path)
-    return None if text is None else _Reading(path, environ).config(text)
+    return None if (text := read_text(path)) is None else _Reading(path, environ).config(text)
 
 
 class _Reading:
@@ -140,12 +143,12 @@ class _Reading:
     def config(self, text: str) -> Config:
         """Read the whole text."""
         first, *blocks = ini.cut(text)
-        for line, _ in first.numbered():
-            message, hint = "line before the first section", "a section begins with [NAME]"
-            self._problem(line, "", message, hint)
-            break
+        for line, _ in islice(first.numbered(), 1):
+            hint = "a section begins with [NAME]"
+            self._problem(line, "", "line before the first section", hint)
         for block in blocks:
             self._block(block)
+        self._glued(ini.glued_headers(text))
         run = self.sections.pop(("flowstone",), None)
         return Config(
             self.path,
@@ -166,6 +169,13 @@ class _Reading:
 
     def _warning(self, line: int, subject: str, message: str, hint: str) -> None:
         self.warnings.append(Problem(message, f"{self.file}:{line}", subject, hint))
+
+    def _glued(self, headers: Iterable[tuple[int, str, str]]) -> None:
+        for line, header, key_below in headers:
+            name = split_name(header)
+            if is_known(name) and name not in self.sections and key_below in _known_keys():
+                message = "section header is not at the start of its line, so it begins no section"
+                self._problem(line, title(header), message, "write it on a separate line")
 
     def _block(self, block: ini.Block) -> None:
         block = replace(block, header=without_value(block.header))
@@ -195,9 +205,7 @@ class _Reading:
             self.sections[name] = Section(block.header, block.line, settings, self.file)
 
     def _default_section(self, block: ini.Block) -> None:
-        models = (RunSettings, SensorSettings, ScheduleSettings)
-        known = {key for model in models for key in model.model_fields} | {"type", "asset", "cron"}
-        ours = known & {line.partition("=")[0].strip() for _, line in block.numbered()}
+        ours = _known_keys() & {line.partition("=")[0].strip() for _, line in block.numbered()}
         if ours:
             message = f"{', '.join(sorted(ours))} has no effect in FlowStone"
             hint = "[DEFAULT] is not applied: write each setting in its section"
@@ -227,43 +235,43 @@ class _Reading:
 
     def _settings(self, block: ini.Block, subject: str) -> Mapping[str, Setting]:
         options, wrong = ini.read(block)
+        lines = dict(block.numbered())
         for line in wrong:
-            message = "invalid line: neither 'key = value' nor indented (not shown: it may hold a "
-            message += "secret)"
-            self._problem(line, subject, message, "only indented lines continue a value")
+            hint = "only indented lines continue a value"
+            if ini.has_colon(lines.get(line, "")):
+                hint = f"{COLON}; {hint}"
+            self._problem(line, subject, INVALID_LINE, hint)
         settings: dict[str, Setting] = {}
         for option in options:
-            if not _KEY.fullmatch(option.key):
-                message = "invalid setting name (not shown: it may be a secret)"
-                hint = "use small letters, digits and '_', followed by '='"
+            key = option.key if _KEY.fullmatch(option.key) else plain_key(option.key)
+            if not _KEY.fullmatch(key) or (key != option.key and key in settings):
+                message, hint = INVALID_NAME
+                hint = COLON if ini.has_colon(option.key) else hint
                 self._problem(option.line, subject, message, hint)
-            elif option.key in settings:
-                hint = f"first set on line {settings[option.key].line}"
-                self._problem(option.line, f"{subject} {option.key}", "duplicate setting", hint)
+            elif key in settings:
+                hint = f"first set on line {settings[key].line}"
+                self._problem(option.line, f"{subject} {key}", "duplicate setting", hint)
             else:
-                settings[option.key] = self._setting(option, f"{subject} {option.key}")
+                written = option.key if key != option.key else ""
+                setting = self._setting(replace(option, key=key), f"{subject} {key}")
+                settings[key] = replace(setting, written=written)
         return settings
 
     def _setting(self, option: ini.Option, subject: str) -> Setting:
         expansion = expand(option.value, self.environ)
         for name in expansion.unset:
-            message = f"environment variable {name} is not set"
-            self._problem(option.line, subject, message, f"set it, or write ${{{name}:-default}}")
+            hint = f"set it, or write ${{{name}:-default}}"
+            self._problem(option.line, subject, f"environment variable {name} is not set", hint)
         if expansion.malformed:
-            message = "invalid variable reference: '${' without a name or '}'"
-            hint = "write ${NAME} or ${NAME:-default}, or '$$' for a '$' as it is"
-            self._problem(option.line, subject, message, hint)
-        self._warn_of_percent(option, expansion, subject)
+            self._problem(option.line, subject, *MALFORMED)
+        if expansion.lone_percent and self.path.name == SHARED_FILE:
+            message = "a lone '%' breaks setuptools, which reads this file too"
+            self._warning(option.line, subject, message, "write '%%', which means '%'")
         secrets = tuple(filter(None, _secrets(option.key, expansion)))
         shown = MASK if looks_secret(option.key) else Redactor(secrets)(expansion.shown)
         swallowed = tuple(_swallowed(option))
         odd = (option.continued, tuple(option.oddities))
         return Setting(expansion.value, option.line, shown, secrets, swallowed, *odd)
-
-    def _warn_of_percent(self, option: ini.Option, expansion: Interpolation, subject: str) -> None:
-        if expansion.lone_percent and self.path.name == SHARED_FILE:
-            message = "a lone '%' breaks setuptools, which reads this file too"
-            self._warning(option.line, subject, message, "write '%%', which means '%'")
 
 
 def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:
@@ -278,6 +286,11 @@ def _secrets(key: str, expansion: Interpolation) -> Iterable[str]:
         # A short value with a harmless name, such as ENV=prod, would be masked in other words.
         if len(value) >= 8 or looks_secret(name.lower()):
             yield value
+
+
+def _known_keys() -> set[str]:
+    models = (RunSettings, SensorSettings, ScheduleSettings)
+    return {key for model in models for key in model.model_fields} | {"type", "asset", "cron"}
 
 
 def _swallowed(option: ini.Option) -> Iterable[Swallowed]:

@@ -16,6 +16,19 @@ ALLOWED = (
     "FlowStone's sections are [flowstone], [flowstone:sensor:NAME] and [flowstone:schedule:NAME]"
 )
 
+INVALID_LINE = "invalid line: neither 'key = value' nor indented (not shown: it may hold a secret)"
+"""Message for a line that is neither a setting nor a part of one."""
+
+INVALID_NAME = (
+    "invalid setting name (not shown: it may be a secret)",
+    "use small letters, digits and '_', followed by '='",
+)
+"""Message and hint for a name that no setting has."""
+COLON = "write '=' or ': ' after the name of a setting"
+"""Hint for a line with a colon that ends no name."""
+
+# Words as people write names, "Time-Zone" and "EVERY", but hardly a secret.
+_WORDS = re.compile(r"(?:[A-Z]+|[A-Z]?[a-z]+)(?:[-_ ](?:[A-Z]+|[A-Z]?[a-z]+))*")
 _SEPARATOR = re.compile(r"[:.\s]+")
 
 
@@ -48,6 +61,7 @@ class Setting:
         swallowed: Lines of the value that look like separate settings.
         continued: The number of the first line below the key's that continues a value begun beside
             the key; 0 if there is none.
+        written: The key as written, if that is not a valid name but its key in small letters is.
         oddities: Texts that are part of the value and may be meant otherwise, each with a remedy.
     """
 
@@ -58,6 +72,7 @@ class Setting:
     swallowed: tuple[Swallowed, ...] = ()
     continued: int = 0
     oddities: tuple[tuple[str, str], ...] = ()
+    written: str = field(default="", repr=False)
 
     @property
     def secret(self) -> bool:
@@ -101,6 +116,11 @@ def without_value(header: str) -> str:
     """Cut a header at an ``=``: if a line end is missing, the value of a setting follows."""
     name, equals, _ = header.partition("=")
     return f"{name}..." if equals else name
+
+
+def plain_key(written: str) -> str:
+    """Return a key of words in other letters as FlowStone's settings have it, or unchanged."""
+    return re.sub(r"[-\s]", "_", written.lower()) if _WORDS.fullmatch(written) else written
 
 
 def split_name(header: str) -> tuple[str, ...]:

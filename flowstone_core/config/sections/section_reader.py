@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import pydantic
 
-from flowstone_core.config.file.section import Section, Setting
+from flowstone_core.config.file.section import INVALID_NAME, Section, Setting
 from flowstone_core.config.model_fields import takes_list
 from flowstone_core.errors import Problem
 from flowstone_core.model.redaction import Redactor, looks_secret
@@ -27,7 +28,8 @@ class SectionReader:
         places: ``file:line`` of each setting.
         strays: Unknown keys that may be the value of an empty secret above them, each with its
             problem; they are not among the values.
-        swallowed: A problem for each setting that is indented, and so part of the value above it.
+        swallowed: A problem for each setting that is indented, and so part of the value above it,
+            and for each whose name is written in another way.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class SectionReader:
         exclude: Collection[str] = (),
     ) -> None:
         self.strays = dict(_strays(section, known))
-        self.swallowed = list(_swallowed(section, model, known))
+        self.swallowed = [*_swallowed(section, model, known), *_misnamed(section, known)]
         self.places: Mapping[str, str] = {key: section.where(key) for key in section.settings}
         self.values: dict[str, object] = {
             key: _lines(setting.value) if takes_list(model, key) else setting.value
             for key, setting in section.settings.items()
-            if key not in exclude and key not in self.strays
+            if key not in exclude
+            and key not in self.strays
+            and (key in known or not setting.written)
         }
 
     @property
@@ -59,18 +63,17 @@ def refine(problems: Iterable[Problem], section: Section) -> list[Problem]:
     """
     found = list(problems)
     places = {problem.where for problem in found}
-    misread, continued = set(), {}
+    misread, hints = set(), defaultdict(list)
     for key, setting in section.settings.items():
         if places & {f"{section.file}:{inner.line}" for inner in setting.swallowed}:
             misread.add(section.where(key))
         elif setting.continued:
             hint = f"line {setting.continued} is indented, so it continues this value"
-            continued[section.where(key)] = hint
+            hints[section.where(key)].append(hint)
+        hints[section.where(key)] += (f"{what}: {how}" for what, how in setting.oddities)
     return conceal(
         (
-            replace(problem, hint="; ".join(filter(None, [problem.hint, continued[problem.where]])))
-            if problem.where in continued
-            else problem
+            replace(problem, hint="; ".join(filter(None, [problem.hint, *hints[problem.where]])))
             for problem in found
             if problem.where not in misread
         ),
@@ -94,7 +97,8 @@ def conceal(problems: Iterable[Problem], section: Section) -> list[Problem]:
 def _strays(section: Section, known: Collection[str]) -> Iterator[tuple[str, Problem]]:
     above = ""
     for key, setting in section.settings.items():
-        if key not in known and looks_secret(above) and not section.settings[above].value:
+        odd = key not in known and not setting.written
+        if odd and looks_secret(above) and not section.settings[above].value:
             message = f"{above!r} is empty, and this unknown setting may be its value (not shown)"
             hint = "only indented lines continue a value"
             yield key, Problem(message, f"{section.file}:{setting.line}", section.title, hint)
@@ -114,6 +118,18 @@ def _swallowed(
                     f"remove the blanks before it; if it does belong to {key!r}, begin that value "
                     "on the line below its key",
                 )
+
+
+def _misnamed(section: Section, known: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem for each key in other letters; only one that is a setting's is shown."""
+    for key, setting in section.settings.items():
+        where = f"{section.file}:{setting.line}"
+        if setting.written and key in known:
+            subject = f"{section.title} {setting.written}"
+            yield Problem("unknown setting", where, subject, f"did you mean {key!r}?")
+        elif setting.written:
+            message, hint = INVALID_NAME
+            yield Problem(message, where, section.title, hint)
 
 
 def _concealed(message: str, setting: Setting) -> str:

@@ -1,5 +1,6 @@
 import configparser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,9 +67,19 @@ def test_C3_invalid_lines_are_numbered_and_others_read():
     assert wrong == [4, 5]
 
 
-def test_only_an_equals_sign_ends_a_key():
+def test_W4_equals_sign_or_colon_with_a_blank_ends_a_key():
     assert options("[a]\nurl = s3://k=v\n") == {"url": "s3://k=v"}
-    assert read(cut("[a]\nurl: s3\n")[1])[1] == [2]
+    assert options("[a]\nurl: s3://k=v: w\nb :\n  c: 1\nd = e: f\ng\t:\th\n") == {
+        "url": "s3://k=v: w",
+        "b": "c: 1",
+        "d": "e: f",
+        "g": "h",
+    }
+
+
+@pytest.mark.parametrize("line", ["url:s3", "shop.pipeline: x", "https://host", "a b: c", ": x"])
+def test_W4_colon_that_may_be_part_of_a_value_ends_no_key(line: str):
+    assert read(cut(f"[a]\n{line}\n")[1])[1] == [2]
 
 
 def test_keys_and_percent_stay_as_written():

@@ -69,7 +69,7 @@ def test_C1_all_problems_are_reported_at_once(read, tmp_path):
         "[flowstone]\n"
         "store = ${MISSING}\n"
         "store = again\n"  # 4
-        "Engine = local\n"
+        "Engine! = local\n"
         "not a setting\n"
         "[flowstone:sensor:a\n"  # 7
         "every = ${every\n"
@@ -433,3 +433,32 @@ def test_broken_file_shows_no_secret(tmp_path_factory, position, gone, junk):
     path = tmp_path_factory.getbasetemp() / "broken.cfg"
     path.write_bytes(text[:position] + junk + text[position + gone :])
     assert CANARY not in everything_said(path, {"BUCKET": CANARY})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[metadata]\nname = x[flowstone]\nstore = sqlite://\n",
+        "# the end[flowstone]\npipelines: a:b\n",
+        "[metadata]\nclassifiers =\n  One [ flowstone:sensor:a ] \ntype = webhook\n",
+        "[options][flowstone:schedule:n]\ncron = 0 2 * * *\n",
+    ],
+)
+def test_X8_header_glued_to_the_line_before_is_told(read, tmp_path, text):
+    (problem,) = [each for each in read(text).problems if "no section" in each.message]
+    assert problem.message.startswith("section header is not at the start of its line")
+    assert problem.subject.startswith("[")
+    assert problem.hint == "write it on a separate line"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[options]\ninstall_requires =\n  acme[flowstone]\n  other\n",
+        "[options]\ninstall_requires = acme[flowstone]\npackages = find:\n",
+        "# settings: see [flowstone]\n[metadata]\nname = x\n",
+        "[flowstone]\n# see also [flowstone]\npipelines = a:b\n",
+    ],
+)
+def test_X8_brackets_in_a_value_or_a_comment_are_no_header(read, text):
+    assert not read(text).problems
