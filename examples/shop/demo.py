@@ -4,8 +4,8 @@ Rows of a database trigger a day's returns, a web server names the days whose st
 a schedule fires every two seconds for a board that sums up the reports.
 
 ``make demo`` starts an S3 server (moto) and a web server on this machine, uploads order files,
-starts ``flowstone run``, uploads more files, and shows the results with the commands that you would
-use. The results stay in ``examples/shop/.run``.
+starts ``flowstone run``, uploads a late file, and shows the reports before and after. The results
+and the log stay in ``examples/shop/.run``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
@@ -35,7 +35,7 @@ try:
     from shop.bucket import BUCKET, connect
     from shop.orders import ARRIVING_LATER, THERE_AT_FIRST, OrderFile
     from shop.pipeline import clean
-    from shop.warehouse import warehouse
+    from shop.warehouse import Warehouse, warehouse
 except ModuleNotFoundError as missing:
     plugin = f"plugins/{missing.name.replace('_', '-')}" if missing.name else ""
     what = plugin if plugin.startswith("plugins/flowstone-") else "'.[demo]'"
@@ -45,14 +45,19 @@ except ModuleNotFoundError as missing:
     )
 
 
+LOG = RUN / "flowstone.log"
 BOARD = "sales_board"
 """The asset of the schedule."""
+LATE = f"{ARRIVING_LATER[0].day}"
+"""The day that is reported already when another file of it arrives."""
 
 
 class Report(TypedDict):
-    """Part of the metadata of `daily_report` and `sales_board`."""
+    """Metadata of `daily_report`; `sales_board` has the orders only."""
 
     orders: int
+    revenue: str
+    best_seller: str
 
 
 class Materialization(TypedDict):
@@ -73,46 +78,60 @@ def main() -> int:
     with s3_server(), warehouse() as stock:
         os.environ["SHOP_STOCK_URL"] = stock.url
         connect().create_bucket(Bucket=BUCKET)
-        say("Orders and returns of 13 and 14 January are there before anybody looks.")
+        say("Three order files are in the bucket before FlowStone starts.")
         upload(THERE_AT_FIRST)
         returns.note(returns.THERE_AT_FIRST)
-        say("Each sensor proves that it reaches its source (flowstone check --connect):")
-        flowstone("check", "--connect")
-        say("FlowStone starts. Its log:")
+        say(f"FlowStone starts: flowstone run (its log: {os.path.relpath(LOG)})")
         with runner() as process:
-            wait_until(process, lambda: is_reported(THERE_AT_FIRST))
-            say("Now, while it runs: a late file for 14 January, and the orders of 15 January,")
-            upload(ARRIVING_LATER)
-            print("    more goods that customers brought back, and 13 January's stock is counted.")
-            returns.note(returns.COMING_LATER)
-            stock.counted.append(THERE_AT_FIRST[0].day)
-            wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
-            wait_until(process, are_others_made)
-            say("Every order is in its report; now the schedule's next sum has to have them all.")
-            wait_until(process, lambda: is_on_board(THERE_AT_FIRST + ARRIVING_LATER))
-            flowstone("schedules", "pause", "sales_board")
-            wait_until(process, lambda: all(map(is_completed, made())))
-            say("FlowStone is asked to stop (SIGTERM).")
-    say("What was made, newest first (flowstone materializations list):")
-    flowstone("materializations", "list")
-    say("When the schedule would fire next (flowstone schedules next sales_board --count 3):")
-    flowstone("schedules", "next", "sales_board", "--count", "3")
-    ended = made()
-    if any(each["state"] != "completed" for each in ended):
-        say("Not all of them are completed: that is a bug.")
+            tell(process, stock)
+            say("FlowStone is asked to stop, and finishes what is running.")
+    say("All reports that were materialized, newest first: flowstone materializations list")
+    flowstone("materializations", "list", "--asset", "daily_report")
+    if not all(map(is_completed, made())):
+        say("Not every materialization is completed: this is a bug.")
         return 1
-    say(f"All {len(ended)} are completed. To look around:")
-    print(f"    cd {os.path.relpath(HERE)}")
-    commands = (
-        "sensors list",
-        "schedules list",
-        "events list",
-        "materializations show 1",
-        "status",
-    )
-    for command in commands:
+    say(f"To look around: cd {os.path.relpath(HERE)}")
+    for command in ("status", "sensors list", "explain new_orders", "events list"):
         print(f"    {FLOWSTONE} {command}")
     return 0
+
+
+def tell(process: subprocess.Popen[bytes], stock: Warehouse) -> None:
+    """Tell what happens while FlowStone runs."""
+    wait_until(process, lambda: is_reported(THERE_AT_FIRST))
+    before = reports()
+    say("The sensor has found them, and each day has its report:")
+    show(before)
+    say("A late file for 14 January arrives, and the orders of 15 January.")
+    upload(ARRIVING_LATER)
+    returns.note(returns.COMING_LATER)
+    stock.counted.append(THERE_AT_FIRST[0].day)
+    wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
+    after = reports()
+    say("14 January is materialized again, because its orders changed; 13 January is not:")
+    show({f"{LATE} before": before[LATE], f"{LATE} after": after[LATE]})
+    show({day: report for day, report in after.items() if day not in before})
+    wait_until(process, are_others_made)
+    say("Rows of a database counted the returned goods, and a web server named a day of stock.")
+    wait_until(process, lambda: is_on_board(THERE_AT_FIRST + ARRIVING_LATER))
+    total = sum(report["orders"] for report in after.values())
+    say(f"A schedule sums up the reports every two seconds; its board now has all {total} orders.")
+    flowstone("schedules", "pause", BOARD)
+    wait_until(process, lambda: all(map(is_completed, made())))
+
+
+def reports() -> dict[str, Report]:
+    """Return the newest report of each day."""
+    daily = [each for each in reversed(made()) if each["asset"] == "daily_report"]
+    found = {each["partition_shown"]: each["metadata"] for each in daily if is_completed(each)}
+    return dict(sorted(found.items()))
+
+
+def show(shown: Mapping[str, Report]) -> None:
+    """Print reports, a line each."""
+    for name, report in shown.items():
+        orders, revenue, best = report["orders"], report["revenue"], report["best_seller"]
+        print(f"    {name:<17}  {orders} orders, revenue {revenue:>7}, best seller: {best}")
 
 
 def say(text: str) -> None:
@@ -139,14 +158,15 @@ def s3_server() -> Iterator[None]:
 @contextmanager
 def runner() -> Iterator[subprocess.Popen[bytes]]:
     """Run `flowstone run` beside this process, and stop it gracefully."""
-    process = subprocess.Popen([FLOWSTONE, "run"], cwd=HERE)
+    with LOG.open("wb") as log:
+        process = subprocess.Popen([FLOWSTONE, "run"], cwd=HERE, stderr=log)
     try:
         yield process
     finally:
         process.terminate()
         code = process.wait(timeout=60)
     if code != 0:
-        sys.exit(f"flowstone run ended with exit code {code}, see its log above.")
+        sys.exit(f"flowstone run ended with exit code {code}, see {LOG}.")
 
 
 def upload(files: Iterable[OrderFile]) -> None:
@@ -166,8 +186,8 @@ def wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool]) -> No
             process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
             continue
-        sys.exit("flowstone run ended by itself, see its log above.")
-    sys.exit("It takes too long; see the log above, and: flowstone materializations list")
+        sys.exit(f"flowstone run ended by itself, see {LOG}.")
+    sys.exit(f"It takes too long, see {LOG} and: flowstone materializations list")
 
 
 def is_reported(files: Iterable[OrderFile]) -> bool:

@@ -37,7 +37,7 @@ def run(shop: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None:
+def test_N22_demo_tells_how_a_late_file_changes_a_report(shop: Path) -> None:
     left_by_another_run = shop / ".run" / "flowstone.db"
     left_by_another_run.parent.mkdir()
     left_by_another_run.write_text("no database")
@@ -56,7 +56,6 @@ def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None
     newest = next(each for each in made if each.asset == "sales_board")
     assert newest.metadata is not None
     assert (newest.metadata["days"], newest.metadata["orders"]) == (3, 63 + 43 + 68)
-    listed = made
     others = {(each.asset, str(decode_partition(each.partition))) for each in made}
     assert ("stock", "2025-01-13") in others
     returned = {
@@ -84,12 +83,18 @@ def test_the_demo_makes_every_report_and_stops_in_good_order(shop: Path) -> None
         "2025-01-14": {"orders": 43, "revenue": "740.50", "best_seller": "mug"},
         "2025-01-15": {"orders": 68, "revenue": "1014.50", "best_seller": "tea"},
     }
-    # What happens is shown while it happens, and a table of all that was made at the end.
-    assert "event=materialization" in ended.stderr
-    table = ended.stdout.partition("newest first")[2].partition("==>")[0]
+    table = ended.stdout.partition("flowstone materializations list")[2].partition("==>")[0]
     headings = table.splitlines()[1].split()
     assert headings[:6] == ["ID", "ASSET", "PARTITION", "STATE", "ATTEMPTS", "DURATION"]
-    assert table.count(" completed ") == len(listed)
+    assert table.count(" completed ") == len([e for e in made if e.asset == "daily_report"])
+    assert "event=materialization" in (shop / ".run" / "flowstone.log").read_text("utf-8")
+    # A short story: the log is in its file.
+    assert ended.stderr == ""
+    lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
+    assert len(lines) <= 40
+    before = lines.index("2025-01-14 before  29 orders, revenue  527.00, best seller: mug")
+    assert lines[before + 1] == "2025-01-14 after   43 orders, revenue  740.50, best seller: mug"
+    assert "event=" not in ended.stdout
 
 
 @pytest.mark.parametrize("plugin", ["flowstone_db", "flowstone_http", "flowstone_s3"])
