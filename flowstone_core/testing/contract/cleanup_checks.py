@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,7 @@ class CleanupChecks(ContractOverrides):
     def test_nothing_is_left_behind(self) -> None:
         """After `cleanup` no thread, open file, socket or child process is left."""
         self._live()  # what is loaded or made once for all is not a leak
+        gc.collect()
         before = Holdings.now()
         ended = self._live()
         left = left_behind(before, self.patience)
