@@ -42,6 +42,7 @@ def anything(body: object, facts: object) -> None:
         ({"headers": [("A", None)]}, "invalid header value in item 1: it must be a text"),
         ({"headers": {"A": True}}, "invalid header value in item 1: it must be a text"),
         ({"headers": {1: "hunter2"}}, "invalid header name in item 1"),
+        ({"headers": "A: hunter2"}, "valid tuple"),
         ({"timezone": "Asia/Tokyo"}, "timezone requires a partition such as ${date}"),
         ({"timezone": "Asia/Tokio", "partition": "${date}"}, "unknown time zone"),
         ({"partition": None}, "partition or partition_fn is required"),
@@ -135,7 +136,9 @@ def test_W6_invalid_expression_is_said_in_own_words(setting: str, text: str, sai
         assert words not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["merge(a, b, c)", "sort_by(a, &b)", "not_null(a, b)", "a.{b: c}"])
+@pytest.mark.parametrize(
+    "text", ["merge(a, b, c)", "a[0:2]", "sort_by(a, &b)", "not_null(a, b)", "a.{b: c}"]
+)
 def test_valid_function_calls_are_accepted(text: str) -> None:
     config(check=text)
 
