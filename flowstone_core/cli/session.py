@@ -55,9 +55,9 @@ class Session:
         if self._flow is None:
             from flowstone_core.app.flowstone import Flowstone
             from flowstone_core.config.file.reader import load
-            from flowstone_core.model.redaction import Redactor
+            from flowstone_core.model.redaction import Redactor, secrets_of
 
-            self._log(log_level, Redactor())
+            self._log(log_level, Redactor(secrets_of(os.environ)))
             config = load(self._path, os.environ)
             self._flow = Flowstone(config=config)
             self._log(log_level, self._flow.project.redactor, preload=preload_log)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from flowstone_core.config.sections.sensor_section import SensorSections
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.engine import Engine
-from flowstone_core.model.redaction import Redactor
+from flowstone_core.model.redaction import Redactor, secrets_of
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.plugin.contributions import is_trigger_class
 from flowstone_core.plugin.discovery import discover
@@ -269,12 +270,13 @@ class _Checks:
         return found
 
     def redactor(self, run: RunSettings, sensors: Iterable[SensorDeclaration]) -> Redactor:
-        """Return the redactor that hides every secret of the configuration."""
+        """Return the redactor of every secret of the configuration and the environment."""
         return Redactor(
             [
                 *hidden_in_urls(run.store),
                 *(secret for sensor in sensors for secret in sensor.secrets),
                 *self._secrets(),
+                *secrets_of(os.environ),
             ]
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,17 @@ from datetime import timedelta
 from threading import Event as Flag
 from typing import Literal, TypeAlias
 
-from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.errors import NotFoundError, Problem, ValidationError
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import Json, JsonObject
 from flowstone_core.model.partition import Partition
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
 """Valid names of assets, sensors and schedules."""
+
+
+def _forget(_secret: str) -> None:
+    """Do nothing: no text of a test leaves the process."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,31 @@ class Context:
         default_factory=lambda: logging.getLogger("flowstone.asset")
     )
     _cancelled: Flag = field(default_factory=Flag, repr=False, compare=False)
+    _learn: Callable[[str], None] = field(default=_forget, repr=False, compare=False)
 
     @property
     def payloads(self) -> tuple[JsonObject, ...]:
         """The payloads of `events`, those without one left out."""
         return tuple(event.payload for event in self.events if event.payload is not None)
+
+    def secret(self, name: str) -> str:
+        """Return a variable of the environment, and hide its value in this process from now on.
+
+        It is shown as ``***`` in log lines, errors and metadata, whatever its name is.
+
+        Args:
+            name: The name of the variable, such as ``SHOP_KEY``.
+
+        Raises:
+            NotFoundError: If the variable is not set, or is empty.
+        """
+        value = os.environ.get(name)
+        if not value:
+            raise NotFoundError(
+                f"environment variable {name} is not set", hint="set it where the runner is started"
+            )
+        self._learn(value)
+        return value
 
     @property
     def cancelled(self) -> bool:

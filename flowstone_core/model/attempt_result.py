@@ -8,7 +8,12 @@ from datetime import datetime, timedelta
 
 from flowstone_core.errors import Discard, PluginError, ValidationError
 from flowstone_core.model.backoff import honoured_delay
-from flowstone_core.model.json_document import PAYLOAD_LIMIT, dump_document
+from flowstone_core.model.json_document import (
+    PAYLOAD_LIMIT,
+    dump_document,
+    load_document,
+    map_texts,
+)
 from flowstone_core.model.materialization import (
     AttemptOutcome,
     Materialization,
@@ -37,8 +42,12 @@ class AttemptResult:
     spared: bool = False
 
 
-def succeed(result: object) -> AttemptResult:
+def succeed(result: object, redact: Callable[[str], str] = str) -> AttemptResult:
     """Decide the result of an attempt whose asset function returned.
+
+    Args:
+        result: The return value of the function.
+        redact: Hides secrets in the metadata.
 
     Raises:
         PluginError: If the function returned anything but None or a small JSON mapping.
@@ -56,6 +65,9 @@ def succeed(result: object) -> AttemptResult:
             )
         except ValidationError as error:
             raise PluginError(error.message) from None
+        if redact(metadata) != metadata:
+            document = map_texts(load_document(metadata), redact)
+            metadata = dump_document(document, what="the metadata", limit=PAYLOAD_LIMIT)
     return AttemptResult(
         AttemptOutcome.COMPLETED, MaterializationState.COMPLETED, metadata=metadata
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from flowstone_core.errors import ValidationError
@@ -54,6 +55,15 @@ def load_document(text: str) -> Json:
     """Parse text of `dump_document`. Each call returns a new value."""
     value: Json = json.loads(text)
     return value
+
+
+def map_texts(value: Json, change: Callable[[str], str]) -> Json:
+    """Return a value with each of its texts changed, names included."""
+    if isinstance(value, dict):
+        return {change(key): map_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def same_document(value: object, text: str) -> bool:

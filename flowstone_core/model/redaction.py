@@ -1,8 +1,8 @@
 """Redaction of secrets in every text that leaves the process.
 
-A `Redactor` knows the secret values of the running configuration and replaces every occurrence:
-in error texts before they are stored, in log lines before they are written. Passwords
-in URLs are hidden even if they are unknown.
+A `Redactor` knows the secret values of the running configuration and of the environment, and
+replaces every occurrence: in error texts and metadata before they are stored, in log lines before
+they are written. Passwords in URLs are hidden even if they are unknown.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from urllib.parse import unquote, unquote_plus
 
 MASK = "***"
 _SHORTEST = 4
 _SHORTEST_PART = 8
+_SHORTEST_VARIABLE = 6
 # 8 bytes or more in base64, which a URL or JSON may have quoted.
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]|%2[BbFf]|\\/){11,}")
 # What stands before the "://" does not matter, and looking for it would make a long text slow.
 _URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]*:)[^\s/]+(?=@)")
+_URL_LOGIN = re.compile(r"://([^\s:/@]*):([^\s/@]+)@")
 _HEADER = re.compile(r"([A-Za-z][\w-]*):\s+(.+)")
 _RANDOM = re.compile(r"(?=.*[A-Za-z])(?=.*\d)\S{16,}")
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|private_?key|access_?key$|^auth"
-    r"|cookie$|signature$",
+    r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|private_?key|access_?key$"
+    r"|^auth(?!ors?(_|$))|cookie$|signature$",
     re.IGNORECASE,
 )
 
@@ -35,6 +37,23 @@ _SECRET_NAME = re.compile(
 def looks_secret(name: str) -> bool:
     """Return True if a setting of this name is a secret, whatever its type."""
     return _SECRET_NAME.search(name) is not None
+
+
+def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the secret values of an environment.
+
+    A value of 6 characters or more is a secret if the name of its variable looks secret; the path
+    of a file and a number of less than 8 digits are not. So is a password of 8 characters or more
+    in a URL.
+    """
+    for name, value in environ.items():
+        path = name.upper().endswith(("_FILE", "_PATH", "_DIR"))
+        number = value.isdecimal() and len(value) < _SHORTEST_PART
+        if looks_secret(name) and len(value) >= _SHORTEST_VARIABLE and not path and not number:
+            yield value
+        for user, password in _URL_LOGIN.findall(value):
+            if len(password) >= _SHORTEST_PART and password != user:
+                yield from {password, unquote(password)}
 
 
 class Redactor:
@@ -52,29 +71,33 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        given = list(secrets)
-        parts = (part for secret in given for part in parts_of(secret))
-        stripped = {secret.strip() for secret in (*given, *parts)}
-        known = [secret for secret in stripped if len(secret) >= _SHORTEST]
-        # The longest first: a secret may contain another.
-        self._secrets = sorted(known, key=len, reverse=True)
+        self._secrets: set[str] = set()
+        self._compiled: tuple[int, re.Pattern[str] | None] = (0, None)
+        for secret in secrets:
+            self.add(secret)
 
-    @cached_property
+    def add(self, secret: str) -> None:
+        """Hide one more secret from now on; any thread."""
+        for text in (secret, *parts_of(secret)):
+            if len(text.strip()) >= _SHORTEST:
+                self._secrets.add(text.strip())
+
     def _known(self) -> re.Pattern[str] | None:
         # When it is first needed: of ten thousand secrets it takes more than a second.
-        patterns = [_any_form(secret) for secret in self._secrets]
-        return re.compile("|".join(patterns)) if patterns else None
+        count, pattern = self._compiled
+        if count != len(self._secrets):
+            # The longest first: a secret may contain another.
+            secrets = sorted(self._secrets, key=len, reverse=True)
+            pattern = re.compile("|".join(map(_any_form, secrets)))
+            self._compiled = (len(secrets), pattern)
+        return pattern
 
     def __call__(self, text: str) -> str:
         """Return the text with every secret in it replaced."""
-        if self._known is not None:
-            text = _BASE64.sub(self._mask_encoded, self._known.sub(MASK, text))
+        known = self._known()
+        if known is not None:
+            text = _BASE64.sub(partial(_mask_encoded, known), known.sub(MASK, text))
         return _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
-
-    def _mask_encoded(self, match: re.Match[str]) -> str:
-        known = self._known
-        hides = known is not None and any(map(known.search, _decoded(match[0])))
-        return MASK if hides else match[0]
 
 
 def parts_of(secret: str) -> Iterator[str]:
@@ -130,6 +153,10 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 def _looks_random(text: str) -> bool:
     return _RANDOM.fullmatch(text) is not None
+
+
+def _mask_encoded(known: re.Pattern[str], match: re.Match[str]) -> str:
+    return MASK if any(map(known.search, _decoded(match[0]))) else match[0]
 
 
 def _any_form(secret: str) -> str:

@@ -1,6 +1,7 @@
 import base64
 import html
 import json
+import pickle
 import time
 from urllib.parse import quote, quote_plus
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstone_core.model.redaction import MASK, Redactor, looks_secret
+from flowstone_core.model.redaction import MASK, Redactor, looks_secret, secrets_of
 from flowstone_core.model.safe_text import MESSAGE_LIMIT, describe
 
 CANARY = "cAn@ry/+=&%<\"'\\ é€🎉\n\ttail"
@@ -185,3 +186,42 @@ def test_looks_secret_accepts_secret_names(name):
 @pytest.mark.parametrize("name", ["bucket", "key", "keys", "password_file", "path", "prefix", ""])
 def test_looks_secret_rejects_other_names(name):
     assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("API_TOKEN", "hunter2", True),
+        ("PGPASSWORD", "hunter2", True),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2", True),
+        ("DB_PASSWORD", "12345678", True),
+        ("API_TOKEN", "short", False),
+        ("TOKEN_TTL", "864000", False),
+        ("TOKEN_FILE", "/run/secrets/token", False),
+        ("GIT_AUTHOR", "Jane Doe", False),
+        ("AUTHOR_NAME", "Jane Doe", False),
+        ("AUTHORIZATION", "Bearer x", True),
+        ("AUTH", "hunter2", True),
+        ("HOME", "/home/jane", False),
+    ],
+)
+def test_N9_variable_is_secret_by_its_name(name, value, secret):
+    assert list(secrets_of({name: value})) == ([value] if secret else [])
+
+
+def test_N9_password_in_a_url_of_the_environment_is_secret():
+    found = secrets_of({"DATABASE": "postgres://me:hunter%2Ftwo@host/db"})
+    assert set(found) == {"hunter%2Ftwo", "hunter/two"}
+    assert not list(secrets_of({"DATABASE": "postgres://postgres:postgres@host/db"}))
+    assert not list(secrets_of({"DATABASE": "postgres://me:short@host/db"}))
+
+
+def test_N9_added_secret_is_hidden_from_then_on():
+    redact = Redactor()
+    assert redact("key-4711") == "key-4711"
+    redact.add("key-4711")
+    assert redact("key-4711") == "***"
+    redact.add("key-4711-long?token=Zq9xv7Kp-33")
+    assert redact("key-4711-long?token=Zq9xv7Kp-33 and Zq9xv7Kp-33") == "*** and ***"
+    copy = pickle.loads(pickle.dumps(redact))  # noqa: S301 - as for a child process
+    assert copy("key-4711") == "***"

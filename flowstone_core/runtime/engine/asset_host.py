@@ -15,6 +15,7 @@ from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.materialization import AttemptOutcome, Claim
 from flowstone_core.model.partition import decode_partition, show_partition
+from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe_traceback
 from flowstone_core.plugin.fork_guard import fork_guard
 from flowstone_core.runtime.isolation.child_process import ChildProcess
@@ -26,12 +27,13 @@ class AssetHost:
     """Calls asset functions in the calling thread.
 
     Args:
-        redact: Hides secrets in error texts.
+        redact: Hides secrets in error texts and metadata; a `Redactor` learns those that a
+            function takes with `Context.secret`.
         clock: Gives the time of a failure.
     """
 
     def __init__(self, redact: Callable[[str], str], clock: Clock | None = None) -> None:
-        self._redact = redact
+        self.redact = redact
         self._clock = clock or SystemClock()
 
     def attempt(
@@ -44,19 +46,21 @@ class AssetHost:
         """
         try:
             with fork_guard():
-                result: object = asset.function(_context(claim, cancelled or threading.Event()))
+                learn = self.redact.add if isinstance(self.redact, Redactor) else lambda _: None
+                context = _context(claim, cancelled or threading.Event(), learn)
+                result: object = asset.function(context)
                 if inspect.iscoroutine(result):
                     result.close()
-                return succeed(result)
+                return succeed(result, self.redact)
         except BaseException as error:  # noqa: BLE001 - it may raise anything, SystemExit too
             return self.fail(asset, claim, error)
 
     def fail(self, asset: Asset, claim: Claim, error: BaseException) -> AttemptResult:
         """Return the result of an attempt that failed, and log it."""
         backoff = partial(backoff_delay, first=asset.backoff, limit=asset.backoff_limit)
-        end = fail(claim.materialization, error, self._clock.now(), backoff, self._redact)
+        end = fail(claim.materialization, error, self._clock.now(), backoff, self.redact)
         if end.outcome is AttemptOutcome.FAILED:
-            stack = self._redact(describe_traceback(error))
+            stack = self.redact(describe_traceback(error))
             extra = {**ids(claim), "error": end.error, "stack": stack}
             logger.warning("attempt failed", extra=extra)
         return end
@@ -111,7 +115,7 @@ def ids(claim: Claim) -> dict[str, object]:
     }
 
 
-def _context(claim: Claim, cancelled: threading.Event) -> Context:
+def _context(claim: Claim, cancelled: threading.Event, learn: Callable[[str], None]) -> Context:
     materialization = claim.materialization
     return Context(
         asset=materialization.asset,
@@ -122,4 +126,5 @@ def _context(claim: Claim, cancelled: threading.Event) -> Context:
         upstream=claim.upstream,
         logger=ContextLogger(logging.getLogger("flowstone.asset"), ids(claim)),
         _cancelled=cancelled,
+        _learn=learn,
     )

@@ -217,10 +217,13 @@ def _serve(pipe: Connection[Any, Any], level: int) -> None:
     # The parent ends this process when the running call has ended.
     leave_signals_to_parent()
     threading.Thread(target=_die_with_parent, name="flowstone-parent", daemon=True).start()
-    send = _forward_logs(pipe, level)
+    forwarder = _forward_logs(pipe, level)
+    send = forwarder.send
     try:
         factory, arguments = pipe.recv()
         served = factory(*arguments)
+        # The parent knows the secrets of the configuration, not those that this process learns.
+        forwarder.redact = getattr(served, "redact", str)
     except BaseException as error:  # noqa: BLE001 - foreign modules are imported here
         send("failure", describe(error))
         return
@@ -237,19 +240,15 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _forward_logs(pipe: Connection[Any, Any], level: int) -> Callable[[str, object], None]:
-    """Forward log lines to the parent.
-
-    Returns:
-        A function that sends other messages on the same pipe.
-    """
+def _forward_logs(pipe: Connection[Any, Any], level: int) -> _Forwarder:
+    """Forward log lines to the parent; return the handler, which sends other messages too."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
     forwarder = _Forwarder(pipe)
     root.addHandler(forwarder)
     logging.getLogger("flowstone").setLevel(level)
-    return forwarder.send
+    return forwarder
 
 
 class _Forwarder(logging.Handler):
@@ -259,6 +258,7 @@ class _Forwarder(logging.Handler):
         super().__init__()
         self._pipe = pipe
         self._sending = threading.Lock()
+        self.redact: Callable[[str], str] = str
 
     def send(self, kind: str, value: object) -> None:
         with self._sending:
@@ -270,19 +270,19 @@ class _Forwarder(logging.Handler):
             if record.exc_info and record.exc_info[1] is not None:
                 text = f"{text}: {describe(record.exc_info[1])}"
             given = vars(record).items()
-            ids = {key: _plain(value) for key, value in given if key not in _RECORD_FIELDS}
+            ids = {key: self._plain(value) for key, value in given if key not in _RECORD_FIELDS}
         except Exception as error:  # noqa: BLE001 - arguments may not fit, or raise anything
             text = f"cannot render a log record: {describe(error)}"
             ids = {"at": f"{record.pathname}:{record.lineno}"}
         with suppress(OSError):  # the parent is gone, and this process ends
-            self.send("log", (record.name, record.levelno, text, ids))
+            self.send("log", (record.name, record.levelno, self.redact(text), ids))
+
+    def _plain(self, value: object) -> object:
+        return value if type(value) in _PLAIN else self.redact(str(value))
 
 
+_PLAIN = frozenset({int, float, bool, type(None)})
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-def _plain(value: object) -> object:
-    return value if type(value) in {str, int, float, bool, type(None)} else str(value)
 
 
 def _log(name: str, level: int, text: str, ids: dict[str, object]) -> None:
