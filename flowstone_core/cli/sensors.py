@@ -148,7 +148,8 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
 def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_json: bool) -> None:
     """Poll a sensor once, within its deadline, and show what a tick would commit.
 
-    The poll starts from the stored state, or from --state. A running runner is not disturbed.
+    The poll starts from the stored state, or from --state. A running runner is not disturbed. What
+    the sensor logs goes to standard error.
 
     With --json an object: sensor, outcome, error, reason (why it found nothing, if the sensor
     tells), delay (until the next poll; null for the usual interval), duration (of this poll),
@@ -164,7 +165,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
         raise click.UsageError(
             "'flowstone run' polls sensors; to see what this one would find, add --dry-run"
         )
-    found = session.flow().sensors.poll(name, state=_given(state))
+    found = session.flow(log_level="info").sensors.poll(name, state=_given(state))
     if as_json:
         print_json(
             {

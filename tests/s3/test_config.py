@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pydantic
 import pytest
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.key_dates import date_in_key
+from flowstone_s3.queue_config import S3EventQueueConfig
 
 
 def make(**options: Any) -> S3FileArrivalConfig:
@@ -51,7 +53,9 @@ def test_config_bucket_name_is_accepted(bucket: str) -> None:
         ({"prefix": "in/${yaer}/"}, r"unknown token \$\{yaer\}"),
         ({"prefix": "in/${year}/${month}/${day}/", "lookback": "900d"}, "more than 400 prefixes"),
         ({"lookback": "2d"}, r"lookback requires \$\{year\} in prefix"),
-        ({"timezone": "UTC"}, r"timezone requires \$\{year\} in prefix"),
+        ({"timezone": "UTC"}, r"timezone requires \$\{year\} in prefix, or hour in partition_pat"),
+        ({"timezone": "UTC", "partition_pattern": "(?P<p>.)"}, "timezone requires"),
+        ({"partition_fn": len, "partition": "x"}, "partition and partition_fn exclude each other"),
         ({"prefix": "${year}", "timezone": "Mars/Phobos"}, "unknown time zone 'Mars/Phobos'"),
         ({"prefix": "${year}", "timezone": "../etc"}, "unknown time zone"),
         ({"on": "deleted"}, "created"),
@@ -106,3 +110,58 @@ def test_config_partition_fn_by_name_or_object() -> None:
 def test_config_settings_have_descriptions() -> None:
     fields = S3FileArrivalConfig.model_fields.items()
     assert [name for name, field in fields if not field.description] == []
+
+
+def _two(key: str, more: str) -> str:
+    return key + more
+
+
+def _none() -> str:
+    return ""
+
+
+async def _later(key: str) -> str:
+    return key
+
+
+def _each(key: str) -> Iterator[str]:
+    yield key
+
+
+@pytest.mark.parametrize("function", [_two, _none, lambda *, key: key])
+def test_U2_partition_fn_of_another_arity_is_refused(function: object) -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"partition_fn\n.*must take the key, not"):
+        make(partition_fn=function)
+    queue = {"queue_url": "https://host/1/q", "partition_fn": function}
+    with pytest.raises(pydantic.ValidationError, match="must take the key, not"):
+        S3EventQueueConfig.model_validate(queue)
+
+
+@pytest.mark.parametrize("function", [_later, _each])
+def test_U2_partition_fn_that_returns_no_value_is_refused(function: object) -> None:
+    with pytest.raises(pydantic.ValidationError, match="must not be async or a generator"):
+        make(partition_fn=function)
+
+
+@pytest.mark.parametrize("function", [len, str, lambda key, tenant="a": tenant, lambda *keys: "a"])
+def test_U2_partition_fn_of_one_argument_is_accepted(function: object) -> None:
+    assert make(partition_fn=function).partition_fn is function
+
+
+def test_F10_timezone_is_for_local_times_only() -> None:
+    hour = r"(?P<year>\d{4})(?P<month>..)(?P<day>..)(?P<hour>..)"
+    for settings in ({"partition_pattern": hour}, {"partition": "${date}"}, {"prefix": "${year}"}):
+        assert make(timezone="Asia/Tokyo", **settings).timezone == "Asia/Tokyo"
+    queue = {"queue_url": "https://host/1/q", "timezone": "Asia/Tokyo"}
+    with pytest.raises(
+        pydantic.ValidationError, match=r"timezone requires hour in partition_pattern, or parti"
+    ):
+        S3EventQueueConfig.model_validate(queue | {"partition_pattern": "(?P<all>.*)"})
+    S3EventQueueConfig.model_validate(queue | {"partition_pattern": hour})
+
+
+@pytest.mark.parametrize("template", ["", "${dat}", "$ {date}", "${date"])
+def test_U3_invalid_partition_is_refused(template: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"partition\n"):
+        make(partition=template)
+    assert make(partition=None).partition is None

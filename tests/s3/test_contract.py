@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
@@ -26,6 +27,7 @@ EVERY = bool(os.environ.get("FLOWSTONE_CHAOS"))
 
 INDEPENDENT_OF_OPTIONS = (
     "test_a_run_ends_in_materializations",
+    "test_a_poll_stops_at_its_deadline",
     "test_a_source_that_never_answers_is_given_up",
     "test_an_unknown_setting_is_refused",
     "test_cleanup_may_come_at_any_time",
@@ -47,6 +49,7 @@ class Gate:
         self.target = (host, port)
         self.open = True
         self.answers = True
+        self.pages: Iterator[bytes] | None = None
         self.released = threading.Event()
         gate = self
 
@@ -71,7 +74,10 @@ class Gate:
                     if not self.answers:
                         self.released.wait()
                         return
-                    (server if end is client else client).sendall(data)
+                    if end is client and self.pages is not None:
+                        client.sendall(next(self.pages))
+                    else:
+                        (server if end is client else client).sendall(data)
 
     @contextmanager
     def shut(self) -> Iterator[None]:
@@ -87,11 +93,25 @@ class Gate:
         self.released.set()
         self.released = threading.Event()
 
+    @contextmanager
+    def endless(self) -> Iterator[None]:
+        self.pages = map(_page, itertools.count(1))
+        yield
+        self.pages = None
+
     def stop(self) -> None:
         self.released.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def _page(number: int) -> bytes:
+    body = (
+        "<ListBucketResult><IsTruncated>true</IsTruncated>"
+        f"<NextContinuationToken>{number}</NextContinuationToken></ListBucketResult>"
+    )
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 class TestS3FileArrival(SensorContract):
@@ -111,6 +131,7 @@ class TestS3FileArrival(SensorContract):
         self.gate = Gate(host, int(port))
         for number in range(self.there_before):
             self.put(number, b"before")
+            self.bucket.put(self.unreadable(number), b"before")
         yield
         self.gate.stop()
 
@@ -127,8 +148,18 @@ class TestS3FileArrival(SensorContract):
         self.put(number, b"x")
         return f"file-{number:04}"
 
+    def change_to_skip(self, number: int) -> str:
+        self.bucket.put(self.unreadable(number), b"x")
+        return self.unreadable(number)
+
     def put(self, number: int, body: bytes) -> None:
         self.bucket.put(f"orders/file-{number:04} +%.csv", body)
+
+    def unreadable(self, number: int) -> str:
+        return f"orders/upload-{number:04}.tmp"
+
+    def endless_source(self) -> Any:
+        return self.gate.endless()
 
     def break_source(self) -> Any:
         return self.gate.shut()
@@ -176,6 +207,7 @@ class TestS3EventQueue(SensorContract):
         ({"visibility": timedelta(seconds=1)}, "visibility"),
         ({"wait": timedelta(seconds=1)}, "timeout must be longer than wait"),
     )
+    not_applicable: ClassVar = {"endless_source": "a poll reads max_messages at most"}
 
     @pytest.fixture
     def source(self, moto_bucket: Any) -> Iterator[None]:
@@ -210,6 +242,10 @@ class TestS3EventQueue(SensorContract):
     def change(self, number: int) -> str:
         self.bucket.put(f"orders/file-{number:04} +%.csv", b"x")
         return f"file-{number:04}"
+
+    def change_to_skip(self, number: int) -> str:
+        self.bucket.put(f"orders/upload-{number:04}.tmp", b"x")
+        return f"orders/upload-{number:04}.tmp"
 
     def settle(self) -> None:
         """Let the time pass at the server for which messages are hidden that were read."""

@@ -93,6 +93,7 @@ def test_F6_key_date_beside_a_word_counts(key: str) -> None:
 def test_X7_key_date_choice_names_both() -> None:
     assert choice_of_date("dt=2024-01-02/load-2024-01-03") == "'dt=2024-01-02', not '2024-01-03'"
     assert choice_of_date("dt=2024-01-02/20240102") == ""
+    assert choice_of_date("20240102_20240103") == "", "neither counts"
     assert choice_of_date("x") == ""
 
 

@@ -158,6 +158,23 @@ def test_sensor_filtered_objects_are_not_remembered(
     assert found(rest)[DAY] == [key for key in everything if key not in keys]
 
 
+def test_X4_glob_that_matches_nothing_is_told(scripted: Any, make_sensor: Make) -> None:
+    scripted.put("in/[raw] 2025-01-15.csv")
+    sensor = make_sensor(**scripted.options, glob="in/[raw] *.csv")
+    outcome = sensor.poll(sensor.init())
+    assert isinstance(outcome, NotTriggered)
+    assert outcome.reason == (
+        "none of 1 listed keys matches suffix and glob; in glob, [...] stands for one character, "
+        "and [[] for a ["
+    )
+    literal = make_sensor(**scripted.options, glob="in/[[]raw] *.csv")
+    assert found(literal.poll(sensor.init())) == {DAY: ["in/[raw] 2025-01-15.csv"]}
+    suffix = make_sensor(**scripted.options, suffix=".txt").poll(sensor.init())
+    assert suffix.reason == "none of 1 listed keys matches suffix and glob"  # type: ignore[union-attr]
+    scripted.objects = []
+    assert sensor.poll(sensor.init()).reason == ""  # type: ignore[union-attr]
+
+
 def test_sensor_pattern_gives_partition(scripted: Any, make_sensor: Make) -> None:
     scripted.put("eu/2025-01-15T07.csv")
     pattern = r"^(?P<region>\w+)/(?P<year>\d+)-(?P<month>\d+)-(?P<day>\d+)T(?P<hour>\d+)"

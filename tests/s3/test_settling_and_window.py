@@ -147,7 +147,10 @@ def test_window_finds_objects_between_distant_polls() -> None:
 
 def test_window_object_later_than_window_is_seen() -> None:
     _, state = windowed(empty_state(), ("b", 120))
-    assert windowed(state, ("late", 59), ("b", 120)) == ([], state)
+    new, after = windowed(state, ("late", 59), ("b", 120))
+    assert new == []
+    assert after["older"]["count"] == 1
+    assert after | {"older": state["older"]} == state
     assert windowed(state, ("just", 60), ("b", 120))[0] == ["just"]
 
 

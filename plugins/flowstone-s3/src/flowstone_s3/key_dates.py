@@ -79,10 +79,14 @@ def date_in_key(key: str) -> date | None:
 
 
 def choice_of_date(key: str) -> str:
-    """Return the date that counts and the one that does not, in words; empty without a choice."""
+    """Return the date that counts and a weaker one, in words; empty without a choice."""
     found = dates_in_key(key)
-    others = [other.text for other in found[1:] if other.day != found[0].day]
-    return f"{found[0].text!r}, not {others[0]!r}" if others else ""
+    weaker = [
+        other.text
+        for other in found
+        if other.strength < found[0].strength and other.day != found[0].day
+    ]
+    return f"{found[0].text!r}, not {weaker[0]!r}" if weaker else ""
 
 
 def _valid_dates(key: str) -> Iterator[KeyDate]:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from flowstone_core import Skipped
 from flowstone_s3.digests import digest, stamp
 from flowstone_s3.errors import S3Error
+from flowstone_s3.late_objects import NewestObjects, OlderState, late_objects, older_state
 from flowstone_s3.listing import S3Object
 from flowstone_s3.settling import SettlingObjects
 from flowstone_s3.state import (
@@ -27,6 +29,7 @@ from flowstone_s3.state import (
     STAMP_SIZE,
     DecodedState,
     SeenState,
+    damaged_state,
     decode_state,
     empty_state,
     encode_state,
@@ -90,6 +93,9 @@ class SeenObjects:
         self._aside_before, self._retry = decoded.aside, retry
         self._tried: set[bytes] = set()
         self._aside: set[bytes] = set()
+        self._older_before = decoded.older
+        self._older = NewestObjects[str]()
+        self._passed = NewestObjects[bytes]()
         self._newest: datetime | None = None
         self._room = self._rules.limit
         # A state of an older version is always rewritten.
@@ -109,9 +115,13 @@ class SeenObjects:
         at = item.last_modified
         old = self._horizon is not None and at < self._horizon
         if old and not self._settling:
+            self._older.add(at, item.key)
             return False
         key = digest(item.key, KEY_SIZE)
-        if key in self._present or (old and key not in self._settling):
+        if key in self._present:
+            return False
+        if old and key not in self._settling:
+            self._older.add(at, item.key)
             return False
         self._advance(at, server_time)
         version = digest(item.etag, ETAG_SIZE) + stamp(at, STAMP_SIZE)
@@ -137,6 +147,19 @@ class SeenObjects:
         self._aside.add(identity)
         return identity not in self._aside_before
 
+    def late(self) -> list[Skipped]:
+        """Return the objects that appeared with a time before the window, in one item.
+
+        Raises:
+            SensorBroken: If the stored facts on them are damaged.
+        """
+        if self._older_before is None:
+            return []
+        try:
+            return late_objects(self._older_before, self._older)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged_state(error) from None
+
     @property
     def settling(self) -> int:
         """The number of listed objects that have not settled."""
@@ -160,6 +183,7 @@ class SeenObjects:
         seen, missing = (self._left, self._present) if passed else (self._present, self._left)
         aside = (self._aside_before - self._tried) | self._aside
         same = aside == self._aside_before and not self._settling.changed
+        same = same and (passed or self._older_before in (None, self._older_now()))
         if same and not self._changed and not missing:
             return self._state
         if not passed:
@@ -189,8 +213,14 @@ class SeenObjects:
             aside = {key for key in aside if key in seen or key in known}
         # Prefixes that are still to be listed hold objects of all times.
         horizon = self._horizon if passed else self._latest_horizon()
-        decoded = DecodedState(seen, gone, settling, horizon, self._legacy, aside)
+        older = self._older_before
+        if horizon is not None and not passed:
+            older = self._older_now()
+        decoded = DecodedState(seen, gone, settling, horizon, self._legacy, aside, older)
         return encode_state(decoded, self._hour, room)
+
+    def _older_now(self) -> OlderState:
+        return older_state(self._older, self._passed)
 
     def _judged(self, key: bytes, *, fires: bool) -> bool:
         """Return True if an object fires, or is tried again after it was set aside."""
@@ -242,7 +272,8 @@ class SeenObjects:
     def _forget_old(self) -> None:
         horizon = self._latest_horizon()
         for key in [key for key, at in self._written.items() if horizon and at < horizon]:
-            del self._present[key], self._written[key]
+            self._passed.add(self._written.pop(key), key)
+            del self._present[key]
 
     def _count(self) -> int:
         return len(self._present) + len(self._settling.entries())

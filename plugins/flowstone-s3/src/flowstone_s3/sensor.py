@@ -118,10 +118,9 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         after = seen.state(passed=walk.partial)
         if self._prefixes.dated:
             after = with_listed_since(after, walk.since)
+        told = skipped.summary() + ([] if walk.partial else seen.late())
         events = list(found.events(self.config.bucket))
-        if events:
-            return Triggered(events, after, skipped.summary())
-        return NotTriggered(after, skipped.summary())
+        return Triggered(events, after, told) if events else NotTriggered(after, told)
 
     def _tell_choice(self, keys: Iterable[str]) -> None:
         chosen = ((key, self._partitions.choice(key)) for key in keys)

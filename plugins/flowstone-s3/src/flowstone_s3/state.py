@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 
 from flowstone_core import SensorBroken
 from flowstone_s3.digests import read_entries, write_entries
+from flowstone_s3.late_objects import OlderState
 from flowstone_s3.legacy_state import LegacySeenObjects
 from flowstone_s3.settling import FINGERPRINT_SIZE, SINCE_SIZE
 
@@ -41,6 +42,7 @@ class SeenState(TypedDict):
         former: Entries of version 1 that no listing has shown since, by the hour.
         aside: The keys' digests of objects that were skipped as unreadable.
         since: The time (ISO 8601, UTC) of the earliest prefix that is still listed.
+        older: Facts on the objects before the horizon.
     """
 
     version: int
@@ -51,6 +53,7 @@ class SeenState(TypedDict):
     former: NotRequired[dict[str, str]]
     aside: NotRequired[str]
     since: NotRequired[str]
+    older: NotRequired[OlderState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class DecodedState:
         horizon: All objects modified before this time are known.
         legacy: The entries of version 1.
         aside: The keys' digests of skipped objects.
+        older: Facts on the objects before the horizon; None if unknown.
         migrated: Whether the state was of version 1.
     """
 
@@ -73,6 +77,7 @@ class DecodedState:
     horizon: datetime | None
     legacy: LegacySeenObjects
     aside: set[bytes]
+    older: OlderState | None = None
     migrated: bool = False
 
 
@@ -104,12 +109,13 @@ def decode_state(state: SeenState, hour: datetime) -> DecodedState:
                 None if state["horizon"] is None else _aware(state["horizon"]),
                 LegacySeenObjects("", _lately(state.get("former", {}), hour)),
                 set(read_entries(state.get("aside", ""), KEY_SIZE)),
+                state.get("older"),
             )
         if version == 1:
             former = LegacySeenObjects(state["seen"], _lately(state["gone"], hour))
             return DecodedState({}, {}, {}, None, former, set(), migrated=True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(error) from None
+        raise damaged_state(error) from None
     raise SensorBroken(
         f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
         f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
@@ -127,7 +133,7 @@ def listed_since(state: SeenState) -> datetime | None:
     try:
         return None if text is None else _aware(text)
     except (TypeError, ValueError) as error:
-        raise _damaged(error) from None
+        raise damaged_state(error) from None
 
 
 def with_listed_since(state: SeenState, since: datetime) -> SeenState:
@@ -162,10 +168,13 @@ def encode_state(decoded: DecodedState, hour: datetime, room: int) -> SeenState:
         state["former"] = decoded.legacy.groups(hour)
     if decoded.aside:
         state["aside"] = write_entries(sorted(decoded.aside)[:ASIDE_LIMIT])
+    if decoded.older is not None:
+        state["older"] = decoded.older
     return state
 
 
-def _damaged(error: Exception) -> SensorBroken:
+def damaged_state(error: Exception) -> SensorBroken:
+    """Return the error for a state that cannot be read."""
     return SensorBroken(
         f"cannot read the stored state ({type(error).__name__}): reset the sensor with "
         "'flowstone sensors reset'; it then fires for every existing object"

@@ -47,5 +47,10 @@ class SkippedKeys:
 
 def key_example(key: str, error: UnreadableKeyError) -> str:
     """Return a key and the facts of its error, to be shown."""
+    return shown_key(key) + (f" ({error.detail})" if error.detail else "")
+
+
+def shown_key(key: str) -> str:
+    """Return a key as it is shown: quoted if it has line breaks or the like, cut if it is long."""
     shown = key if key.isprintable() else repr(key)
-    return f"{shown:.{_EXAMPLE_LIMIT}}" + (f" ({error.detail})" if error.detail else "")
+    return shown[:_EXAMPLE_LIMIT]
