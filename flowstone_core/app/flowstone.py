@@ -219,16 +219,22 @@ class Flowstone:
         explainer = Explainer(self._open_store(), self.project, self.schedules, self._clock)
         return explainer.explain(name)
 
-    def prune(self, older_than: timedelta | str | None = None, *, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        older_than: timedelta | str | None = None,
+        *,
+        dry_run: bool = False,
+        trust_clock: bool = False,
+    ) -> Pruned:
         """Delete history that ended long ago, and forget the keys of old events.
 
         Unfinished materializations stay, and so does the latest completed one of each partition.
-        Rows are deleted in many small transactions, beside runners; an interrupted call may be
-        repeated.
+        Rows are deleted in many small transactions; an interrupted call may be repeated.
 
         Args:
             older_than: The age, such as ``90d``; the setting ``retention`` by default.
             dry_run: Count the rows, and delete nothing.
+            trust_clock: Count weeks in which no runner ran: the clock is right.
 
         Raises:
             ValidationError: If the age is missing, invalid or out of bounds.
@@ -237,7 +243,7 @@ class Flowstone:
 
         if isinstance(older_than, str):
             older_than = parse_duration(older_than)
-        return self._wiring().pruner().prune(older_than, dry_run=dry_run)
+        return self._wiring().pruner().prune(older_than, dry_run=dry_run, trust_clock=trust_clock)
 
     # -- short forms -------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Wiring:
             parts.engine,
             parts.heartbeat,
             parts.dispatcher,
-            self.pruner(),
+            self.pruner(parts.heartbeat.runner.id),
             self._clock,
             project.run.grace,
         )
@@ -74,8 +74,9 @@ class Wiring:
         )
         return EngineParts(engine, heartbeat, dispatcher, publisher)
 
-    def pruner(self) -> Pruner:
-        """Build the pruner."""
+    def pruner(self, runner_id: str | None = None) -> Pruner:
+        """Build the pruner, of a runner or of a command."""
         sensors = self._project.sensors.items()
         dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
-        return Pruner(self._store, self._clock, dedupe_for, self._project.run.retention)
+        retention = self._project.run.retention
+        return Pruner(self._store, self._clock, dedupe_for, retention, runner_id)

@@ -45,20 +45,28 @@ def upgrade(session: Session) -> None:
     help="Age to delete, such as 90d; the setting 'retention' by default.",
 )
 @click.option("--dry-run", is_flag=True, help="Count what would be deleted; delete nothing.")
+@click.option(
+    "--trust-clock",
+    is_flag=True,
+    help="Count the weeks in which no runner ran, too.",
+)
 @json_option
 @pass_session
-def prune(session: Session, *, older_than: str | None, dry_run: bool, as_json: bool) -> None:
+def prune(
+    session: Session, *, older_than: str | None, dry_run: bool, trust_clock: bool, as_json: bool
+) -> None:
     """Delete old history in small transactions, beside running runners.
 
     Unfinished materializations stay, and so does the latest completed materialization of each
     partition, which shows that the partition is up to date. Events stay while their keys are
-    remembered (dedupe_for). An interrupted command can be repeated.
+    remembered (dedupe_for). An interrupted command can be repeated. Time in which no runner ran is
+    not counted if it is longer than a week: the clock may be wrong.
 
     With --json an object: dry_run, events, materializations, attempts, ticks, skips, backfills,
     runners (the number of deleted rows), keys (forgotten: they may fire again), kept_events,
     kept_materializations.
     """
-    pruned = session.flow().prune(older_than, dry_run=dry_run)
+    pruned = session.flow().prune(older_than, dry_run=dry_run, trust_clock=trust_clock)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(pruned)})
     else:

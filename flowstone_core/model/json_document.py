@@ -66,6 +66,18 @@ def map_texts(value: Json, change: Callable[[str], str]) -> Json:
     return change(value) if isinstance(value, str) else value
 
 
+def load_object(text: str) -> JsonObject:
+    """Parse text of `dump_document` that is a JSON object.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    value = load_document(text)
+    if not isinstance(value, dict):
+        raise ValueError("must be a JSON object")
+    return value
+
+
 def same_document(value: object, text: str) -> bool:
     """Return True if `value` would be written as exactly ``text``; cheap, never raises."""
     try:

@@ -15,6 +15,7 @@ from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor_settings import SensorSettings
 from flowstone_core.model.setting_types import LONGEST, SHORTEST
+from flowstone_core.model.witnessed_time import Period, WitnessedTime
 from flowstone_core.runtime.periodic_thread import PeriodicThread
 from flowstone_core.store import KeyRetention, Pruned, Store
 
@@ -42,6 +43,7 @@ class Pruner:
     Args:
         dedupe_for: How long the keys of each sensor's events are kept, by the sensor's name.
         retention: How long history is kept; None keeps it for ever.
+        runner_id: This runner; None if this process is not one.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Pruner:
         clock: Clock,
         dedupe_for: Mapping[str, timedelta],
         retention: timedelta | None,
+        runner_id: str | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -60,6 +63,9 @@ class Pruner:
             "cannot prune old history; trying again every hour",
             "pruning of old history resumed",
         )
+        self._runner_id = runner_id
+        self._began = clock.monotonic()
+        self._told: set[Period] = set()
         self._clock_offset = self._measure_offset()
         self._loop = PeriodicThread(
             "pruner",
@@ -98,12 +104,19 @@ class Pruner:
         if any(not what.startswith("kept") for what in done):
             logger.info("old history pruned", extra=done)
 
-    def prune(self, older_than: timedelta | None = None, *, dry_run: bool = False) -> Pruned:
+    def prune(
+        self,
+        older_than: timedelta | None = None,
+        *,
+        dry_run: bool = False,
+        trust_clock: bool = False,
+    ) -> Pruned:
         """Prune now, to the end, in the caller's thread.
 
         Args:
             older_than: Replaces the retention.
             dry_run: Count what would be deleted, and delete nothing.
+            trust_clock: Count the time in which no runner ran.
 
         Returns:
             The numbers of rows that were, or would be, deleted and kept.
@@ -124,20 +137,48 @@ class Pruner:
         if not SHORTEST <= age <= LONGEST:
             bounds = f"{format_duration(SHORTEST)} to {format_duration(LONGEST)}"
             raise ValidationError(f"{format_duration(age)} is out of bounds: use {bounds}")
-        return self._delete(self._steps(age, dry_run=dry_run))
+        return self._delete(self._steps(age, dry_run=dry_run, trust_clock=trust_clock))
 
-    def _steps(self, age: timedelta | None, *, dry_run: bool) -> Iterator[Pruned]:
-        now = self._clock.now()
-        ages = {f"sensor:{name}": now - kept for name, kept in self._dedupe_for.items()}
-        default = now - SensorSettings().dedupe_for
+    def _steps(
+        self, age: timedelta | None, *, dry_run: bool, trust_clock: bool = False
+    ) -> Iterator[Pruned]:
+        default_age = SensorSettings().dedupe_for
+        witnessed = WitnessedTime(() if trust_clock else self._periods(), self._clock.now())
+        self._tell(witnessed, max([*self._dedupe_for.values(), age or default_age]))
+        ago = witnessed.ago
+        ages = {f"sensor:{name}": ago(kept) for name, kept in self._dedupe_for.items()}
         pruning = self._store.pruning(dry_run=dry_run)
         forgetting = (pruning.forget(source, moment) for source, moment in ages.items())
         steps = chain.from_iterable(forgetting)
         if age is None:
             return steps
-        return chain(
-            steps, pruning.prune(now - age, KeyRetention(ages, default, now - SCHEDULE_KEYS))
-        )
+        keys = KeyRetention(ages, ago(default_age), ago(SCHEDULE_KEYS))
+        return chain(steps, pruning.prune(ago(age), keys))
+
+    def _periods(self) -> Iterator[Period]:
+        """Yield when runners ran; of this process only what its monotonic clock confirms."""
+        now = self._clock.now()
+        elapsed = timedelta(seconds=self._clock.monotonic() - self._began)
+        yield Period(now - elapsed, now)
+        for runner_id, period in self._store.runners.periods().items():
+            own = runner_id == self._runner_id
+            yield Period(period.begin, period.begin) if own else period
+
+    def _tell(self, witnessed: WitnessedTime, age: timedelta) -> None:
+        """Log the gaps that prolong an age; each once."""
+        for gap in witnessed.shortened(age):
+            if gap not in self._told:
+                self._told.add(gap)
+                logger.warning(
+                    "no runner ran for long, or the clock is wrong; "
+                    "keys and history are kept longer by that time",
+                    extra={
+                        "since": gap.begin.isoformat(timespec="seconds"),
+                        "until": gap.end.isoformat(timespec="seconds"),
+                        "hint": "correct the clock, or if it is right: "
+                        "flowstone db prune --trust-clock",
+                    },
+                )
 
     def _delete(self, steps: Iterator[Pruned]) -> Pruned:
         total = Pruned()

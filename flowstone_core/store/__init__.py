@@ -17,6 +17,7 @@ Other wings import from here only. The modules:
 * `enqueueing`: creates pending materializations, joins existing ones, requeues held ones.
 * `claims`: starts materializations that are due and ready.
 * `dependencies`: decides if a materialization may start.
+* `discarding`: ends materializations that can never run.
 * `attempts`: ends, releases and recovers attempts.
 * `overlap_queue`: the order of a schedule's materializations.
 * `engine_queue`: the materialization queue of engines.
@@ -27,7 +28,9 @@ Other wings import from here only. The modules:
 * `backup`: copies an SQLite store while it is in use.
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
-* `sql_engines`, `driver_errors`, `statements`, `store_url`, `sqlite_file`: the database's parts.
+* `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
+* `sqlite_file`, `sqlite_logs`, `postgresql_session`: what only one of the databases has.
+* `readable_rows`: leaves out a row that cannot be read.
 * `schema`, `column_types`: the tables and their column types.
 """
 

@@ -20,8 +20,10 @@ from flowstone_core.model.materialization import (
 )
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import events, overlap_queue, runners, schema
+from flowstone_core.store.discarding import discard_unreadable
 from flowstone_core.store.enqueueing import materialization_of, requeue
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.readable_rows import UnreadableRowError, read, read_one
 
 _rows = schema.materializations
 _attempts = schema.attempts
@@ -88,6 +90,12 @@ def recover(
     ).all()
     changed = []
     for row in lost:
+        try:
+            read_one(row, _rows, materialization_of)
+        except UnreadableRowError as error:
+            _close(connection, row.id, row.attempt, AttemptOutcome.LOST, error.message, now)
+            changed.append(discard_unreadable(connection, row, error, None, now))
+            continue
         if row.runner_id == runner_id and row.token not in held:
             claim = Claim(materialization_of(row), row.token, (), {})
             changed += _give_back(connection, claim, now)
@@ -116,17 +124,18 @@ def of_materialization(connection: Connection, number: int) -> list[Attempt]:
         .where(_attempts.c.materialization_id == number)
         .order_by(_attempts.c.number)
     )
-    return [
-        Attempt(
-            number=row.number,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
-            error=row.error,
-            runner_id=row.runner_id,
-        )
-        for row in connection.execute(query)
-    ]
+    return read(connection.execute(query), _attempts, _attempt_of)
+
+
+def _attempt_of(row: Row[*tuple[object, ...]]) -> Attempt:
+    return Attempt(
+        number=row.number,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
+        error=row.error,
+        runner_id=row.runner_id,
+    )
 
 
 def _lock_pending(connection: Connection, partition: str, names: Sequence[str]) -> None:
@@ -241,4 +250,6 @@ def _fate(row: Row[*tuple[object, ...]]) -> str:
     runner = f"its runner on {row.host} (pid {row.pid})"
     if row.stopped_at is not None:
         return f"{runner} stopped or died"
+    if not isinstance(row.lease_until, datetime):  # unreadable
+        return f"{runner} is gone"
     return f"the lease of {runner} expired at {row.lease_until:%Y-%m-%d %H:%M:%S}Z"

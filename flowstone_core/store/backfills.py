@@ -17,6 +17,7 @@ from flowstone_core.store import events, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.readable_rows import read_one
 from flowstone_core.store.statements import insert
 
 _rows = schema.backfills
@@ -168,7 +169,7 @@ def _begin(
 def _unfinished(connection: Connection, identity: _Identity) -> BackfillRecord | None:
     same = [column == value for column, value in zip(_IDENTITY, identity, strict=True)]
     row = connection.execute(select(_rows).where(schema.UNFINISHED, *same)).one_or_none()
-    return None if row is None else _record_of(row)
+    return None if row is None else read_one(row, _rows, _record_of)
 
 
 def _partition_states(

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.engine import ClaimRound
+from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import (
     Claim,
     Materialization,
     MaterializationState,
     predecessors,
 )
-from flowstone_core.store import events, overlap_queue, schema
+from flowstone_core.store import events, schema
 from flowstone_core.store.dependencies import Readiness, check_readiness
+from flowstone_core.store.discarding import discard, discard_unreadable
 from flowstone_core.store.enqueueing import (
     ACTIVE,
     SLOT,
     enqueue,
     materialization_of,
     of_assets,
-    requeue,
 )
+from flowstone_core.store.readable_rows import UnreadableRowError, read_one
 from flowstone_core.store.statements import among
 
 _rows = schema.materializations
@@ -45,20 +47,24 @@ def claim(
     changed: list[Materialization] = []
     examined = 0
     while len(claims) < limit and examined < CANDIDATE_LIMIT:
-        candidates = _candidates(connection, limit - len(claims), assets, now)
-        if not candidates:
+        rows = _candidates(connection, limit - len(claims), assets, now)
+        if not rows:
             return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, assets, now))
-        examined += len(candidates)
+        examined += len(rows)
+        candidates, discarded = _readable(connection, rows, assets, now)
+        changed += discarded
         checked = check_readiness(connection, candidates, assets)
+        found = _read_events(connection, checked)
         ready = [item for item in checked if item.error is None and not item.must_wait]
-        claims += _start(connection, ready, runner_id, now)
+        if ready:
+            claims += _start(connection, ready, found, runner_id, now)
         for item in checked:
             if item.must_wait:
                 changed += _hold(connection, item, assets, now)
         # Last, because each requeues what waits for it, perhaps some of these.
         for item in checked:
             if item.error is not None:
-                changed.append(_discard(connection, item, assets, now))
+                changed.append(discard(connection, item.candidate.id, item.error, assets, now))
     # More may be due: a caller with free threads claims again at once.
     next_at = _next_at(connection, assets, now) if len(claims) >= limit else now
     return ClaimRound(tuple(claims), tuple(changed), next_at)
@@ -66,7 +72,7 @@ def claim(
 
 def _candidates(
     connection: Connection, limit: int, assets: AssetGraph, now: datetime
-) -> list[Materialization]:
+) -> Sequence[Row[*tuple[object, ...]]]:
     query = (
         select(_rows)
         .where(schema.CLAIMABLE, _rows.c.available_at <= now, of_assets(assets))
@@ -74,7 +80,37 @@ def _candidates(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [materialization_of(row) for row in connection.execute(query)]
+    return connection.execute(query).all()
+
+
+def _readable(
+    connection: Connection,
+    rows: Iterable[Row[*tuple[object, ...]]],
+    assets: AssetGraph,
+    now: datetime,
+) -> tuple[list[Materialization], list[Materialization]]:
+    """Return the candidates that can be read; discard the others, and return them, too."""
+    candidates, discarded = [], []
+    for row in rows:
+        try:
+            candidates.append(read_one(row, _rows, materialization_of))
+        except UnreadableRowError as error:
+            discarded.append(discard_unreadable(connection, row, error, assets, now))
+    return candidates, discarded
+
+
+def _read_events(
+    connection: Connection, checked: Sequence[Readiness]
+) -> dict[int, list[StoredEvent]]:
+    """Return the events of the ready candidates; one with an unreadable event gets an error."""
+    ready = {
+        item.candidate.id: item for item in checked if item.error is None and not item.must_wait
+    }
+    unreadable: dict[int, UnreadableRowError] = {}
+    found = events.of_materializations(connection, ready, unreadable)
+    for number, error in unreadable.items():
+        ready[number].error = f"{error.message}; repair or delete it, and retry"
+    return found
 
 
 def _next_at(connection: Connection, assets: AssetGraph, now: datetime) -> datetime | None:
@@ -119,36 +155,13 @@ def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bo
     return connection.scalar(among(query, SLOT, slots).limit(1)) is not None
 
 
-def _discard(
-    connection: Connection, item: Readiness, assets: AssetGraph, now: datetime
-) -> Materialization:
-    candidate = item.candidate
-    row = connection.execute(
-        update(_rows)
-        .where(
-            _rows.c.id == candidate.id,
-            _rows.c.state.in_(predecessors(MaterializationState.DISCARDED)),
-        )
-        .values(
-            state=MaterializationState.DISCARDED,
-            available_at=None,
-            finished_at=now,
-            error=item.error,
-        )
-        .returning(_rows)
-    ).one()
-    requeue(connection, candidate.partition, assets.dependents(candidate.asset), now)
-    discarded = materialization_of(row)
-    overlap_queue.on_end(connection, discarded, now)
-    return discarded
-
-
 def _start(
-    connection: Connection, checked: Sequence[Readiness], runner_id: str, now: datetime
+    connection: Connection,
+    checked: Sequence[Readiness],
+    found: Mapping[int, Sequence[StoredEvent]],
+    runner_id: str,
+    now: datetime,
 ) -> list[Claim]:
-    if not checked:
-        return []
-    found = events.of_materializations(connection, [item.candidate.id for item in checked])
     claims = []
     for item in checked:
         token = uuid.uuid4().hex

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -45,7 +45,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         value: datetime | str | None,
         dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
     ) -> datetime | None:
-        """See `TypeDecorator.process_result_value`."""
-        if isinstance(value, str):
+        """See `TypeDecorator.process_result_value`.
+
+        What is not an instant is returned as it is: `readable_rows` leaves out its row, where an
+        exception would stop the whole query.
+        """
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        if not isinstance(value, str):
+            return value
+        try:
             return datetime.fromisoformat(value)
-        return None if value is None else value.astimezone(UTC)
+        except ValueError:
+            return cast("datetime", value)

@@ -14,6 +14,7 @@ from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.enqueueing import ACTIVE, SLOT, Slot, materialization_of
+from flowstone_core.store.readable_rows import read
 from flowstone_core.store.statements import among
 
 _rows = schema.materializations
@@ -126,8 +127,8 @@ def _active(connection: Connection, slots: Collection[Slot]) -> _ActiveBySlot:
         .order_by(_rows.c.id)
         .with_for_update(read=True, of=_rows)
     )
-    for row in connection.execute(among(query, SLOT, slots)):
-        by_slot.setdefault((row.asset, row.partition), []).append(materialization_of(row))
+    for item in read(connection.execute(among(query, SLOT, slots)), _rows, materialization_of):
+        by_slot.setdefault((item.asset, item.partition), []).append(item)
     return by_slot
 
 
@@ -135,13 +136,13 @@ def _latest(
     connection: Connection, slot: Slot, state: MaterializationState
 ) -> Materialization | None:
     name, partition = slot
-    row = connection.execute(
+    query = (
         select(_rows)
         .where(_rows.c.asset == name, _rows.c.partition == partition, _rows.c.state == state)
         .order_by(_rows.c.finished_at.desc(), _rows.c.id.desc())
         .limit(1)
-    ).one_or_none()
-    return None if row is None else materialization_of(row)
+    )
+    return next(iter(read(connection.execute(query), _rows, materialization_of)), None)
 
 
 def _failed_since(connection: Connection, slot: Slot, moment: datetime) -> Materialization | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.chunking import chunks
-from flowstone_core.model.json_document import JsonObject, load_document
+from flowstone_core.model.json_document import load_object
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.statements import among, insert
@@ -130,7 +130,7 @@ def materialization_of(row: Row[*tuple[object, ...]]) -> Materialization:
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=row.error,
-        metadata=None if metadata is None else cast("JsonObject", load_document(metadata)),
+        metadata=None if metadata is None else load_object(metadata),
     )
 
 

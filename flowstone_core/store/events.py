@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.chunking import chunks
 from flowstone_core.model.event import StoredEvent
-from flowstone_core.model.json_document import JsonObject, load_document
+from flowstone_core.model.json_document import JsonObject, load_object
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.readable_rows import UnreadableRowError, read, read_one, tell
 from flowstone_core.store.statements import among
 
 _events = schema.events
@@ -122,17 +122,31 @@ def _latest(
         query = query.where(_events.c.asset == asset)
     if before_id is not None:
         query = query.where(_events.c.id < before_id)
-    return [_event_of(row) for row in connection.execute(query)]
+    return read(connection.execute(query), _events, _event_of)
 
 
 def of_materializations(
-    connection: Connection, numbers: Iterable[int]
+    connection: Connection,
+    numbers: Iterable[int],
+    unreadable: dict[int, UnreadableRowError] | None = None,
 ) -> dict[int, list[StoredEvent]]:
-    """Return the events that requested materializations, the oldest first, by number."""
+    """Return the events that requested materializations, the oldest first, by number.
+
+    Args:
+        connection: A transaction.
+        numbers: The materializations.
+        unreadable: Filled with an error of each materialization with an event that cannot be
+            read; such an event is left out.
+    """
     found: dict[int, list[StoredEvent]] = {number: [] for number in numbers}
     query = select(_events).where(_events.c.materialization_id.in_(found)).order_by(_events.c.id)
     for row in connection.execute(query):
-        found[row.materialization_id].append(_event_of(row))
+        try:
+            found[row.materialization_id].append(read_one(row, _events, _event_of))
+        except UnreadableRowError as error:
+            tell(error)
+            if unreadable is not None:
+                unreadable[row.materialization_id] = error
     return found
 
 
@@ -158,7 +172,7 @@ def _stored(item: FoundEvent, number: int, materialization_id: int, now: datetim
 
 
 def _payload(text: str | None) -> JsonObject | None:
-    return None if text is None else cast("JsonObject", load_document(text))
+    return None if text is None else load_object(text)
 
 
 def _event_of(row: Row[*tuple[object, ...]]) -> StoredEvent:

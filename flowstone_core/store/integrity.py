@@ -23,9 +23,13 @@ from flowstone_core.store import migration, schema, sqlite_file
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.postgresql_session import allow_long_statements
+from flowstone_core.store.readable_rows import faults, name_of
 
 MAX_SHOWN = 20
 """Problems of one kind that are listed; the others are only counted."""
+
+PAGE = 1_000
+"""Rows that are read at once."""
 
 _rows = schema.materializations
 _attempts = schema.attempts
@@ -67,6 +71,7 @@ def check(database: Database) -> IntegrityReport:
     complete = revision == migration.HEAD and not problems
     if complete:
         problems += database.read(_violations)
+        problems += database.read(_unreadable)
     return IntegrityReport(database.display, revision, journal_mode, complete, tuple(problems))
 
 
@@ -116,6 +121,23 @@ def _violations(connection: Connection) -> list[str]:
             counted = select(func.count()).select_from(_rows).where(condition)
             count = connection.scalar(counted) or 0
         problems += _capped([f"materialization {number} {text}" for number in numbers], count)
+    return problems
+
+
+def _unreadable(connection: Connection) -> list[str]:
+    """Return the rows with a value that FlowStone did not write and cannot read."""
+    allow_long_statements(connection)
+    problems = []
+    for table in schema.metadata.sorted_tables:
+        found: list[str] = []
+        count = 0
+        query = select(table).execution_options(yield_per=PAGE)
+        for row in connection.execute(query):
+            for fault in faults(row, table):
+                count += 1
+                if len(found) < MAX_SHOWN:
+                    found.append(f"row {name_of(row, table)} is unreadable: {fault}")
+        problems += _capped(found, count)
     return problems
 
 

@@ -22,6 +22,7 @@ from flowstone_core.store import attempts, events, overlap_queue, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import materialization_of, requeue
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.readable_rows import read, read_one
 
 _rows = schema.materializations
 
@@ -146,7 +147,7 @@ def _latest(
         query = query.where(_rows.c.partition == partition)
     if before_id is not None:
         query = query.where(_rows.c.id < before_id)
-    return [materialization_of(row) for row in connection.execute(query)]
+    return read(connection.execute(query), _rows, materialization_of)
 
 
 def _get(connection: Connection, number: int, *, lock: bool = False) -> Materialization:
@@ -160,7 +161,7 @@ def _get(connection: Connection, number: int, *, lock: bool = False) -> Material
             hint="flowstone materializations list shows them",
             materialization=number,
         )
-    return materialization_of(row)
+    return read_one(row, _rows, materialization_of)
 
 
 def _counts(connection: Connection) -> dict[MaterializationState, int]:

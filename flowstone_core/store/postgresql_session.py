@@ -8,10 +8,17 @@ not used, because PgBouncer refuses it.
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
 from sqlalchemy import URL, Connection
 
 from flowstone_core.errors import StoreError
 from flowstone_core.store.store_url import masked
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import Buffer
 
 SETTINGS = {
     # A session whose client has vanished in a transaction keeps its locks until the server sees
@@ -54,6 +61,24 @@ def begin_statement(url: URL) -> str:
         f"SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items() if name not in options
     )
     return "; ".join(("BEGIN ISOLATION LEVEL READ COMMITTED", *settings))
+
+
+def read_any_instant(connection: psycopg.Connection) -> None:
+    """Let a connection return an instant that Python cannot hold as a text.
+
+    PostgreSQL has instants such as ``infinity``; the driver's error would stop the whole query.
+    """
+    from psycopg import DataError
+    from psycopg.types.datetime import TimestamptzLoader
+
+    class Loader(TimestamptzLoader):
+        def load(self, data: Buffer) -> datetime:
+            try:
+                return super().load(data)
+            except (DataError, NotImplementedError, ValueError):
+                return cast("datetime", bytes(data).decode())
+
+    connection.adapters.register_loader("timestamptz", Loader)
 
 
 def allow_long_statements(connection: Connection) -> None:

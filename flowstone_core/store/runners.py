@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, FromClause, exists, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, exists, select, update
 
 from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.witnessed_time import Period
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.readable_rows import read
 from flowstone_core.store.statements import insert
 
 _runners = schema.runners
+PERIODS = 1_000
+"""Runners whose periods are read: for what is older, the clock is trusted."""
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class RunnerRepository:
@@ -49,6 +55,10 @@ class RunnerRepository:
             alive_at: Only the runners that are alive at this instant.
         """
         return self._database.read(_all, machine, alive_at)
+
+    def periods(self) -> dict[str, Period]:
+        """Return when the latest runners ran, each by its own clock, by their ids."""
+        return self._database.read(_periods)
 
 
 def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
@@ -92,8 +102,22 @@ def _all(
         query = query.where(_runners.c.machine == machine)
     if alive_at is not None:
         query = query.where(_is_alive(_runners, alive_at))
-    return [RunnerInfo(**row) for row in connection.execute(query).mappings()]
+    return read(connection.execute(query), _runners, _info_of)
+
+
+def _periods(connection: Connection) -> dict[str, Period]:
+    query = select(_runners).order_by(_runners.c.started_at.desc()).limit(PERIODS)
+    return {
+        info.id: Period(info.started_at, info.stopped_at or info.lease_until)
+        for info in read(connection.execute(query), _runners, _info_of)
+    }
+
+
+def _info_of(row: Row[*tuple[object, ...]]) -> RunnerInfo:
+    return RunnerInfo(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 def _is_alive(table: FromClause, now: datetime) -> ColumnElement[bool]:
-    return table.c.stopped_at.is_(None) & (table.c.lease_until > now)
+    # A lease that is not an instant sorts behind all of them, and would never expire.
+    held = (table.c.lease_until > now) & (table.c.lease_until <= _NEVER)
+    return table.c.stopped_at.is_(None) & held

@@ -18,6 +18,7 @@ from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.tick import Skip
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.store import schema
+from flowstone_core.store.readable_rows import UnreadableRowError, tell
 from flowstone_core.store.schedule_records import ScheduleRecord, find, get, unknown
 from flowstone_core.store.skips import record_with_tick
 from flowstone_core.store.statements import insert
@@ -66,7 +67,11 @@ def declare(connection: Connection, declared: Collection[DeclaredSchedule], now:
         row = {**_new(item.name, item.spec, now), "declared": text, "origin": item.where}
         if _insert(connection, row):
             continue
-        before = get(connection, item.name, lock=True)
+        try:
+            before = get(connection, item.name, lock=True)
+        except UnreadableRowError as error:
+            tell(error)
+            continue
         values: dict[str, object] = {"declared": text, "origin": item.where}
         if before.declared != item.spec:
             spec = merged(item.spec, before.edits)

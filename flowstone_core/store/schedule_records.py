@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import cast
 
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
-from flowstone_core.model.json_document import load_document
+from flowstone_core.model.json_document import load_object
 from flowstone_core.model.tick import ScheduleCheckpoint, ScheduleCommit, TickOutcome
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.readable_rows import read, read_one
 
 _schedules = schema.schedules
 _CHECKPOINT = tuple(field.name for field in fields(ScheduleCheckpoint))
@@ -69,11 +69,13 @@ def find(connection: Connection, names: Collection[str] | None = None) -> list[S
     """List schedules by name; unknown names are left out."""
     query = select(_schedules).order_by(_schedules.c.name)
     if names is None:
-        return [record_of(row) for row in connection.execute(query)]
+        return read(connection.execute(query), _schedules, record_of)
     return [
-        record_of(row)
+        record
         for chunk in chunks(sorted(names))
-        for row in connection.execute(query.where(_schedules.c.name.in_(chunk)))
+        for record in read(
+            connection.execute(query.where(_schedules.c.name.in_(chunk))), _schedules, record_of
+        )
     ]
 
 
@@ -82,12 +84,13 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
 
     Raises:
         NotFoundError: If there is no schedule with this name.
+        UnreadableRowError: If its row cannot be read.
     """
     query = select(_schedules).where(_schedules.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise unknown(connection, name)
-    return record_of(row)
+    return read_one(row, _schedules, record_of)
 
 
 def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
@@ -119,7 +122,7 @@ def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) 
 
 
 def _load(text: str | None) -> ScheduleSpec | None:
-    return None if text is None else cast("ScheduleSpec", load_document(text))
+    return None if text is None else load_object(text)
 
 
 def unknown(connection: Connection, name: str) -> NotFoundError:

@@ -12,6 +12,7 @@ from flowstone_core.model.tick import Skip
 from flowstone_core.scheduling.schedule import ScheduleSpec
 from flowstone_core.store import ownership, runners, schedule_edits, schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.readable_rows import read
 from flowstone_core.store.schedule_edits import DeclaredSchedule
 from flowstone_core.store.schedule_records import ScheduleRecord, find, get, record_of
 
@@ -166,7 +167,7 @@ def _claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, ScheduleRecord]:
     rows = ownership.claim(connection, _schedules, runner_id, names, now)
-    return {row.name: record_of(row) for row in rows}
+    return {record.name: record for record in read(rows, _schedules, record_of)}
 
 
 def _unowned(

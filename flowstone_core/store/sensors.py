@@ -13,6 +13,7 @@ from flowstone_core.model.chunking import chunks
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import events, ownership, schema, sensor_marks
 from flowstone_core.store.database import Database
+from flowstone_core.store.readable_rows import pairs, read, read_one
 from flowstone_core.store.statements import insert
 
 _sensors = schema.sensors
@@ -198,7 +199,7 @@ def _claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, SensorCheckpoint]:
     rows = ownership.claim(connection, _sensors, runner_id, names, now)
-    return {row.name: checkpoint_of(row) for row in rows}
+    return {row.name: found for row, found in pairs(rows, _sensors, checkpoint_of)}
 
 
 def _unowned(connection: Connection) -> set[str]:
@@ -208,11 +209,13 @@ def _unowned(connection: Connection) -> set[str]:
 def _all(connection: Connection, names: Collection[str] | None) -> list[SensorRecord]:
     query = select(_sensors).order_by(_sensors.c.name)
     if names is None:
-        return [_record_of(row) for row in connection.execute(query)]
+        return read(connection.execute(query), _sensors, _record_of)
     return [
-        _record_of(row)
+        record
         for chunk in chunks(sorted(set(names)))
-        for row in connection.execute(query.where(_sensors.c.name.in_(chunk)))
+        for record in read(
+            connection.execute(query.where(_sensors.c.name.in_(chunk))), _sensors, _record_of
+        )
     ]
 
 
@@ -220,7 +223,7 @@ def _get(connection: Connection, name: str) -> SensorRecord:
     row = connection.execute(select(_sensors).where(_sensors.c.name == name)).one_or_none()
     if row is None:
         raise _unknown(connection, name)
-    return _record_of(row)
+    return read_one(row, _sensors, _record_of)
 
 
 def _set_paused(connection: Connection, name: str, *, paused: bool) -> SensorRecord:

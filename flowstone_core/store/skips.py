@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from flowstone_core.model.tick import Skip, SkipReason, TickOutcome
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.readable_rows import read
 
 _skips = schema.skips
 _ticks = schema.ticks
@@ -102,18 +103,10 @@ def _latest(
         query = query.where(_skips.c.schedule == name)
     if before_id is not None:
         query = query.where(_skips.c.id < before_id)
-    return [
-        StoredSkip(
-            row["id"],
-            row["schedule"],
-            row["tick_id"],
-            Skip(
-                SkipReason(row["reason"]),
-                row["first_at"],
-                row["last_at"],
-                row["count"],
-                row["complete"],
-            ),
-        )
-        for row in connection.execute(query).mappings()
-    ]
+    return read(connection.execute(query), _skips, _skip_of)
+
+
+def _skip_of(row: Row[*tuple[object, ...]]) -> StoredSkip:
+    number = row._mapping["count"]  # noqa: SLF001 - a method of the row has the same name
+    skip = Skip(SkipReason(row.reason), row.first_at, row.last_at, number, row.complete)
+    return StoredSkip(row.id, row.schedule, row.tick_id, skip)

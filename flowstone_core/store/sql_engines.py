@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from flowstone_core.store.postgresql_session import begin_statement, connect_args
+from flowstone_core.store.postgresql_session import begin_statement, connect_args, read_any_instant
 from flowstone_core.store.sqlite_logs import LogFiles
+
+if TYPE_CHECKING:
+    import psycopg
 
 BUSY_TIMEOUT = 5_000
 """How long SQLite waits for another process's transaction, in milliseconds."""
@@ -39,18 +43,7 @@ def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _: object) -> None:
-        # Python's module begins transactions implicitly; `_begin` does it explicitly.
-        connection.isolation_level = None
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
-            if logs is not None and mode == "wal":
-                connection.execute("PRAGMA schema_version").fetchone()  # opens the logs
-                logs.opened(connection)
-        except BaseException:
-            connection.close()  # the pool drops a connection whose first use fails without closing
-            raise
+        _prepare(connection, logs)
 
     @event.listens_for(engine, "close")
     def _closing(connection: sqlite3.Connection, _: object) -> None:
@@ -67,6 +60,30 @@ def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
     return engine
 
 
+def _prepare(connection: sqlite3.Connection, logs: LogFiles | None) -> None:
+    # Python's module begins transactions implicitly; `_begin` does it explicitly.
+    connection.isolation_level = None
+    connection.text_factory = _text
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        if logs is not None and mode == "wal":
+            connection.execute("PRAGMA schema_version").fetchone()  # opens the logs
+            logs.opened(connection)
+    except BaseException:
+        connection.close()  # the pool drops a connection whose first use fails without closing
+        raise
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Decode a text; one that is not UTF-8 stays bytes, where an error would stop its query."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
 def postgresql_engine(url: URL) -> Engine:
     """Return an engine for PostgreSQL, with time-outs that a query in the URL overrides."""
     begin = begin_statement(url)
@@ -80,6 +97,10 @@ def postgresql_engine(url: URL) -> Engine:
         max_overflow=20,
         connect_args=connect_args(url),
     )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: psycopg.Connection, _: object) -> None:
+        read_any_instant(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

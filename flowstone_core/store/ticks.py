@@ -19,6 +19,7 @@ from flowstone_core.store import events, overlap_queue, ownership, schedule_reco
 from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.readable_rows import read
 from flowstone_core.store.sensors import CHECKPOINT
 
 _ticks = schema.ticks
@@ -146,7 +147,7 @@ def _latest(
         query = query.where(_ticks.c.id < before_id)
     if skipping:
         query = query.where(schema.SKIPPING)
-    return [_tick_of(row) for row in connection.execute(query)]
+    return read(connection.execute(query), _ticks, _tick_of)
 
 
 _STALE = TickResult(committed=False)

@@ -26,7 +26,7 @@ class Desk:
     """A store with a sensor that fires, and a pruner that is tried on it."""
 
     def __init__(self, store, clock):
-        self.store, self.clock = store, clock
+        self.store, self.clock, self.owner = store, clock, "one"
         now = clock.now()
         store.runners.register(
             RunnerInfo("one", "host", 7, "machine", "0.1", now, now + timedelta(days=10_000))
@@ -43,7 +43,7 @@ class Desk:
         commit = TickCommit(
             "feed", TickOutcome.TRIGGERED, now, now, before, self.checkpoint, events
         )
-        (result,) = self.store.ticks.commit("one", [commit], ASSETS, now)
+        (result,) = self.store.ticks.commit(self.owner, [commit], ASSETS, now)
         assert result.committed
         return [event.key for event in result.events]
 
@@ -140,7 +140,7 @@ class StoreOutage:
     """A store that cannot be used for as long as it is on."""
 
     def __init__(self, store):
-        self.store, self.on = store, True
+        self.store, self.runners, self.on = store, store.runners, True
 
     def pruning(self, *, dry_run):
         if self.on:
@@ -192,11 +192,86 @@ def test_prune_trusts_a_clock_that_stays_after_a_jump(desk, fake_clock):
     assert desk.fire("a") == ["a"]
 
 
+# -- a clock that is far ahead ---------------------------------------------------------------------
+
+
+def register(desk, name, days):
+    """Have a runner run for some days from now, and let them pass."""
+    now = desk.clock.now()
+    desk.clock.advance(days * DAY)
+    desk.store.runners.register(
+        RunnerInfo(name, "host", 7, "machine", "0.1", now, now + days * DAY, desk.clock.now())
+    )
+
+
+@pytest.fixture
+def used(desk):
+    """A store that a runner has used for fifty days; two keys are old, and three are not."""
+    desk.store.runners.stop("one", desk.clock.now())
+    desk.checkpoint = desk.store.sensors.claim("two", ["feed"], desk.clock.now())["feed"]
+    desk.owner = "two"
+    register(desk, "two", 10)
+    desk.fire("old")
+    desk.fire("older")
+    register(desk, "two", 40)
+    desk.fire("a", "b", "c")
+    desk.cancel_all()
+    return desk
+
+
+@pytest.mark.parametrize("ahead", [10, 100, 800])
+def test_S8_a_clock_far_ahead_forgets_and_deletes_nothing(used, fake_clock, ahead, caplog):
+    fake_clock.advance(ahead * DAY)
+    for _ in range(3):  # restarted again and again
+        used.hire(dedupe_for=30 * DAY, retention=60 * DAY).prune_periodically()
+        register(used, f"wrong-{fake_clock.now()}", 0.01)
+    assert len(used.store.events.latest()) == 5
+    # What was too old by the right clock is forgotten as ever.
+    assert used.fire("old", "older", "a", "b", "c") == ["old", "older"]
+    (told,) = [each for each in caplog.records if "or the clock is wrong" in each.message][:1]
+    assert "--trust-clock" in told.hint
+    assert told.since < told.until
+
+
+def test_S8_a_clock_far_ahead_by_hand_deletes_nothing_unless_trusted(used, fake_clock):
+    fake_clock.advance(800 * DAY)
+    pruner = used.hire(dedupe_for=400 * DAY)
+    assert pruner.prune(60 * DAY, dry_run=True).events == 0
+    assert pruner.prune(60 * DAY).events == 0
+    assert pruner.prune(60 * DAY, dry_run=True, trust_clock=True).events == 5
+    assert pruner.prune(60 * DAY, trust_clock=True).events == 5
+
+
+def test_S8_an_idle_store_ages_again_when_a_runner_runs(used, fake_clock):
+    fake_clock.advance(100 * DAY)
+    pruner = used.hire(dedupe_for=30 * DAY, retention=60 * DAY)
+    pruner.prune_periodically()
+    assert used.fire("a") == []
+    fake_clock.advance(31 * DAY)
+    pruner.prune_periodically()
+    assert used.fire("a") == ["a"]
+
+
+def test_S8_a_jump_while_it_runs_is_not_counted_either(used, fake_clock):
+    runner_id = "two"
+    pruner = Pruner(used.store, fake_clock, {"feed": 30 * DAY}, None, runner_id)
+    fake_clock.set_now(fake_clock.now() + 100 * DAY)
+    used.store.runners.register(
+        RunnerInfo(
+            runner_id, "host", 7, "machine", "0.1", fake_clock.now() - 150 * DAY, fake_clock.now()
+        )
+    )
+    for _ in range(3):
+        pruner.prune_periodically()
+        fake_clock.advance(PERIOD_SECONDS)
+    assert used.fire("a", "b", "c") == []
+
+
 class Interrupted:
     """Stops the pruner while it is in the midst of its work."""
 
     def __init__(self, store):
-        self.store, self.pruner, self.steps = store, None, 0
+        self.store, self.runners, self.pruner, self.steps = store, store.runners, None, 0
 
     def pruning(self, *, dry_run):
         return self

@@ -11,4 +11,5 @@ Modules:
     reconciler: keeps the assignments in step with the store, once a second.
     registration: declares schedules to the store; counts the instants that a change skips.
     store_outage: circuit breaker for the store.
+    commit_watch: how long the commit in progress has lasted.
 """

@@ -16,6 +16,7 @@ from pathlib import Path
 from flowstone_core.errors import StoreError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.periodic_thread import PeriodicThread
@@ -51,6 +52,11 @@ class Heartbeat:
         self._period = lease.total_seconds() / 3
         self._loop = PeriodicThread("heartbeat", self._step, clock, first_wait=self._period)
         self._probing = False
+        self._slow_commit = ReportOnce(
+            logger,
+            "a commit takes too long; the lease is not renewed once it has lasted for a lease",
+            "the commit that took too long has ended",
+        )
         self.count_stuck: Callable[[], int] = lambda: 0
         self.outage = StoreOutage()
         self.outage.listen(self._loop.wake)
@@ -83,7 +89,18 @@ class Heartbeat:
         self._loop.start()
 
     def beat(self) -> None:
-        """Renew the lease once; register again if it has expired."""
+        """Renew the lease once; register again if it has expired.
+
+        The lease is not renewed while a commit has lasted for longer than it: such a runner
+        holds its sensors and writes nothing, so another one has to take over.
+        """
+        lasted = self.session.commits.seconds(self._clock)
+        if lasted < self._period:
+            self._slow_commit.end()
+        else:
+            self._slow_commit.begin(seconds=round(lasted))
+        if lasted >= self._lease.total_seconds():
+            return
         now = self._clock.now()
         try:
             stuck = self.count_stuck()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flowstone_core.model.clock import Clock
+from flowstone_core.runtime.coordination.commit_watch import CommitWatch
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.store import Store
 
@@ -18,9 +19,11 @@ class RunnerSession:
         runner_id: The id by which the store knows what the runner owns.
         clock: The clock of the runner's leases and ticks.
         outage: The circuit breaker that all threads of the runner share.
+        commits: The watch of the commit in progress, which the heartbeat reads.
     """
 
     store: Store
     runner_id: str
     clock: Clock
     outage: StoreOutage
+    commits: CommitWatch = field(default_factory=CommitWatch)

@@ -64,6 +64,7 @@ class Committer:
         self._runner_id = session.runner_id
         self._clock = session.clock
         self._outage = session.outage
+        self._commits = session.commits
         self._assets = assets
         self._redact = redact
         self._on_result = on_result
@@ -166,7 +167,8 @@ class Committer:
 
     def _write(self, commits: Sequence[Commit]) -> Sequence[TickResult]:
         now = self._clock.now()
-        results = self._store.ticks.commit(self._runner_id, commits, self._assets, now)
+        with self._commits.measured(self._clock):
+            results = self._store.ticks.commit(self._runner_id, commits, self._assets, now)
         self._outage.end()
         for result in results:
             if result.committed:

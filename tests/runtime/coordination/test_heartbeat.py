@@ -56,6 +56,29 @@ def test_heartbeat_after_expired_lease_registers_again(heartbeat, store, fake_cl
     assert "lease expired; registering this runner again" in caplog.text
 
 
+def test_S4_runner_that_cannot_commit_does_not_renew(heartbeat, store, fake_clock, caplog):
+    until = store.runners.all()[0].lease_until
+    with heartbeat.session.commits.measured(fake_clock):
+        fake_clock.advance(9)
+        heartbeat.beat()
+        assert "a commit takes too long" not in caplog.text
+        fake_clock.advance(1)
+        heartbeat.beat()
+        assert "a commit takes too long" in caplog.text
+        renewed = store.runners.all()[0].lease_until
+        assert renewed == until + timedelta(seconds=10)
+        for _ in range(3):
+            fake_clock.advance(10)
+            heartbeat.beat()
+        assert store.runners.all()[0].lease_until == renewed + timedelta(seconds=10)
+        fake_clock.advance(10)
+        assert alive(store, fake_clock) == set()
+    heartbeat.beat()
+    assert alive(store, fake_clock) == {heartbeat.runner.id}
+    assert "the commit that took too long has ended" in caplog.text
+    assert caplog.text.count("a commit takes too long") == 1
+
+
 def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
     class StoreOutage:
         @property

@@ -32,7 +32,7 @@ class Desk:
 
     def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store = store
-        heartbeat = Heartbeat(store, clock, timedelta(hours=1))
+        heartbeat = self.heartbeat = Heartbeat(store, clock, timedelta(hours=1))
         store.runners.register(heartbeat.runner)
         store.sensors.declare(NAMES, clock.now())
         store.sensors.claim(heartbeat.runner.id, NAMES, clock.now())
@@ -124,6 +124,24 @@ def test_committer_refused_transaction_ends_its_tick(desk: Desk) -> None:
     assert desk.written == ["large-1", "larger-1", "larger-2"]
     told = [(each.ticker.name, each.committed, each.stale) for each in desk.outcomes]
     assert told == [("large", False, True), ("larger", True, False)]
+
+
+def test_S4_commit_is_measured_while_it_lasts(
+    desk: Desk, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = desk.heartbeat.session.commits
+    commit, measured = desk.store.ticks.commit, []
+
+    def slow(*arguments: object) -> object:
+        fake_clock.advance(20)
+        measured.append(commits.seconds(fake_clock))
+        return commit(*arguments)
+
+    monkeypatch.setattr(desk.store.ticks, "commit", slow)
+    desk.put("small", 1)
+    desk.run()
+    assert measured == [20]
+    assert commits.seconds(fake_clock) == 0
 
 
 def test_committer_survives_listeners_that_raise(store, fake_clock, caplog):
