@@ -354,22 +354,25 @@ def test_notify_without_partition_is_reported_once(
     sensor = make_notify(**options)
     state = begin(sensor)
     notify(postgresql_database, payload)
-    with pytest.raises(PartitionError, match=f"no partition for 1 notifications.*{reason}"):
-        sensor.poll(state)
-    assert payloads(sensor.poll(state)) == []
+    outcome = sensor.poll(state)
+    assert payloads(outcome) == []
+    (told,) = outcome.skipped
+    assert (told.reason, told.count) == ("notification without a partition", 1)
+    assert reason in told.example
+    # Told again as long as it was not recorded, and no longer.
+    assert sensor.poll(state).skipped == outcome.skipped
+    assert sensor.poll(stored(outcome.state)).skipped == ()
 
 
-def test_notify_invalid_does_not_block_valid(
-    make_notify: Make, postgresql_database: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_notify_invalid_does_not_block_valid(make_notify: Make, postgresql_database: Any) -> None:
     sensor = make_notify(partition_field="day")
     state = begin(sensor)
     notify(postgresql_database, "1", "2", '{"day": "x"}', "3", "4")
-    with caplog.at_level(logging.ERROR):
-        outcome = sensor.poll(state)
+    outcome = sensor.poll(state)
     assert payloads(outcome) == ['{"day": "x"}']
-    assert "no partition for 4 notifications: channel 'orders', payload '1'" in caplog.text
-    assert "; and 1 more" in caplog.text
+    (told,) = outcome.skipped
+    assert told.count == 4
+    assert told.example.startswith("channel 'orders', payload '1': ")
     assert payloads(sensor.poll(state)) == ['{"day": "x"}']
     assert payloads(sensor.poll(stored(outcome.state))) == []
 

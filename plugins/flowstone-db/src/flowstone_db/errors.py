@@ -7,6 +7,7 @@ parameters are.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from flowstone_core import FlowstoneError
 from flowstone_db.url import DatabaseUrl
 
 _QUOTED = 500
+# Psycopg's words for a date or timestamp that Python cannot hold.
+_FAR = re.compile(r"too (large|small) \((after year 10K|before year 1)\)")
 
 
 class DatabaseError(FlowstoneError):
@@ -45,7 +48,7 @@ class CursorError(DatabaseError):
 
 
 class PartitionError(FlowstoneError):
-    """A row, value or notification has no partition."""
+    """A row or value has no partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,21 @@ _TIMEOUT = _Kind(
 )
 _WRITES = _Kind(QueryError, "the query does more than read", "only reading is allowed")
 _WRONG = _Kind(QueryError, "the query failed", "try it in the database's own shell")
+_UNKNOWN_NAME = _Kind(
+    QueryError,
+    "the query failed",
+    "check the names in the settings and in query; capitals count, and PostgreSQL stores a name "
+    "written without quotes in small letters: set id_column = id for a column created as Id",
+)
+_UNKNOWN_IN_MYSQL = _Kind(
+    QueryError, "the query failed", "check the names in the settings and in query"
+)
+_FAR_TIME = _Kind(
+    QueryError,
+    "the query failed",
+    "a time is infinite, or outside of the years 1 to 9999: leave such rows out with a query "
+    "(WHERE isfinite(at)), or give them another value (nullif(at, 'infinity'))",
+)
 _NO_FILE = _Kind(
     DatabaseUnavailableError,
     "the file cannot be opened for reading",
@@ -87,6 +105,8 @@ _POSTGRESQL = {
     "3D000": _MISSING,
     "40": _PASSING,
     "42501": _DENIED,
+    "42703": _UNKNOWN_NAME,
+    "42P01": _UNKNOWN_NAME,
     "53": _PASSING,
     "55P03": _PASSING,
     "57": _PASSING,
@@ -111,8 +131,10 @@ _MYSQL = {
     1044: _DENIED,
     1045: _LOGIN,
     1049: _MISSING,
+    1054: _UNKNOWN_IN_MYSQL,
     1142: _DENIED,
     1143: _DENIED,
+    1146: _UNKNOWN_IN_MYSQL,
     1205: _PASSING,
     1213: _PASSING,
     1792: _WRITES,
@@ -156,6 +178,8 @@ def _postgresql_kind(cause: BaseException) -> _Kind:
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
         return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or _WRONG
+    if _FAR.search(str(cause)):
+        return _FAR_TIME
     # An error before there is a connection, or that ends it, has no SQLSTATE.
     if type(cause).__name__ == "OperationalError":
         return _UNREACHABLE

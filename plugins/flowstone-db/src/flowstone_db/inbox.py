@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
@@ -50,9 +49,3 @@ class Inbox:
     def forget(self, number: int) -> None:
         """Drop committed notifications: those up to this number."""
         self._held = [notification for notification in self._held if notification.number > number]
-
-    def set_aside(self, notifications: Collection[Notification]) -> None:
-        """Drop unusable notifications."""
-        self._held = [
-            notification for notification in self._held if notification not in notifications
-        ]

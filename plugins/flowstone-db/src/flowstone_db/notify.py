@@ -6,11 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from flowstone_core import Event, NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
+from flowstone_core import (
+    Event,
+    NotTriggered,
+    Outcome,
+    Partition,
+    PollContext,
+    Sensor,
+    Skipped,
+    Triggered,
+)
 from flowstone_db.change import change_event
 from flowstone_db.config import PostgresNotifyConfig
 from flowstone_db.database import ReadOnlyDatabase
-from flowstone_db.errors import PartitionError
 from flowstone_db.inbox import Inbox, Notification
 from flowstone_db.listener import Listener
 from flowstone_db.partitioning import by_column, by_field, checked, from_text
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of the stored state."""
 
-_SHOWN = 3
+_NO_PARTITION = "notification without a partition"
 
 
 class InboxPosition(TypedDict):
@@ -87,8 +95,7 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
 
         Raises:
             DatabaseError: If no connection can listen, or the query fails.
-            PartitionError: If the new value of the query has no partition, or none of the
-                notifications has one; these are dropped.
+            PartitionError: If the new value of the query has no partition.
             SensorBroken: If the state has another version, or is damaged.
         """
         previous, position = decode_state(state, VERSION, _parts, "the present value of the query")
@@ -101,11 +108,14 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
             self._warn()
         value, change = self._ask(previous)
         held = self._inbox.held()
-        events = self._events(held, [] if change is None else [change])
+        events, skipped = self._events(held)
+        events = [*([] if change is None else [change]), *events]
         if held:
             position = InboxPosition(mailbox=self._inbox.name, number=held[-1].number)
         after = self._returned = NotifyState(version=VERSION, value=value, taken=position)
-        return Triggered(events, after) if events else NotTriggered(after)
+        if events:
+            return Triggered(events, after, skipped=skipped)
+        return NotTriggered(after, skipped=skipped)
 
     def connect(self) -> None:
         """See `Sensor.connect`: listens, and checks the query without running it.
@@ -156,32 +166,24 @@ class PostgresNotify(Sensor[PostgresNotifyConfig, NotifyState]):
         partition_of = None if column is None else by_column(column)
         return value, change_event(row, value, previous, partition_of, self._today())
 
-    def _events(
-        self, notifications: Sequence[Notification], others: Sequence[Event]
-    ) -> list[Event]:
-        """Add the events of notifications to others; drop those without a partition.
-
-        Raises:
-            PartitionError: If no event is left because of it.
-        """
+    def _events(self, notifications: Sequence[Notification]) -> tuple[list[Event], list[Skipped]]:
+        """Return the events of notifications, and the report of those without a partition."""
         events: list[Event] = []
-        unassigned: dict[Notification, str] = {}
+        unassigned: list[str] = []
         for notification in notifications:
             try:
                 partition = self._partition_of(notification)
             except ValueError as error:
-                unassigned[notification] = str(error)
+                named = f"channel {notification.channel!r}, payload {notification.payload!r:.80}"
+                unassigned.append(f"{named}: {error}")
                 continue
             if partition is not None:
                 key = f"{self._inbox.name}:{notification.number}"
                 payload = {"channel": notification.channel, "payload": notification.payload}
                 events.append(Event(partition, key, payload=payload))
-        self._inbox.set_aside(unassigned.keys())
-        if unassigned and not others and not events:
-            raise _no_partition(unassigned)
-        if unassigned:
-            self.context.logger.error("%s", _no_partition(unassigned))
-        return [*others, *events]
+        if not unassigned:
+            return events, []
+        return events, [Skipped(_NO_PARTITION, len(unassigned), unassigned[0])]
 
 
 def _parts(state: Mapping[str, Any]) -> tuple[JsonValue, InboxPosition | None]:
@@ -201,16 +203,3 @@ def _partition_function(config: PostgresNotifyConfig) -> Callable[[Notification]
         return lambda notification: notification.day
     find = checked(function)
     return lambda notification: find(notification.payload)
-
-
-def _no_partition(notifications: Mapping[Notification, str]) -> PartitionError:
-    shown = [
-        f"channel {notification.channel!r}, payload {notification.payload!r:.80}: {reason:.200}"
-        for notification, reason in list(notifications.items())[:_SHOWN]
-    ]
-    more = f"; and {len(notifications) - _SHOWN} more" if len(notifications) > _SHOWN else ""
-    return PartitionError(
-        f"no partition for {len(notifications)} notifications: {'; '.join(shown)}{more}",
-        hint="they are dropped; send payloads with a partition, or set partition, "
-        "partition_field or partition_fn",
-    )
