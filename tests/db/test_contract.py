@@ -20,6 +20,14 @@ LOCKS = {
     "postgresql": ("BEGIN; LOCK TABLE sale", "ROLLBACK"),
     "mariadb": ("LOCK TABLES sale WRITE", "UNLOCK TABLES"),
 }
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+    "SELECT i AS id, '2025-01-15 00:00:00' AS at, 'eu' AS region FROM n",
+    "postgresql": "SELECT i AS id, TIMESTAMP '2025-01-15' AS at, 'eu' AS region "
+    "FROM generate_series(1, 1000000000000) AS i",
+    "mariadb": "SELECT a.seq AS id, TIMESTAMP '2025-01-15 00:00:00' AS at, 'eu' AS region "
+    "FROM seq_1_to_1000000000 AS a, seq_1_to_1000000000 AS b",
+}
 PASSWORD = "pass/word, please"
 
 
@@ -65,9 +73,25 @@ class DatabaseContract(SensorContract):
         yield
         self.execute(unlock)
 
+    @contextmanager
+    def endless_source(self) -> Iterator[None]:
+        """A table whose rows the database never comes to the end of."""
+        rows = ENDLESS[self.database.kind]
+        self.execute("ALTER TABLE sale RENAME TO elsewhere")
+        self.execute(f"CREATE VIEW sale AS {rows}")
+        yield
+        self.execute("DROP VIEW sale")
+        self.execute("ALTER TABLE elsewhere RENAME TO sale")
+
+
+NOTHING_SKIPPED = MappingProxyType(
+    {"change_to_skip": "only the last value is seen, whatever it is"}
+)
+
 
 class TestDatabaseChange(DatabaseContract):
     sees_only_the_last = True
+    not_applicable = NOTHING_SKIPPED
     invalid_settings = (
         ({"query": "DELETE FROM sale"}, "query"),
         ({"query": ...}, "query"),
@@ -91,6 +115,15 @@ class TestDatabaseRows(DatabaseContract):
         ({"id_column": None}, "id_column is required in mode timestamp_incrementing"),
         ({"timezone": "Mars/Olympus"}, "timezone"),
     )
+
+    @pytest.fixture
+    def source(self, database: Any) -> None:
+        DatabaseContract.source.__wrapped__(self, database)  # type: ignore[attr-defined]
+        self.execute("INSERT INTO sale VALUES (0, ?, 'first')", "2000-01-01 00:00:00")
+
+    def change_to_skip(self, number: int) -> str:
+        self.execute("INSERT INTO sale VALUES (?, ?, 'late')", number, "1999-12-31 00:00:00")
+        return f"id={number}"
 
     def make_sensor(self, context: PollContext) -> DatabaseRows:
         config = self.config(
@@ -117,7 +150,8 @@ class TestPostgresNotify(DatabaseContract):
     not_applicable = MappingProxyType(
         {
             "test_a_replay_gives_the_same_keys": "PostgreSQL keeps no notification: a fresh "
-            "instance is told by the query, by an event of its own"
+            "instance is told by the query, by an event of its own",
+            **NOTHING_SKIPPED,
         }
     )
     invalid_settings = (({"channel": ...}, "channel"), ({"url": "sqlite:///file.db"}, "url"))

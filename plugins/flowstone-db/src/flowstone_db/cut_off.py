@@ -56,6 +56,7 @@ class CutOff:
             yield
         finally:
             timer.cancel()
+            timer.join()
 
     def _shut_down(self) -> None:
         watched = self._socket

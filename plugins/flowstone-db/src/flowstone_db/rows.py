@@ -26,6 +26,7 @@ from flowstone_db.partitioning import by_column, checked
 from flowstone_db.recent_keys import KeysRead, RecentKeys
 from flowstone_db.row_reader import RowReader, one
 from flowstone_db.statements import LABEL, Key, RowStatements
+from flowstone_db.time_column import warnings
 from flowstone_db.timestamps import (
     TimestampFormat,
     date_of,
@@ -99,15 +100,24 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
         return NotTriggered(after, skipped=skipped)
 
     def connect(self) -> None:
-        """See `Sensor.connect`; no row is read.
+        """See `Sensor.connect`; reads the greatest key alone, and warns of unfit settings.
 
         Raises:
             DatabaseError: If the database cannot be reached, or a query would fail.
+            CursorError: If the column of the key cannot order rows.
         """
         with self._database.read_transaction() as connection:
-            one(connection, RowStatements(self.config).nothing())
+            reader = self._reader(connection)
+            one(connection, reader.statements.nothing())
             if self.config.by_snapshot:
                 _open_transactions(connection)
+            newest = reader.newest()
+            reader.check_cursor(None, newest)
+            if self._by_timestamp:
+                now = self._database.now(connection, self.context.clock.now)
+                told = warnings(connection, reader.statements, self.config, newest, now)
+                for warning in told:
+                    self.context.logger.warning("%s", warning)
 
     def cleanup(self) -> None:
         """See `Sensor.cleanup`."""

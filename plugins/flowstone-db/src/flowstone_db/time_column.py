@@ -1,0 +1,111 @@
+"""Time column: the meaning of a timestamp column, as ``flowstone check --connect`` judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from flowstone_db.config import DatabaseRowsConfig
+from flowstone_db.errors import CursorError
+from flowstone_db.row_reader import one
+from flowstone_db.statements import LABEL, RowStatements
+from flowstone_db.timestamps import instant_of, timestamp_format
+from flowstone_db.value import show_value
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# Types of a result by OID (PostgreSQL) and by number (MySQL); True for one without a zone.
+_ZONE_LESS = {"postgresql": {1114: True, 1184: False}, "mysql": {12: True, 7: False}}
+_DATES = {"postgresql": 1082, "mysql": 10}
+_OTHER_ZONE = {
+    "postgresql": "SET LOCAL TIME ZONE INTERVAL '+13:00' HOUR TO MINUTE",
+    "mysql": "SET SESSION time_zone = '+13:00'",
+}
+_SHIFT = timedelta(hours=1)
+_AHEAD = timedelta(minutes=1)
+
+
+def warnings(
+    connection: Connection,
+    statements: RowStatements,
+    config: DatabaseRowsConfig,
+    newest: object,
+    now: datetime,
+) -> Iterator[str]:
+    """Yield what does not fit between the settings and the timestamp column.
+
+    Args:
+        connection: The connection, in a transaction.
+        statements: The statements of the table or query.
+        config: The settings, with a timestamp column.
+        newest: The greatest value of the column; None for an empty table.
+        now: The time of the database.
+
+    Raises:
+        CursorError: If the column is a date.
+    """
+    name = str(config.timestamp_column)
+    zone_less = _zone_less(connection, statements, config, newest)
+    if zone_less and "timezone" not in config.model_fields_set:
+        yield (
+            f"{name} has no time zone and is read as UTC "
+            "(set timezone to the zone of its times, or to UTC)"
+        )
+    if newest is None:
+        return
+    if zone_less and _by_session(connection, statements, config, newest):
+        yield (
+            f"{name} is converted by the zone of the session, which is not timezone "
+            f"(select the column itself, or convert it to {config.timezone} in the query)"
+        )
+    ahead = instant_of(newest, ZoneInfo(config.timezone)) - now
+    if ahead > _AHEAD:
+        hours = ahead.total_seconds() / 3600
+        yield (
+            f"the greatest {name}, {show_value(newest)}, is {hours:,.1f} hours ahead of the "
+            "database's clock, and read only then "
+            "(set timezone to the zone of its times, or correct the row)"
+        )
+
+
+def _backend(config: DatabaseRowsConfig) -> str:
+    backend = config.database_url().backend
+    return "mysql" if backend == "mariadb" else backend
+
+
+def _zone_less(
+    connection: Connection, statements: RowStatements, config: DatabaseRowsConfig, newest: object
+) -> bool:
+    result: Any = connection.execute(statements.nothing())
+    types = {column[0]: column[1] for column in result.cursor.description}
+    kind = types[f"{LABEL}0"]
+    result.close()
+    backend = _backend(config)
+    if kind is not None and kind == _DATES.get(backend):
+        raise CursorError(
+            f"column {config.timestamp_column!r:.80} is a date, which has no time: rows of later "
+            "that day would not be found",
+            hint="select a timestamp, or use mode incrementing",
+        )
+    known = _ZONE_LESS.get(backend, {}).get(kind)
+    if known is None and newest is not None:
+        return not timestamp_format(newest).has_zone
+    return bool(known)
+
+
+def _by_session(
+    connection: Connection, statements: RowStatements, config: DatabaseRowsConfig, newest: object
+) -> bool:
+    """Return True if a value without a zone depends on the zone of the session."""
+    statement = _OTHER_ZONE.get(_backend(config))
+    if statement is None or (_backend(config) == "mysql" and config.timezone == "UTC"):
+        return False
+    connection.exec_driver_sql(statement)
+    found = one(connection, statements.newest())
+    zone = ZoneInfo("UTC")
+    return (
+        found is not None and abs(instant_of(found[0], zone) - instant_of(newest, zone)) >= _SHIFT
+    )
