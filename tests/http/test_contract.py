@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flowstone_http import Webhook
@@ -29,6 +29,8 @@ class WebhookContract(SensorContract):
         ({"timeout": timedelta(0)}, "timeout"),
         ({"username": "any"}, "username and password go together"),
     )
+
+    not_applicable: ClassVar = {"change_to_skip": "each ready partition fires, or the poll fails"}
 
     @pytest.fixture
     def source(self, server: Any) -> None:
@@ -54,6 +56,18 @@ class WebhookContract(SensorContract):
     @contextmanager
     def break_source(self) -> Iterator[None]:
         self.server.say = lambda request, connection: self.server.reply({"days": []}, status=500)
+        yield
+        self.server.say = self.say
+
+    @contextmanager
+    def endless_source(self) -> Iterator[None]:
+        def endless(request: Any, connection: socket.socket) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
+            with suppress(OSError):  # the client has closed it
+                while True:
+                    connection.sendall(b'"2025-01-15",' * 4096)
+
+        self.server.say = endless
         yield
         self.server.say = self.say
 

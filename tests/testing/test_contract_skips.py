@@ -145,6 +145,14 @@ class Reticent(PagedContract):
 CHECKS = ["test_what_it_skips_is_told_once", "test_a_poll_stops_at_its_deadline"]
 
 
+def test_sensor_without_a_word_on_what_it_skips_fails(judge):
+    failed, skipped = judge(Paged, CHECKS, contract=Reticent)
+    assert skipped == {}
+    for check, name in zip(CHECKS, ("change_to_skip", "endless_source"), strict=True):
+        assert f"the contract has no {name}, and no reason why none is needed" in failed[check]
+        assert f'not_applicable = {{"{name}": "' in failed[check]
+
+
 def test_sensor_that_never_skips_says_so_with_a_reason(judge):
     excuses = {"change_to_skip": "each row fires", "endless_source": "it is one query"}
     failed, skipped = judge(Paged, CHECKS, contract=Reticent, not_applicable=excuses)

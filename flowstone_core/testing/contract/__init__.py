@@ -23,6 +23,7 @@ class SensorContract(
     """The tests that every sensor should pass; derive a class of tests from it.
 
     Define how the sensor is made and how the external source is changed; pytest finds the tests.
+    `change_to_skip` and `endless_source` are defined, or excused in `not_applicable` with a reason.
     Optional members (`break_source`, `hang_source`, `invalid_settings`, `secrets`) show as skipped
     where they are missing, and so does a test that fails for the same reason as another.
 
@@ -41,6 +42,10 @@ class SensorContract(
         ...             return NotTriggered(state)
         ...         return Triggered([Event(letter) for letter in new], state + len(new))
         >>> class TestNewLetters(SensorContract):
+        ...     not_applicable = {
+        ...         "change_to_skip": "each letter fires",
+        ...         "endless_source": "a poll reads one list",
+        ...     }
         ...     def make_sensor(self, context):
         ...         return NewLetters(SensorConfig(), context)
         ...     def change(self, number):

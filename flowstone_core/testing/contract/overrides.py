@@ -122,7 +122,11 @@ class ContractOverrides(ABC):
         Each page names another, a query has always more rows, a body is never complete: something
         for each loop of a poll. In it ``context.clock`` hurries: each reading is a second later.
         """
-        self._lacking("endless_source", "a context manager in which the external source has no end")
+        self._unsaid(
+            "endless_source",
+            "a context manager in which the external source has no end",
+            "a poll is one query, with a time-out",
+        )
 
     def change_to_skip(self, number: int) -> str:
         """Change the external source by an item that the sensor leaves out for good.
@@ -136,7 +140,11 @@ class ContractOverrides(ABC):
         Returns:
             A text that names the item in the example of `Skipped`.
         """
-        self._lacking("change_to_skip", f"an item ({number}) that the sensor leaves out for good")
+        self._unsaid(
+            "change_to_skip",
+            f"which adds an item (number {number}) that the sensor leaves out for good",
+            "each file fires",
+        )
 
     # -- what the checks use --------------------------------------------------------------------
 
@@ -166,6 +174,18 @@ class ContractOverrides(ABC):
         if excuse is not None:
             pytest.skip(f"does not apply: {excuse}")
         pytest.skip(f"not checked: define {name}, {what}; or say in not_applicable why not")
+
+    def _unsaid(self, name: str, what: str, excuse: str) -> NoReturn:
+        """Skip a check that the author has excused; without an excuse the check fails."""
+        if name in self.not_applicable:
+            self._lacking(name, what)
+        raise Violation(
+            f"the contract has no {name}, and no reason why none is needed.",
+            why="What a sensor leaves out in silence, and a poll that never ends, are found by "
+            "nobody else.",
+            remedy=f"Define {name}, {what}; or say that there is none: "
+            f'not_applicable = {{"{name}": "{excuse}"}}.',
+        )
 
     def _driver(self, clock: Clock | None = None, *, drained: bool = True) -> Driver:
         """Make a driver, whose sensor has found all that there was already."""
