@@ -103,9 +103,15 @@ def test_partition_any_key_raises_no_error(key: str) -> None:
             (DAY, "acme"),
         ),
         (r"(?P<tenant>[^/]*)/x", "/x", ""),
+        (r"(?P<partition>[\d-]+)\.csv", "x/2025-01-15.csv", DAY),
+        (
+            r"(?P<at>[\dTZ:.-]+)/x",
+            "2025-01-15T07:00:00.0000000Z/x",
+            datetime(2025, 1, 15, 7, tzinfo=UTC),
+        ),
     ],
 )
-def test_partition_named_groups_form_the_partition(
+def test_F7_partition_named_groups_form_the_partition(
     pattern: str, key: str, partition: object
 ) -> None:
     found = KeyPattern(pattern).partition(key)
@@ -132,6 +138,7 @@ def test_partition_invalid_pattern_is_refused(pattern: str, complaint: str) -> N
     ("pattern", "key", "complaint"),
     [
         (r"(?P<p>\d+)", "abc", "does not match"),
+        (r"(?P<p>[\d-]+)", "2025-02-30", "invalid date.*'2025-02-30'"),
         (r"(?P<p>\d+)?abc", "abc", "the group 'p' of partition_pattern matches nothing"),
         (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "invalid date.*'2025-02-30'"),
         (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "invalid date.*'25-01-15'"),

@@ -9,7 +9,15 @@ from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field, ImportString, field_validator, model_validator
 
-from flowstone_core import Partition, RetryLater, SensorBroken, SensorConfig, encode_partition
+from flowstone_core import (
+    Partition,
+    RetryLater,
+    SensorBroken,
+    SensorConfig,
+    ValidationError,
+    encode_partition,
+    partition_from_text,
+)
 from flowstone_core.plugin_api import PartitionTemplate, fit_function, load_zone
 from flowstone_s3.errors import PartitionError
 from flowstone_s3.key_dates import choice_of_date, date_in_key
@@ -26,8 +34,8 @@ class KeyPattern:
 
     ``year``, ``month`` and ``day`` together make a date, with ``hour`` a datetime: an hour of the
     time zone, and the earlier of two where clocks are set back. Each other named group makes a
-    string. Several parts make a tuple, in the order of the groups, the date standing where its
-    first group stands.
+    string, or the date that is written like 2025-01-15. Several parts make a tuple, in the order
+    of the groups, the date standing where its first group stands.
 
     Args:
         pattern: Python's regular expression; it is searched in the key, not matched to its start.
@@ -87,7 +95,7 @@ class KeyPattern:
         dated = False
         for name in self._groups:
             if name not in _DATE_GROUPS:
-                parts.append(texts[name])
+                parts.append(_part(texts[name]))
             elif not dated:
                 parts.append(self._date(texts))
                 dated = True
@@ -260,6 +268,15 @@ def _called(function: Callable[[str], object], key: str) -> Partition | None:
                 "partition_fn returned an invalid partition", f"{error!s:.200}"
             ) from None
     return found
+
+
+def _part(text: str) -> Partition:
+    try:
+        return partition_from_text(text)
+    except ValidationError:
+        raise UnreadableKeyError(
+            "invalid date, though partition_pattern matches", f"{text!r:.60}"
+        ) from None
 
 
 def _date_and_hour(numbers: list[str]) -> tuple[date | None, time | None]:
