@@ -1,16 +1,18 @@
-"""Backfills of a project: plan and run a range of an asset's partitions."""
+"""Backfills of a project: plan, run, list and cancel ranges of an asset's partitions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from flowstone_core.app.backfill_status import BackfillStatus, backfill_statuses
 from flowstone_core.app.lookup import unknown
 from flowstone_core.app.range_notes import range_notes
 from flowstone_core.config.project import Project
-from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.errors import ConflictError, Problem, ValidationError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.partition import Partition
 from flowstone_core.model.partition_range import PartitionRange, read_step
@@ -19,8 +21,9 @@ from flowstone_core.scheduling.time_zone import load_zone
 
 if TYPE_CHECKING:
     from flowstone_core.app.schedules import Schedules
-    from flowstone_core.runtime.backfill.backfill import Plan, Progress
+    from flowstone_core.runtime.backfill.backfill import Progress
     from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
+    from flowstone_core.runtime.backfill.plan import Plan
     from flowstone_core.store import Store
 
 
@@ -111,7 +114,8 @@ class Backfills:
             NotFoundError: If the asset is unknown.
             ValidationError: If the range or the step is invalid.
         """
-        from flowstone_core.runtime.backfill.backfill import BackfillRequest, plan
+        from flowstone_core.runtime.backfill.backfill import BackfillRequest
+        from flowstone_core.runtime.backfill.plan import plan
 
         span = self.range(asset, first, last, every=every, timezone=timezone)
         return plan(BackfillRequest(asset, span, force), self._open_store().backfills)
@@ -147,6 +151,54 @@ class Backfills:
         fed = any(each.asset in (None, asset) for each in sensors)
         fed = fed or bool(self._project.assets[asset].depends_on)
         return list(range_notes(span, self._schedules.namings(asset), fed=fed))
+
+    def latest(
+        self,
+        *,
+        asset: str | None = None,
+        unfinished: bool = False,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[BackfillStatus]:
+        """List backfills, newest first.
+
+        Args:
+            asset: Only those of this asset.
+            unfinished: Only those that run or are interrupted.
+            limit: At most this number of them.
+            before_id: Only those with a smaller number: the next page.
+        """
+        store = self._open_store()
+        records = store.backfills.latest(
+            asset=asset, unfinished=unfinished, limit=limit, before_id=before_id
+        )
+        return list(backfill_statuses(store, records, self._clock.now()))
+
+    def get(self, number: int) -> BackfillStatus:
+        """Return one backfill.
+
+        Raises:
+            NotFoundError: If no backfill has this number.
+        """
+        store = self._open_store()
+        return backfill_statuses(store, [store.backfills.get(number)], self._clock.now())[0]
+
+    def cancel(self, number: int) -> BackfillStatus:
+        """Cancel a backfill: it requests nothing more, and what only it waits for is cancelled.
+
+        Running materializations go on to their end. The process that runs the backfill ends within
+        seconds; the same range begins a new backfill afterwards.
+
+        Raises:
+            NotFoundError: If no backfill has this number.
+            ConflictError: If it has ended.
+        """
+        store, now = self._open_store(), self._clock.now()
+        record = store.backfills.cancel(number, now)
+        for pending in store.backfills.only_pending(record):
+            with suppress(ConflictError):  # ended in this moment
+                store.materializations.cancel(pending, self._project.assets, now)
+        return self.get(number)
 
     def stop(self) -> None:
         """Stop a running backfill gracefully."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
+from flowstone_core.app.backfill_status import BackfillStatus, backfill_statuses
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.materialization import MaterializationState
@@ -141,6 +142,7 @@ class Status:
         store: The store's URL, without its password.
         runners: The live runners.
         materializations: Their number in each state.
+        backfills: The unfinished ones, newest first, at most 50.
     """
 
     store: str
@@ -148,6 +150,7 @@ class Status:
     sensors: tuple[SensorStatus, ...]
     schedules: tuple[ScheduleStatus, ...]
     materializations: Mapping[MaterializationState, int]
+    backfills: tuple[BackfillStatus, ...] = ()
 
 
 def overview(
@@ -163,6 +166,7 @@ def overview(
         tuple(sensors),
         tuple(schedules),
         store.materializations.counts(),
+        backfill_statuses(store, store.backfills.latest(unfinished=True), now),
     )
 
 

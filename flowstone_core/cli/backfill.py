@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from flowstone_core.model.materialization import Materialization
     from flowstone_core.model.partition import Partition
     from flowstone_core.model.partition_range import PartitionRange
-    from flowstone_core.runtime.backfill.backfill import Plan, Progress
+    from flowstone_core.runtime.backfill.backfill import Progress
+    from flowstone_core.runtime.backfill.plan import Plan
 
 LISTED = 50
 """Most partitions of a plan in output for people."""
@@ -99,12 +100,13 @@ def backfill(
     Completed partitions are skipped, and unfinished materializations are waited for. Runners run
     the rest; while no runner is alive, this command does. If the command is interrupted, the same
     command continues the backfill; no partition is requested twice, even with --force.
+    'backfills list' shows it, and 'backfills cancel' ends it.
 
     With --json an object: first, last and every (the range), backfill (its number), resumed,
-    total, completed, skipped, failed, unfinished, left, finished, here (true if this command ran
-    them), failures (the first 20: materialization, partition, partition_shown, state, error).
-    With --dry-run: first, last, every, resumes (a number, or null), total, materialize, wait,
-    skip, partitions (partition, partition_shown, action).
+    total, completed, skipped, failed, unfinished, left, finished, cancelled, here (true if this
+    command ran them), failures (the first 20: materialization, partition, partition_shown, state,
+    error). With --dry-run: first, last, every, resumes (a number, or null), total, materialize,
+    wait, skip, partitions (partition, partition_shown, action).
 
     Exit code 1: a materialization failed, or the backfill is not finished.
     """
@@ -131,7 +133,7 @@ def backfill(
         print_json({**_range_fields(span), **asdict(progress), "failures": failures})
     else:
         _print_end(session, progress, failures)
-    if progress.failed or not progress.finished:
+    if progress.failed or progress.cancelled or not progress.finished:
         raise Exit(FAILED)
 
 
@@ -219,7 +221,9 @@ def _print_end(
         )
     if progress.failed > len(failures):
         session.fail(f"{progress.failed - len(failures):,} more failed")
-    if progress.finished:
+    if progress.cancelled:
+        session.warn(f"backfill {progress.backfill} is cancelled: {_line(progress)}")
+    elif progress.finished:
         click.echo(
             f"backfill {progress.backfill} is finished: {progress.completed:,} completed, "
             f"{progress.skipped:,} skipped, {progress.failed:,} failed"
@@ -239,7 +243,7 @@ def _range_fields(span: PartitionRange) -> dict[str, str]:
 
 
 def _print_plan(plan: Plan, span: PartitionRange, *, as_json: bool) -> None:
-    from flowstone_core.runtime.backfill.backfill import PartitionAction
+    from flowstone_core.runtime.backfill.plan import PartitionAction
 
     rows = ({**partition_fields(text), "action": action} for text, action in plan.actions.items())
     counts: dict[str, int] = {str(action): plan.count(action) for action in PartitionAction}

@@ -9,6 +9,7 @@ import click
 
 SHORT_HELP = {
     "backfill": "Materialize a range of an asset's partitions.",
+    "backfills": "List and cancel backfills.",
     "check": "Check the configuration and show what would run.",
     "db": "Upgrade, prune, back up and check the store.",
     "events": "List events.",

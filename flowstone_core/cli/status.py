@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flowstone_core.cli.backfills import COLUMNS as BACKFILL_COLUMNS
+from flowstone_core.cli.backfills import backfill_row
 from flowstone_core.cli.listing import json_option, print_json, print_table
 from flowstone_core.cli.schedule_rows import COLUMNS as SCHEDULE_COLUMNS
 from flowstone_core.cli.schedule_rows import schedule_fields, schedule_row
@@ -40,6 +42,7 @@ def status(session: Session, *, as_json: bool) -> None:
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
     lease_until, stopped_at, stuck_threads: the number of threads in calls that do not return),
+    backfills (the unfinished ones, with the fields of 'backfills list'),
     sensors (with the fields of 'sensors list'), schedules (with the fields of 'schedules list')
     and materializations (their number in each state).
     """
@@ -48,7 +51,8 @@ def status(session: Session, *, as_json: bool) -> None:
     found = flow.status()
     if as_json:
         schedules = [schedule_fields(each, redact) for each in found.schedules]
-        print_json({**asdict(found), "schedules": schedules})
+        backfills = [backfill_row(each) for each in found.backfills]
+        print_json({**asdict(found), "schedules": schedules, "backfills": backfills})
         return
     click.echo(f"store: {found.store}\n")
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
@@ -64,6 +68,10 @@ def status(session: Session, *, as_json: bool) -> None:
         print_table(rows, SCHEDULE_COLUMNS, empty="")
     counts = {state.value: count for state, count in found.materializations.items()}
     click.echo(f"\nmaterializations: {_counted(counts)}")
+    if found.backfills:
+        states = Counter(each.state.value for each in found.backfills)
+        click.echo(f"\nbackfills: {_counted(states)}")
+        print_table(map(backfill_row, found.backfills), BACKFILL_COLUMNS, empty="")
 
 
 def _is_unhealthy(schedule: ScheduleStatus) -> bool:

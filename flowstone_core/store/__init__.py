@@ -21,7 +21,7 @@ Other wings import from here only. The modules:
 * `attempts`: ends, releases and recovers attempts.
 * `overlap_queue`: the order of a schedule's materializations.
 * `engine_queue`: the materialization queue of engines.
-* `backfills`: backfills, their requests and partitions.
+* `backfills`, `backfill_partitions`: backfills, and the requests for their partitions.
 * `pruning`: deletes old history in small batches.
 * `retention`: the policy that decides which rows are kept.
 * `integrity`: checks pages, references and invariants.
@@ -34,7 +34,8 @@ Other wings import from here only. The modules:
 * `schema`, `column_types`: the tables and their column types.
 """
 
-from flowstone_core.store.backfills import BackfillRecord, BackfillRepository, PartitionState
+from flowstone_core.store.backfill_partitions import BackfillRecord, PartitionState
+from flowstone_core.store.backfills import BackfillRepository
 from flowstone_core.store.backup import Backup
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository

@@ -1,78 +1,25 @@
-"""Backfills: their rows, their requests, and the states of their partitions."""
+"""Backfills: begun, continued, listed, cancelled and finished."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
+from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.chunking import chunks
-from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.materialization import MaterializationState
-from flowstone_core.model.tick import NewEvent
-from flowstone_core.store import events, schema
+from flowstone_core.store import backfill_partitions, schema
+from flowstone_core.store.backfill_partitions import BackfillRecord, PartitionState
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
-from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.readable_rows import read_one
+from flowstone_core.store.readable_rows import read, read_one
 from flowstone_core.store.statements import insert
 
 _rows = schema.backfills
 _materializations = schema.materializations
 _events = schema.events
-
-_PAYLOAD_LIMIT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillRecord:
-    """A stored backfill.
-
-    Attributes:
-        first: The text of the first partition.
-        last: The text of the upper bound of the last partition.
-        every: The step between two partitions, as a `PartitionRange` writes it.
-        force: True if completed partitions are materialized again.
-    """
-
-    id: int
-    asset: str
-    first: str
-    last: str
-    every: str
-    force: bool
-    created_at: datetime
-    finished_at: datetime | None = None
-
-    @property
-    def source(self) -> str:
-        """The source of its events."""
-        return f"backfill:{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """The state of one partition in a backfill.
-
-    Attributes:
-        requested_id: The materialization that the backfill requested.
-        state: The state of that materialization.
-        completed: True if the partition is completed; not read for a forced backfill.
-        active: The newest active materialization of it; not read for a forced backfill.
-    """
-
-    requested_id: int | None = None
-    state: MaterializationState | None = None
-    completed: bool = False
-    active: int | None = None
-
-    @property
-    def missing(self) -> bool:
-        """True if the backfill has to request the partition."""
-        return self.requested_id is None and not self.completed and self.active is None
 
 
 class BackfillRepository:
@@ -117,7 +64,9 @@ class BackfillRepository:
             force: Ignore completed and active materializations.
             backfill: The backfill whose requests count; None for none.
         """
-        return self._database.read(_partition_states, asset, partitions, force, backfill)
+        return self._database.read(
+            backfill_partitions.partition_states, asset, partitions, force, backfill
+        )
 
     def request(
         self,
@@ -128,14 +77,62 @@ class BackfillRepository:
     ) -> dict[str, PartitionState]:
         """Request the partitions that are missing; none is requested twice.
 
+        Nothing is requested for a backfill that was cancelled.
+
         Returns:
             The states of the partitions afterwards, in the order given.
         """
-        return self._database.write(_request, backfill, partitions, assets, now)
+        return self._database.write(backfill_partitions.request, backfill, partitions, assets, now)
 
     def states(self, numbers: Iterable[int]) -> dict[int, MaterializationState]:
         """Return the states of at most `CHUNK` materializations, by number."""
-        return self._database.read(_states, numbers)
+        return self._database.read(backfill_partitions.states, numbers)
+
+    def latest(
+        self,
+        *,
+        asset: str | None = None,
+        unfinished: bool = False,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[BackfillRecord]:
+        """List backfills, newest first."""
+        return self._database.read(_latest, asset, unfinished, limit, before_id)
+
+    def get(self, number: int) -> BackfillRecord:
+        """Return one backfill.
+
+        Raises:
+            NotFoundError: If no backfill has this number.
+        """
+        return self._database.read(_get, number)
+
+    def counts(
+        self, backfills: Collection[BackfillRecord]
+    ) -> Mapping[int, Mapping[MaterializationState, int]]:
+        """Count the materializations that backfills requested, by number and state."""
+        return self._database.read(_counts, backfills)
+
+    def see(self, number: int, total: int, now: datetime) -> None:
+        """Note that a process works on a backfill."""
+        self._database.write(_see, number, total, now)
+
+    def leave(self, number: int) -> None:
+        """Note that a process has stopped working on a backfill."""
+        self._database.write(_leave, number)
+
+    def cancel(self, number: int, now: datetime) -> BackfillRecord:
+        """Cancel a backfill: it requests no more, and the same arguments begin a new one.
+
+        Raises:
+            NotFoundError: If no backfill has this number.
+            ConflictError: If it has ended.
+        """
+        return self._database.write(_cancel, number, now)
+
+    def only_pending(self, backfill: BackfillRecord) -> list[int]:
+        """List the materializations that wait to run and that nothing else has requested."""
+        return self._database.read(_only_pending, backfill)
 
     def finish(self, number: int, now: datetime) -> None:
         """Mark a backfill as finished; the same arguments begin a new one afterwards."""
@@ -172,95 +169,6 @@ def _unfinished(connection: Connection, identity: _Identity) -> BackfillRecord |
     return None if row is None else read_one(row, _rows, _record_of)
 
 
-def _partition_states(
-    connection: Connection,
-    asset: str,
-    partitions: Collection[str],
-    force: bool,  # noqa: FBT001 - handed on as it came
-    backfill: BackfillRecord | None,
-) -> dict[str, PartitionState]:
-    found: dict[str, PartitionState] = {}
-    for chunk in chunks(partitions):
-        # In this order: on PostgreSQL each statement sees all earlier commits, and an active
-        # materialization may complete before the next statement.
-        active = {} if force else _active(connection, asset, chunk)
-        completed = set() if force else _completed(connection, asset, chunk)
-        requested = {} if backfill is None else _requested(connection, backfill, chunk)
-        for partition in chunk:
-            number, state = requested.get(partition, (None, None))
-            found[partition] = PartitionState(
-                number, state, partition in completed, active.get(partition)
-            )
-    return found
-
-
-def _request(
-    connection: Connection,
-    backfill: BackfillRecord,
-    partitions: Collection[str],
-    assets: AssetGraph,
-    now: datetime,
-) -> dict[str, PartitionState]:
-    # Locked: another process that runs the same backfill requests before or after, not between.
-    connection.execute(select(_rows.c.id).where(_rows.c.id == backfill.id).with_for_update()).one()
-    found = _partition_states(connection, backfill.asset, partitions, backfill.force, backfill)
-    missing = [partition for partition, state in found.items() if state.missing]
-    payload = dump_document({"backfill": backfill.id}, what="the payload", limit=_PAYLOAD_LIMIT)
-    wanted = [
-        FoundEvent(backfill.source, NewEvent(partition, backfill.asset, partition, payload))
-        for partition in missing
-    ]
-    stored, _ = events.commit(connection, wanted, assets, now)
-    for event in stored:
-        found[event.partition] = replace(
-            found[event.partition],
-            requested_id=event.materialization_id,
-            state=MaterializationState.PENDING,
-        )
-    return found
-
-
-def _requested(
-    connection: Connection, backfill: BackfillRecord, partitions: Sequence[str]
-) -> dict[str, tuple[int, MaterializationState]]:
-    query = (
-        select(_events.c.key, _materializations.c.id, _materializations.c.state)
-        .join(_materializations, _materializations.c.id == _events.c.materialization_id)
-        .where(schema.REMEMBERED, _events.c.source == backfill.source)
-        .where(_events.c.key.in_(partitions))
-    )
-    return {row.key: (row.id, MaterializationState(row.state)) for row in connection.execute(query)}
-
-
-def _completed(connection: Connection, asset: str, partitions: Sequence[str]) -> set[str]:
-    query = _of(asset, partitions).distinct()
-    completed = _materializations.c.state == MaterializationState.COMPLETED
-    return {row.partition for row in connection.execute(query.where(completed))}
-
-
-def _active(connection: Connection, asset: str, partitions: Sequence[str]) -> dict[str, int]:
-    query = _of(asset, partitions).add_columns(_materializations.c.id)
-    found: dict[str, int] = {}
-    # Not sorted by the database: SQLite would read the asset's whole history, by number.
-    for row in connection.execute(query.where(_materializations.c.state.in_(ACTIVE))):
-        found[row.partition] = max(row.id, found.get(row.partition, 0))
-    return found
-
-
-def _of(asset: str, partitions: Sequence[str]) -> Select[str]:
-    # One column varies, so IN will do, and SQLAlchemy caches the statement.
-    return select(_materializations.c.partition).where(
-        _materializations.c.asset == asset, _materializations.c.partition.in_(partitions)
-    )
-
-
-def _states(connection: Connection, numbers: Iterable[int]) -> dict[int, MaterializationState]:
-    query = select(_materializations.c.id, _materializations.c.state).where(
-        _materializations.c.id.in_(list(numbers))
-    )
-    return {row.id: MaterializationState(row.state) for row in connection.execute(query)}
-
-
 def _finish(connection: Connection, number: int, now: datetime) -> None:
     connection.execute(
         update(_rows)
@@ -271,3 +179,84 @@ def _finish(connection: Connection, number: int, now: datetime) -> None:
 
 def _record_of(row: Row[*tuple[object, ...]]) -> BackfillRecord:
     return BackfillRecord(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _latest(
+    connection: Connection,
+    asset: str | None,
+    unfinished: bool,  # noqa: FBT001 - handed on as it came
+    limit: int,
+    before_id: int | None,
+) -> list[BackfillRecord]:
+    query = select(_rows).order_by(_rows.c.id.desc()).limit(limit)
+    if asset is not None:
+        query = query.where(_rows.c.asset == asset)
+    if unfinished:
+        query = query.where(schema.UNFINISHED)
+    if before_id is not None:
+        query = query.where(_rows.c.id < before_id)
+    return read(connection.execute(query), _rows, _record_of)
+
+
+def _get(connection: Connection, number: int, *, lock: bool = False) -> BackfillRecord:
+    query = select(_rows).where(_rows.c.id == number)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFoundError(f"unknown backfill {number}", backfill=number)
+    return read_one(row, _rows, _record_of)
+
+
+def _counts(
+    connection: Connection, backfills: Collection[BackfillRecord]
+) -> dict[int, dict[MaterializationState, int]]:
+    numbers = {record.source: record.id for record in backfills}
+    found: dict[int, dict[MaterializationState, int]] = {number: {} for number in numbers.values()}
+    query = (
+        select(_events.c.source, _materializations.c.state, func.count().label("count"))
+        .join(_materializations, _materializations.c.id == _events.c.materialization_id)
+        .where(_events.c.source.in_(numbers))
+        .group_by(_events.c.source, _materializations.c.state)
+    )
+    for row in connection.execute(query):
+        found[numbers[row.source]][MaterializationState(row.state)] = row._mapping["count"]  # noqa: SLF001 - SQLAlchemy's public name for it
+    return found
+
+
+def _see(connection: Connection, number: int, total: int, now: datetime) -> None:
+    statement = update(_rows).where(_rows.c.id == number, _rows.c.finished_at.is_(None))
+    connection.execute(statement.values(total=total, seen_at=now))
+
+
+def _leave(connection: Connection, number: int) -> None:
+    unfinished = update(_rows).where(_rows.c.id == number, _rows.c.finished_at.is_(None))
+    connection.execute(unfinished.values(seen_at=None))
+
+
+def _cancel(connection: Connection, number: int, now: datetime) -> BackfillRecord:
+    found = _get(connection, number, lock=True)
+    if found.finished_at is not None:
+        ended = "cancelled" if found.cancelled_at is not None else "finished"
+        raise ConflictError(
+            f"cannot cancel backfill {number}: it is {ended} already", backfill=number
+        )
+    cancelled = update(_rows).where(_rows.c.id == number)
+    connection.execute(cancelled.values(finished_at=now, cancelled_at=now))
+    return _get(connection, number)
+
+
+def _only_pending(connection: Connection, backfill: BackfillRecord) -> list[int]:
+    others = _events.alias()
+    also = (
+        select(others.c.id)
+        .where(others.c.materialization_id == _materializations.c.id)
+        .where(others.c.source != backfill.source)
+    )
+    query = (
+        select(_materializations.c.id)
+        .join(_events, _events.c.materialization_id == _materializations.c.id)
+        .where(_events.c.source == backfill.source, ~also.exists())
+        .where(_materializations.c.state.in_(ACTIVE))
+        .where(_materializations.c.state != MaterializationState.RUNNING)
+        .order_by(_materializations.c.id)
+    )
+    return list(connection.scalars(query))

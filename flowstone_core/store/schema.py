@@ -268,6 +268,9 @@ backfills = Table(
     Column("force", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    Column("total", Integer),
+    Column("seen_at", UtcDateTime),
+    Column("cancelled_at", UtcDateTime),
     # A repeated command continues the unfinished backfill.
     _partial_index(
         "uq_flowstone_backfills_unfinished",

@@ -3,6 +3,7 @@
 The store remembers what a backfill has asked for, so that an interrupted backfill continues.
 
 Modules:
-    backfill: plans and steps: which partitions are missing, asked for, waited for or skipped.
+    backfill: steps: which partitions are missing, asked for, waited for or skipped.
+    plan: what a backfill would do for each partition.
     backfill_runner: runs a backfill to its end, and becomes a runner while there is none.
 """

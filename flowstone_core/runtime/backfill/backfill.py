@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from datetime import datetime, timedelta
 from itertools import islice
 
 from flowstone_core.errors import ValidationError
@@ -19,6 +19,9 @@ from flowstone_core.store import BackfillRecord, BackfillRepository, PartitionSt
 
 MOST_UNFINISHED = 1_000
 """The largest limit of a backfill."""
+
+SEEN_EVERY = timedelta(seconds=30)
+"""How often a process notes that it works on a backfill."""
 
 FAILURES_KEPT = 20
 """Most failed materializations that a progress names."""
@@ -53,6 +56,10 @@ class BackfillRequest:
         span = self.span
         return self.asset, encode_partition(span.first), encode_partition(span.last), span.every
 
+    def texts(self) -> Iterator[str]:
+        """Yield the texts of the partitions, in order."""
+        return map(encode_partition, self.span)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -68,6 +75,7 @@ class Progress:
         unfinished: Partitions that are asked for or waited for.
         left: Partitions that are not asked for yet.
         finished: True if all materializations have ended.
+        cancelled: True if it was cancelled: it asks for no more.
         failures: The first materializations that failed.
         here: True if this process runs the materializations, because there is no runner.
     """
@@ -81,6 +89,7 @@ class Progress:
     unfinished: int = 0
     left: int = 0
     finished: bool = False
+    cancelled: bool = False
     failures: tuple[int, ...] = ()
     here: bool = False
 
@@ -88,49 +97,6 @@ class Progress:
     def done(self) -> int:
         """Number of partitions that are completed, skipped or failed."""
         return self.completed + self.skipped + self.failed
-
-
-class PartitionAction(StrEnum):
-    """Action of a backfill for a partition."""
-
-    MATERIALIZE = "materialize"
-    """Ask for its materialization."""
-    WAIT = "wait"
-    """Wait for its unfinished materialization."""
-    SKIP = "skip"
-    """Do nothing: it is completed, or this backfill asked for it before and it has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Plan of a backfill.
-
-    Attributes:
-        resumes: The number of the unfinished backfill that it would continue; None if there is
-            none.
-        actions: The action for each partition, by its text, in the order of the range.
-    """
-
-    resumes: int | None
-    actions: dict[str, PartitionAction]
-
-    def count(self, action: PartitionAction) -> int:
-        """Return the number of partitions with an action."""
-        return sum(each is action for each in self.actions.values())
-
-
-def plan(request: BackfillRequest, store: BackfillRepository) -> Plan:
-    """Return the plan of a backfill as of now; nothing is written.
-
-    Raises:
-        StoreError: If the store cannot be used.
-    """
-    record = store.unfinished(*request.identity, force=request.force)
-    actions: dict[str, PartitionAction] = {}
-    for chunk in chunks(_texts(request)):
-        found = store.partition_states(request.asset, chunk, force=request.force, backfill=record)
-        actions |= {text: _action(standing) for text, standing in found.items()}
-    return Plan(None if record is None else record.id, actions)
 
 
 class Backfill:
@@ -155,14 +121,15 @@ class Backfill:
         self._assets = assets
         self._record: BackfillRecord | None = None
         self._resumed = False
-        self._unread = chunks(_texts(request))
+        self._unread = chunks(request.texts())
         self._chunk: list[str] = []
         self._missing: deque[str] = deque()
         self._own: set[int] = set()
         self._others: set[int] = set()
         self._completed = self._skipped = self._failed = 0
         self._failures: list[int] = []
-        self._finished = False
+        self._finished = self._cancelled = False
+        self._seen_at: datetime | None = None
 
     def step(self, *, ask: bool = True) -> Progress:
         """Count what has ended, ask for more up to the limit, and finish if nothing is left.
@@ -179,18 +146,30 @@ class Backfill:
             StoreError: If the store cannot be used.
         """
         record = self._begun()
+        self._look(record)
         self._count_ended(self._own)
         self._count_ended(self._others)
-        while ask and self._room > 0:
+        while ask and not self._cancelled and self._room > 0:
             if self._missing:
                 self._ask(record)
             elif not self._read(record):
                 break
         progress = self._progress(record)
-        if not progress.left and not progress.unfinished and not self._finished:
+        ended = self._cancelled or not progress.left
+        if ended and not progress.unfinished and not self._finished:
             self._store.finish(record.id, self._clock.now())
             self._finished = True
         return replace(progress, finished=self._finished)
+
+    def leave(self) -> None:
+        """Note that this process works on it no longer.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        if self._record is not None and not self._finished:
+            self._store.leave(self._record.id)
+            self._seen_at = None
 
     @property
     def _room(self) -> int:
@@ -203,6 +182,16 @@ class Backfill:
                 *request.identity, force=request.force, now=now
             )
         return self._record
+
+    def _look(self, record: BackfillRecord) -> None:
+        """Note that this process works on it, and whether it was cancelled."""
+        now = self._clock.now()
+        if self._seen_at is None or now - self._seen_at >= SEEN_EVERY:
+            self._store.see(record.id, len(self._request.span), now)
+            self._seen_at = now
+        if not self._cancelled and self._store.get(record.id).cancelled_at is not None:
+            self._cancelled = True
+            self._others.clear()
 
     def _count_ended(self, waiting: set[int]) -> None:
         """Count the materializations that have ended."""
@@ -237,6 +226,9 @@ class Backfill:
         partitions = list(islice(self._missing, self._room))
         found = self._store.request(record, partitions, self._assets, self._clock.now())
         for standing in found.values():
+            if standing.missing:  # cancelled a moment ago, which the next step sees
+                self._cancelled = True
+                return
             self._missing.popleft()
             self._settle(standing)
 
@@ -259,6 +251,8 @@ class Backfill:
         if state is MaterializationState.COMPLETED:
             self._completed += 1
             return
+        if self._cancelled and state is MaterializationState.CANCELLED:
+            return  # with its backfill: left, not failed
         self._failed += 1
         if len(self._failures) < FAILURES_KEPT:
             self._failures.append(number)
@@ -275,18 +269,6 @@ class Backfill:
             failed=self._failed,
             unfinished=unfinished,
             left=total - self._completed - self._skipped - self._failed - unfinished,
+            cancelled=self._cancelled,
             failures=tuple(self._failures),
         )
-
-
-def _texts(request: BackfillRequest) -> Iterator[str]:
-    return map(encode_partition, request.span)
-
-
-def _action(standing: PartitionState) -> PartitionAction:
-    if standing.missing:
-        return PartitionAction.MATERIALIZE
-    state = standing.state
-    if state is None:
-        return PartitionAction.SKIP if standing.completed else PartitionAction.WAIT
-    return PartitionAction.SKIP if state.ended else PartitionAction.WAIT

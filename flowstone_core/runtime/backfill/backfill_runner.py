@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
@@ -110,6 +111,8 @@ class BackfillRunner:
             if not progress.finished:
                 # Running attempts may have ended within the grace time.
                 progress = self._try_step(progress)
+                with suppress(StoreUnavailableError):
+                    self._backfill.leave()
         return progress
 
     def stop(self) -> None:

@@ -21,9 +21,8 @@ from flowstone_core.runtime.backfill.backfill import (
     FAILURES_KEPT,
     Backfill,
     BackfillRequest,
-    PartitionAction,
-    plan,
 )
+from flowstone_core.runtime.backfill.plan import PartitionAction, plan
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 

@@ -29,8 +29,9 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.partition_range import partition_range
 from flowstone_core.plugin import hookspecs
 from flowstone_core.plugin.registry import Plugins
-from flowstone_core.runtime.backfill.backfill import PartitionAction, Progress
+from flowstone_core.runtime.backfill.backfill import Progress
 from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
+from flowstone_core.runtime.backfill.plan import PartitionAction
 from flowstone_core.runtime.coordination.heartbeat import machine_id
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
@@ -266,6 +267,10 @@ class Scripted:
             raise following
         return following
 
+    def leave(self):
+        self.asked.append("leave")
+        raise GONE
+
 
 GONE = StoreUnavailableError("the store is gone for a moment")
 BEGUN = Progress(backfill=1, resumed=False, total=2, unfinished=2)
@@ -340,5 +345,6 @@ def test_backfill_stopped_asks_for_no_more_and_steps_once(store, pool):
         return runner_.run(lambda _: runner_.stop()), backfill.asked
 
     store.runners.register(runner("one", FakeClock().now()))
-    assert run(HALF) == (HALF, [True, False])
-    assert run(GONE) == (BEGUN, [True, False])
+    # It notes that it leaves the backfill; a store that is gone is no reason to fail then.
+    assert run(HALF) == (HALF, [True, False, "leave"])
+    assert run(GONE) == (BEGUN, [True, False, "leave"])

@@ -26,3 +26,6 @@ def upgrade() -> None:
         sqlite_where=_SKIPPING,
         postgresql_where=_SKIPPING,
     )
+    op.add_column("flowstone_backfills", sa.Column("total", sa.Integer()))
+    op.add_column("flowstone_backfills", sa.Column("seen_at", _MOMENT))
+    op.add_column("flowstone_backfills", sa.Column("cancelled_at", _MOMENT))
