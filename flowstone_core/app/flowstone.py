@@ -146,18 +146,10 @@ class Flowstone:
         )
 
     def ticks(
-        self,
-        *,
-        source: str | None = None,
-        limit: int = 50,
-        before_id: int | None = None,
-        skipping: bool = False,
+        self, *, source: str | None = None, limit: int = 50, before_id: int | None = None
     ) -> list[Tick]:
-        """List the ticks that were not quiet, newest first.
-
-        With ``skipping`` only those in which a sensor skipped items for good.
-        """
-        return self._open_store().ticks.latest(source, limit, before_id, skipping=skipping)
+        """List the ticks that were not quiet, newest first."""
+        return self._open_store().ticks.latest(source=source, limit=limit, before_id=before_id)
 
     def run(
         self,

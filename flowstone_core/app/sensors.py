@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from flowstone_core.app.lookup import unknown
 from flowstone_core.app.status import SensorStatus, sensor_statuses
 from flowstone_core.config.project import Project
-from flowstone_core.errors import NotFoundError
+from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.clock import Clock
 
 if TYPE_CHECKING:
     from flowstone_core.app.dry_run import ConnectionCheck, DryRun
+    from flowstone_core.model.tick import Tick
     from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
     from flowstone_core.store import Store
 
@@ -56,6 +57,10 @@ class Sensors:
         self._register(name)
         return self._open_store().sensors.get(name).checkpoint.state
 
+    def skipping(self, name: str, limit: int = 10) -> list[Tick]:
+        """List the last ticks in which a sensor skipped items for good, newest first."""
+        return self._open_store().ticks.latest(f"sensor:{name}", limit, skipping=True)
+
     def pause(self, name: str) -> None:
         """Pause a sensor; its runner stops polling it within two seconds.
 
@@ -86,6 +91,33 @@ class Sensors:
         """
         self._register(name)
         self._open_store().sensors.reset(name, forget_keys=forget_keys)
+
+    def rename(self, old: str, new: str) -> None:
+        """Continue a sensor under another name: with its state, history and event keys.
+
+        Args:
+            old: The name that is no longer declared.
+            new: The name that is declared instead.
+
+        Raises:
+            NotFoundError: If no sensor of the old name is stored, or none of the new is declared.
+            ConflictError: If the old name is declared, a runner polls one of the two, or the new
+                name has a history already.
+        """
+        if new not in self._project.sensors:
+            raise self._unknown(new)
+        self._refuse_declared(old, "rename")
+        self._open_store().sensors.rename(old, new, self._clock.now())
+
+    def remove(self, name: str) -> None:
+        """Remove a sensor that is no longer declared, with its state; its history is kept.
+
+        Raises:
+            NotFoundError: If no sensor of this name is stored.
+            ConflictError: If the sensor is declared, or a runner polls it.
+        """
+        self._refuse_declared(name, "remove")
+        self._open_store().sensors.remove(name, self._clock.now())
 
     def poll(self, name: str, *, state: str | None = None) -> DryRun:
         """Poll a sensor now, within its deadline, and commit nothing.
@@ -127,6 +159,12 @@ class Sensors:
             self._open_store().sensors.declare([name], self._clock.now())
         elif not self._open_store().sensors.all([name]):
             raise self._unknown(name)
+
+    def _refuse_declared(self, name: str, verb: str) -> None:
+        declaration = self._project.sensors.get(name)
+        if declaration is not None:
+            hint = f"change its declaration first, at {declaration.where}"
+            raise ConflictError(f"cannot {verb} sensor {name!r}: it is declared", hint=hint)
 
     def _ticker(self, name: str) -> SensorTicker:
         from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker

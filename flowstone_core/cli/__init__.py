@@ -10,6 +10,7 @@ run: ``run``
 check: ``check``
 status: ``status``
 sensors: ``sensors list, show, poll, pause, resume, reset``
+sensor_names: ``sensors rename, remove``
 schedules: ``schedules list, show, skipped, add, update, remove, pause, resume, next``
 schedule_options: options for the settings of a schedule
 schedule_rows: schedules and skips as rows of listings

@@ -18,6 +18,7 @@ from flowstone_core.cli.listing import (
     print_listing,
     print_table,
 )
+from flowstone_core.cli.sensor_names import add_rename_and_remove
 from flowstone_core.cli.session import FAILED, Session, pass_session
 from flowstone_core.cli.source_commands import add_pause_and_resume
 
@@ -110,7 +111,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     state = flow.sensors.state(name)
     source = f"sensor:{name}"
     ticks = [asdict(tick) for tick in flow.ticks(source=source, limit=10)]
-    skipping = flow.ticks(source=source, limit=10, skipping=True)
+    skipping = flow.sensors.skipping(name)
     if as_json:
         extra = {"settings": settings, "state": _parsed(state), "ticks": ticks}
         extra["skipping"] = [asdict(tick) for tick in skipping]
@@ -189,6 +190,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
 
 
 add_pause_and_resume(sensors, "sensor", " from its stored state")
+add_rename_and_remove(sensors)
 
 
 @sensors.command()

@@ -5,6 +5,8 @@ Other wings import from here only. The modules:
 * `store`: opens, upgrades, backs up and checks the database, and holds the repositories.
 * `runners`: runners and their leases.
 * `sensors`: sensors, their checkpoints and owners.
+* `sensor_records`: rows of sensors, read.
+* `sensor_names`: sensors that were renamed, or are gone.
 * `sensor_marks`: what a runner writes on its sensors beside the ticks.
 * `schedules`: schedules, their declarations, edits, checkpoints and owners.
 * `schedule_records`: rows of schedules, read and written.
@@ -47,7 +49,8 @@ from flowstone_core.store.runners import RunnerRepository
 from flowstone_core.store.schedule_edits import DeclaredSchedule
 from flowstone_core.store.schedule_records import ScheduleRecord
 from flowstone_core.store.schedules import ScheduleRepository
-from flowstone_core.store.sensors import SensorRecord, SensorRepository
+from flowstone_core.store.sensor_records import SensorRecord
+from flowstone_core.store.sensors import SensorRepository
 from flowstone_core.store.skips import SkipRepository, StoredSkip
 from flowstone_core.store.store import Store
 from flowstone_core.store.ticks import Commit, TickRepository, TickResult

@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
-from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
-from flowstone_core.store import events, ownership, schema, sensor_marks
+from flowstone_core.model.tick import SensorCheckpoint
+from flowstone_core.store import events, ownership, schema, sensor_marks, sensor_names
 from flowstone_core.store.database import Database
 from flowstone_core.store.readable_rows import pairs, read, read_one
+from flowstone_core.store.sensor_records import SensorRecord, checkpoint_of, record_of
 from flowstone_core.store.statements import insert
 
 _sensors = schema.sensors
-CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
-"""The columns of a checkpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class SensorRecord:
-    """A stored sensor.
-
-    Attributes:
-        checkpoint: The data kept from one tick to the next.
-        paused: True if an operator paused it.
-        owner: The id of the runner that ticks it; None if there is none.
-        created_at: The time of its first declaration.
-        last_tick_at: The end of its last tick that was not quiet; quiet ticks write nothing.
-        last_outcome: The outcome of that tick.
-        last_good_at: The end of the last such tick that was good.
-        last_error: The error of the last such tick; None if it had none.
-        stale_since: The end of its last good poll, if that was too long ago.
-        quiet_reason: The reason why its polls find nothing, if the sensor gave one.
-        quiet_since: When that reason was recorded.
-    """
-
-    name: str
-    checkpoint: SensorCheckpoint
-    paused: bool
-    owner: str | None
-    created_at: datetime
-    last_tick_at: datetime | None = None
-    last_outcome: TickOutcome | None = None
-    last_good_at: datetime | None = None
-    last_error: str | None = None
-    stale_since: datetime | None = None
-    quiet_reason: str | None = None
-    quiet_since: datetime | None = None
 
 
 class SensorRepository:
@@ -158,6 +124,26 @@ class SensorRepository:
         """
         return self._database.write(_reset, name, forget_keys=forget_keys)
 
+    def rename(self, old: str, new: str, now: datetime) -> None:
+        """Give a sensor another name, with its state, its ticks, and the keys of its events.
+
+        Raises:
+            NotFoundError: If no sensor of the old name is in the store.
+            ConflictError: If a runner polls one of the two, or the new name has a history.
+        """
+        self.get(old)
+        self._database.write(sensor_names.rename, old, new, now)
+
+    def remove(self, name: str, now: datetime) -> None:
+        """Remove a sensor with its state; its history, and the keys of its events, are kept.
+
+        Raises:
+            NotFoundError: If the sensor is not in the store.
+            ConflictError: If a runner polls it.
+        """
+        self.get(name)
+        self._database.write(sensor_names.remove, name, now)
+
 
 def _missing(connection: Connection, names: Iterable[str]) -> list[str]:
     wanted = dict.fromkeys(names)
@@ -209,12 +195,12 @@ def _unowned(connection: Connection) -> set[str]:
 def _all(connection: Connection, names: Collection[str] | None) -> list[SensorRecord]:
     query = select(_sensors).order_by(_sensors.c.name)
     if names is None:
-        return read(connection.execute(query), _sensors, _record_of)
+        return read(connection.execute(query), _sensors, record_of)
     return [
         record
         for chunk in chunks(sorted(set(names)))
         for record in read(
-            connection.execute(query.where(_sensors.c.name.in_(chunk))), _sensors, _record_of
+            connection.execute(query.where(_sensors.c.name.in_(chunk))), _sensors, record_of
         )
     ]
 
@@ -223,7 +209,7 @@ def _get(connection: Connection, name: str) -> SensorRecord:
     row = connection.execute(select(_sensors).where(_sensors.c.name == name)).one_or_none()
     if row is None:
         raise _unknown(connection, name)
-    return read_one(row, _sensors, _record_of)
+    return read_one(row, _sensors, record_of)
 
 
 def _set_paused(connection: Connection, name: str, *, paused: bool) -> SensorRecord:
@@ -252,11 +238,6 @@ def _reset(connection: Connection, name: str, *, forget_keys: bool) -> SensorRec
     return record
 
 
-def checkpoint_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
-    """Read a sensor's checkpoint from its row."""
-    return SensorCheckpoint(*(getattr(row, name) for name in CHECKPOINT))
-
-
 def _change(connection: Connection, name: str, values: dict[str, object]) -> SensorRecord:
     statement = update(_sensors).where(_sensors.c.name == name).values(values)
     if connection.execute(statement).rowcount == 0:
@@ -268,20 +249,3 @@ def _unknown(connection: Connection, name: str) -> NotFoundError:
     known = connection.scalars(select(_sensors.c.name)).all()
     hint = did_you_mean(name, known) or "a sensor is stored when a runner starts with it"
     return NotFoundError(f"unknown sensor {name!r}", hint=hint, sensor=name)
-
-
-def _record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:
-    return SensorRecord(
-        name=row.name,
-        checkpoint=checkpoint_of(row),
-        paused=row.paused,
-        owner=row.owner,
-        created_at=row.created_at,
-        last_tick_at=row.last_tick_at,
-        last_outcome=None if row.last_outcome is None else TickOutcome(row.last_outcome),
-        last_good_at=row.last_good_at,
-        last_error=row.last_error,
-        stale_since=row.stale_since,
-        quiet_reason=row.quiet_reason,
-        quiet_since=row.quiet_since,
-    )

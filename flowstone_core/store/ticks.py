@@ -20,7 +20,7 @@ from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.readable_rows import read
-from flowstone_core.store.sensors import CHECKPOINT
+from flowstone_core.store.sensor_records import CHECKPOINT
 
 _ticks = schema.ticks
 _sensors = schema.sensors

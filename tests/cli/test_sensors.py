@@ -214,9 +214,10 @@ def test_failed_dry_run_exits_1(sensors):
     assert (later["outcome"], later["delay"], later["error"]) == ("retry_later", 90.0, "busy")
 
 
-def test_poll_without_dry_run_is_wrong_use(shop):
+def test_X11_poll_without_dry_run_says_what_polls_and_what_to_add(shop):
     result = shop.run("sensors", "poll", "feed", code=2)
-    assert "add --dry-run" in result.stderr
+    assert "'flowstone run' polls sensors" in result.stderr
+    assert "to see what this one would find, add --dry-run" in result.stderr
     assert not (shop.folder / "flowstone.db").exists()
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from flowstone_core.errors import NotFoundError, StoreError
+from flowstone_core.errors import ConflictError, NotFoundError, StoreError
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import SensorRecord, schema
@@ -201,3 +201,20 @@ def test_the_database_itself_refuses_a_paused_sensor_with_an_owner(sensors):
     paused = sa.update(schema.sensors).values(paused=True)
     with pytest.raises(StoreError, match=r"(?i)check constraint"):
         sensors._database.write(lambda connection: connection.execute(paused))
+
+
+@pytest.mark.parametrize("polled", ["a", "b"])
+def test_X9_sensor_that_a_live_runner_polls_is_not_renamed(sensors, polled):
+    sensors.sensors.claim("one", [polled], NOW)
+    with pytest.raises(ConflictError, match=f"'{polled}': a runner polls it"):
+        sensors.sensors.rename("a", "b", NOW)
+    sensors.sensors.rename("a", "b", NOW + timedelta(days=1))
+    assert [record.name for record in sensors.sensors.all()] == ["b"]
+
+
+def test_X9_sensor_that_a_live_runner_polls_is_not_removed(sensors):
+    sensors.sensors.claim("one", ["a"], NOW)
+    with pytest.raises(ConflictError, match="'a': a runner polls it"):
+        sensors.sensors.remove("a", NOW)
+    sensors.sensors.remove("b", NOW)
+    assert [record.name for record in sensors.sensors.all()] == ["a"]
