@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from flowstone_core.store import Backup, IntegrityReport
 
 
+def store_exists(url: str) -> bool:
+    """Return False if a store is an SQLite file that does not exist; nothing is created."""
+    from flowstone_core.store import Store
+
+    return Store.exists(url)
+
+
 def upgrade_store(url: str) -> tuple[str | None, str]:
     """Apply the missing migrations of a store.
 

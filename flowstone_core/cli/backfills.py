@@ -63,7 +63,7 @@ def list_backfills(
     state (running, interrupted, finished, cancelled), total, requested (of these completed, failed
     and unfinished), created_at, seen_at, finished_at, command.
     """
-    found = session.flow().backfills.latest(
+    found = session.listing().backfills.latest(
         asset=asset, unfinished=unfinished, limit=limit, before_id=before_id
     )
     print_listing(map(backfill_row, found), COLUMNS, as_json=as_json, empty="no backfills")
@@ -80,7 +80,7 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
 
     With --json an object with the fields of 'backfills list'.
     """
-    found = backfill_row(session.flow().backfills.get(number))
+    found = backfill_row(session.listing().backfills.get(number))
     if as_json:
         print_json(found)
         return

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.exceptions import Exit
 
 from flowstone_core.cli.listing import print_facts, print_table
-from flowstone_core.cli.session import FAILED, Session, pass_session
+from flowstone_core.cli.session import FAILED, WRONG, Session, pass_session
 
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone
     from flowstone_core.config.project import Project
+
+F = TypeVar("F", bound=Callable[..., object])
 
 ASSET_COLUMNS = {"asset": "ASSET", "depends_on": "DEPENDS ON", "description": "DESCRIPTION"}
 SENSOR_COLUMNS = {
@@ -45,38 +48,53 @@ SETTINGS_LIMIT = 1_000
 """Most characters of the settings of a sensor or a schedule."""
 
 
+def allow_empty(function: F) -> F:
+    """Add ``--allow-empty`` to a command."""
+    return click.option(
+        "--allow-empty", "empty", is_flag=True, help="Exit 0 if nothing is configured."
+    )(function)
+
+
 @click.command(short_help="Check the configuration and show what would run.")
+@allow_empty
 @click.option("--connect", is_flag=True, help="Open the store, and connect each sensor.")
 @pass_session
-def check(session: Session, *, connect: bool) -> None:
+def check(session: Session, *, connect: bool, empty: bool) -> None:
     """Check the configuration and show what would run; every problem is reported at once.
 
     Pipelines are imported and plugins loaded. With --connect the store is opened and each enabled
     sensor connects to its external source; nothing is committed.
 
     Exit code 1: the store or an external source cannot be reached. Exit code 2: the
-    configuration is invalid; each problem is a line on standard error.
+    configuration is invalid, or there is none; each problem is a line on standard error.
     """
-    flow = session.flow()
+    flow = session.flow(warn_if_empty=False)
     project = flow.project
     session.warn(*map(str, project.warnings))
-    if not (project.sensors or project.schedules or project.assets):
-        click.echo(nothing_to_run(project))
-    else:
+    if project.sensors or project.schedules or project.assets:
         _print_project(project)
+    else:
+        report_empty(session, project, allowed=empty)
     if connect:
         _connect(flow)
 
 
-def nothing_to_run(project: Project) -> str:
-    """Return the message for a configuration without sensors, schedules and pipelines."""
+def report_empty(session: Session, project: Project, *, allowed: bool) -> None:
+    """Report a configuration without sensors, schedules and pipelines; exit unless allowed."""
     if project.file is None:
-        return "nothing to run: no setup.cfg or flowstone.cfg here; name one with --config"
-    return (
-        f"nothing to run: {project.file} names no sensor, no schedule and no pipeline (in a "
-        "section [flowstone:sensor:NAME] or [flowstone:schedule:NAME], or as 'pipelines' in "
-        "[flowstone])"
-    )
+        text = "no setup.cfg or flowstone.cfg with a section [flowstone] in this folder"
+        hint = "change to the project's folder, or name the file with --config"
+    else:
+        text = f"{project.file} names no sensor, no schedule and no pipeline"
+        hint = (
+            "write a section [flowstone:sensor:NAME] or [flowstone:schedule:NAME], or 'pipelines' "
+            "in [flowstone]"
+        )
+    if allowed:
+        click.echo(f"nothing to run: {text}")
+        return
+    session.fail(f"nothing to run: {text} ({hint}; --allow-empty accepts that)")
+    raise Exit(WRONG)
 
 
 def _print_project(project: Project) -> None:

@@ -51,7 +51,7 @@ def list_events(
     With --json a list of objects: id, source, key, asset, partition, partition_shown, created_at,
     payload, materialization_id, tick_id.
     """
-    found = session.flow().events(source=source, asset=asset, limit=limit, before_id=before_id)
+    found = session.listing().events(source=source, asset=asset, limit=limit, before_id=before_id)
     print_listing(map(event_row, found), COLUMNS, as_json=as_json, empty="no events")
 
 

@@ -25,7 +25,7 @@ def explain(session: Session, *, name: str, as_json: bool) -> None:
     """
     from flowstone_core.model.safe_text import printable
 
-    flow = session.flow()
+    flow = session.listing()
     found = flow.explain(name)
     if as_json:
         print_json([asdict(each) for each in found])

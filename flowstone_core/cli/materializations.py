@@ -122,7 +122,7 @@ def list_materializations(
     from flowstone_core.model.materialization import MaterializationState
     from flowstone_core.model.partition import parse_partition
 
-    found = session.flow().materializations.latest(
+    found = session.listing().materializations.latest(
         asset=asset,
         partition=None if partition is None else parse_partition(partition),
         state=None if state is None else MaterializationState(state),
@@ -142,7 +142,7 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
     With --json an object: the fields of 'materializations list', and attempts (number, started_at,
     finished_at, outcome, error, runner_id) and events (with the fields of 'events list').
     """
-    flow = session.flow()
+    flow = session.listing()
     found = _row(flow.materializations.get(number))
     attempts = [asdict(attempt) for attempt in flow.materializations.attempts(number)]
     events = [event_row(event) for event in flow.materializations.events(number)]

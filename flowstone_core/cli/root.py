@@ -19,12 +19,19 @@ PLUGIN_API = 1
 """`hookspecs.API_VERSION`, which costs an import of pluggy; a test compares them."""
 
 
+GLOBAL_OPTIONS = ("--config", "--log-format", "--log-level")
+
+
 class Root(click.Group):
     """Root group: turns errors into messages and exit codes, and finds the commands of plugins.
 
     A plugin's command is looked up only when FlowStone itself has no command of the name:
     discovering plugins costs more than all the rest of ``--help``.
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; global options may also stand after one of FlowStone's commands."""
+        return super().parse_args(ctx, _global_first(args))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an exception becomes a message and an exit code."""
@@ -57,6 +64,29 @@ class Root(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(sorted(SHORT_HELP.items()))
+
+
+def _global_first(args: list[str]) -> list[str]:
+    """Move global options to the front, from behind one of FlowStone's own commands.
+
+    A plugin's command may have options of the same names.
+    """
+    moved: list[str] = []
+    rest: list[str] = []
+    queue = list(args)
+    while queue and queue[0] != "--":
+        word = queue.pop(0)
+        name, equals, _ = word.partition("=")
+        if name in GLOBAL_OPTIONS and (equals or queue):
+            moved += [word] if equals else [word, queue.pop(0)]
+        else:
+            rest.append(word)
+    command = next((word for word in rest if not word.startswith("-")), "")
+    if command not in SHORT_HELP:
+        return args
+    if rest[-1] in GLOBAL_OPTIONS:
+        raise click.UsageError(f"Option {rest[-1]!r} requires an argument.")
+    return [*moved, *rest, *queue]
 
 
 def _report(session: Session, error: Exception) -> int:

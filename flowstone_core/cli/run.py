@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.exceptions import Exit
 
-from flowstone_core.cli.check import nothing_to_run
+from flowstone_core.cli.check import allow_empty, report_empty
 from flowstone_core.cli.session import FAILED, Session, pass_session
 from flowstone_core.runtime.isolation.watchdog import Watchdog
 
@@ -79,8 +79,9 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
     callback=_duration,
     help="Stop after this time, such as 10m.",
 )
+@allow_empty
 @pass_session
-def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
+def run(session: Session, *, once: bool, duration: timedelta | None, empty: bool) -> None:
     """Tick sensors and schedules, and run materializations, until a signal arrives.
 
     Ctrl-C or SIGTERM stops gracefully: running attempts may finish within the grace time. A second
@@ -89,14 +90,14 @@ def run(session: Session, *, once: bool, duration: timedelta | None) -> None:
     Exit code 1: an attempt did not end within the grace time; or, with --once, a tick failed, or a
     materialization was discarded or will be retried after a failed attempt; or the process stood
     still for ten leases because a thread never released Python's interpreter (standard error names
-    the line).
+    the line). Exit code 2: nothing is configured.
     """
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
-    flow = session.flow(log_level="info", preload_log=True)
+    flow = session.flow(log_level="info", preload_log=True, warn_if_empty=False)
     session.warn(*map(str, flow.project.warnings))
     if not flow.project.sensors and not flow.project.assets:
-        click.echo(nothing_to_run(flow.project))
+        report_empty(session, flow.project, allowed=empty)
         return
     failures = Failures()
     with Watchdog(WATCHED_LEASES * flow.project.run.lease):

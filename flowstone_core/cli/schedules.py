@@ -69,7 +69,7 @@ def list_schedules(
     With --json a list of objects: name, health, asset, trigger, text, words, timezone, origin,
     edited, settings, next_at, paused_because, error, failures, last_tick_at, last_outcome, owner.
     """
-    flow = session.flow()
+    flow = session.listing()
     fields = schedule_fields if as_json else schedule_row
     rows = [
         fields(schedule, flow.project.redactor)
@@ -92,7 +92,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     """
     from flowstone_core.config.settings_reference import schedule_settings
 
-    flow = session.flow()
+    flow = session.listing()
     redact = flow.project.redactor
     schedule = flow.schedules.get(name)
     ticks = [asdict(tick) for tick in flow.ticks(source=f"schedule:{name}", limit=10)]
@@ -131,7 +131,7 @@ def skipped(
     With --json a list of objects: id, schedule, tick_id, reason, first_at, last_at, count,
     complete (false: count is a lower bound, and more instants follow up to last_at).
     """
-    flow = session.flow()
+    flow = session.listing()
     skips = flow.schedules.skips(name, limit=limit, before_id=before_id)
     if name is not None and not skips:
         flow.schedules.get(name)  # a removed schedule keeps its history
@@ -246,7 +246,7 @@ def _print_fires(
     from flowstone_core.errors import FlowstoneError
     from flowstone_core.model.safe_text import describe
 
-    flow = session.flow()
+    flow = session.listing()
     schedule = flow.schedules.get(name)
     moment = None if after is None else read_moment(after, schedule.timezone)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from flowstone_core.cli.source_commands import add_pause_and_resume
 
 if TYPE_CHECKING:
     from flowstone_core.app.dry_run import DryRun
+    from flowstone_core.app.flowstone import Flowstone
     from flowstone_core.model.sensor_decision import Decision
     from flowstone_core.model.tick import TickCommit
 
@@ -83,7 +85,7 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
     """
     rows = [
         asdict(sensor)
-        for sensor in session.flow().sensors.all()
+        for sensor in session.listing().sensors.all()
         if health in {None, sensor.health.value} and asset in {None, sensor.asset}
     ]
     print_listing(rows, COLUMNS, as_json=as_json, empty="no sensors")
@@ -102,7 +104,7 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     """
     from flowstone_core.config.settings_reference import given_settings
 
-    flow = session.flow()
+    flow = session.listing()
     status = flow.sensors.get(name)
     declaration = flow.project.sensors.get(name)
     settings = (
@@ -166,7 +168,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
         raise click.UsageError(
             "'flowstone run' polls sensors; to see what this one would find, add --dry-run"
         )
-    found = session.flow(log_level="info").sensors.poll(name, state=_given(state))
+    found = session.listing(log_level="info").sensors.poll(name, state=_given(state))
     if as_json:
         print_json(
             {
@@ -196,15 +198,44 @@ add_rename_and_remove(sensors)
 @sensors.command()
 @click.argument("name")
 @click.option("--forget-keys", is_flag=True, help="Forget event keys: old events fire again.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_session
-def reset(session: Session, *, name: str, forget_keys: bool) -> None:
+def reset(session: Session, *, name: str, forget_keys: bool, yes: bool) -> None:
     """Reset a sensor: forget its state, its failures and its back-off.
 
     The sensor starts with its initial state. An event whose key has fired before does not fire
-    again, unless --forget-keys is given.
+    again, unless --forget-keys is given. The command says so and asks, unless --yes is given.
     """
-    session.flow().sensors.reset(name, forget_keys=forget_keys)
+    flow = session.flow()
+    flow.sensors.get(name)
+    if not yes:
+        click.echo("\n".join(_consequences(flow, name, forget_keys=forget_keys)))
+        click.confirm(f"reset sensor {name}?", abort=True)
+    flow.sensors.reset(name, forget_keys=forget_keys)
     click.echo(f"sensor {name} is reset")
+
+
+def _consequences(flow: Flowstone, name: str, *, forget_keys: bool) -> Iterator[str]:
+    """Yield what a reset means, a line each."""
+    declaration = flow.project.sensors.get(name)
+    events = flow.events(source=f"sensor:{name}", limit=1)
+    yield f"sensor {name} forgets its state and starts again from the beginning."
+    if declaration is not None and declaration.settings.first_poll == "baseline":
+        yield "first_poll = baseline: what exists now is recorded and does not fire."
+        return
+    if not events:
+        yield "It has not fired yet: everything that it finds fires."
+    elif forget_keys:
+        yield "Everything that it finds fires again: the keys of its events are forgotten."
+    else:
+        yield (
+            "Everything that it finds fires again, except events with a key that it has fired "
+            "within dedupe_for."
+        )
+    if events:
+        last = events[0]
+        shown = partition_fields(last.partition)["partition_shown"]
+        yield f"The last event: {last.asset} {shown}, key {last.key}."
 
 
 def _given(state: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -31,6 +32,7 @@ class Session:
 
     Attributes:
         redact: Hides the secrets that are known so far.
+        missing_store: URL of the configured store, if a listing shows an empty one in its place.
     """
 
     def __init__(self, path: Path | None, log_format: LogFormat, log_level: str | None) -> None:
@@ -40,12 +42,16 @@ class Session:
         self._flow: Flowstone | None = None
         self._writer: LogWriter | None = None
         self.redact: Callable[[str], str] = str
+        self.missing_store: str | None = None
 
-    def flow(self, *, log_level: str = "warning", preload_log: bool = False) -> Flowstone:
+    def flow(
+        self, *, log_level: str = "warning", preload_log: bool = False, warn_if_empty: bool = True
+    ) -> Flowstone:
         """Return the configured Flowstone; its store is opened on first use.
 
         Args:
             log_level: The lowest level to log unless the command line names one.
+            warn_if_empty: Warn if there is no configuration.
             preload_log: For commands that run for long: no log line blocks them; see
                 `log_output.configure`.
 
@@ -61,10 +67,28 @@ class Session:
             config = load(self._path, os.environ)
             self._flow = Flowstone(config=config)
             self._log(log_level, self._flow.project.redactor, preload=preload_log)
-            if config.empty:
+            if config.empty and warn_if_empty:
                 store = self._flow.project.run.store
                 self.warn(f"no configuration found; using the store {store}")
         return self._flow
+
+    def listing(self, *, log_level: str = "warning") -> Flowstone:
+        """Return the configured Flowstone for a command that only reads.
+
+        An SQLite store that does not exist yet is not created: an empty one in memory stands for
+        it, so that what is declared is listed.
+
+        Args:
+            log_level: See `flow`.
+        """
+        from flowstone_core.app.maintenance import store_exists
+
+        flow = self.flow(log_level=log_level)
+        if self.missing_store is None and not store_exists(flow.project.run.store):
+            self.missing_store = flow.project.redactor(flow.project.run.store)
+            run = flow.project.run.model_copy(update={"store": "sqlite://"})
+            flow.project = replace(flow.project, run=run)
+        return flow
 
     def plugins(self) -> Plugins:
         """Discover the allowed plugins; all of them if the configuration cannot be read."""

@@ -46,15 +46,18 @@ def status(session: Session, *, as_json: bool) -> None:
     sensors (with the fields of 'sensors list'), schedules (with the fields of 'schedules list')
     and materializations (their number in each state).
     """
-    flow = session.flow()
+    flow = session.listing()
     redact = flow.project.redactor
     found = flow.status()
     if as_json:
         schedules = [schedule_fields(each, redact) for each in found.schedules]
         backfills = [backfill_row(each) for each in found.backfills]
-        print_json({**asdict(found), "schedules": schedules, "backfills": backfills})
+        store = session.missing_store or found.store
+        shown = {"store": store, "schedules": schedules, "backfills": backfills}
+        print_json({**asdict(found), **shown})
         return
-    click.echo(f"store: {found.store}\n")
+    missing = f"{session.missing_store} (does not exist yet: 'flowstone run' creates it)"
+    click.echo(f"store: {missing if session.missing_store else found.store}\n")
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
     health = Counter(sensor.health.value for sensor in found.sensors)
     click.echo(f"\nsensors: {_counted(health)}")

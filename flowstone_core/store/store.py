@@ -101,6 +101,16 @@ class Store:
             database.close()
 
     @staticmethod
+    def exists(url: str) -> bool:
+        """Return False if a store is an SQLite file that does not exist.
+
+        Raises:
+            ValidationError: As for `open`.
+        """
+        with closing(Database(parse_url(url))) as database:
+            return database.file is None or database.file.exists()
+
+    @staticmethod
     def back_up(url: str, path: Path, *, overwrite: bool = False) -> Backup:
         """Copy a store in an SQLite file to another file, while it is in use.
 

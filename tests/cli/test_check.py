@@ -2,6 +2,8 @@
 
 from importlib.metadata import version
 
+import pytest
+
 
 def test_check_shows_everything_that_would_run(shop):
     shop.write(
@@ -88,16 +90,54 @@ def test_broken_plugin_is_a_warning(shop):
     assert "flowstone-broken" not in result.stdout
 
 
-def test_configuration_without_flowstone_has_nothing_to_run(shop):
+@pytest.mark.parametrize("command", [["check"], ["run"], ["run", "--once"], ["check", "--connect"]])
+def test_N10_configuration_without_anything_to_run_exits_2(shop, command):
     (shop.folder / "setup.cfg").write_text("[metadata]\nname = other\n")
-    for command in (["check"], ["run"], ["run", "--once"]):
-        result = shop.run(*command)
-        assert result.stdout.startswith(
-            "nothing to run: setup.cfg names no sensor, no schedule and no"
-        )
+    result = shop.run(*command, code=2)
+    assert result.stderr.startswith(
+        "error: nothing to run: setup.cfg names no sensor, no schedule and no pipeline (write a "
+    )
     (shop.folder / "setup.cfg").unlink()
-    assert "no setup.cfg or flowstone.cfg here" in shop.run("check").stdout
-    assert not (shop.folder / "flowstone.db").exists()
+    result = shop.run(*command, code=2)
+    assert result.stderr == (
+        "error: nothing to run: no setup.cfg or flowstone.cfg with a section [flowstone] in this "
+        "folder (change to the project's folder, or name the file with --config; --allow-empty "
+        "accepts that)\n"
+    )
+    assert not list(shop.folder.glob("flowstone.db*"))
+
+
+@pytest.mark.parametrize("command", [["check"], ["run"], ["run", "--once"]])
+def test_N10_nothing_to_run_is_accepted_with_allow_empty(empty_folder, command):
+    result = empty_folder.run(*command, "--allow-empty")
+    assert result.stdout.startswith("nothing to run: no setup.cfg or flowstone.cfg")
+    assert result.stderr == ""
+
+
+LISTINGS = (
+    ["status"], ["sensors", "list"], ["sensors", "show", "feed"], ["schedules", "list"],
+    ["schedules", "show", "daily_report"], ["schedules", "skipped"], ["events", "list"],
+    ["schedules", "next", "daily_report"], ["explain", "feed"], ["materializations", "list"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", LISTINGS, ids=" ".join)
+def test_N10_listing_before_the_first_run_creates_no_store(shop, command):
+    shop.write(
+        settings="[flowstone:schedule:daily_report]\nasset = daily_report\ncron = 0 2 * * *\n"
+    )
+    before = sorted(path.name for path in shop.folder.iterdir() if path.is_file())
+    shop.run(*command)
+    assert sorted(path.name for path in shop.folder.iterdir() if path.is_file()) == before
+
+
+def test_N10_status_before_the_first_run_names_the_store(shop):
+    assert "flowstone.db (does not exist yet: 'flowstone run' creates it)" in (
+        shop.run("status").stdout
+    )
+    assert shop.json("status")["store"] == "sqlite:///flowstone.db"
+    shop.run("run", "--once")
+    assert shop.run("status").stdout.startswith("store: sqlite:///flowstone.db\n")
 
 
 def test_assets_or_sensors_alone_are_shown(shop):

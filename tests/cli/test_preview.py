@@ -172,7 +172,6 @@ def test_expression_needs_no_configuration_and_no_store(tmp_path):
 def test_a_schedule_needs_a_store(timed):
     # So what is tested above could have been otherwise.
     assert "sqlalchemy" in imported_by(timed.folder, "schedules", "next", "daily_report")
-    assert (timed.folder / "flowstone.db").exists()
 
 
 def test_every_invalid_field_is_named(empty_folder):

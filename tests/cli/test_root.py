@@ -64,7 +64,7 @@ def test_help_and_version_import_no_command(tmp_path):
 def test_check_imports_no_database_and_no_log_renderer(tmp_path):
     (tmp_path / "setup.cfg").write_text("[flowstone]\nplugins = flowstone-core\n")
     unused = {"alembic", "asyncio", "rich", "sqlalchemy", "structlog"}
-    assert imported_by(tmp_path, "check") & unused == set()
+    assert imported_by(tmp_path, "check", "--allow-empty") & unused == set()
 
 
 def test_help_lists_the_short_help_of_each_command():
@@ -292,3 +292,33 @@ def test_log_lines_go_to_standard_error_in_the_chosen_format(shop):
     }
     quiet = shop.run("--log-level", "error", "run", "--once")
     assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "--config", "other.cfg"],
+        ["check", "--config=other.cfg", "--connect"],
+        ["--config", "setup.cfg", "check", "--config", "other.cfg"],
+        ["sensors", "list", "--config", "other.cfg", "--log-format=json"],
+        ["sensors", "--log-level", "debug", "list", "--config", "other.cfg"],
+    ],
+)
+def test_N18_global_option_after_a_command_is_accepted(shop, arguments):
+    (shop.folder / "other.cfg").write_text("[flowstone]\npol_threads = 5\n")
+    result = shop.run(*arguments, code=2)
+    assert result.stderr.startswith("error: other.cfg:2: [flowstone] pol_threads: unknown setting")
+
+
+def test_N18_log_level_after_run_is_accepted(shop):
+    assert "level=info" in shop.run("run", "--once").stderr
+    assert shop.run("run", "--once", "--log-level", "error").stderr == ""
+
+
+def test_N18_global_option_without_its_value_is_refused(shop):
+    assert "Option '--config' requires an argument" in shop.run("check", "--config", code=2).stderr
+
+
+def test_N18_words_behind_a_double_dash_are_arguments(shop):
+    result = shop.run("materialize", "raw_orders", "--", "--config")
+    assert "raw_orders --config is pending" in result.stdout

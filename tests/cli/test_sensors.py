@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+from click.testing import CliRunner
 
 from flowstone_core.app.status import SensorHealth
+from flowstone_core.cli import main
 from flowstone_core.cli.sensors import HEALTHS
 
 OTHERS = """
@@ -111,7 +113,7 @@ def test_dry_run_shows_a_tick_and_commits_nothing(shop):
 
 
 def test_a_dry_run_as_json(made):
-    made.run("sensors", "reset", "feed")
+    made.run("sensors", "reset", "feed", "--yes")
     # In this process the script has been played already.
     process = made.process("sensors", "poll", "feed", "--dry-run", "--json")
     stdout, stderr = process.communicate()
@@ -226,13 +228,13 @@ def test_pause_resume_and_reset(made):
     assert made.json("sensors", "list")[0]["health"] == "paused"
     assert made.run("sensors", "resume", "feed").stdout == "sensor feed is resumed\n"
     assert made.json("sensors", "list")[0]["health"] == "ok"
-    assert made.run("sensors", "reset", "feed").stdout == "sensor feed is reset\n"
+    assert made.run("sensors", "reset", "feed", "--yes").stdout == "sensor feed is reset\n"
     assert state_of(made, "feed") is None
 
 
 @pytest.mark.parametrize(("options", "events"), [([], 2), (["--forget-keys"], 4)])
 def test_reset_sensor_fires_again_only_without_its_keys(made, options, events):
-    made.run("sensors", "reset", "feed", *options)
+    made.run("sensors", "reset", "feed", "--yes", *options)
     process = made.process("run", "--once")
     process.communicate()
     assert process.returncode == 0
@@ -241,12 +243,34 @@ def test_reset_sensor_fires_again_only_without_its_keys(made, options, events):
 
 @pytest.mark.parametrize(
     "command",
-    [["show"], ["pause"], ["resume"], ["reset"], ["poll", "--dry-run"]],
+    [["show"], ["pause"], ["resume"], ["reset", "--yes"], ["poll", "--dry-run"]],
     ids=lambda command: command[0],
 )
 def test_unknown_sensor_exits_1(shop, command):
     result = shop.run("sensors", *command, "fed", code=1)
     assert result.stderr == "error: unknown sensor 'fed' (did you mean 'feed'?)\n"
+
+
+def test_N12_reset_says_what_fires_again_and_asks(shop):
+    shop.run("run", "--once")
+    before = shop.json("sensors", "show", "feed")["state"]
+    result = shop.run("sensors", "reset", "feed", code=1)
+    assert "sensor feed forgets its state and starts again from the beginning." in result.stdout
+    assert "fires again, except events with a key that it has fired within" in result.stdout
+    assert "The last event: raw_orders" in result.stdout
+    assert "reset sensor feed? [y/N]" in result.stdout
+    assert shop.json("sensors", "show", "feed")["state"] == before
+    result = shop.run("sensors", "reset", "feed", "--forget-keys", code=1)
+    assert "fires again: the keys of its events are forgotten" in result.stdout
+    answered = CliRunner().invoke(main, ["sensors", "reset", "feed"], input="y\n")
+    assert answered.exit_code == 0, answered
+    assert shop.json("sensors", "show", "feed")["state"] is None
+
+
+def test_N12_reset_of_a_sensor_that_never_fired_says_so(shop):
+    assert "It has not fired yet" in shop.run("sensors", "reset", "feed", code=1).stdout
+    shop.write(settings="[flowstone:sensor:feed]\nfirst_poll = baseline\n")
+    assert "is recorded and does not fire" in shop.run("sensors", "reset", "feed", code=1).stdout
 
 
 def test_status_at_a_glance(sensors):

@@ -98,5 +98,5 @@ def test_N6_explain_and_show_tell_why_polls_find_nothing(files):
     assert shown["quiet_reason"] == "in/new.csv is still written"
     assert shown["quiet_since"]
     assert len(shown["ticks"]) == 2
-    files.run("sensors", "reset", "files")
+    files.run("sensors", "reset", "files", "--yes")
     assert files.json("sensors", "show", "files")["quiet_reason"] is None
