@@ -26,7 +26,7 @@ def parse_url(text: str) -> URL:
         raise ValidationError(
             "invalid store URL: unescaped '@' (write @ in a user, a password or a query as %40)"
         )
-    shown = printable(Redactor()(text), 200)
+    shown = _shown(text)
     try:
         url = make_url(text)
         backend = url.get_backend_name()
@@ -48,6 +48,14 @@ def parse_url(text: str) -> URL:
     raise ValidationError(
         f"invalid store URL {shown!r}: unsupported database {url.drivername!r} ({_SCHEMES})"
     )
+
+
+def _shown(text: str) -> str:
+    """Return what an error may show of an invalid URL."""
+    address, query, _ = text.partition("?")
+    if "://" not in address and "@" in address:
+        return MASK
+    return printable(Redactor()(address), 200) + (query and query + MASK)
 
 
 def masked(url: URL) -> str:

@@ -327,3 +327,9 @@ def test_error_unreadable_value_is_query_error(
     reader = open_database(postgresql_database.url)
     with pytest.raises(QueryError, match="the query failed: timestamp too large"):
         ask(reader, "SELECT 'infinity'::timestamp")
+
+
+def test_error_of_psycopg_without_a_state_is_query_error(open_database: Open) -> None:
+    found = translate_error(TypeError("unknown"), open_database("postgresql://host").url)
+    assert type(found) is QueryError
+    assert "the query failed: unknown" in str(found)

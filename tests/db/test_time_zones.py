@@ -138,6 +138,32 @@ def test_F3_local_times_of_the_doubled_hour_are_found(
     assert counts(sensor.poll(stored(third.state))) == {}
 
 
+def test_F3_local_times_are_found_when_transactions_are_waited_for(
+    request: pytest.FixtureRequest, make_sensor: Callable[..., Any], clock: Any, monkeypatch: Any
+) -> None:
+    database: Any = request.getfixturevalue("postgresql_database")
+    monkeypatch.setattr("flowstone_db.database.ReadOnlyDatabase.now", lambda *_: clock.now())
+    database.execute("CREATE TABLE orders (id INTEGER, at TIMESTAMP)")
+    sensor = made(make_sensor, database, timezone="Europe/Berlin", horizon="snapshot")
+    insert(database, 1, "02:50:00")
+    clock.time = datetime(2026, 10, 25, 0, 51, tzinfo=UTC)
+    with database.connect() as other:
+        other.execute("SELECT 1")
+        waiting = sensor.poll(sensor.init())
+        assert counts(waiting) == {}
+    first = sensor.poll(stored(waiting.state))
+    assert counts(first) == {DOUBLED: 1}
+    assert first.state["settled"] == {"datetime": "2026-10-25T00:50:55+00:00"}
+    insert(database, 2, "02:10:00")
+    clock.time = datetime(2026, 10, 25, 1, 11, tzinfo=UTC)
+    assert counts(sensor.poll(stored(first.state))) == {DOUBLED: 1}
+    # A bound that an earlier version stored as a local time.
+    old = {**stored(first.state), "settled": {"datetime": "2026-10-25T02:05:00"}}
+    with database.connect() as other:
+        other.execute("SELECT 1")
+        assert counts(sensor.poll(old)) == {}
+
+
 def test_F3_sensor_that_was_down_in_the_second_pass_reads_it(
     local_times: Any, make_sensor: Callable[..., Any], clock: Any
 ) -> None:

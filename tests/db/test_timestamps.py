@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from flowstone_db.timestamps import date_of, timestamp_format
+from flowstone_db.timestamps import date_of, timestamp_format, wall_time
 
 WARSAW = ZoneInfo("Europe/Warsaw")
 MOMENT = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
@@ -78,3 +78,9 @@ def test_timestamp_date_is_refused(value: Any) -> None:
         timestamp_format(value)
     with pytest.raises(ValueError, match="month must be"):
         date_of("2025-13-15 12:00:00", WARSAW)
+
+
+@pytest.mark.parametrize("value", [None, 1736942400, date(2025, 1, 15), "2025-01-15"])
+def test_timestamp_without_wall_time_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="invalid timestamp"):
+        wall_time(value)

@@ -136,3 +136,13 @@ def test_X3_changed_zone_of_times_is_told_in_words(
     told = "from a timestamp without a time zone to that of 2025-01-15 "
     with pytest.raises(CursorError, match=told):
         sensor.poll(state)
+
+
+def test_X3_time_that_does_not_exist_is_told_in_words(
+    sqlite_file: Any, make_sensor: Callable[..., Any]
+) -> None:
+    sqlite_file.execute("CREATE TABLE orders (at)")
+    sqlite_file.execute("INSERT INTO orders VALUES ('2025-13-15 08:00:00')")
+    sensor = make_sensor(DatabaseRows, url=sqlite_file.url, **ROWS)
+    with pytest.raises(CursorError, match="'at' cannot order rows: invalid date '2025-13-15 08:"):
+        sensor.poll(sensor.init())

@@ -19,3 +19,19 @@ def test_S9_escaped_at_is_part_of_the_password():
     url = parse_url("postgresql://u:p%40ss@host/my%40shop")
     assert (url.password, url.host, url.database) == ("p@ss", "host", "my@shop")
     assert "ss@" not in masked(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:/u:c4n4ry@host/shop", "'***'"),
+        ("u:c4n4ry@host/shop", "'***'"),
+        ("mysql://u:c4n4ry@host/shop", "'mysql://u:***@host/shop'"),
+        ("mysql://host/shop?password=c4n4ry", "'mysql://host/shop?***'"),
+        ("shop.db", "'shop.db'"),
+    ],
+)
+def test_S9_invalid_store_url_is_shown_without_secrets(url, shown):
+    with pytest.raises(ValidationError) as caught:
+        parse_url(url)
+    assert f"invalid store URL {shown}: " in str(caught.value)

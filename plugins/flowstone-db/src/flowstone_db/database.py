@@ -99,14 +99,6 @@ class ReadOnlyDatabase:
         moment: datetime = connection.exec_driver_sql(query).scalar_one()
         return moment.replace(tzinfo=UTC)
 
-    def check_deadline(self) -> None:
-        """End a poll that is past its deadline; called for each chunk of rows.
-
-        Raises:
-            PollTimeoutError: If the deadline has passed.
-        """
-        self._context.check_deadline()
-
     def close(self) -> None:
         """Close the connection; the next reading opens another."""
         engine, self._engine = self._engine, None

@@ -81,7 +81,7 @@ def timestamp_format(value: object) -> TimestampFormat:
 
     Raises:
         ValueError: If the value is not a timestamp: NULL, NaN, a date without a time, a zero date
-            of MySQL, another text.
+            of MySQL, an invalid date, another text.
     """
     if isinstance(value, datetime):
         return TimestampFormat("naive" if value.tzinfo is None else "aware")
@@ -93,6 +93,7 @@ def timestamp_format(value: object) -> TimestampFormat:
             )
         match = _TEXT.fullmatch(value)
         if match is not None:
+            partition_from_text(value)  # there may be a 13th month
             return TimestampFormat("text", match["separator"], match["offset"] or "")
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         for end, unit in _UNITS:
