@@ -76,7 +76,7 @@ def configure(
 
 
 class _LineHandler(logging.Handler):
-    """Writes lines; a record that cannot be formatted leaves a line that says so."""
+    """Writes lines; a record that cannot be formatted leaves a line that reports this."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()

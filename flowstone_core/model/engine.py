@@ -1,4 +1,4 @@
-"""Engine contract: an engine runs committed materializations until each has ended."""
+"""Engine contract: an engine runs each committed materialization to its end."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Supervisor:
         self._lost: StoreLostError | None = None
 
     def run(self, duration: timedelta | None = None) -> bool:
-        """Run until a signal comes, `stop` is called, or the time is over.
+        """Run until a signal arrives, `stop` is called, or the time is over.
 
         In the main thread SIGINT, SIGTERM and SIGHUP stop gracefully: nothing new is started, and
         running ticks and attempts may end within the grace time. A second SIGINT or SIGTERM ends

@@ -310,7 +310,9 @@ def test_status_shows_who_runs(shop):
     assert table[0].split()[:2] == ["RUNNER", "ON"]
     assert str(process.pid) in table[1].split()
     assert [runner["pid"] for runner in shown["runners"]] == [process.pid]
-    assert set(shown) == {"store", "runners", "sensors", "schedules", "materializations"}
+    assert set(shown) == {
+        "store", "runners", "sensors", "schedules", "backfills", "materializations"
+    }  # fmt: skip
     assert set(shown["materializations"]) == {
         "pending", "running", "retrying", "completed", "discarded", "cancelled"
     }  # fmt: skip

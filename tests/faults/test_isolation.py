@@ -15,9 +15,9 @@ from types import ModuleType
 
 import pytest
 
-from flowstone_core import Flowstone, Pipeline, ValidationError
+from flowstone_core import Flowstone, Pipeline, Skipped, ValidationError
 from flowstone_core.app.flowstone import Flowstone as App
-from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
+from flowstone_core.model.tick import SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision
 from tests import forked
@@ -32,7 +32,9 @@ import threading
 from datetime import date
 from pathlib import Path
 
-from flowstone_core import Event, NotTriggered, RetryLater, Sensor, SensorConfig, Triggered
+from flowstone_core import (
+    Event, NotTriggered, RetryLater, Sensor, SensorConfig, Skipped, Triggered
+)
 
 
 class Deed(SensorConfig):
@@ -91,6 +93,14 @@ class Doer(Sensor[Deed, int]):
 
     def later(self, state):
         raise RetryLater(90, "busy")
+
+    def skips(self, state):
+        left = self.context.seconds_left()
+        return NotTriggered(state, [Skipped("of its own", 2, f"{0 < left <= 60}")], "quiet")
+
+    def reads_on(self, state):
+        while True:
+            self.context.check_deadline()
 
     def hang(self, state):
         (self.config.folder / "hangs").touch()
@@ -199,6 +209,24 @@ def test_a_poll_runs_in_one_process_that_is_used_again(
     ticker.cleanup()
     assert (tmp_path / "cleaned").read_text() == str(pid)
     assert not is_alive(pid)
+
+
+def test_S2_poll_in_a_process_sees_its_deadline_and_tells_what_it_skips(
+    make: Callable[..., SensorTicker],
+) -> None:
+    decision = tick(make("skips"))
+    assert decision.reason == "quiet"
+    (commit,) = decision.commits
+    assert isinstance(commit, TickCommit)
+    assert commit.skipped == (Skipped("of its own", 2, "True"),)
+
+
+def test_S2_poll_in_a_process_that_checks_its_deadline_ends_by_itself(
+    make: Callable[..., SensorTicker],
+) -> None:
+    decision = tick(make("reads_on", deadline="10ms"))
+    assert decision.outcome is TickOutcome.TIMED_OUT
+    assert "within its deadline of 0.01 s" in str(decision.error)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,13 @@ class AcknowledgesByNumber(Rows):
         return Triggered([self.event(*row) for row in rows], len(rows)) if rows else NotTriggered(0)
 
 
+def test_N2_queue_that_acknowledges_by_number_fails_the_contract(judge):
+    """poll(0) fires a, b comes, poll(1) fires b, its commit fails, poll(1) again: b is gone."""
+    check = "test_nothing_is_lost_when_a_commit_fails"
+    failed, _ = judge(AcknowledgesByNumber, [check])
+    assert "nothing that is taken from the external source" in " ".join(failed[check].split())
+
+
 class TestAcknowledgesById(RowsContract):
     """A sound queue: what the poll before has found is removed by its identity."""
 

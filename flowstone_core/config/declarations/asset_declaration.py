@@ -58,7 +58,7 @@ def declare_asset(
         where: ``file:line`` of the declaration.
 
     Returns:
-        The asset, and everything that is wrong; one of the two is empty.
+        The asset, and all problems; one of the two is empty.
     """
     wrong = _function_problem(function, where)
     if wrong is not None:
@@ -98,7 +98,7 @@ def declare_handler(
         where: ``file:line`` of the reference.
 
     Returns:
-        The asset, and everything that is wrong; one of the two is empty.
+        The asset, and all problems; one of the two is empty.
     """
     subject = f"sensor {sensor!r:.210} on_trigger"
     problems = []

@@ -86,7 +86,7 @@ def declare_schedule(
         subject: The schedule in messages; ``schedule 'NAME'`` if empty.
 
     Returns:
-        The declaration, and everything that is wrong; one of the two is empty.
+        The declaration, and all problems; one of the two is empty.
     """
     return _Declaring(given, triggers, list(assets), subject).declare()
 

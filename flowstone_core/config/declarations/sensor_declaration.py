@@ -43,7 +43,7 @@ def declare_sensor(
         places: ``file:line`` of single options.
 
     Returns:
-        The declaration, and everything that is wrong; one of the two is empty.
+        The declaration, and all problems; one of the two is empty.
     """
     subject = f"sensor {name!r:.210}"
     own = {key: value for key, value in options.items() if key in SensorSettings.model_fields}

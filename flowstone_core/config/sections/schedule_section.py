@@ -46,7 +46,7 @@ class ScheduleSections:
         The settings of the section override those of a pipeline's schedule with the same name.
 
         Returns:
-            The declaration, and everything that is wrong; one of the two is empty.
+            The declaration, and all problems; one of the two is empty.
         """
         known = {*ScheduleSettings.model_fields, *self.triggers, "asset", _FUNCTION}
         reader = SectionReader(section, ScheduleSettings, known, exclude={_FUNCTION})

@@ -62,7 +62,7 @@ class SensorSections:
             name: The sensor's name.
 
         Returns:
-            The declaration, and everything that is wrong; one of the two is empty.
+            The declaration, and all problems; one of the two is empty.
         """
         kind, other = section.settings.get("type"), self.declared.get(name)
         if other is not None and kind is None:

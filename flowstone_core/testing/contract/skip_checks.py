@@ -1,4 +1,4 @@
-"""The check that a sensor tells what it leaves out."""
+"""The check that a sensor reports what it leaves out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SkipChecks(ContractOverrides):
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_what_it_skips_is_told_once(self) -> None:
-        """What it leaves out for good is told in a tick, with count and example, and only once."""
+        """Items left out for good are reported in a tick, with count and example, and only once."""
         driver = self._driver()
         count = 1 if self.sees_only_the_last else 2
         changes = self._make_changes(1, driver)
