@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flowstone_s3 import S3FileArrival
-from flowstone_s3.key_dates import choice_of_date, date_in_key
+from flowstone_s3.key_dates import choice_of_date, date_in_key, dates_in_key
 from flowstone_s3.unreadable import UnreadableKeyError
 
 from tests.s3.queue_support import Live, notice
@@ -91,10 +91,12 @@ def test_F6_key_date_beside_a_word_counts(key: str) -> None:
 
 
 def test_X7_key_date_choice_names_both() -> None:
-    assert choice_of_date("dt=2024-01-02/load-2024-01-03") == "'dt=2024-01-02', not '2024-01-03'"
-    assert choice_of_date("dt=2024-01-02/20240102") == ""
-    assert choice_of_date("20240102_20240103") == "", "neither counts"
-    assert choice_of_date("x") == ""
+    for key, choice in [
+        ("dt=2024-01-02/load-2024-01-03", "'dt=2024-01-02', not '2024-01-03'"),
+        ("dt=2024-01-02/20240102", ""),
+        ("2024-01-02", ""),
+    ]:
+        assert choice_of_date(dates_in_key(key)) == choice
 
 
 def test_X7_sensor_logs_which_date_counts(
@@ -102,13 +104,15 @@ def test_X7_sensor_logs_which_date_counts(
 ) -> None:
     caplog.set_level(logging.INFO)
     scripted.put("dt=2024-01-01/a")
+    scripted.put("20240102_20240103")
     scripted.put("dt=2024-01-02/load-2024-01-03")
+    scripted.put("dt=2024-01-02/load-2024-01-04")
     sensor = make_sensor(**scripted.options)
     state = sensor.poll(sensor.init()).state
     (told,) = [record.getMessage() for record in caplog.records if "several" in record.message]
     assert told == (
-        "several dates in a key: 'dt=2024-01-02', not '2024-01-03' counts, such as in "
-        "'dt=2024-01-02/load-2024-01-03' (partition_pattern decides)"
+        "several dates in key 'dt=2024-01-02/load-2024-01-03': 'dt=2024-01-02', not '2024-01-03' "
+        "counts (partition_pattern decides otherwise)"
     )
     caplog.clear()
     sensor.poll(state)
@@ -116,7 +120,10 @@ def test_X7_sensor_logs_which_date_counts(
     assert "several" not in caplog.text
 
 
-def test_F6_queue_two_dates_of_equal_strength_are_rejected(queue: Live, make: MakeQueue) -> None:
+def test_F6_queue_two_dates_of_equal_strength_are_rejected(
+    queue: Live, make: MakeQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     queue.send(notice("2024/01/02/order-20211105.json"), notice("20240102_20240103.csv"))
     sensor = make()
     outcome = sensor.poll(sensor.init())
@@ -124,3 +131,4 @@ def test_F6_queue_two_dates_of_equal_strength_are_rejected(queue: Live, make: Ma
     (told,) = outcome.skipped  # type: ignore[union-attr]
     assert told.reason == "two different dates in the key: set partition_pattern or partition_fn"
     assert told.example == "20240102_20240103.csv (20240102 and 20240103)"
+    assert "several dates in key '2024/01/02/order-20211105.json': '2024/01/02', not" in caplog.text

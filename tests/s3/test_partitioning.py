@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from flowstone_s3.errors import PartitionError
 from flowstone_s3.key_dates import date_in_key
-from flowstone_s3.partitioning import KeyPartitions, KeyPattern, PartitionConfig
+from flowstone_s3.key_pattern import KeyPattern
+from flowstone_s3.partitioning import KeyPartitions, PartitionConfig
 from flowstone_s3.unreadable import UnreadableKeyError
 from hypothesis import given
 from hypothesis import strategies as st

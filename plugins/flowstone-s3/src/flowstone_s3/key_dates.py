@@ -55,7 +55,9 @@ def dates_in_key(key: str) -> list[KeyDate]:
         >>> [found.text for found in dates_in_key("2024/01/02/order-20211105.json")]
         ['2024/01/02', '20211105']
     """
-    return sorted(_valid_dates(key), key=lambda found: -found.strength)
+    found = list(_valid_dates(key))
+    found.sort(key=lambda each: -each.strength)
+    return found
 
 
 def date_in_key(key: str) -> date | None:
@@ -69,8 +71,15 @@ def date_in_key(key: str) -> date | None:
         datetime.date(2024, 1, 2)
     """
     found = dates_in_key(key)
-    if not found:
-        return None
+    return strongest_date(found) if found else None
+
+
+def strongest_date(found: list[KeyDate]) -> date:
+    """Return the date that counts among those of a key, the strongest form first.
+
+    Raises:
+        UnreadableKeyError: If the strongest form stands for two different dates.
+    """
     first = found[0]
     for other in found[1:]:
         if other.strength == first.strength and other.day != first.day:
@@ -78,22 +87,21 @@ def date_in_key(key: str) -> date | None:
     return first.day
 
 
-def choice_of_date(key: str) -> str:
+def choice_of_date(found: list[KeyDate]) -> str:
     """Return the date that counts and a weaker one, in words; empty without a choice."""
-    found = dates_in_key(key)
-    weaker = [
-        other.text
-        for other in found
-        if other.strength < found[0].strength and other.day != found[0].day
-    ]
-    return f"{found[0].text!r}, not {weaker[0]!r}" if weaker else ""
+    first = found[0]
+    weaker = [other.text for other in found if other.day != first.day]
+    return f"{first.text!r}, not {weaker[0]!r}" if weaker else ""
 
 
 def _valid_dates(key: str) -> Iterator[KeyDate]:
     for match in _DATES.finditer(key):
-        for form, strength in _FORMS.items():
-            year, month, day = match.group(f"{form}y", f"{form}m", f"{form}d")
-            if year is not None and (found := _date(year, month, day)) is not None:
+        # The day is the last group of each form.
+        form = (match.lastgroup or "")[:1]
+        strength = _FORMS.get(form)
+        if strength is not None:
+            found = _date(*match.group(f"{form}y", f"{form}m", f"{form}d"))
+            if found is not None:
                 yield KeyDate(found, match[0], strength)
 
 

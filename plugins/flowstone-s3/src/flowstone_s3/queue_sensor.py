@@ -106,6 +106,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
                     events[str(event.key)] = event
             except NotificationError as error:
                 rejected[message.id] = error
+        self._partitions.log_choice(self.context)
         known = {reject["id"] for reject in state["rejects"]}
         moved = self._set_aside(
             [(messages[each], str(why)) for each, why in rejected.items()], known

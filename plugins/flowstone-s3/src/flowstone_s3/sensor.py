@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -114,20 +114,13 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         for item, error in found.unreadable:
             if seen.set_aside(item.key):
                 skipped.add(item.key, error)
-        self._tell_choice(fresh)
+        self._partitions.log_choice(self.context)
         after = seen.state(passed=walk.partial)
         if self._prefixes.dated:
             after = with_listed_since(after, walk.since)
         told = skipped.summary() + ([] if walk.partial else seen.late())
         events = list(found.events(self.config.bucket))
         return Triggered(events, after, told) if events else NotTriggered(after, told)
-
-    def _tell_choice(self, keys: Iterable[str]) -> None:
-        chosen = ((key, self._partitions.choice(key)) for key in keys)
-        key, choice = next((each for each in chosen if each[1]), ("", ""))
-        if choice:
-            text = "several dates in a key: %s counts, such as in %r (partition_pattern decides)"
-            self.context.logger.info(text, choice, key)
 
     def _nothing_passes(self, listed: int) -> str:
         brackets = "[" in (self.config.glob or "")
