@@ -88,14 +88,15 @@ class Backfills:
         """
         from flowstone_core.app.wiring import Wiring
         from flowstone_core.runtime.backfill.backfill import Backfill, BackfillRequest
-        from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
+        from flowstone_core.runtime.backfill.backfill_runner import BackfillLimits, BackfillRunner
 
+        store, project, clock = self._await_store(), self._project, self._clock
         span = self.range(asset, first, last, every=every, timezone=timezone)
         request = BackfillRequest(asset, span, force, limit)
-        store, project, clock = self._open_store(), self._project, self._clock
         backfill = Backfill(request, store.backfills, clock, project.assets)
         build_engine = Wiring(store, project, clock).engine_parts
-        self._runner = BackfillRunner(backfill, store, clock, build_engine, project.run.grace)
+        limits = BackfillLimits(project.run.grace, project.run.store_wait)
+        self._runner = BackfillRunner(backfill, store, clock, build_engine, limits)
         return self._runner.run(watch)
 
     def plan(
@@ -117,8 +118,9 @@ class Backfills:
         from flowstone_core.runtime.backfill.backfill import BackfillRequest
         from flowstone_core.runtime.backfill.plan import plan
 
+        store = self._await_store()
         span = self.range(asset, first, last, every=every, timezone=timezone)
-        return plan(BackfillRequest(asset, span, force), self._open_store().backfills)
+        return plan(BackfillRequest(asset, span, force), store.backfills)
 
     def range(
         self,
@@ -199,6 +201,11 @@ class Backfills:
             with suppress(ConflictError):  # ended in this moment
                 store.materializations.cancel(pending, self._project.assets, now)
         return self.get(number)
+
+    def _await_store(self) -> Store:
+        from flowstone_core.runtime.coordination.store_wait import wait_for_store
+
+        return wait_for_store(self._open_store, self._clock, self._project.run.store_wait)
 
     def stop(self) -> None:
         """Stop a running backfill gracefully."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from flowstone_core.app.explanation_sentences import explain_materialization, explain_schedule
 from flowstone_core.app.lookup import unknown
 from flowstone_core.app.phrases import Explanation
+from flowstone_core.app.runner_view import RunnerView
 from flowstone_core.app.schedules import Schedules
 from flowstone_core.app.sensor_sentences import explain_sensor
-from flowstone_core.app.status import sensor_status
 from flowstone_core.config.project import Project
 from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.clock import Clock
@@ -48,13 +48,14 @@ class Explainer:
 
     def _all(self, name: str) -> Iterator[Explanation]:
         now = self._clock.now()
-        runners = self._store.runners.all(alive_at=now)
+        view = RunnerView(self._store, self._project, now)
+        runners = view.runners
         declaration = self._project.sensors.get(name)
         record = next(iter(self._store.sensors.all([name])), None)
         if declaration is not None or record is not None:
             source = f"sensor:{name}"
             yield explain_sensor(
-                sensor_status(name, declaration, record),
+                view.status(name, record),
                 declaration,
                 self._store.ticks.latest(source=source, limit=_LAST),
                 self._store.ticks.latest(source=source, limit=3, skipping=True),

@@ -170,12 +170,14 @@ class Flowstone:
             True if everything ended within the grace time.
 
         Raises:
-            StoreError: If the store cannot be used.
+            StoreError: If the store cannot be used, or is unavailable for ``store_wait``.
             ConflictError: If a child process that imports the calling script reaches this call.
         """
+        from flowstone_core.runtime.coordination.store_wait import wait_for_store
         from flowstone_core.runtime.isolation.child_process import refuse_in_child
 
         refuse_in_child()
+        wait_for_store(self._open_store, self._clock, self.project.run.store_wait)
         self._supervisor = self._wiring().supervisor(self.schedules.factory, watch)
         return self._supervisor.run_once() if once else self._supervisor.run(duration)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,23 @@ class Materializations:
         Raises:
             NotFoundError: If the asset is unknown.
             ValidationError: If the partition cannot be encoded.
+            StoreUnavailableError: If the store is unavailable for longer than ``store_wait``.
         """
         declared = self._project.assets.get(asset)
         if declared is None:
             raise unknown("asset", asset, self._project.assets)
+        from flowstone_core.runtime.coordination.store_wait import wait_for_store
+
         text = encode_partition(partition)
-        _, materialization = self._open_store().materializations.materialize(
-            declared, text, self._project.assets, self._clock.now(), payload
-        )
-        return materialization
+        key = uuid.uuid4().hex  # a repeated request whose first commit had no answer is the same
+
+        def commit() -> Materialization:
+            _, materialization = self._open_store().materializations.materialize(
+                declared, text, self._project.assets, self._clock.now(), payload, key
+            )
+            return materialization
+
+        return wait_for_store(commit, self._clock, self._project.run.store_wait)
 
     def latest(
         self,

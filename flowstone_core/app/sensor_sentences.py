@@ -30,6 +30,8 @@ _SENSOR_HEALTH = {
     SensorHealth.NEW: "No poll has succeeded yet.",
     SensorHealth.UNDECLARED: "The sensor is no longer declared: no runner polls it.",
     SensorHealth.OK: "The last poll succeeded.",
+    SensorHealth.BLOCKED: "Every thread of its runner hangs in a call that does not return: "
+    "nothing is polled until the runner is started again.",
 }
 _POLLED = {
     SensorHealth.OK,
@@ -69,6 +71,9 @@ def explain_sensor(
 
 
 def _health(status: SensorStatus, declaration: SensorDeclaration | None) -> Iterator[str]:
+    if status.not_loaded:
+        changes = "; ".join(status.not_loaded)
+        yield f"Changed on disk, not loaded by the runner (start the runner again): {changes}."
     failed = f"{counted(status.failures, 'failed poll')} in a row"
     if status.health is SensorHealth.QUARANTINED:
         limit = declaration.settings.quarantine_after if declaration else status.failures
@@ -79,6 +84,8 @@ def _health(status: SensorStatus, declaration: SensorDeclaration | None) -> Iter
         yield f"The sensor is stale: no poll has succeeded since {at(status.stale_since)}."
         if status.failures:
             yield f"{failed}: the sensor backs off."
+    elif status.health is SensorHealth.UNDECLARED and status.not_loaded:
+        yield "The sensor is no longer declared: its runner polls it until the runner ends."
     else:
         yield _SENSOR_HEALTH[status.health].format(name=status.name)
     if status.last_error and status.health is not SensorHealth.OK:

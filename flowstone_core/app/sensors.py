@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowstone_core.app.lookup import unknown
-from flowstone_core.app.status import SensorStatus, sensor_statuses
+from flowstone_core.app.status import SensorStatus
 from flowstone_core.config.project import Project
 from flowstone_core.errors import ConflictError, NotFoundError
 from flowstone_core.model.clock import Clock
@@ -34,8 +34,13 @@ class Sensors:
 
     def all(self) -> list[SensorStatus]:
         """List the sensors that are declared or stored, by name."""
-        records = {record.name: record for record in self._open_store().sensors.all()}
-        return list(sensor_statuses(self._project.sensors, records))
+        from flowstone_core.app.runner_view import RunnerView
+
+        store = self._open_store()
+        records = {record.name: record for record in store.sensors.all()}
+        view = RunnerView(store, self._project, self._clock.now())
+        names = sorted({*self._project.sensors, *records})
+        return [view.status(name, records.get(name)) for name in names]
 
     def get(self, name: str) -> SensorStatus:
         """Return one sensor.

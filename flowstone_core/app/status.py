@@ -42,6 +42,8 @@ class SensorHealth(StrEnum):
     """No successful poll yet."""
     UNDECLARED = "undeclared"
     """Stored, but no longer declared."""
+    BLOCKED = "blocked"
+    """Every thread of its runner hangs: nothing is polled."""
     OK = "ok"
 
 
@@ -59,6 +61,7 @@ class SensorStatus:
             sensor is stale.
         quiet_reason: The reason why its polls find nothing, if the sensor gave one.
         quiet_since: When that reason was recorded.
+        not_loaded: Its changes on disk that its runner has not loaded.
     """
 
     name: str
@@ -76,6 +79,7 @@ class SensorStatus:
     stale_since: datetime | None = None
     quiet_reason: str | None = None
     quiet_since: datetime | None = None
+    not_loaded: tuple[str, ...] = ()
 
 
 class ScheduleHealth(StrEnum):
@@ -167,16 +171,6 @@ def overview(
         tuple(schedules),
         store.materializations.counts(),
         backfill_statuses(store, store.backfills.latest(unfinished=True), now),
-    )
-
-
-def sensor_statuses(
-    declared: Mapping[str, SensorDeclaration], records: Mapping[str, SensorRecord]
-) -> tuple[SensorStatus, ...]:
-    """Return the status of each declared or stored sensor, by name."""
-    return tuple(
-        sensor_status(name, declared.get(name), records.get(name))
-        for name in sorted({*declared, *records})
     )
 
 

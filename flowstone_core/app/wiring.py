@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstone_core.app.runner_view import dump_loaded
 from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
@@ -13,7 +14,7 @@ from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.runtime.runner import Runner
-from flowstone_core.runtime.supervisor import Supervisor
+from flowstone_core.runtime.supervisor import RunTerms, Supervisor
 from flowstone_core.store import Store
 
 
@@ -50,9 +51,22 @@ class Wiring:
             parts.dispatcher,
             self.pruner(parts.heartbeat.runner.id),
             self._clock,
-            project.run.grace,
+            RunTerms(
+                project.run.grace,
+                project.run.store_wait,
+                project.run.lease,
+                {
+                    "config": None if project.file is None else str(project.file),
+                    "pipelines": ", ".join(project.run.pipelines) or None,
+                    "store": self._store.url,
+                    "engine": project.run.engine,
+                    "sensors": len(project.sensors),
+                    "schedules": len(schedules.declared),
+                    "assets": len(project.assets),
+                },
+            ),
         )
-        self._store.when_lost(supervisor.lose)
+        self._store.when_lost(supervisor.fail)
         return supervisor
 
     def engine_parts(self, watch: Watch) -> EngineParts:
@@ -61,6 +75,7 @@ class Wiring:
         dispatcher = HookDispatcher(project.plugins, project.redactor)
         publisher = Publisher(dispatcher, watch)
         heartbeat = Heartbeat(self._store, self._clock, project.run.lease)
+        heartbeat.loaded = dump_loaded(project)
         engine = project.engine(
             EngineSetup(
                 queue=self._store.queue,

@@ -19,6 +19,7 @@ from flowstone_core.cli.listing import (
     print_listing,
     print_table,
 )
+from flowstone_core.cli.not_loaded import print_not_loaded
 from flowstone_core.cli.sensor_names import add_rename_and_remove
 from flowstone_core.cli.session import FAILED, Session, pass_session
 from flowstone_core.cli.source_commands import add_pause_and_resume
@@ -56,9 +57,8 @@ EVENT_COLUMNS = {
     "key": "KEY",
     "payload": "PAYLOAD",
 }
-HEALTHS = [
-    "disabled", "paused", "broken", "quarantined", "stale", "failing", "new", "undeclared", "ok"
-]  # fmt: skip
+HEALTHS = ["disabled", "paused", "broken", "quarantined", "stale", "failing", "new",
+           "undeclared", "blocked", "ok"]  # fmt: skip
 STATE_LIMIT = 500
 """Most characters of a state in output for people."""
 
@@ -81,7 +81,7 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
     last_tick_at, last_outcome, last_error, owner, stale_since (the end of the last good poll, if
     the sensor is stale), quiet_reason (why its polls find nothing, if the sensor tells),
-    quiet_since.
+    quiet_since, not_loaded (changes on disk that the runner has not loaded).
     """
     rows = [
         asdict(sensor)
@@ -89,6 +89,8 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
         if health in {None, sensor.health.value} and asset in {None, sensor.asset}
     ]
     print_listing(rows, COLUMNS, as_json=as_json, empty="no sensors")
+    if not as_json:
+        print_not_loaded(rows)
 
 
 @sensors.command()

@@ -12,6 +12,7 @@ import click
 from flowstone_core.cli.backfills import COLUMNS as BACKFILL_COLUMNS
 from flowstone_core.cli.backfills import backfill_row
 from flowstone_core.cli.listing import json_option, print_json, print_table
+from flowstone_core.cli.not_loaded import print_not_loaded
 from flowstone_core.cli.schedule_rows import COLUMNS as SCHEDULE_COLUMNS
 from flowstone_core.cli.schedule_rows import schedule_fields, schedule_row
 from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
@@ -29,7 +30,7 @@ RUNNER_COLUMNS = {
     "stuck_threads": "STUCK",
 }
 
-UNHEALTHY = {"failing", "stale", "broken", "quarantined"}
+UNHEALTHY = {"failing", "stale", "broken", "quarantined", "blocked"}
 
 
 @click.command(short_help="Show runners, sensors, schedules and materializations.")
@@ -41,7 +42,8 @@ def status(session: Session, *, as_json: bool) -> None:
     Only unhealthy sensors and schedules are listed; 'sensors list' and 'schedules list' show all.
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
-    lease_until, stopped_at, stuck_threads: the number of threads in calls that do not return),
+    lease_until, stopped_at, stuck_threads: the number of threads in calls that do not return,
+    problem: what the runner fails to do, again and again, blocked: true if every thread hangs),
     backfills (the unfinished ones, with the fields of 'backfills list'),
     sensors (with the fields of 'sensors list'), schedules (with the fields of 'schedules list')
     and materializations (their number in each state).
@@ -59,11 +61,15 @@ def status(session: Session, *, as_json: bool) -> None:
     missing = f"{session.missing_store} (does not exist yet: 'flowstone run' creates it)"
     click.echo(f"store: {missing if session.missing_store else found.store}\n")
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
+    for runner in found.runners:
+        if runner.problem is not None:
+            click.echo(f"problem on {runner.host} (pid {runner.pid}): {redact(runner.problem)}")
     health = Counter(sensor.health.value for sensor in found.sensors)
     click.echo(f"\nsensors: {_counted(health)}")
     unhealthy = [asdict(sensor) for sensor in found.sensors if sensor.health in UNHEALTHY]
     if unhealthy:
         print_table(unhealthy, SENSOR_COLUMNS, empty="")
+    print_not_loaded(map(asdict, found.sensors))
     health = Counter(schedule.health.value for schedule in found.schedules)
     click.echo(f"\nschedules: {_counted(health)}")
     rows = [schedule_row(each, redact) for each in found.schedules if _is_unhealthy(each)]

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar, Unpack, overload
 
 from flowstone_core.config.declarations.asset_declaration import (
@@ -36,8 +37,14 @@ _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 class Pipeline:
     """A named set of assets, sensors and schedules.
 
+    The watching hooks of the module that makes it, such as `flowstone_sensor_stale`, are called
+    like those of a plugin.
+
     Args:
         name: A label for people; letters, digits, ``_``, ``.`` and ``-``.
+
+    Attributes:
+        module: The name of the module that makes it.
 
     Raises:
         ValidationError: If the name is invalid.
@@ -60,6 +67,7 @@ class Pipeline:
         if problem is not None:
             raise ValidationError(problem)
         self.name = name
+        self.module: str = _calling_frame().f_globals.get("__name__", "")
         self._assets: dict[str, Asset] = {}
         self._sensors: dict[str, SensorDeclaration] = {}
         self._schedules: dict[str, ScheduleOptions] = {}
@@ -193,8 +201,14 @@ class Pipeline:
 
 
 def _caller() -> str:
-    """Return ``file:line`` of the innermost frame outside this package: the user's own line."""
+    """Return ``file:line`` of the user's own line."""
+    frame = _calling_frame()
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _calling_frame() -> FrameType:
+    """Return the innermost frame outside this package."""
     frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file of the stack
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return frame

@@ -34,4 +34,8 @@ class RunSettings(BaseModel):
         timedelta(seconds=30),
         description="how long a runner keeps its work without renewing its lease",
     )
+    store_wait: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
+        timedelta(minutes=5),
+        description="how long a start, a backfill or a request waits for an unavailable store",
+    )
     retention: Age | None = Field(None, description="how long history is kept; for ever by default")

@@ -147,7 +147,8 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_value(str(key), item)}" for key, item in value.items())
     if isinstance(value, LISTS) and not isinstance(value, str | bytes):
-        return ", ".join(_value(name, item) for item in value)
+        texts = [_value(name, item) for item in value]
+        return ", ".join(sorted(texts) if isinstance(value, set | frozenset) else texts)
     if callable(value):
         return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', '?')}"
     try:

@@ -35,9 +35,9 @@ from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.engine import Engine
 from flowstone_core.model.redaction import Redactor, secrets_of
 from flowstone_core.model.sensor import SensorDeclaration
-from flowstone_core.plugin.contributions import is_trigger_class
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.labels import normalized_name
+from flowstone_core.plugin.pipeline_hooks import with_pipeline_hooks
 from flowstone_core.plugin.registry import Plugins
 from flowstone_core.scheduling.schedule import Triggers
 
@@ -70,15 +70,6 @@ def validate(
     return _Checks(config, given).project(pipelines, plugins)
 
 
-def installed_triggers(plugins: Plugins) -> Triggers:
-    """Return the trigger classes that plugins provide, by name."""
-    return {
-        name: provided.value
-        for name, provided in plugins.triggers.items()
-        if is_trigger_class(provided.value)
-    }
-
-
 def _redacted(problem: Problem, redactor: Redactor) -> Problem:
     return replace(
         problem,
@@ -109,9 +100,11 @@ class _Checks:
         self.warnings += oddities(self.config, plugins)
         engine = self.engine(run, plugins)
         pipelines = self.pipelines(run, given)
+        plugins, wrong = with_pipeline_hooks(plugins, [each.module for each in pipelines])
+        self._add(wrong)
         assets = self.assets(pipelines)
         sensors = self.sensors(SensorSections(plugins, assets, self.declared(pipelines)))
-        triggers = installed_triggers(plugins)
+        triggers = plugins.trigger_classes
         schedules = self.schedules(pipelines, triggers, assets)
         redactor = self.redactor(run, sensors.values())
         if self.problems or engine is None:

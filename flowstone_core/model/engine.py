@@ -26,6 +26,8 @@ class RunnerInfo:
         lease_until: End of the lease: the runner renews the lease before, or loses its work.
         stopped_at: When the runner stopped in good order; None while it runs or if it was killed.
         stuck_threads: Number of threads left behind in calls that do not return.
+        problem: What the runner fails to do, again and again; None if there is nothing.
+        blocked: True if the runner can start nothing more, because every thread hangs.
     """
 
     id: str
@@ -37,6 +39,23 @@ class RunnerInfo:
     lease_until: datetime
     stopped_at: datetime | None = None
     stuck_threads: int = 0
+    problem: str | None = None
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCondition:
+    """Condition of a runner, which it stores with each renewal of its lease.
+
+    Attributes:
+        stuck_threads: See `RunnerInfo`.
+        problem: See `RunnerInfo`.
+        blocked: See `RunnerInfo`.
+    """
+
+    stuck_threads: int = 0
+    problem: str | None = None
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +178,16 @@ class Engine(ABC):
     def stuck(self) -> int:
         """Number of threads left behind in asset functions that do not return."""
         return 0
+
+    @property
+    def problem(self) -> str | None:
+        """What the engine fails to do, again and again, other than for an unavailable store."""
+        return None
+
+    @property
+    def blocked(self) -> bool:
+        """True if every thread hangs in a function that does not return: nothing more starts."""
+        return False
 
     @abstractmethod
     def start(self) -> None:

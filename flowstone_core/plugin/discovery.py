@@ -30,12 +30,8 @@ from flowstone_core.plugin.entry_points import (
 )
 from flowstone_core.plugin.hookspecs import API_VERSION, PROJECT
 from flowstone_core.plugin.labels import normalized_name
-from flowstone_core.plugin.registry import Plugins, _by_name, _manager
+from flowstone_core.plugin.registry import PROVIDING, Plugins, _by_name, new_manager
 from flowstone_core.plugin.time_limit import TimeLimit
-
-_PROVIDING = frozenset(
-    {"flowstone_sensors", "flowstone_triggers", "flowstone_engines", "flowstone_commands"}
-)
 
 
 def discover(
@@ -76,7 +72,7 @@ def discover(
 
 
 def _registered(found: Installed, limit: TimeLimit) -> pluggy.PluginManager:
-    manager = _manager()
+    manager = new_manager()
     by_name = {report.name: report for _, report in found if report.status == "ok"}
     owners: dict[int, str] = {}
     for extension in sorted(Loader(found, limit), key=lambda each: each.name):
@@ -124,9 +120,11 @@ def _inspect(plugin: object, name: str) -> _Inspection:
             )
             hint = f"install one that states FLOWSTONE_API = {API_VERSION}, or another core"
             return _Inspection({}, [f"{states}: this core supports API {API_VERSION}"], hint)
-        manager = _manager()
+        manager = new_manager()
         manager.register(plugin, name=name)
-        misfits = [f"invalid hook implementation: {misfit}" for misfit in _misfits(manager, plugin)]
+        misfits = [
+            f"invalid hook implementation: {misfit}" for misfit in find_misfits(manager, plugin)
+        ]
         callers = manager.get_hookcallers(plugin) or ()
         hooks = {caller.name: caller.get_hookimpls()[0].function for caller in callers}
         return _Inspection(hooks, misfits)
@@ -136,7 +134,7 @@ def _inspect(plugin: object, name: str) -> _Inspection:
         )
 
 
-def _misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
+def find_misfits(manager: pluggy.PluginManager, plugin: object) -> Iterator[str]:
     """Yield a problem for each hook that would never be called, or not run when called.
 
     pluggy's own check reports one misspelt hook only, without a suggestion.
@@ -170,7 +168,7 @@ def _provided(
         contributions = provide(hooks, limit)
         for problem in contributions.problems:
             report.fault(problem)
-        report.watches = tuple(sorted(hooks.keys() - _PROVIDING))
+        report.watches = tuple(sorted(hooks.keys() - PROVIDING))
         for offered, found in (
             (contributions.sensors, sensors),
             (contributions.triggers, triggers),

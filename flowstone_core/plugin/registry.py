@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from flowstone_core.plugin import hookspecs
-from flowstone_core.plugin.contributions import Contribution, provide_commands
+from flowstone_core.plugin.contributions import Contribution, is_trigger_class, provide_commands
 from flowstone_core.plugin.entry_points import PluginReport
 from flowstone_core.plugin.hookspecs import PROJECT
 from flowstone_core.plugin.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     import click
+
+    from flowstone_core.scheduling.trigger import Trigger
+
+PROVIDING = frozenset(
+    {"flowstone_sensors", "flowstone_triggers", "flowstone_engines", "flowstone_commands"}
+)
+"""The hooks that provide classes; all others but the commands watch."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,16 @@ class Plugins:
     triggers: Mapping[str, Contribution] = field(default_factory=dict)
     engines: Mapping[str, Contribution] = field(default_factory=dict)
     _manager: pluggy.PluginManager | None = field(default=None, repr=False)
+    _pipelines: pluggy.PluginManager | None = field(default=None, repr=False)
+
+    @property
+    def trigger_classes(self) -> dict[str, type[Trigger]]:
+        """The trigger classes by name."""
+        return {
+            name: provided.value
+            for name, provided in self.triggers.items()
+            if is_trigger_class(provided.value)
+        }
 
     def watchers(self, hook: str) -> Sequence[tuple[str, Callable[..., object]]]:
         """Return the implementations of a hook, to be called separately.
@@ -42,10 +59,14 @@ class Plugins:
         Returns:
             Pairs of the plugin's name and a function of the hook's arguments by name.
         """
-        if self._manager is None:
+        managers = [each for each in (self._manager, self._pipelines) if each is not None]
+        if not managers:
             return ()
-        implementations = getattr(self._manager.hook, hook).get_hookimpls()
-        return [(each.plugin_name, _by_name(each)) for each in implementations]
+        return [
+            (each.plugin_name, _by_name(each))
+            for manager in managers
+            for each in getattr(manager.hook, hook).get_hookimpls()
+        ]
 
     def commands(
         self, limit: TimeLimit | None = None
@@ -80,7 +101,8 @@ class Plugins:
         return commands, problems
 
 
-def _manager() -> pluggy.PluginManager:
+def new_manager() -> pluggy.PluginManager:
+    """Return a manager that knows the hooks."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager

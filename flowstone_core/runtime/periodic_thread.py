@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 
 from flowstone_core.model.clock import Clock
+from flowstone_core.model.report_once import ReportOnce
+from flowstone_core.model.safe_text import describe
 
 JOIN_SECONDS = 5.0
 """Longest wait for the end of a step when the thread is stopped."""
@@ -15,9 +17,9 @@ JOIN_SECONDS = 5.0
 class PeriodicThread:
     """Daemon thread that runs one step again and again, and waits between the steps.
 
-    An exception that a step raises is logged, and the next step follows: the thread ends with
-    `stop` alone. Thread and logger are named after the duty: ``reconciler`` runs in the thread
-    ``flowstone-reconciler`` and logs to ``flowstone.reconciler``.
+    An exception that a step raises is logged, once until a step succeeds, and the next step
+    follows: the thread ends with `stop` alone. Thread and logger are named after the duty:
+    ``reconciler`` runs in the thread ``flowstone-reconciler``, logs to ``flowstone.reconciler``.
 
     Args:
         duty: The duty, one word.
@@ -25,6 +27,9 @@ class PeriodicThread:
         clock: Measures the waits.
         first_wait: Seconds before the first step.
         retry_seconds: Seconds until the next step after one that raised an exception.
+
+    Attributes:
+        problem: The error of the last step, if that step failed.
     """
 
     def __init__(
@@ -36,12 +41,19 @@ class PeriodicThread:
         first_wait: float = 0.0,
         retry_seconds: float = 1.0,
     ) -> None:
+        self._duty = duty
         self._step = step
         self._first_wait = first_wait
         self._retry_seconds = retry_seconds
         self._logger = logging.getLogger(f"flowstone.{duty}")
         self._waker = clock.waker()
         self._stopping = False
+        self._failure = ReportOnce(
+            self._logger,
+            "periodic step failed; the next step follows",
+            "periodic steps succeed again",
+        )
+        self.problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"flowstone-{duty}", daemon=True)
 
     @property
@@ -89,6 +101,10 @@ class PeriodicThread:
                 return
             try:
                 seconds = self._step()
-            except Exception:
-                self._logger.exception("periodic step failed; the next step follows")
+            except Exception as error:  # noqa: BLE001 - the thread must go on, whatever it is
+                self.problem = f"{self._duty} failed: {describe(error)}"
+                self._failure.begin(error)
                 seconds = self._retry_seconds
+            else:
+                self.problem = None
+                self._failure.end()

@@ -86,6 +86,16 @@ class Runner:
         """Number of ticks that are past their deadlines and have not returned."""
         return self._scheduler.stuck
 
+    @property
+    def blocked(self) -> bool:
+        """True if every poll thread hangs in a call that does not return."""
+        return self._scheduler.blocked
+
+    @property
+    def problem(self) -> str | None:
+        """What the runner fails to do, again and again, other than for an unavailable store."""
+        return self._scheduler.problem or self._reconciler.problem
+
     def open(self) -> None:
         """Claim what is free and be ready to `step`; `start` and `run_once` call it.
 

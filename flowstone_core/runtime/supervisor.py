@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from flowstone_core.errors import StoreLostError
+from flowstone_core.errors import FlowstoneError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.clock import Clock
-from flowstone_core.model.engine import Engine
+from flowstone_core.model.engine import Engine, RunnerCondition
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.runner import Runner
 from flowstone_core.runtime.signals import StopSignals
@@ -19,11 +21,37 @@ from flowstone_core.runtime.signals import StopSignals
 logger = logging.getLogger("flowstone.supervisor")
 
 
+DRAIN_TIME = timedelta(seconds=0.2)
+"""Longest time until a run of what is due notices a signal."""
+
+BLOCKED_HINT = (
+    "start the runner again; set isolation = process and a deadline for sensors that hang, "
+    "run_in and a timeout for assets"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTerms:
+    """Terms of a run: its longest waits, and what the log tells at the start.
+
+    Attributes:
+        grace: How long a graceful stop waits for running ticks and attempts.
+        store_wait: How long a start waits for an unavailable store.
+        lease: How long every thread may hang before the process ends.
+        summary: What is loaded, from where; fields of the log line at the start.
+    """
+
+    grace: timedelta
+    store_wait: timedelta
+    lease: timedelta
+    summary: Mapping[str, object] = field(default_factory=dict)
+
+
 class Supervisor:
     """Supervisor of the runner, the engine, the heartbeat and the pruner of one process.
 
     Args:
-        grace: How long a graceful stop waits for running ticks and attempts.
+        terms: Longest waits, and what the log tells at the start.
     """
 
     def __init__(
@@ -34,7 +62,7 @@ class Supervisor:
         dispatcher: HookDispatcher,
         pruner: Pruner,
         clock: Clock,
-        grace: timedelta,
+        terms: RunTerms,
     ) -> None:
         self._runner = runner
         self._engine = engine
@@ -42,11 +70,12 @@ class Supervisor:
         self._dispatcher = dispatcher
         self._pruner = pruner
         self._clock = clock
-        self._grace = grace
-        heartbeat.count_stuck = lambda: runner.stuck + engine.stuck
+        self._terms = terms
+        self._blocked_since: float | None = None
+        heartbeat.inspect = self._inspect
         self._end = clock.waker()
         self._signals = StopSignals(self.stop)
-        self._lost: StoreLostError | None = None
+        self._failure: FlowstoneError | None = None
 
     def run(self, duration: timedelta | None = None) -> bool:
         """Run until a signal arrives, `stop` is called, or the time is over.
@@ -62,14 +91,18 @@ class Supervisor:
             True if all running ticks and attempts ended within the grace time.
 
         Raises:
-            StoreError: If the store cannot be used at the start, or is lost while it runs.
+            StoreError: If the store cannot be used at the start, or is lost while it runs. A
+                store that is unavailable is waited for: until this process is registered for
+                ``store_wait``, later without a limit.
+            FlowstoneError: If every thread hangs, for longer than a lease.
         """
-        with self._signals, self._started():
-            self._runner.start()
-            self._end.wait(None if duration is None else duration.total_seconds())
-            ended = self._stop()
-        if self._lost is not None:
-            raise self._lost
+        end = None if duration is None else self._clock.monotonic() + duration.total_seconds()
+        with self._signals, self._started() as started:
+            if started and self._wait_for_store(self._runner.start, None):
+                self._end.wait(None if end is None else end - self._clock.monotonic())
+            ended = self._stop() if started else True
+        if self._failure is not None:
+            raise self._failure
         return ended
 
     def run_once(self) -> bool:
@@ -81,48 +114,92 @@ class Supervisor:
         Raises:
             StoreError: If the store cannot be used.
         """
-        with self._signals, self._started():
-            self._runner.run_once()
-            while not self._signals.received and not self._engine.drain(timedelta(seconds=0.2)):
-                pass
-            return self._stop()
+        with self._signals, self._started() as started:
+            if not started:
+                return True
+            if self._wait_for_store(self._runner.run_once, self._terms.store_wait):
+                while not self._signals.received and not self._engine.drain(DRAIN_TIME):
+                    pass
+            ended = self._stop()
+        if self._failure is not None:
+            raise self._failure
+        return ended
 
     def stop(self) -> None:
         """Stop `run` gracefully; any thread, and safe in a signal handler."""
         self._end.set()
 
-    def lose(self, error: StoreLostError) -> None:
-        """Stop `run` at once and raise the error, because the store is lost; any thread."""
-        if self._lost is None:
-            self._lost = error
+    def fail(self, error: FlowstoneError) -> None:
+        """Stop `run` at once and raise the error, because it cannot continue; any thread."""
+        if self._failure is None:
+            self._failure = error
             self.stop()
 
     @contextmanager
-    def _started(self) -> Iterator[None]:
-        self._heartbeat.start()
+    def _started(self) -> Iterator[bool]:
+        if not self._wait_for_store(self._heartbeat.start, self._terms.store_wait):
+            yield False
+            return
         try:
             self._engine.start()
             self._pruner.start()
             self._dispatcher.dispatch("flowstone_runner_started", runner=self._heartbeat.runner)
-            logger.info(
-                "runner started",
-                extra={"runner": self._heartbeat.runner.id, "pid": self._heartbeat.runner.pid},
-            )
-            yield
+            runner = self._heartbeat.runner
+            ids = {"runner": runner.id, "pid": runner.pid}
+            logger.info("runner started", extra={**ids, **self._terms.summary})
+            yield True
         finally:
             self._pruner.stop()
             self._heartbeat.stop()
             self._dispatcher.close(timeout=5)
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
 
+    def _wait_for_store(self, step: Callable[[], None], limit: timedelta | None) -> bool:
+        """Return False if the process was asked to stop first."""
+        outage = self._heartbeat.outage
+
+        def attempt() -> None:
+            try:
+                step()
+            except StoreUnavailableError as error:
+                if limit is None:  # a pause as any other
+                    outage.begin(error)
+                raise
+            outage.end()
+
+        try:
+            wait_for_store(attempt, self._clock, limit, self._end.wait)
+        except StopRequestedError:
+            return False
+        return True
+
+    def _inspect(self) -> RunnerCondition:
+        """Return the condition of this process; end the process if it starts nothing more."""
+        runner, engine = self._runner, self._engine
+        now = self._clock.monotonic()
+        blocked = runner.blocked or engine.blocked
+        problem = runner.problem or engine.problem
+        if not blocked:
+            self._blocked_since = None
+        else:
+            kind = "poll" if runner.blocked else "asset"
+            problem = f"every {kind} thread hangs in a call that does not return"
+            if self._blocked_since is None:
+                self._blocked_since = now
+            elif now - self._blocked_since >= self._terms.lease.total_seconds():
+                self.fail(FlowstoneError(problem, hint=BLOCKED_HINT))
+        return RunnerCondition(runner.stuck + engine.stuck, problem, blocked)
+
     def _stop(self) -> bool:
         self._dispatcher.dispatch("flowstone_runner_stopping", runner=self._heartbeat.runner)
         received = self._signals.received
         extra = {"runner": self._heartbeat.runner.id, "signal": received and received.name}
         logger.info("runner stopping", extra=extra)
-        grace = self._grace if self._lost is None else timedelta(0)
+        is_lost = isinstance(self._failure, StoreLostError)
+        grace = timedelta(0) if is_lost else self._terms.grace
         end = self._clock.monotonic() + grace.total_seconds()
-        ticked = self._runner.stop(grace)
+        # Where every thread hangs, the ticks that wait for one do not begin.
+        ticked = self._runner.stop(grace if self._failure is None else timedelta(0))
         left = timedelta(seconds=max(0.0, end - self._clock.monotonic()))
         finished = self._engine.stop(left)
         return ticked and finished

@@ -28,6 +28,9 @@ from flowstone_core.store.readable_rows import UnreadableRowError, read, read_on
 _rows = schema.materializations
 _attempts = schema.attempts
 
+LOST_LIMIT = 5
+"""Lost attempts after which a materialization is discarded: perhaps it kills its runners."""
+
 
 def finish(
     connection: Connection, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
@@ -229,11 +232,15 @@ def _give_back(connection: Connection, claim: Claim, now: datetime) -> list[Mate
 
 def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) -> Materialization:
     lost = materialization_of(row)
-    exhausted = lost.attempt >= lost.max_attempts
+    count = row.lost_attempts + 1
+    exhausted = count >= LOST_LIMIT
     state = MaterializationState.DISCARDED if exhausted else MaterializationState.RETRYING
     error = f"attempt {lost.attempt} was lost: {_fate(row)}"
+    if exhausted:
+        error += f"; {count} attempts were lost with their runners, and no more are started"
+    values = {"error": error, "lost_attempts": count, "max_attempts": _rows.c.max_attempts + 1}
     claim = Claim(lost, row.token, (), {})
-    moved = _move(connection, claim, state, None if exhausted else now, now, {"error": error})
+    moved = _move(connection, claim, state, None if exhausted else now, now, values)
     _close(connection, lost.id, lost.attempt, AttemptOutcome.LOST, error, now)
     if moved is None:
         return lost

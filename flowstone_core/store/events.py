@@ -73,6 +73,15 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
     return known
 
 
+def with_key(connection: Connection, source: str, key: str) -> StoredEvent | None:
+    """Return the event of a source with this key, if there is one."""
+    query = select(_events).where(
+        _events.c.source == source, _events.c.key == key, schema.REMEMBERED
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _event_of(row)
+
+
 def commit(
     connection: Connection, found: Sequence[FoundEvent], assets: AssetGraph, now: datetime
 ) -> tuple[list[StoredEvent], list[Materialization]]:

@@ -46,13 +46,22 @@ class MaterializationRepository:
         assets: AssetGraph,
         now: datetime,
         payload: JsonObject | None = None,
+        key: str | None = None,
     ) -> tuple[StoredEvent, Materialization]:
         """Request the materialization of one partition, joining a pending one.
+
+        Args:
+            asset: The asset.
+            partition: The partition, encoded.
+            assets: All assets.
+            now: The current time.
+            payload: Passed to the asset function.
+            key: The event's key; a repeated request with the same key changes nothing.
 
         Raises:
             ValidationError: If the payload is not JSON, or too large.
         """
-        return self._database.write(_materialize, asset, partition, assets, now, payload)
+        return self._database.write(_materialize, asset, partition, assets, now, payload, key)
 
     def latest(
         self,
@@ -177,11 +186,15 @@ def _materialize(
     assets: AssetGraph,
     now: datetime,
     payload: JsonObject | None,
+    key: str | None,
 ) -> tuple[StoredEvent, Materialization]:
+    known = None if key is None else events.with_key(connection, "manual", key)
+    if known is not None and known.materialization_id is not None:
+        return known, _get(connection, known.materialization_id)
     text = None
     if payload is not None:
         text = dump_document(payload, what="the payload", limit=PAYLOAD_LIMIT)
-    event = NewEvent(uuid.uuid4().hex, asset.name, partition, text)
+    event = NewEvent(key or uuid.uuid4().hex, asset.name, partition, text)
     (stored,), _ = events.commit(connection, [FoundEvent("manual", event)], assets, now)
     number = stored.materialization_id
     assert number is not None  # noqa: S101 - the column cannot be null
@@ -201,6 +214,7 @@ def _retry(
             "requested_at": now,
             "finished_at": None,
             "max_attempts": found.attempt + (1 if asset is None else asset.max_attempts),
+            "lost_attempts": 0,
         }
     elif found.state is not MaterializationState.RETRYING:
         raise ConflictError(

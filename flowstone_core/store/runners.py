@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, exists, select, update
 
-from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.witnessed_time import Period
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
@@ -15,6 +15,7 @@ from flowstone_core.store.readable_rows import read
 from flowstone_core.store.statements import insert
 
 _runners = schema.runners
+_INFO = [_runners.c[each.name] for each in fields(RunnerInfo)]
 PERIODS = 1_000
 """Runners whose periods are read: for what is older, the clock is trusted."""
 
@@ -31,17 +32,29 @@ class RunnerRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, info: RunnerInfo) -> None:
-        """Insert a runner, or replace the row of one whose lease expired."""
-        self._database.write(_register, info)
+    def register(self, info: RunnerInfo, loaded: str | None = None) -> None:
+        """Insert a runner, or replace the row of one whose lease expired.
 
-    def renew(self, runner_id: str, lease_until: datetime, stuck_threads: int = 0) -> bool:
-        """Renew a runner's lease.
+        Args:
+            info: The runner.
+            loaded: The settings that it has loaded, as JSON.
+        """
+        self._database.write(_register, info, loaded)
+
+    def renew(
+        self, runner_id: str, lease_until: datetime, condition: RunnerCondition | None = None
+    ) -> bool:
+        """Renew a runner's lease, and store its condition.
 
         Returns:
             False if the runner is unknown or has stopped; nothing was written.
         """
-        return self._database.write(_renew, runner_id, lease_until, stuck_threads)
+        condition = condition or RunnerCondition()
+        return self._database.write(_renew, runner_id, lease_until, condition)
+
+    def loaded(self, alive_at: datetime) -> dict[str, str]:
+        """Return the settings that the living runners have loaded, as JSON, by runner id."""
+        return self._database.read(_loaded, alive_at)
 
     def stop(self, runner_id: str, now: datetime) -> None:
         """Mark a runner as stopped and release its sensors and schedules."""
@@ -67,19 +80,19 @@ def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
     return exists().where(living.c.id == runner_id, _is_alive(living, now))
 
 
-def _register(connection: Connection, info: RunnerInfo) -> None:
-    values = asdict(info)
+def _register(connection: Connection, info: RunnerInfo, loaded: str | None) -> None:
+    values = {**asdict(info), "loaded": loaded}
     statement = insert(connection, _runners).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
 def _renew(
-    connection: Connection, runner_id: str, lease_until: datetime, stuck_threads: int
+    connection: Connection, runner_id: str, lease_until: datetime, condition: RunnerCondition
 ) -> bool:
     renewed = connection.execute(
         update(_runners)
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
-        .values(lease_until=lease_until, stuck_threads=stuck_threads)
+        .values(lease_until=lease_until, **asdict(condition))
     )
     return renewed.rowcount == 1
 
@@ -97,7 +110,7 @@ def _stop(connection: Connection, runner_id: str, now: datetime) -> None:
 def _all(
     connection: Connection, machine: str | None, alive_at: datetime | None
 ) -> list[RunnerInfo]:
-    query = select(_runners).order_by(_runners.c.started_at, _runners.c.id)
+    query = select(*_INFO).order_by(_runners.c.started_at, _runners.c.id)
     if machine is not None:
         query = query.where(_runners.c.machine == machine)
     if alive_at is not None:
@@ -106,7 +119,7 @@ def _all(
 
 
 def _periods(connection: Connection) -> dict[str, Period]:
-    query = select(_runners).order_by(_runners.c.started_at.desc()).limit(PERIODS)
+    query = select(*_INFO).order_by(_runners.c.started_at.desc()).limit(PERIODS)
     return {
         info.id: Period(info.started_at, info.stopped_at or info.lease_until)
         for info in read(connection.execute(query), _runners, _info_of)
@@ -115,6 +128,13 @@ def _periods(connection: Connection) -> dict[str, Period]:
 
 def _info_of(row: Row[*tuple[object, ...]]) -> RunnerInfo:
     return RunnerInfo(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _loaded(connection: Connection, alive_at: datetime) -> dict[str, str]:
+    query = select(_runners.c.id, _runners.c.loaded).where(
+        _is_alive(_runners, alive_at), _runners.c.loaded.is_not(None)
+    )
+    return {row.id: row.loaded for row in connection.execute(query)}
 
 
 def _is_alive(table: FromClause, now: datetime) -> ColumnElement[bool]:

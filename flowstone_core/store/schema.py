@@ -53,6 +53,10 @@ runners = Table(
     Column("lease_until", UtcDateTime, nullable=False),
     Column("stopped_at", UtcDateTime),
     Column("stuck_threads", Integer, nullable=False, server_default=text("0")),
+    Column("problem", Text),
+    Column("blocked", Boolean, nullable=False, server_default=false()),
+    # The settings that the runner has loaded, as JSON: not read with the other columns.
+    Column("loaded", Text),
 )
 
 sensors = Table(
@@ -161,6 +165,8 @@ materializations = Table(
     Column("metadata", Text),
     Column("runner_id", String(64)),
     Column("token", String(32)),
+    # Attempts lost with their runners: they do not count against max_attempts.
+    Column("lost_attempts", Integer, nullable=False, server_default=text("0")),
     # The predecessor in the overlap queue: it must end first.
     Column("after_id", ID),
     CheckConstraint("(state = 'running') = (token IS NOT NULL)", "running"),

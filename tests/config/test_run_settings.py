@@ -15,6 +15,7 @@ def test_defaults():
         "poll_threads": 32,
         "asset_threads": 8,
         "grace": timedelta(seconds=30),
+        "store_wait": timedelta(minutes=5),
         "lease": timedelta(seconds=30),
         "retention": None,
     }

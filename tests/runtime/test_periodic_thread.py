@@ -81,11 +81,32 @@ def test_periodic_thread_logs_an_exception_and_goes_on(
     fake_clock.wait_for_sleepers(1)
     fake_clock.advance(7)
     steps.wait_for(2)
+    fake_clock.wait_for_sleepers(1)
+    assert loop.problem is None
     loop.stop()
-    (record,) = caplog.records
+    record, over = caplog.records
     assert (record.name, record.levelno) == ("flowstone.duty", logging.ERROR)
     assert record.getMessage() == "periodic step failed; the next step follows"
     assert "ZeroDivisionError" in caplog.text
+    assert over.getMessage() == "periodic steps succeed again"
+
+
+def test_U1_periodic_thread_logs_a_lasting_fault_once(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(count: int) -> float:
+        raise AttributeError(f"no attribute {count}")
+
+    steps = Steps(fail)
+    loop = PeriodicThread("duty", steps, fake_clock)
+    loop.start()
+    for count in (1, 2, 3):
+        steps.wait_for(count)
+        fake_clock.wait_for_sleepers(1)
+        assert loop.problem == f"duty failed: AttributeError: no attribute {count}"
+        fake_clock.advance(1)
+    loop.stop()
+    assert caplog.messages == ["periodic step failed; the next step follows"]
 
 
 def test_periodic_thread_stopped_by_its_own_step_ends(fake_clock: FakeClock) -> None:

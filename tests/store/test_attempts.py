@@ -10,6 +10,7 @@ import pytest
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.store.attempts import LOST_LIMIT
 
 
 def everything(store, number):
@@ -249,20 +250,47 @@ def test_the_work_of_a_runner_that_was_never_known_is_due_again(bench):
     assert changed.error == "attempt 1 was lost: unknown runner ghost"
 
 
-def test_one_that_kills_its_worker_each_time_is_discarded_in_the_end(bench):
+def test_N4_K15_materialization_that_kills_its_runners_is_discarded(bench):
     number = bench.ask("items").id
-    for attempt in (1, 2, 3):
+    for attempt in range(1, LOST_LIMIT + 1):
         assert bench.claimed(runner_id="ghost")["items"].materialization.attempt == attempt
         (changed,) = bench.store.queue.recover(bench.now)
     assert (changed.state, changed.finished_at) == ("discarded", bench.now)
     assert bench.claim().claims == ()
     outcomes = [attempt.outcome for attempt in bench.store.materializations.attempts(number)]
-    assert outcomes == [AttemptOutcome.LOST] * 3
+    assert outcomes == [AttemptOutcome.LOST] * LOST_LIMIT
+    assert changed.error.endswith(
+        "; 5 attempts were lost with their runners, and no more are started"
+    )
+
+
+def test_N4_lost_attempt_does_not_count_as_a_failed_one(bench):
+    number = bench.ask("items").id
+    for _ in range(LOST_LIMIT - 1):
+        bench.claim(runner_id="ghost")
+        (changed,) = bench.store.queue.recover(bench.now)
+        assert changed.state == "retrying"
+    claimed = bench.claimed()["items"].materialization
+    assert (claimed.attempt, claimed.max_attempts) == (LOST_LIMIT, 3 + LOST_LIMIT - 1)
+    outcomes = [attempt.outcome for attempt in bench.store.materializations.attempts(number)]
+    assert outcomes == [AttemptOutcome.LOST] * (LOST_LIMIT - 1) + [None]
+
+
+def test_N4_retry_by_hand_counts_lost_attempts_anew(bench):
+    number = bench.ask("items").id
+    for _ in range(LOST_LIMIT):
+        bench.claim(runner_id="ghost")
+        bench.store.queue.recover(bench.now)
+    bench.store.materializations.retry(number, bench.assets, bench.now)
+    for _ in range(LOST_LIMIT - 1):
+        bench.claim(runner_id="ghost")
+        (changed,) = bench.store.queue.recover(bench.now)
+        assert changed.state == "retrying"
 
 
 def test_lost_and_discarded_attempt_requeues_dependents(bench):
     clean = bench.ask("clean")
-    for _ in range(3):
+    for _ in range(LOST_LIMIT):
         bench.claim(runner_id="ghost")
         bench.store.queue.recover(bench.now)
     (gone,) = bench.claim().changed

@@ -17,6 +17,7 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill import Backfill, Progress
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
 from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.runtime.signals import StopSignals
 from flowstone_core.store import Store
@@ -37,6 +38,19 @@ class EngineParts:
     publisher: Publisher
 
 
+@dataclass(frozen=True, slots=True)
+class BackfillLimits:
+    """Longest waits of a backfill.
+
+    Attributes:
+        grace: For running attempts, at a graceful stop.
+        store_wait: For an unavailable store, at the start.
+    """
+
+    grace: timedelta
+    store_wait: timedelta
+
+
 BuildEngine: TypeAlias = Callable[[Watch], EngineParts]
 """Builds an engine; takes a function that is called at each change of a materialization."""
 
@@ -50,7 +64,7 @@ class BackfillRunner:
     Args:
         backfill: The backfill to run.
         build_engine: Called when this process becomes a runner.
-        grace: How long a graceful stop waits for running attempts.
+        limits: Longest waits.
     """
 
     def __init__(
@@ -59,13 +73,14 @@ class BackfillRunner:
         store: Store,
         clock: Clock,
         build_engine: BuildEngine,
-        grace: timedelta,
+        limits: BackfillLimits,
     ) -> None:
         self._backfill = backfill
         self._store = store
         self._clock = clock
         self._build_engine = build_engine
-        self._grace = grace
+        self._grace = limits.grace
+        self._store_wait = limits.store_wait
         self._waker = clock.waker()
         # Never started: it only retires the dead runners of this machine.
         self._observer = Heartbeat(store, clock, timedelta(0))
@@ -90,12 +105,12 @@ class BackfillRunner:
             The last progress.
 
         Raises:
-            StoreError: If the store cannot be used. A store that is unavailable for a while after
-                the backfill has begun is waited for.
+            StoreError: If the store cannot be used. A store that is unavailable is waited for: at
+                the start for ``store_wait``, later without a limit.
         """
         with StopSignals(self.stop):
             try:
-                progress = self._step()
+                progress = self._first_step()
                 watch(progress)
                 while not progress.finished and not self._stopping:
                     self._waker.wait(POLL_SECONDS)
@@ -119,6 +134,16 @@ class BackfillRunner:
         """Stop `run` gracefully; any thread, and safe in a signal handler."""
         self._stopping = True
         self._waker.set()
+
+    def _first_step(self) -> Progress:
+        def wait(seconds: float) -> bool:
+            self._waker.wait(seconds)
+            return self._stopping
+
+        try:
+            return wait_for_store(self._step, self._clock, self._store_wait, wait)
+        except StopRequestedError as stopped:
+            raise stopped.error from None
 
     def _try_step(self, before: Progress) -> Progress:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flowstone_core.errors import StoreError
 from flowstone_core.model.clock import Clock
-from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
@@ -42,7 +42,8 @@ class Heartbeat:
         runner: This process, as the store knows it.
         outage: Circuit breaker of the store; a beat ends the outage at the latest.
         session: Store, runner id, clock and outage, for the other parts of the runner.
-        count_stuck: Returns the number of abandoned threads of this process; stored by each beat.
+        inspect: Returns the condition of this process; stored by each beat.
+        loaded: The settings that this process has loaded, as JSON; stored by `start`.
     """
 
     def __init__(self, store: Store, clock: Clock, lease: timedelta) -> None:
@@ -57,7 +58,8 @@ class Heartbeat:
             "a commit takes too long; the lease is not renewed once it has lasted for a lease",
             "the commit that took too long has ended",
         )
-        self.count_stuck: Callable[[], int] = lambda: 0
+        self.inspect: Callable[[], RunnerCondition] = RunnerCondition
+        self.loaded: str | None = None
         self.outage = StoreOutage()
         self.outage.listen(self._loop.wake)
         now = clock.now()
@@ -83,7 +85,7 @@ class Heartbeat:
         Raises:
             StoreError: If the store cannot be written.
         """
-        self._store.runners.register(self.runner)
+        self._store.runners.register(self._renewed(), self.loaded)
         self.retire_dead()
         self._probing = self.outage.on
         self._loop.start()
@@ -103,10 +105,10 @@ class Heartbeat:
             return
         now = self._clock.now()
         try:
-            stuck = self.count_stuck()
-            if not self._store.runners.renew(self.runner.id, now + self._lease, stuck):
+            condition = self.inspect()
+            if not self._store.runners.renew(self.runner.id, now + self._lease, condition):
                 logger.warning("lease expired; registering this runner again")
-                self._store.runners.register(self._renewed())
+                self._store.runners.register(self._renewed(), self.loaded)
             self.outage.end()
         except StoreError as error:
             self.outage.begin(error)

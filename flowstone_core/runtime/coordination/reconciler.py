@@ -53,6 +53,11 @@ class Reconciler:
             "reconciler", self._step, session.clock, first_wait=RECONCILE_SECONDS
         )
 
+    @property
+    def problem(self) -> str | None:
+        """The error of the last reconciliation of the thread, other than of the store."""
+        return self._loop.problem
+
     def open(self) -> None:
         """Declare what the runner has, and claim what is free.
 

@@ -67,6 +67,7 @@ class LocalEngine(Engine):
         self._outage = ReportOnce(
             logger, "cannot claim materializations", "claiming of materializations resumed"
         )
+        self._problem: str | None = None
         self._loop = PeriodicThread("engine", self._step, setup.clock)
         # Callers of `drain` and `stop`, each waiting for the next change.
         self._waiting: set[Waker] = set()
@@ -80,6 +81,16 @@ class LocalEngine(Engine):
     def stuck(self) -> int:
         """See `Engine.stuck`."""
         return self._pool.stuck
+
+    @property
+    def problem(self) -> str | None:
+        """See `Engine.problem`."""
+        return self._problem
+
+    @property
+    def blocked(self) -> bool:
+        """See `Engine.blocked`."""
+        return self._pool.blocked
 
     def start(self) -> None:
         """Begin to claim, in a thread; returns at once."""
@@ -169,9 +180,7 @@ class LocalEngine(Engine):
 
     def _step(self) -> float:
         try:
-            wait = self._claim_round().wait
-            self._outage.end()
-            return min(wait, self._expire())
+            return min(self._claim_round().wait, self._expire())
         except Exception as error:  # noqa: BLE001 - logged once for an outage; claiming goes on
             return self._back_off(error)
 
@@ -180,11 +189,13 @@ class LocalEngine(Engine):
             round_ = self._claim_round()
         except StoreUnavailableError as error:
             return _Round(idle=False, wait=self._back_off(error))
-        self._outage.end()
         return _Round(round_.idle, min(round_.wait, self._expire()))
 
     def _back_off(self, error: Exception) -> float:
         """Report an error if it is the first; return the seconds until the next round."""
+        if not isinstance(error, StoreUnavailableError):
+            # A fault of a program or a library: perhaps no claim ever succeeds.
+            self._problem = f"cannot claim materializations: {describe(error, self.setup.redact)}"
         cause = None if isinstance(error, StoreError) else error
         self._outage.begin(cause, error=describe(error))
         delay = backoff_delay(self._outage.times, _FIRST_RETRY, _LONGEST_RETRY)
@@ -212,6 +223,8 @@ class LocalEngine(Engine):
                 return _Round(idle=False, wait=CLAIM_SECONDS)
             now = self.setup.clock.now()
             claimed, found = self._claim(free, now)
+            self._problem = None
+            self._outage.end()
             self._submit(claimed)
         wait = CLAIM_SECONDS
         if found.next_at is not None:

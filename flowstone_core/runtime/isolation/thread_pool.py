@@ -79,6 +79,11 @@ class ThreadPool:
         """Number of abandoned threads whose calls have not returned."""
         return self._stuck
 
+    @property
+    def blocked(self) -> bool:
+        """True if the abandoned threads leave none for a further call."""
+        return self._allowed <= 0
+
     def submit(self, call: Call) -> None:
         """Queue a call for the next free thread; any thread, returns at once."""
         with self._lock:
@@ -119,7 +124,7 @@ class ThreadPool:
             self._stuck += 1
             self._threads -= 1
             self._grow()
-        if self._allowed <= 0:
+        if self.blocked:
             logger.error(
                 "every thread hangs in a call that does not return; no calls are made until one "
                 "does (restart the process, and use isolation = process for what hangs)",

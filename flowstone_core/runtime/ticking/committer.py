@@ -83,7 +83,8 @@ class Committer:
     def close(self, timeout: float) -> None:
         """Write what is queued, then end; wait at most ``timeout`` seconds of real time."""
         self._queue.put(None)
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         # A tick with many transactions gets one of them written between the ticks of others: a

@@ -71,6 +71,16 @@ class Scheduler:
         """Number of ticks that are past their deadlines and have not returned."""
         return self._pool.stuck
 
+    @property
+    def blocked(self) -> bool:
+        """True if every thread hangs in a call that does not return: nothing more is ticked."""
+        return self._pool.blocked
+
+    @property
+    def problem(self) -> str | None:
+        """The error of the last step of the thread, if that step failed."""
+        return self._loop.problem
+
     # -- called by the thread that steps ------------------------------------------------------
 
     def start(self) -> None:

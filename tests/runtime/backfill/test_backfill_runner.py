@@ -30,7 +30,7 @@ from flowstone_core.model.partition_range import partition_range
 from flowstone_core.plugin import hookspecs
 from flowstone_core.plugin.registry import Plugins
 from flowstone_core.runtime.backfill.backfill import Progress
-from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
+from flowstone_core.runtime.backfill.backfill_runner import BackfillLimits, BackfillRunner
 from flowstone_core.runtime.backfill.plan import PartitionAction
 from flowstone_core.runtime.coordination.heartbeat import machine_id
 from flowstone_core.store import Store
@@ -275,6 +275,7 @@ class Scripted:
 GONE = StoreUnavailableError("the store is gone for a moment")
 BEGUN = Progress(backfill=1, resumed=False, total=2, unfinished=2)
 HALF = replace(BEGUN, completed=1, unfinished=1)
+LIMITS = BackfillLimits(grace=timedelta(0), store_wait=timedelta(seconds=3))
 DONE = replace(BEGUN, completed=2, unfinished=0, finished=True)
 
 
@@ -283,7 +284,7 @@ def run_backfill(backfill, store, pool, watch=lambda _: None):
     clock = FakeClock()
     lasting = replace(runner("one", clock.now()), lease_until=clock.now().replace(year=2030))
     store.runners.register(lasting)
-    job = pool.submit(BackfillRunner(backfill, store, clock, no_engine, timedelta(0)).run, watch)
+    job = pool.submit(BackfillRunner(backfill, store, clock, no_engine, LIMITS).run, watch)
     while not job.done():
         with suppress(TimeoutError):
             clock.wait_for_sleepers(1, patience=0.1)
@@ -309,9 +310,22 @@ def test_backfill_waits_for_an_unavailable_store(store, pool, caplog):
     assert {record.levelno for record in said} == {logging.WARNING}
 
 
+def test_R4_backfill_waits_for_the_store_at_its_start(store, pool, caplog):
+    assert run_backfill(Scripted(GONE, GONE, DONE), store, pool) == DONE
+    assert caplog.messages == ["store unavailable; trying again every second", "store available"]
+
+
+def test_R4_backfill_stopped_before_its_start_raises(store):
+    store.runners.register(runner("one", FakeClock().now()))
+    runner_ = BackfillRunner(Scripted(GONE), store, FakeClock(), no_engine, LIMITS)
+    runner_.stop()
+    with pytest.raises(StoreUnavailableError, match="gone for a moment"):
+        runner_.run(lambda _: None)
+
+
 def test_backfill_raises_if_the_store_cannot_be_used(store, pool):
-    with pytest.raises(StoreUnavailableError):
-        run_backfill(Scripted(GONE), store, pool)
+    with pytest.raises(StoreUnavailableError, match="gave up after 3s"):
+        run_backfill(Scripted(*[GONE] * 4), store, pool)
     with pytest.raises(StoreError, match="refused"):
         run_backfill(Scripted(BEGUN, StoreError("refused")), store, pool)
     with pytest.raises(StoreLostError, match="deleted"):
@@ -340,7 +354,7 @@ def test_D4_backfill_with_deleted_store_does_not_wait_for_attempts(tmp_path, poo
 def test_backfill_stopped_asks_for_no_more_and_steps_once(store, pool):
     def run(*last):
         backfill = Scripted(BEGUN, *last)
-        runner_ = BackfillRunner(backfill, store, FakeClock(), no_engine, timedelta(0))
+        runner_ = BackfillRunner(backfill, store, FakeClock(), no_engine, LIMITS)
         # In this thread nobody lets time pass: only the stop ends the wait.
         return runner_.run(lambda _: runner_.stop()), backfill.asked
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flowstone_core.errors import StoreUnavailableError
+from flowstone_core.model.engine import RunnerCondition
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat, machine_id
 
 LEASE = timedelta(seconds=30)
@@ -102,10 +103,16 @@ def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
     ]
 
 
-def test_heartbeat_stores_the_number_of_stuck_threads(heartbeat, store):
-    heartbeat.count_stuck = lambda: 3
+def test_S6_U1_heartbeat_stores_the_condition_of_its_runner(heartbeat, store):
+    heartbeat.inspect = lambda: RunnerCondition(3, "every poll thread hangs", blocked=True)
     heartbeat.beat()
-    assert [runner.stuck_threads for runner in store.runners.all()] == [3]
+    (runner,) = store.runners.all()
+    assert (runner.stuck_threads, runner.blocked) == (3, True)
+    assert runner.problem == "every poll thread hangs"
+    heartbeat.inspect = RunnerCondition
+    heartbeat.beat()
+    (runner,) = store.runners.all()
+    assert (runner.stuck_threads, runner.problem, runner.blocked) == (0, None, False)
 
 
 def test_heartbeat_stop_releases_its_sensors(store, fake_clock):

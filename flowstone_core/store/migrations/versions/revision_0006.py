@@ -1,4 +1,4 @@
-"""Items that a sensor leaves out for good, and the reason why its polls find nothing."""
+"""Reports of sensors and runners: skipped items, reasons, problems, loaded settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ _SKIPPING = sa.text("skipped_items IS NOT NULL")
 
 
 def upgrade() -> None:
-    """Add a column to ticks, an index of the ticks that have it, and columns to sensors."""
+    """Add columns to ticks, sensors, runners and materializations, and an index of ticks."""
+    op.add_column("flowstone_runners", sa.Column("problem", sa.Text()))
+    op.add_column(
+        "flowstone_runners",
+        sa.Column("blocked", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+    op.add_column("flowstone_runners", sa.Column("loaded", sa.Text()))
+    op.add_column(
+        "flowstone_materializations",
+        sa.Column("lost_attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+    )
     op.add_column("flowstone_sensors", sa.Column("quiet_reason", sa.Text()))
     op.add_column("flowstone_sensors", sa.Column("quiet_since", _MOMENT))
     op.add_column("flowstone_ticks", sa.Column("skipped_items", sa.Text()))
