@@ -18,6 +18,7 @@ from flowstone_core.cli.listing import (
     print_table,
 )
 from flowstone_core.cli.session import Session, pass_session
+from flowstone_core.cli.typed_partition import typed_partition
 
 if TYPE_CHECKING:
     from flowstone_core.model.json_document import JsonObject
@@ -75,12 +76,10 @@ def materialize(
 
     With --json an object with the fields of 'materializations list'.
     """
-    from flowstone_core.model.partition import parse_partition
-
     given = [text for text in (partition, named) if text is not None]
     if len(given) != 1:
         raise click.UsageError("give one partition, such as: materialize daily_report 2025-01-15")
-    value = parse_partition(given[0])
+    value = typed_partition(session, given[0], asset)
     requested = session.flow().materialize(asset, value, payload=_payload(payload))
     if as_json:
         print_json(_row(requested))
@@ -120,11 +119,10 @@ def list_materializations(
     error, metadata.
     """
     from flowstone_core.model.materialization import MaterializationState
-    from flowstone_core.model.partition import parse_partition
 
     found = session.listing().materializations.latest(
         asset=asset,
-        partition=None if partition is None else parse_partition(partition),
+        partition=None if partition is None else typed_partition(session, partition, asset),
         state=None if state is None else MaterializationState(state),
         limit=limit,
         before_id=before_id,

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from flowstone_core.errors import Problem, ValidationError
+from flowstone_core.model.near_date import near_date
 from flowstone_core.model.partition import Partition, format_partition
 from flowstone_core.model.partition_range import (
     PartitionRange,
@@ -164,12 +165,21 @@ def _texts(
         check_size(len(Steps(begin, end, step.size, step.months)), first, last, step.text)
         names = _named((begin, end), step, template, zone or own)
         return PartitionRange(first, last, step.text, tuple(dict.fromkeys(names)) or (first,))
-    texts = ", ".join(f"{template.text} in {own}" for template, own in written)
-    raise ValidationError(
+    raise _no_range(first, last, [f"{template.text} in {own}" for template, own in written])
+
+
+def _no_range(first: str, last: str, templates: Sequence[str]) -> ValidationError:
+    what = f"no range from {format_partition(first)!r} to {format_partition(last)!r}"
+    near = near_date(first), near_date(last)
+    if near[0] is not None and near[1] is not None:
+        hint = f"for the dates write {near[0]} and {near[1]}"
+        return ValidationError(Problem(f"{what}: they are texts, not dates", hint=hint))
+    hint = f"or from and to texts that a schedule writes: {', '.join(templates)}"
+    return ValidationError(
         Problem(
-            f"no range from {format_partition(first)!r} to {format_partition(last)!r}: must be "
-            "from a date to a date, a datetime to a datetime, or a month to a month, as 2025-01",
-            hint=f"or from and to texts that a schedule writes: {texts}" if texts else "",
+            f"{what}: must be from a date to a date, a datetime to a datetime, "
+            "or a month to a month, as 2025-01",
+            hint=hint if templates else "",
         )
     )
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, JsonObject, dump_document
 from flowstone_core.model.redaction import looks_secret
 from flowstone_core.model.setting_types import Duration, _within
+from flowstone_core.scheduling.foreign_template import refuse_foreign
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.time_zone import load_zone
 
@@ -38,7 +39,9 @@ def _read_zone(value: str) -> str:
 
 
 def _read_template(value: str) -> str:
-    return PartitionTemplate(value).text
+    template = PartitionTemplate(value)
+    refuse_foreign(value)
+    return template.text
 
 
 def _read_moment(value: object) -> object:

@@ -161,3 +161,40 @@ def test_a_number_that_nothing_has(shop, command):
     assert "'x' is not a valid integer" in (
         shop.run("materializations", command, "x", code=2).stderr
     )
+
+
+MONTHLY = """
+[flowstone:schedule:monthly]
+asset = raw_orders
+cron = @monthly
+partition = ${year}${month}${day}
+"""
+
+
+@pytest.mark.parametrize("text", ["2025-1-5", "20250105", "2025-01-05 ", "2025/01/05"])
+def test_N11_near_date_is_warned_of(shop, text):
+    result = shop.run("materialize", "daily_report", text)
+    said = f"warning: the partition {text!r} is a text, not a date (for the date write 2025-01-05)"
+    assert result.stderr == f"{said}\n"
+    assert shop.run("materializations", "list", "--partition", text).stderr == f"{said}\n"
+    tagged = ("materialize", "daily_report", shop.json("materializations", "list")[0]["partition"])
+    if tagged[-1].startswith("s:"):
+        assert shop.run(*tagged).stderr == ""
+
+
+def test_N11_text_that_a_schedule_writes_is_not_warned_of(shop):
+    shop.declare(MONTHLY)
+    assert shop.run("materialize", "raw_orders", "20250105").stderr == ""
+    assert "is a text, not a date" in shop.run("materialize", "raw_orders", "2025-1-5").stderr
+    assert "is a text, not a date" in shop.run("materialize", "daily_report", "20250105").stderr
+    assert shop.run("materialize", "raw_orders", "2025-01-05").stderr == ""
+    assert shop.run("materialize", "raw_orders", "north").stderr == ""
+
+
+def test_N11_first_month_of_an_asset_is_warned_of(shop):
+    assert shop.run("materialize", "daily_report", "2025-01").stderr == (
+        "warning: the partition '2025-01' is a text: a month is not a date "
+        "(for its first day write 2025-01-01)\n"
+    )
+    assert shop.run("materialize", "daily_report", "2025-02").stderr == ""
+    assert shop.run("materializations", "list", "--partition", "2025-02").stderr == ""

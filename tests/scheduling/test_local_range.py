@@ -168,6 +168,7 @@ def test_W8_text_of_a_skipped_end_of_day_is_the_schedules():
     [
         (None, "north", "south", None, "no range from 'north' to 'south': must be from a date"),
         (None, "2025-13", "2025-14", None, "no range from '2025-13'"),
+        (None, "2025-1-5", "20250106", None, "(for the dates write 2025-01-05 and 2025-01-06)"),
         (None, "2025-03", "2025-02", None, "2025-03, is after the last, 2025-02"),
         (None, "2025-03", "2025-04", "day", "cannot go by day: its shortest unit is the month"),
         ("${year}", "2025", "2026", "month", "cannot go by month: its shortest unit is the year"),

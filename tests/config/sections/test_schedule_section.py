@@ -205,3 +205,18 @@ def test_unknown_trigger_is_refused_when_plugins_are_known(checked):
     problems = wrong(checked, "", pipeline)
     assert any("business_days: unknown setting" in each for each in problems)
     assert all("test_schedule_section.py:" in each for each in problems)
+
+
+@pytest.mark.parametrize("template", ["{year}-{month}", "%%Y-%%m"])
+def test_N11_template_without_a_token_is_refused(checked, template):
+    plain = template.replace("%%", "%")
+    said = (
+        f"partition: invalid partition template {plain!r}: a token is written ${{year}} "
+        "(write ${year}-${month})"
+    )
+    section = f"[flowstone:schedule:report]\nevery = day\npartition = {template}\n"
+    (problem,) = wrong(checked, section)
+    assert problem.endswith(f"flowstone.cfg:3: [flowstone:schedule:report] {said}")
+    with pytest.raises(ValidationError) as caught:
+        shop().schedule("report", every="day", partition=plain)
+    assert str(caught.value).endswith(said)
