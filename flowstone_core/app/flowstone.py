@@ -222,8 +222,7 @@ class Flowstone:
     ) -> Pruned:
         """Delete history that ended long ago, and forget the keys of old events.
 
-        Unfinished materializations stay, and so does the latest completed one of each partition.
-        Rows are deleted in many small transactions; an interrupted call may be repeated.
+        Unfinished materializations stay, and the latest completed one of each partition.
 
         Args:
             older_than: The age, such as ``90d``; the setting ``retention`` by default.
