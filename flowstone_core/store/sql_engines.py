@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from flowstone_core.store.postgresql_session import begin_statement, connect_args, read_any_instant
 from flowstone_core.store.sqlite_logs import LogFiles
@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT = 5_000
 """How long SQLite waits for another process's transaction, in milliseconds."""
+
+
+class ClosingPool(QueuePool):
+    """Connection pool that closes what is returned to it after its end.
+
+    A connection that is in use when its engine is disposed comes back to a pool that nobody uses:
+    SQLAlchemy keeps it there, open, until it is collected as garbage.
+    """
+
+    _disposed = False
+
+    def dispose(self) -> None:
+        """See `Pool.dispose`."""
+        self._disposed = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        if self._disposed:
+            super().dispose()
 
 
 def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
@@ -34,7 +54,7 @@ def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
-        poolclass=QueuePool,
+        poolclass=ClosingPool,
         # Each connection to a database in memory opens another database.
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else 100,
@@ -92,6 +112,7 @@ def postgresql_engine(url: URL) -> Engine:
         hide_parameters=True,
         # The driver begins no transactions: `_begin` does, with the settings, in one round trip.
         isolation_level="AUTOCOMMIT",
+        poolclass=ClosingPool,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,

@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from flowstone_core.errors import StoreError, StoreUnavailableError, ValidationError
 from flowstone_core.store import Store, database, sql_engines
@@ -319,3 +319,17 @@ END_ALL = (
 
 def test_a_store_shows_its_url_and_never_its_password(store, store_url):
     assert store.url == parse_url(store_url).render_as_string(hide_password=True)
+
+
+def test_connection_in_use_at_the_end_is_closed_when_it_is_returned(opened):
+    closed = []
+    event.listen(opened._engine, "close", lambda connection, _: closed.append(connection))
+
+    def read(connection):
+        opened.close()
+        return connection.connection.dbapi_connection
+
+    used = opened.read(read)
+    assert used in closed
+    assert opened.read(scalar, "SELECT 1") == 1  # by another one
+    assert opened.read(lambda connection: connection.connection.dbapi_connection) is not used

@@ -11,12 +11,15 @@ import pytest
 
 from flowstone_core.errors import ConflictError, StaleAttemptError
 from flowstone_core.model.attempt_result import succeed
-from flowstone_core.store import Store
+from flowstone_core.store import Store, sql_engines
 
 
 @pytest.fixture
-def race(store_url):
+def race(store_url, monkeypatch):
     """Run functions at once, each in a thread and with a store of its own, as processes have."""
+    # SQLite has no queue of writers: of four that write without a pause one may wait for long on
+    # a busy machine. A runner would try again after its time-out; these tests ask for order only.
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 120_000)
 
     def run(*functions):
         begin = threading.Barrier(len(functions))
