@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.date_text import looks_like_a_date, read_date
-from flowstone_core.model.safe_text import printable
+from flowstone_core.model.safe_text import one_line, printable
 
 Partition: TypeAlias = "str | date | datetime | tuple[Partition, ...]"
 """Value of a partition; `encode_partition` returns its text."""
@@ -150,22 +150,22 @@ def partition_from_text(text: str) -> Partition:
 def format_partition(value: Partition) -> str:
     """Format a partition for people: ``2025-01-15 02:00:00Z`` or ``(eu, 2025-01-15)``.
 
-    Control characters are shown escaped. Two different partitions may look alike: this is for
-    tables and logs, never for keys.
+    The text has one line: line breaks and control characters are shown escaped. Two different
+    partitions may look alike: this is for tables and logs, never for keys.
     """
     if isinstance(value, tuple):
         return f"({', '.join(format_partition(part) for part in value)})"
     if isinstance(value, datetime):
         return _encode(value, 0).split(":", 1)[1].replace("T", " ")
-    return value.isoformat() if isinstance(value, date) else printable(value) or "''"
+    return value.isoformat() if isinstance(value, date) else one_line(value) or "''"
 
 
 def show_partition(text: str) -> str:
-    """Format a stored partition for people, or return the text itself if it is not one."""
+    """Format a stored partition for people, or the text itself if it is not one."""
     try:
         return format_partition(decode_partition(text))
     except ValidationError:  # written by an older version, or by something else
-        return text
+        return one_line(text)
 
 
 def _encode(value: object, depth: int) -> str:

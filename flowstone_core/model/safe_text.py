@@ -35,6 +35,11 @@ def printable(text: str, limit: int = MESSAGE_LIMIT) -> str:
     return f"{text} [{cut} more characters]" if cut > 0 else text
 
 
+def one_line(text: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Return a text as `printable` does, with line breaks and tabs escaped."""
+    return printable(text, limit).replace("\n", r"\n").replace("\t", r"\t")
+
+
 def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
     """Return one safe text for an exception, even if its methods raise.
 

@@ -144,3 +144,24 @@ def test_stale_sensor_explains_since_when(explained):
     (listed,) = [each for each in shop.json("sensors", "list") if each["name"] == "down"]
     assert (listed["health"], listed["stale_since"]) == ("stale", "2025-01-15T12:00:00+00:00")
     assert "2 stale" in shop.run("status").stdout
+
+
+def test_S16_line_breaks_of_partitions_are_escaped(shop):
+    source = (shop.folder / f"{shop.module}.py").read_text()
+    feed = """
+pipeline.sensor("lines", ScriptedSensor, asset="raw_orders",
+                script=[Triggered([Event("p\\nq\\x00"))], 1)])
+"""
+    shop.write(pipeline=source + feed)
+    shop.run("run", "--once")
+    made = shop.run("materialize", "raw_orders", "x\ny").stdout
+    assert made.splitlines()[0].endswith(r"of raw_orders x\ny is pending")
+    number = str(shop.json("materializations", "list")[-1]["id"])
+    for command in (
+        ["explain", "lines"],
+        ["explain", number],
+        ["events", "list"],
+        ["materializations", "list"],
+        ["materializations", "show", number],
+    ):
+        assert r"p\nq\x00" in shop.run(*command).stdout, command

@@ -17,6 +17,7 @@ from flowstone_core.model.partition import (
     encode_partition,
     format_partition,
     parse_partition,
+    show_partition,
 )
 
 ZONES = [UTC, timezone(timedelta(hours=5, minutes=30)), ZoneInfo("America/New_York")]
@@ -364,3 +365,9 @@ def test_parse_partition_of_invalid_text_is_refused(text):
 )
 def test_C5_format_partition_for_people(value, text):
     assert format_partition(value) == text
+
+
+def test_S16_partition_is_shown_in_one_line():
+    assert format_partition("a\nb\tc\x00") == r"a\nb\tc\x00"
+    assert format_partition(("x\ny", "z")) == r"(x\ny, z)"
+    assert show_partition("t:no\npartition") == r"t:no\npartition"

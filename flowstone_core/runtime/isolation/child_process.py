@@ -29,7 +29,10 @@ from flowstone_core.runtime.signals import leave_signals_to_parent
 logger = logging.getLogger("flowstone.child")
 
 
-_PRELOADED = ["flowstone_core.runtime.ticking.sensor_host"]
+_PRELOADED = [
+    "flowstone_core.runtime.isolation.fork_server",
+    "flowstone_core.runtime.ticking.sensor_host",
+]
 
 
 _JOIN_SECONDS = 5.0
@@ -225,7 +228,8 @@ def _serve(pipe: Connection[Any, Any], level: int) -> None:
         # The parent knows the secrets of the configuration, not those that this process learns.
         forwarder.redact = getattr(served, "redact", str)
     except BaseException as error:  # noqa: BLE001 - foreign modules are imported here
-        send("failure", describe(error))
+        with suppress(OSError):  # the parent has died, and waits for no answer
+            send("failure", describe(error))
         return
     with suppress(EOFError, OSError):
         while True:
