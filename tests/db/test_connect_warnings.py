@@ -118,3 +118,32 @@ def test_F4_date_as_timestamp_is_refused_by_connect(
     database.execute("INSERT INTO orders VALUES ('2025-01-15')")
     with pytest.raises(CursorError, match="'at' cannot order rows"):
         sensor.connect()
+
+
+@pytest.mark.parametrize(
+    ("times", "options", "step"),
+    [
+        (["12:05:00", "12:06:00", "13:00:00"], {}, "minute"),
+        (["11:00:00", "12:00:00", "13:00:00"], {"lag": "1m"}, "hour"),
+        (["2025-01-13 00:00:00", "2025-01-14 00:00:00", "2025-01-15 00:00:00"], {}, "day"),
+        (["12:05:00", "12:06:00", "13:00:00"], {"lag": "1m"}, None),
+        (["12:05:00", "12:06:01", "13:00:00"], {}, None),
+        (["12:05:00", "12:05:00", "13:00:00"], {}, None),
+        (
+            ["12:05:00", "12:06:00", "13:00:00"],
+            {"mode": "timestamp_incrementing", "id_column": "id"},
+            None,
+        ),
+    ],
+)
+def test_F4_column_of_whole_minutes_or_more_is_warned_of(
+    database: Any, warned: Any, times: list[str], options: dict[str, str], step: str | None
+) -> None:
+    database.execute(f"CREATE TABLE orders (id INTEGER, at {KINDS['local'][database.kind]})")
+    for time in times:
+        at = time if len(time) > 8 else f"2025-01-15 {time}"
+        database.execute(f"INSERT INTO orders VALUES (1, '{at}')")  # noqa: S608
+    told = warned(database, timezone="UTC", **options)
+    expected = [] if step is None else [f"at holds whole {step}s: a row that comes later in the "]
+    assert [each[: len(expected[0])] for each in told if expected] == expected
+    assert len(told) == len(expected)

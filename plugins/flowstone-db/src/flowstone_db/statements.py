@@ -60,6 +60,14 @@ class RowStatements:
         query = select(first).select_from(self._from).where(first.is_not(None))
         return query.order_by(first.desc()).limit(1)
 
+    def greatest(self, count: int) -> Select[Any]:
+        """Select the greatest values of the key's first column, each once."""
+        from sqlalchemy import select
+
+        first = self._keys[0]
+        query = select(first).distinct().select_from(self._from).where(first.is_not(None))
+        return query.order_by(first.desc()).limit(count)
+
     def without_key(self) -> Select[Any]:
         """Count the rows with NULL in the key."""
         from sqlalchemy import func, or_, select

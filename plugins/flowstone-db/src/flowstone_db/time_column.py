@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -24,7 +24,12 @@ _OTHER_ZONE = {
     "postgresql": "SET LOCAL TIME ZONE INTERVAL '+13:00' HOUR TO MINUTE",
     "mysql": "SET SESSION time_zone = '+13:00'",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHIFT = timedelta(hours=1)
+_STEPS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+_LAGS = {"day": "1d", "hour": "1h", "minute": "1m"}
+_SAMPLE = 20
+_ENOUGH = 3
 _AHEAD = timedelta(minutes=1)
 
 
@@ -56,6 +61,12 @@ def warnings(
         )
     if newest is None:
         return
+    step = _step(connection, statements)
+    if step is not None and config.mode == "timestamp" and config.lag < _STEPS[step]:
+        yield (
+            f"{name} holds whole {step}s: a row that comes later in the same {step} is not found "
+            f"(set lag = {_LAGS[step]}, or use mode timestamp_incrementing)"
+        )
     if zone_less and _by_session(connection, statements, config, newest):
         yield (
             f"{name} is converted by the zone of the session, which is not timezone "
@@ -94,6 +105,19 @@ def _zone_less(
     if known is None and newest is not None:
         return not timestamp_format(newest).has_zone
     return bool(known)
+
+
+def _step(connection: Connection, statements: RowStatements) -> str | None:
+    """Return the step of a column whose greatest values are all whole minutes, hours or days."""
+    query = statements.greatest(_SAMPLE)
+    values = connection.execute(query, execution_options={"stream_results": True}).scalars().all()
+    if len(values) < _ENOUGH:
+        return None
+    ages = [instant_of(value, UTC) - _EPOCH for value in values]
+    for step, length in _STEPS.items():
+        if all(age % length == timedelta(0) for age in ages):
+            return step
+    return None
 
 
 def _by_session(
