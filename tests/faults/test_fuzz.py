@@ -28,6 +28,7 @@ from flowstone_core import (
     PollFailed,
     Sensor,
     SensorConfig,
+    Skipped,
     Triggered,
     ValidationError,
     decode_partition,
@@ -43,6 +44,7 @@ from flowstone_core.model.partition import format_partition, parse_partition
 from flowstone_core.model.partition_range import partition_range
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
+from flowstone_core.model.skipped_items import count_skipped, dump_skipped
 from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.plugin.discovery import discover
 from flowstone_core.plugin.registry import Plugins
@@ -360,6 +362,14 @@ EVENTS = st.builds(
 )
 
 
+SKIPPED = (
+    st.just(())
+    | st.lists(st.builds(Skipped, OBJECTS, st.integers() | OBJECTS, OBJECTS), max_size=3)
+    | st.lists(st.builds(Skipped, st.text(), st.integers(), st.text()), max_size=30)
+    | OBJECTS
+)
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> object:
     """Return any value a poll could return: an outcome of any values, or any other object."""
@@ -370,9 +380,9 @@ def outcomes(draw: st.DrawFn) -> object:
             events = draw(
                 st.lists(EVENTS | EVENTS.filter(bool) | st.just(Event("p")), max_size=3) | OBJECTS
             )
-            return Triggered(events, state)
+            return Triggered(events, state, draw(SKIPPED))
         if make is NotTriggered:
-            return NotTriggered(state)
+            return NotTriggered(state, draw(SKIPPED), draw(st.just("") | OBJECTS))
         if make is PollFailed:
             return PollFailed(draw(ERRORS | OBJECTS), state)
     except (FlowstoneError, TypeError, ValueError) as refused:
@@ -397,6 +407,8 @@ def test_P4_P5_P19_any_outcome_or_error_is_decided(
     assert isinstance(decision, Decision)
     for commit in decision.commits:
         assert commit.error is None or fit_to_show(commit.error)
+        assert all(map(fit_to_show, (*map(str, commit.skipped), commit.reason)))
+        assert dump_skipped(commit.skipped) is None or count_skipped(commit.skipped) > 0
         assert load_document(commit.after.state or "null") is not Ellipsis
         for found in commit.events:
             assert encode_partition(decode_partition(found.partition)) == found.partition

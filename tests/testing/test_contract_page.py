@@ -46,7 +46,7 @@ def test_the_forgetful_sensor_fails_as_the_page_says(run):
     said = run("test_forgetful.py", "-rs", "-k", "TestForgetful")
     assert "1 failed" in said, said
     assert SAID[1] in said, said
-    assert "because test_it_goes_on_after_a_restart does: mend that first" in said
+    assert "because test_it_goes_on_after_a_restart does: correct that first" in said
 
 
 def test_every_test_stands_on_the_page_with_its_own_words():

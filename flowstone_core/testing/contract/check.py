@@ -38,7 +38,7 @@ def check(*after: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
             if found is not None:
                 for name, earlier in _before(type(self), after):
                     if name not in self.not_applicable and _fails(earlier, self):
-                        pytest.skip(f"it fails because {name} does: mend that first")
+                        pytest.skip(f"it fails because {name} does: correct that first")
                 pytest.fail(str(found), pytrace=False)
 
         vars(test).update(judge=judge, after=after)

@@ -56,7 +56,7 @@ class CleanupChecks(ContractOverrides):
 
     @check("test_a_change_fires")
     def test_it_asks_its_context_for_the_time(self) -> None:
-        """A poll asks `context.clock` what time it is, and not the machine."""
+        """A poll reads the time from `context.clock`, and not from the machine."""
         driver = self._driver()
         self._make_changes(1, driver)
         with reads(type(driver.sensor).__module__) as found:

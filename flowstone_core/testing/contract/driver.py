@@ -222,7 +222,7 @@ def healthy(record: PollRecord, when: str = "") -> PollRecord:
     raise Violation(
         f"{when}{': ' if when else ''}{record}.",
         why="Nothing was wrong outside, so a poll has no reason to fail.",
-        remedy="Mend the poll; if the external source was not ready, have change(), settle() or "
+        remedy="Correct the poll; if the external source was not ready, have change(), settle() or "
         "the fixture source see to it.",
     )
 

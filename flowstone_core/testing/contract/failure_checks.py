@@ -21,7 +21,7 @@ class FailureChecks(ContractOverrides):
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_an_outside_error_leaves_the_state_alone(self) -> None:
-        """While the external source fails polls fail, and nothing is forgotten or passed over."""
+        """While the external source fails, polls fail, and no change is lost."""
         broken = self.break_source()
         driver = self._driver()
         changes = self._make_changes(2, driver)
@@ -34,7 +34,7 @@ class FailureChecks(ContractOverrides):
 
     @check("test_an_outside_error_leaves_the_state_alone")
     def test_a_source_that_never_answers_is_given_up(self) -> None:
-        """A poll ends by its own time-outs, and goes on from the same state when it is over."""
+        """A poll ends by its own time-outs, and the next ones continue from the same state."""
         hung = self.hang_source()
         driver = self._driver(_RealTime(self.clock))
         driver.deadline = self.patience / 2
@@ -95,7 +95,7 @@ class FailureChecks(ContractOverrides):
 
     @check("test_nothing_is_lost_when_a_commit_fails")
     def test_connect_proves_and_changes_nothing(self) -> None:
-        """`connect` succeeds, and a poll finds afterwards what it would have found."""
+        """`connect` succeeds, and takes no event away from the polls after it."""
         driver = self._driver()
         changes = self._make_changes(2, driver)
         sensor = driver.new_sensor()
@@ -245,7 +245,7 @@ def _judge_failure(record: PollRecord, when: str, hook: str) -> None:
             why="Nobody is told that the sensor sees nothing: no failure is recorded, counted or "
             "shown, and no poll backs off.",
             remedy="Let the error out of poll, or return PollFailed with it and the state as it "
-            f"was given; if the external source did not fail, mend {hook}.",
+            f"was given; if the external source did not fail, correct {hook}.",
         )
     if outcome is TickOutcome.BROKEN:
         raise Violation(

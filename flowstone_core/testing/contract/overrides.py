@@ -230,7 +230,7 @@ class ContractOverrides(ABC):
                 f"{listed(unseen)} was not found {when}; the last that it found: "
                 f"{shown_events(driver.found[-3:])}.",
                 why="A change that the sensor does not find is never materialized.",
-                remedy="Mend the poll; or, if it did find it, have change() return the event's "
+                remedy="Correct the poll; or, if it did find it, have change() return the event's "
                 "partition, or a text in its key or payload.",
             )
 

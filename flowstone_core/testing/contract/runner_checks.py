@@ -22,7 +22,7 @@ class RunnerChecks(ContractOverrides):
 
     @check("test_it_goes_on_after_a_restart")
     def test_each_call_may_come_in_another_thread(self) -> None:
-        """Made in one thread, an instance is polled in others, and cleans up in another."""
+        """Created in one thread, an instance is polled and cleaned up in others."""
         driver = self._driver()
         changes = self._make_changes(1, driver)
         calls: list[tuple[str, Callable[[], object]]] = [
@@ -52,7 +52,7 @@ class RunnerChecks(ContractOverrides):
         "test_each_call_may_come_in_another_thread",
     )
     def test_a_run_ends_in_materializations(self) -> None:
-        """In a Flowstone with a store, with a crash before a commit, each change is made once."""
+        """In a Flowstone with a store, each change is materialized once, also after a crash."""
         with self._sandbox() as sandbox:
             sandbox.run()
             before = sandbox.events()

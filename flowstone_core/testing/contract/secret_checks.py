@@ -27,7 +27,7 @@ class SecretChecks(ContractOverrides):
 
     @check()
     def test_secrets_are_never_shown(self) -> None:
-        """No repr, listing, error, log line, state or event holds a secret, in whatever form."""
+        """No repr, listing, error, log line, state or event contains a secret in any form."""
         driver = self._driver(drained=False)
         secrets = self._secrets(driver.sensor)
         if self.secrets is not None and not secrets:

@@ -40,7 +40,7 @@ class SettingsChecks(ContractOverrides):
 
     @check("test_an_unknown_setting_is_refused")
     def test_wrong_settings_are_refused_by_name(self) -> None:
-        """Each of `invalid_settings` is refused, in the words that go with it."""
+        """Each of `invalid_settings` is refused with the given words."""
         if not self.invalid_settings:
             self._lacking("invalid_settings", "wrong settings with words of their errors")
         sensor = self._example()

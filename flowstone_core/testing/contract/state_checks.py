@@ -25,7 +25,7 @@ class StateChecks(ContractOverrides):
 
     @check()
     def test_its_state_is_json(self) -> None:
-        """What `init` and `poll` return as the state comes back from the store as it was."""
+        """The state that `init` and `poll` return is JSON, and unchanged by the store."""
         driver = self._driver(drained=False)
         records = [driver.poll()]
         driver.commit(records[0])
@@ -43,7 +43,7 @@ class StateChecks(ContractOverrides):
 
     @check("test_its_state_is_json")
     def test_a_change_fires(self) -> None:
-        """What was changed outside is found, and before it nothing fails."""
+        """A change of the external source fires, and no poll before it fails."""
         driver = self._driver()
         changes = self._make_changes(1, driver)
         driver.drain("after a change outside")
@@ -51,7 +51,7 @@ class StateChecks(ContractOverrides):
 
     @check("test_a_change_fires")
     def test_nothing_fires_twice(self) -> None:
-        """Polled again, now and a day later, with the state that it returned, it finds nothing."""
+        """Polled again with the state that it returned, now and a day later, it finds nothing."""
         driver = self._driver()
         self._make_changes(3, driver)
         driver.drain()
@@ -93,7 +93,7 @@ class StateChecks(ContractOverrides):
 
     @check("test_nothing_fires_twice")
     def test_it_goes_on_after_a_restart(self) -> None:
-        """A fresh instance, given the stored state, goes on where the last one was."""
+        """A fresh instance with the stored state continues where the last one stopped."""
         driver = self._driver()
         self._make_changes(2, driver)
         driver.drain()
@@ -126,7 +126,7 @@ class StateChecks(ContractOverrides):
 
     @check("test_it_goes_on_after_a_restart")
     def test_nothing_is_lost_when_a_commit_fails(self) -> None:
-        """Given the same state again, the same instance, or a fresh one, finds the same again."""
+        """Given the same state again, the same or a fresh instance finds the same events again."""
         driver = self._driver()
         changes: list[Partition] = []
         # Replayed from states that have just fired, too, with other changes between: that finds
@@ -195,7 +195,7 @@ class StateChecks(ContractOverrides):
 
     @check("test_a_change_fires")
     def test_the_state_it_is_given_is_not_changed(self) -> None:
-        """`poll` returns a new state, and leaves the one that it was given as it was."""
+        """`poll` returns a new state, and does not modify the given one."""
         driver = self._driver()
         for count in (1, 2, 0):
             self._make_changes(count, driver)

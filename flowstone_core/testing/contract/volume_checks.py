@@ -13,7 +13,7 @@ class VolumeChecks(RunnerChecks):
 
     @check("test_a_run_ends_in_materializations")
     def test_events_beyond_the_limit_follow(self) -> None:
-        """Of many changes before one poll each one fires, however few events go together."""
+        """Of many changes before one poll each one fires, however small the transactions are."""
         with self._sandbox(max_events=2) as sandbox:
             sandbox.run()
             changes = self._make_changes(self.many)
