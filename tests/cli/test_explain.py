@@ -150,18 +150,19 @@ def test_S16_line_breaks_of_partitions_are_escaped(shop):
     source = (shop.folder / f"{shop.module}.py").read_text()
     feed = """
 pipeline.sensor("lines", ScriptedSensor, asset="raw_orders",
-                script=[Triggered([Event("p\\nq\\x00"))], 1)])
+                script=[Triggered([Event("p\\nq\\x00")], 1)])
 """
     shop.write(pipeline=source + feed)
     shop.run("run", "--once")
     made = shop.run("materialize", "raw_orders", "x\ny").stdout
     assert made.splitlines()[0].endswith(r"of raw_orders x\ny is pending")
-    number = str(shop.json("materializations", "list")[-1]["id"])
+    listed = shop.json("materializations", "list")
+    numbers = [str(each["id"]) for each in listed if each["partition_shown"] == r"p\nq\x00"]
     for command in (
         ["explain", "lines"],
-        ["explain", number],
+        ["explain", numbers[0]],
         ["events", "list"],
         ["materializations", "list"],
-        ["materializations", "show", number],
+        ["materializations", "show", numbers[0]],
     ):
         assert r"p\nq\x00" in shop.run(*command).stdout, command
