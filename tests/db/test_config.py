@@ -5,7 +5,8 @@ from typing import Any
 
 import pydantic
 import pytest
-from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig, PostgresNotifyConfig
+from flowstone_db.config import DatabaseChangeConfig, DatabaseRowsConfig
+from flowstone_db.notify_config import PostgresNotifyConfig
 from flowstone_db.partitioning import as_partition
 from flowstone_db.url import parse_database_url
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flowstone_db import DatabaseRows
+from flowstone_db.errors import PartitionError
 from flowstone_db.recent_keys import KEPT, READ
 from flowstone_db.timestamps import floor, resolution
 
@@ -198,3 +199,21 @@ def test_late_rows_with_a_damaged_state_break_the_sensor(make_rows: Make, recent
     sensor = make_rows()
     with pytest.raises(SensorBroken, match="cannot read the stored state"):
         sensor.poll({**sensor.init(), "recent": recent})  # type: ignore[typeddict-item]
+
+
+def test_row_without_partition_is_skipped_by_setting(make_rows: Make, database: Any) -> None:
+    options = {"mode": "incrementing", "horizon": "clock", "partition_column": "tenant"}
+    fails, skips = make_rows(**options), make_rows(**options, unreadable_rows="skip")
+    add(database, (1, "08:00:00"), (2, "09:00:00"))
+    mark = database.mark
+    database.execute(f"INSERT INTO orders VALUES (3, {mark}, NULL)", "2025-01-15 10:00:00")  # noqa: S608
+    database.execute(f"INSERT INTO orders VALUES (4, {mark}, '2025-02-30')", "2025-01-15 11:00:00")  # noqa: S608
+    with pytest.raises(PartitionError, match="unreadable_rows = skip"):
+        fails.poll(fails.init())
+    outcome = skips.poll(skips.init())
+    assert counts(outcome) == {"eu": 2}
+    (told,) = outcome.skipped
+    assert (told.reason, told.count) == ("row without a partition", 2)
+    assert told.example == "id=3: column 'tenant' is NULL"
+    after = skips.poll(stored(outcome.state))
+    assert (counts(after), after.skipped) == ({}, ())

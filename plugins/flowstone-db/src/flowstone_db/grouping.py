@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowstone_core import Event, Partition, encode_partition
+from flowstone_core import Event, Partition, Skipped, encode_partition
 from flowstone_db.errors import PartitionError
 from flowstone_db.value import encode_value
 
@@ -60,19 +60,28 @@ class RowGroups:
             group.rows += 1
             group.last = key
 
-    def events(self) -> list[Event]:
-        """Return the events, in the order of their first rows.
+    def skipped(self) -> list[Skipped]:
+        """Return the report of rows without a partition, which are left out."""
+        if not self._failed:
+            return []
+        return [Skipped("row without a partition", self._failed, self._unassigned[0])]
+
+    def check(self) -> None:
+        """Check that each row has a partition.
 
         Raises:
-            PartitionError: If a row has no partition; the message names the first three.
+            PartitionError: If a row has none; the message names the first three.
         """
         if self._failed:
             more = f"; and {self._failed - _SHOWN} more" if self._failed > _SHOWN else ""
             raise PartitionError(
                 f"no partition for new rows: {'; '.join(self._unassigned)}{more}",
                 hint="set partition_column or partition_fn to find their partition, or leave them "
-                "out with a query; until then no row is recorded",
+                "out with a query or unreadable_rows = skip; until then no row is recorded",
             )
+
+    def events(self) -> list[Event]:
+        """Return the events, in the order of their first rows."""
         return [
             Event(
                 group.partition,

@@ -17,10 +17,10 @@ from flowstone_core import (
     Triggered,
 )
 from flowstone_db.change import change_event
-from flowstone_db.config import PostgresNotifyConfig
 from flowstone_db.database import ReadOnlyDatabase
 from flowstone_db.inbox import Inbox, Notification
 from flowstone_db.listener import Listener
+from flowstone_db.notify_config import PostgresNotifyConfig
 from flowstone_db.partitioning import by_column, by_field, checked, from_text
 from flowstone_db.query import NO_ROW, OneRowQuery, differs, value_of
 from flowstone_db.state import decode_state

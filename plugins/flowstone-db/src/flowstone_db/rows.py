@@ -75,7 +75,7 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
             DatabaseError: If a query fails.
             CursorError: If rows have no key, keys cannot be compared, or the last row read is gone
                 together with all later ones.
-            PartitionError: If a new row has no partition.
+            PartitionError: If a new row has no partition, with ``unreadable_rows = fail``.
             SensorBroken: If the state has another version, or is damaged.
         """
         progress = decode_rows_state(state, self.config.keys)
@@ -91,7 +91,9 @@ class DatabaseRows(Sensor[DatabaseRowsConfig, RowsState]):
                     progress, skipped = self._read(reader, progress, bound, groups)
             else:
                 progress = replace(progress, started=True)
-        events = groups.events()
+        if self.config.unreadable_rows == "fail":
+            groups.check()
+        events, skipped = groups.events(), [*skipped, *groups.skipped()]
         after = progress.state()
         if after == state:
             after = state
