@@ -131,6 +131,23 @@ def test_F5_gap_over_midnight_belongs_to_both_days():
         assert trigger.local_time(instant).day == day
 
 
+@pytest.mark.parametrize(
+    ("text", "zone", "after", "expected"),
+    [
+        # Debian's cron runs the first twice, and the second not at all: docs/schedules.md.
+        ("15,45 2 * * *", "America/New_York", "2026-03-08T05:00Z",
+         ["2026-03-08T03:00:00-04:00", "2026-03-09T02:15:00-04:00"]),
+        ("0 3 * * *", "Antarctica/Mawson", "1954-02-12T12:00Z",
+         ["1954-02-13T06:00:00+06:00", "1954-02-14T03:00:00+06:00"]),
+    ],
+)  # fmt: skip
+def test_X2_gap_where_debian_differs_has_one_instant(text, zone, after, expected):
+    trigger, found = CronTrigger(text, zone), datetime.fromisoformat(after)
+    for instant in expected:
+        found = trigger.next_fire(found)
+        assert found.isoformat() == instant
+
+
 class Stubborn(Trigger):
     """A trigger that returns what it is told."""
 
