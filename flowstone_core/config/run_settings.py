@@ -5,9 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from flowstone_core.errors import InvalidSecretError
 from flowstone_core.model.setting_types import Age, Duration, _within
+from flowstone_core.model.url_text import has_unescaped_at
+
+
+def _check_store(url: str) -> str:
+    if has_unescaped_at(url):
+        raise InvalidSecretError("unescaped '@' (write @ in a user, a password or a query as %40)")
+    return url
 
 
 class RunSettings(BaseModel):
@@ -15,7 +23,9 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    store: str = Field("sqlite:///flowstone.db", description="the store's URL")
+    store: Annotated[str, AfterValidator(_check_store)] = Field(
+        "sqlite:///flowstone.db", description="the store's URL"
+    )
     engine: str = Field("local", description="the engine that runs materializations")
     pipelines: tuple[str, ...] = Field((), description="module:name of each pipeline, one a line")
     plugins: tuple[str, ...] | None = Field(

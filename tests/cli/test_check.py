@@ -153,3 +153,13 @@ from flowstone_core.testing import ScriptedSensor
 pipeline = Pipeline("shop")
 pipeline.sensor("feed", ScriptedSensor)
 """
+
+
+@pytest.mark.parametrize("password", ["p@c4n4ryQQ", "p@c4n4ryQQ:5432", "p@c4n4ryQQ/x"])
+def test_S9_check_refuses_a_store_password_with_at(shop, monkeypatch, password):
+    monkeypatch.setenv("STORE_PW", password)
+    shop.write(settings="store = postgresql://u:${STORE_PW}@127.0.0.1:1/shop\n")
+    for command in (["check"], ["check", "--connect"], ["status"], ["run"]):
+        result = shop.run(*command, code=2)
+        assert "c4n4ry" not in result.output
+        assert "[flowstone] store: unescaped '@' (write @ in a user, a password" in result.stderr

@@ -78,7 +78,7 @@ _UNKNOWN_NAME = _Kind(
     "check the names in the settings and in query; capitals count, and PostgreSQL stores a name "
     "written without quotes in small letters: set id_column = id for a column created as Id",
 )
-_UNKNOWN_IN_MYSQL = _Kind(
+_UNKNOWN_ELSEWHERE = _Kind(
     QueryError, "the query failed", "check the names in the settings and in query"
 )
 _FAR_TIME = _Kind(
@@ -131,10 +131,10 @@ _MYSQL = {
     1044: _DENIED,
     1045: _LOGIN,
     1049: _MISSING,
-    1054: _UNKNOWN_IN_MYSQL,
+    1054: _UNKNOWN_ELSEWHERE,
     1142: _DENIED,
     1143: _DENIED,
-    1146: _UNKNOWN_IN_MYSQL,
+    1146: _UNKNOWN_ELSEWHERE,
     1205: _PASSING,
     1213: _PASSING,
     1792: _WRITES,
@@ -167,6 +167,8 @@ def _kind(cause: BaseException, url: DatabaseUrl) -> _Kind:
         return _PASSING
     if url.backend == "sqlite":
         code = getattr(cause, "sqlite_errorcode", None)
+        if str(cause).startswith(("no such column", "no such table")):
+            return _UNKNOWN_ELSEWHERE
         return _SQLITE.get(code & 0xFF, _WRONG) if isinstance(code, int) else _WRONG
     if url.backend == "postgresql":
         return _postgresql_kind(cause)
