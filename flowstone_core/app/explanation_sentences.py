@@ -10,6 +10,7 @@ from flowstone_core.app.phrases import (
     at,
     counted,
     event_in_words,
+    not_loaded_in_words,
     owned_by,
     tick_in_words,
     whole_seconds,
@@ -86,6 +87,8 @@ def _schedule(
     fires: Sequence[UpcomingFire],
     runners: Sequence[RunnerInfo],
 ) -> Iterator[str]:
+    if status.not_loaded:
+        yield not_loaded_in_words(status.not_loaded)
     if status.health is ScheduleHealth.PAUSED:
         why = f": {status.paused_because}" if status.paused_because else " by an operator"
         resume = f"flowstone schedules resume {status.name}"

@@ -67,3 +67,9 @@ def counted(count: int, noun: str) -> str:
 def at(moment: datetime | None) -> str:
     """Return a moment in UTC, in words."""
     return "no time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def not_loaded_in_words(changes: Sequence[str]) -> str:
+    """Return the sentence for changes on disk that a runner has not loaded."""
+    told = "; ".join(changes)
+    return f"Changed on disk, not loaded by the runner (start the runner again): {told}."

@@ -1,4 +1,4 @@
-"""Runner view: which runners are blocked, and which settings of sensors they have loaded.
+"""Runner view: which runners are blocked, and which settings they have loaded.
 
 A runner reads its configuration when it starts. The files may change meanwhile: then it polls
 with the old settings, and a listing must not show the new ones as if they were in use.
@@ -16,11 +16,12 @@ from typing import cast
 
 from flowstone_core.app.status import SensorHealth, SensorStatus, sensor_status
 from flowstone_core.config.project import Project
-from flowstone_core.config.settings_reference import given_settings
+from flowstone_core.config.settings_reference import given_settings, schedule_settings
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.duration import parse_duration
 from flowstone_core.model.sensor import SensorDeclaration
-from flowstone_core.store import SensorRecord, Store
+from flowstone_core.scheduling.schedule import ScheduleSpec
+from flowstone_core.store import ScheduleRecord, SensorRecord, Store
 
 ADDED = "added on disk"
 REMOVED = "removed on disk"
@@ -69,7 +70,8 @@ class RunnerView:
         status = sensor_status(name, in_use, record)
         if status.health in {SensorHealth.OK, SensorHealth.NEW} and status.owner in self._blocked:
             status = replace(status, health=SensorHealth.BLOCKED)
-        return replace(status, not_loaded=tuple(_differences(declaration, loaded, self._project)))
+        changes = _changes(_settings(declaration, self._project), loaded)
+        return replace(status, not_loaded=tuple(changes))
 
     def _sensors_of(self, record: SensorRecord | None) -> LoadedSensors | None:
         """Return what the owner of a sensor has loaded, or else the runner that started last."""
@@ -80,16 +82,31 @@ class RunnerView:
         return loaded[-1] if loaded else None
 
 
+def schedule_changes(
+    record: ScheduleRecord, spec: ScheduleSpec | None, project: Project
+) -> tuple[str, ...]:
+    """Return the changes on disk of a schedule that no runner has loaded.
+
+    Args:
+        record: The schedule as stored: a runner that starts stores what it has loaded.
+        spec: What the files and pipelines declare now; None if they do not declare it.
+        project: The project; hides secrets.
+    """
+    if record.declared is None:  # it was added at run time
+        return ()
+    if spec is None:
+        return (REMOVED,)
+    loaded = schedule_settings(record.declared, project.redactor)
+    return tuple(_changes(schedule_settings(spec, project.redactor), loaded))
+
+
 def _settings(declaration: SensorDeclaration, project: Project) -> dict[str, str]:
     given = given_settings(declaration, project.redactor, defaults=True)
     texts = {"type": declaration.type, "asset": declaration.asset or "", **given}
     return {key: _ADDRESS.sub("", text) for key, text in texts.items()}
 
 
-def _differences(
-    declaration: SensorDeclaration, loaded: Mapping[str, str], project: Project
-) -> list[str]:
-    now = _settings(declaration, project)
+def _changes(now: Mapping[str, str], loaded: Mapping[str, str]) -> list[str]:
     return [
         f"{key} = {now.get(key, '')} (loaded: {loaded.get(key, '')})"
         for key in sorted({*now, *loaded})

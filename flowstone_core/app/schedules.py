@@ -49,11 +49,10 @@ class Schedules:
 
     def all(self) -> list[ScheduleStatus]:
         """List the schedules that are declared or stored, by name."""
-        stored = self._open_store().schedules.all()
-        records = {record.name: self._as_declared(record) for record in stored}
-        for name in self._project.schedules.keys() - records.keys():
-            records[name] = self._unborn(name)
-        return [self._status(records[name]) for name in sorted(records)]
+        stored = {record.name: record for record in self._open_store().schedules.all()}
+        names = sorted({*self._project.schedules, *stored})
+        is_run = self._is_run()
+        return [self._status(name, stored.get(name), is_run=is_run) for name in names]
 
     def get(self, name: str) -> ScheduleStatus:
         """Return one schedule.
@@ -61,7 +60,9 @@ class Schedules:
         Raises:
             NotFoundError: If no schedule of this name is declared or stored.
         """
-        return self._status(self._record(name))
+        self._record(name)
+        stored = next(iter(self._open_store().schedules.all([name])), None)
+        return self._status(name, stored, is_run=self._is_run())
 
     def add(self, asset: str, *, name: str | None = None, **options: object) -> ScheduleStatus:
         """Add a schedule to the store; a runner starts ticking it within two seconds.
@@ -89,7 +90,7 @@ class Schedules:
                 )
         record = self._open_store().schedules.create(name, checked.spec, self._clock.now())
         self.factory.remember(checked)
-        return self._status(record)
+        return self._status(record.name, record, is_run=self._is_run())
 
     def update(self, name: str, **options: object) -> ScheduleStatus:
         """Change some settings of a schedule and keep the others; past instants are not replayed.
@@ -152,11 +153,10 @@ class Schedules:
 
     def namings(self, asset: str) -> list[Naming]:
         """Return how the schedules of an asset name its partitions; broken ones are left out."""
-        stored = [self._as_declared(record) for record in self._open_store().schedules.all()]
-        names = {record.name for record in stored}
-        unborn = [self._unborn(name) for name in sorted(self._project.schedules.keys() - names)]
+        stored = {record.name: record for record in self._open_store().schedules.all()}
         found = []
-        for record in (*stored, *unborn):
+        for name in sorted({*self._project.schedules, *stored}):
+            record = self._in_use(name, stored.get(name), is_run=False)
             if record.asset == asset:
                 with suppress(ValidationError):
                     found.append(naming_of(record.name, record.spec))
@@ -213,31 +213,46 @@ class Schedules:
         """List skipped instants with their reasons, latest first; of all schedules by default."""
         return self._open_store().skips.latest(name, limit, before_id)
 
-    def _status(self, record: ScheduleRecord) -> ScheduleStatus:
-        declaration = self._project.schedules.get(record.name)
-        declared = declaration is not None or record.declared is None
-        return schedule_status(record, self.factory.make, declared=declared, now=self._clock.now())
+    def _status(self, name: str, stored: ScheduleRecord | None, *, is_run: bool) -> ScheduleStatus:
+        from flowstone_core.app.runner_view import ADDED, schedule_changes
+
+        declaration = self._project.schedules.get(name)
+        record = self._in_use(name, stored, is_run=is_run)
+        status = schedule_status(
+            record,
+            self.factory.make,
+            declared=declaration is not None or record.declared is None,
+            now=self._clock.now(),
+        )
+        if not is_run:
+            return status
+        changes: tuple[str, ...] = (ADDED,)
+        if stored is not None:
+            spec = None if declaration is None else declaration.spec
+            changes = schedule_changes(stored, spec, self._project)
+        return replace(status, not_loaded=changes)
+
+    def _is_run(self) -> bool:
+        return bool(self._open_store().runners.all(alive_at=self._clock.now()))
 
     def _record(self, name: str) -> ScheduleRecord:
-        for record in self._open_store().schedules.all([name]):
-            return self._as_declared(record)
-        if name in self._project.schedules:
-            return self._unborn(name)
-        raise self._unknown(name)
+        stored = next(iter(self._open_store().schedules.all([name])), None)
+        if stored is None and name not in self._project.schedules:
+            raise self._unknown(name)
+        return self._in_use(name, stored, is_run=self._is_run())
 
     def _unknown(self, name: str) -> NotFoundError:
         stored = (record.name for record in self._open_store().schedules.all())
         return unknown("schedule", name, {*self._project.schedules, *stored})
 
-    def _as_declared(self, record: ScheduleRecord) -> ScheduleRecord:
-        """Return a record under its current declaration, as the next runner will read it."""
-        declaration = self._project.schedules.get(record.name)
-        if declaration is None:
-            return record
-        return replace(record, declared=declaration.spec, origin=declaration.where)
-
-    def _unborn(self, name: str) -> ScheduleRecord:
+    def _in_use(self, name: str, stored: ScheduleRecord | None, *, is_run: bool) -> ScheduleRecord:
+        """Return a record as the runner has loaded it, or as the next runner will read it."""
+        declaration = self._project.schedules.get(name)
+        if stored is not None and (declaration is None or is_run):
+            return stored
         declaration = self._project.schedules[name]
+        if stored is not None:
+            return replace(stored, declared=declaration.spec, origin=declaration.where)
         return ScheduleRecord.new(name, declaration.spec, declaration.where, self._clock.now())
 
     def _register(self, name: str) -> None:
@@ -271,7 +286,7 @@ class Schedules:
                 skips = missed(record, self.factory.make, now)
             edited = store.schedules.edit(name, record.checkpoint.version, wanted, skips, now)
             if edited is not None:
-                return self._status(edited)
+                return self._status(name, edited, is_run=self._is_run())
         raise _unsettled(name)
 
 

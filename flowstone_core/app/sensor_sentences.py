@@ -10,6 +10,7 @@ from flowstone_core.app.phrases import (
     at,
     counted,
     event_in_words,
+    not_loaded_in_words,
     owned_by,
     tick_in_words,
     whole_seconds,
@@ -72,8 +73,7 @@ def explain_sensor(
 
 def _health(status: SensorStatus, declaration: SensorDeclaration | None) -> Iterator[str]:
     if status.not_loaded:
-        changes = "; ".join(status.not_loaded)
-        yield f"Changed on disk, not loaded by the runner (start the runner again): {changes}."
+        yield not_loaded_in_words(status.not_loaded)
     failed = f"{counted(status.failures, 'failed poll')} in a row"
     if status.health is SensorHealth.QUARANTINED:
         limit = declaration.settings.quarantine_after if declaration else status.failures

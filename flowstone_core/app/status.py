@@ -117,6 +117,7 @@ class ScheduleStatus:
         failures: Failed ticks in a row.
         last_tick_at: The last tick that was not quiet.
         owner: The id of the runner that ticks it.
+        not_loaded: Its changes on disk that no runner has loaded.
     """
 
     name: str
@@ -136,6 +137,7 @@ class ScheduleStatus:
     last_tick_at: datetime | None = None
     last_outcome: TickOutcome | None = None
     owner: str | None = None
+    not_loaded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Changes of sensors on disk that their runners have not loaded, below listings of sensors."""
+"""Changes on disk that runners have not loaded, below the listings of sensors and schedules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowstone_core.cli.listing import Row
 
 
 def print_not_loaded(rows: Iterable[Row]) -> None:
-    """Print the changes of sensors on disk that their runners have not loaded."""
+    """Print the changes of sensors or schedules on disk that runners have not loaded."""
     for row in rows:
         changes = cast("Sequence[str]", row["not_loaded"])
         if changes:

@@ -16,6 +16,7 @@ from flowstone_core.cli.listing import (
     print_listing,
     print_table,
 )
+from flowstone_core.cli.not_loaded import print_not_loaded
 from flowstone_core.cli.preview import print_fires, print_instants, read_moment
 from flowstone_core.cli.schedule_options import given_settings, setting_options
 from flowstone_core.cli.schedule_rows import (
@@ -67,7 +68,8 @@ def list_schedules(
     were changed at run time.
 
     With --json a list of objects: name, health, asset, trigger, text, words, timezone, origin,
-    edited, settings, next_at, paused_because, error, failures, last_tick_at, last_outcome, owner.
+    edited, settings, next_at, paused_because, error, failures, last_tick_at, last_outcome, owner,
+    not_loaded (changes on disk that no runner has loaded).
     """
     flow = session.listing()
     fields = schedule_fields if as_json else schedule_row
@@ -77,6 +79,8 @@ def list_schedules(
         if health in {None, schedule.health.value} and asset in {None, schedule.asset}
     ]
     print_listing(rows, COLUMNS, as_json=as_json, empty="no schedules")
+    if not as_json:
+        print_not_loaded(rows)
 
 
 @schedules.command()

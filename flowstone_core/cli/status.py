@@ -70,6 +70,7 @@ def status(session: Session, *, as_json: bool) -> None:
     if unhealthy:
         print_table(unhealthy, SENSOR_COLUMNS, empty="")
     print_not_loaded(map(asdict, found.sensors))
+    print_not_loaded(map(asdict, found.schedules))
     health = Counter(schedule.health.value for schedule in found.schedules)
     click.echo(f"\nschedules: {_counted(health)}")
     rows = [schedule_row(each, redact) for each in found.schedules if _is_unhealthy(each)]

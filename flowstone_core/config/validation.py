@@ -100,8 +100,9 @@ class _Checks:
         self.warnings += oddities(self.config, plugins)
         engine = self.engine(run, plugins)
         pipelines = self.pipelines(run, given)
-        plugins, wrong = with_pipeline_hooks(plugins, [each.module for each in pipelines])
-        self._add(wrong)
+        hooks = with_pipeline_hooks(plugins, [each.module for each in pipelines])
+        self._add(hooks.problems)
+        self.warnings += hooks.warnings
         assets = self.assets(pipelines)
         sensors = self.sensors(SensorSections(plugins, assets, self.declared(pipelines)))
         triggers = plugins.trigger_classes
@@ -117,7 +118,7 @@ class _Checks:
             sensors,
             schedules,
             triggers,
-            plugins,
+            hooks.plugins,
             redactor,
             warnings,
             engine,

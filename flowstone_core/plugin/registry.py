@@ -59,7 +59,8 @@ class Plugins:
         Returns:
             Pairs of the plugin's name and a function of the hook's arguments by name.
         """
-        managers = [each for each in (self._manager, self._pipelines) if each is not None]
+        pipelines = None if hook in PROVIDING else self._pipelines
+        managers = [each for each in (self._manager, pipelines) if each is not None]
         if not managers:
             return ()
         return [
@@ -67,6 +68,22 @@ class Plugins:
             for manager in managers
             for each in getattr(manager.hook, hook).get_hookimpls()
         ]
+
+    def has_functions_of(self, manager: pluggy.PluginManager, module: object) -> bool:
+        """Return True if the hooks of a module are those of an installed plugin already."""
+        if self._manager is None:
+            return False
+        plugins = self._manager.get_plugins()
+        known = {
+            id(function)
+            for plugin in plugins
+            for function in getattr(plugin, "__dict__", {}).values()
+        }
+        return any(
+            id(each.function) in known
+            for caller in manager.get_hookcallers(module) or ()
+            for each in caller.get_hookimpls()
+        )
 
     def commands(
         self, limit: TimeLimit | None = None

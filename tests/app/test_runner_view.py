@@ -16,6 +16,7 @@ from flowstone_core.app.status import SensorHealth
 from flowstone_core.cli import main
 from flowstone_core.model.clock import SystemClock
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.registration import declare_schedules
 
 
 class Config(SensorConfig):
@@ -158,3 +159,36 @@ def test_N3_commands_tell_what_is_not_loaded(
         assert told in CliRunner().invoke(main, command).stdout
     shown = json.loads(CliRunner().invoke(main, ["sensors", "show", "feed", "--json"]).stdout)
     assert shown["not_loaded"] == ["every = 20s (loaded: 1s)"]
+
+
+def schedules_of(**crons: str) -> Pipeline:
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="orders")(lambda context: None)
+    for name, cron in crons.items():
+        pipeline.schedule("orders", name=name, cron=cron)
+    return pipeline
+
+
+def test_N3_changed_schedules_are_told_while_a_runner_lives(store_url: str) -> None:
+    first = schedules_of(nightly="0 2 * * *", old="0 3 * * *")
+    with Flowstone(first, store=store_url) as flow:
+        store, factory = flow._open_store(), flow.schedules.factory
+        declare_schedules(store, factory.declared.values(), factory.make, SystemClock())
+        heartbeat = Heartbeat(store, SystemClock(), flow.project.run.lease)
+    later = schedules_of(nightly="0 4 * * *", new="0 5 * * *")
+    with Flowstone(later, store=store_url) as flow:
+        assert flow.schedules.get("nightly").text == "0 4 * * *"
+        assert not any(each.not_loaded for each in flow.schedules.all())
+        flow._open_store().runners.register(heartbeat.runner)
+        told = {each.name: each.not_loaded for each in flow.schedules.all()}
+        assert told == {
+            "new": ("added on disk",),
+            "nightly": ("text = 0 4 * * * (loaded: 0 2 * * *)",),
+            "old": ("removed on disk",),
+        }
+        assert flow.schedules.get("nightly").text == "0 2 * * *"
+        assert flow.schedules.upcoming("nightly")[0].at.hour == 2
+        facts = " ".join(flow.explain("nightly")[0].facts)
+        flow.schedules.add("orders", name="extra", cron="0 6 * * *")
+        assert flow.schedules.get("extra").not_loaded == ()
+    assert "Changed on disk, not loaded by the runner (start the runner again): text" in facts
