@@ -45,6 +45,22 @@ def _is_verbatim(annotation: object) -> bool:
     return isinstance(annotation, Verbatim) or any(map(_is_verbatim, get_args(annotation)))
 
 
+def takes_import(model: type[pydantic.BaseModel], key: str) -> bool:
+    """Return True if the field with this name or alias takes ``module:name``."""
+    field = field_by_key(model, key)
+    return field is not None and any(
+        map(_is_import, (field.annotation, *get_args(field.annotation), *field.metadata))
+    )
+
+
+def _is_import(annotation: object) -> bool:
+    from pydantic import ImportString
+
+    parts = getattr(annotation, "__metadata__", ())
+    is_import = annotation is ImportString or isinstance(annotation, ImportString)
+    return is_import or any(map(_is_import, parts))
+
+
 def is_union(model: type[pydantic.BaseModel], key: str) -> bool:
     """Return True if the field with this name or alias takes one of several types."""
     field = field_by_key(model, key)

@@ -104,7 +104,8 @@ class _Checks:
         self._add(hooks.problems)
         self.warnings += hooks.warnings
         assets = self.assets(pipelines)
-        sensors = self.sensors(SensorSections(plugins, assets, self.declared(pipelines)))
+        declared = self.declared(pipelines)
+        sensors = self.sensors(SensorSections(plugins, assets, declared, self.folder))
         triggers = plugins.trigger_classes
         schedules = self.schedules(pipelines, triggers, assets)
         redactor = self.redactor(run, sensors.values())

@@ -15,6 +15,8 @@ from flowstone_core import Pipeline
 pipeline = Pipeline("shop")
 @pipeline.asset
 def prices(context): ...
+def nothings(body): ...
+NUMBER = 3
 """
 
 
@@ -113,3 +115,33 @@ def test_W6_indented_line_is_pointed_at(check, settings, said):  # type: ignore[
     (error,) = [line for line in result.output.splitlines() if line.startswith("error:")]
     assert said in error
     assert "Bad jmespath" not in error
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            "partition_fn = nosuch_module:days\n",
+            "partition_fn: no module named 'nosuch_module' (searched in",
+        ),
+        (
+            "partition_fn = webhook_check_pipeline:nothing\n",
+            (
+                "partition_fn: module 'webhook_check_pipeline' has no attribute 'nothing' "
+                "(did you mean 'nothings'?)"
+            ),
+        ),
+        ("partition_fn = webhook_check_pipeline:NUMBER\n", "partition_fn: must be a function"),
+        (
+            "partition_fn = webhook_check_broken:days\n",
+            "partition_fn: cannot import webhook_check_broken:days: KeyError",
+        ),
+        ("partition = day\nbearer_token =\n", "bearer_token: must not be empty"),
+    ],
+)
+def test_W6_function_that_cannot_be_imported_is_explained(check, settings, said):  # type: ignore[no-untyped-def]
+    Path("webhook_check_broken.py").write_text("raise KeyError('day')\n")
+    result = check(settings)
+    assert result.exit_code == 2
+    (error,) = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert said in error

@@ -46,6 +46,8 @@ _OTHER_NAMES = {
     "threads": ("poll_threads",),
 }
 
+_TOO_SHORT = frozenset({"string_too_short", "too_short"})
+
 # Errors of fields that hold other fields: a text in their place may contain a secret.
 _STRUCTURED = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
@@ -131,7 +133,10 @@ def pydantic_problems(
         elif isinstance(item.get("ctx", {}).get("error"), InvalidSecretError):
             (message, hint), safe = _message(item, redact), True
         elif is_secret(model, key) or any(map(looks_secret, path)):
-            message, hint = "invalid value (hidden: it is a secret)", ""
+            # That a value is empty says nothing of it.
+            safe = item["type"] in _TOO_SHORT and item.get("ctx", {}).get("min_length") == 1
+            message = "must not be empty" if safe else "invalid value (hidden: it is a secret)"
+            hint = ""
         else:
             message, hint = _message(item, redact)
         place = (places or {}).get(key, where)

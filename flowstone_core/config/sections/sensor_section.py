@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pydantic
 
@@ -14,8 +15,10 @@ from flowstone_core.config.declarations.problems import (
 )
 from flowstone_core.config.declarations.sensor_declaration import declare_sensor
 from flowstone_core.config.file.section import Section, Setting
+from flowstone_core.config.import_string import load_reference
+from flowstone_core.config.model_fields import takes_import
 from flowstone_core.config.sections.section_reader import SectionReader, refine
-from flowstone_core.errors import Problem, did_you_mean
+from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.sensor import SensorDeclaration, is_sensor_class
 from flowstone_core.model.sensor_settings import SensorSettings
@@ -44,11 +47,13 @@ class SensorSections:
         plugins: The installed plugins, which provide the sensor classes.
         assets: All assets.
         declared: The sensors that pipelines declare, by name.
+        folder: The folder put first on ``sys.path`` to import the functions of settings.
     """
 
     plugins: Plugins
     assets: AssetGraph
     declared: Mapping[str, SensorDeclaration]
+    folder: Path = Path()
 
     def declare(
         self, name: str, section: Section
@@ -93,6 +98,7 @@ class SensorSections:
         known = {*_COMMON, *_ELSEWHERE, *model.model_fields}
         reader = SectionReader(section, model, known, exclude=_ELSEWHERE)
         problems += [*reader.swallowed, *reader.strays.values()]
+        problems += self._load_functions(section, model, reader)
         asset = section.settings.get("asset")
         named = asset.value if asset is not None else None
         if "on_trigger" in section.settings:
@@ -115,6 +121,21 @@ class SensorSections:
         if problems or declaration is None or kind is None:
             return None, problems
         return replace(declaration, type=kind.value), problems
+
+    def _load_functions(
+        self, section: Section, model: type[pydantic.BaseModel], reader: SectionReader
+    ) -> list[Problem]:
+        """Import the functions that settings name as ``module:name``; return what is wrong."""
+        problems: list[Problem] = []
+        for key, value in reader.values.items():
+            if isinstance(value, str) and ":" in value and takes_import(model, key):
+                where, subject = section.where(key), f"{section.title} {key}"
+                try:
+                    reader.values[key] = load_reference(value, self.folder, where, subject)
+                except ValidationError as error:
+                    problems += error.problems
+                    reader.values[key] = _unloaded  # the other settings are checked all the same
+        return problems
 
     def _asset_problems(self, section: Section) -> Iterator[Problem]:
         asset = section.settings.get("asset")
@@ -151,6 +172,10 @@ class SensorSections:
 
     def _known_types(self) -> str:
         return ", ".join(sorted(self.plugins.sensors)) or "none, no plugin provides any"
+
+
+def _unloaded(*_: object) -> None:
+    """Stand for a function that cannot be imported."""
 
 
 def _not_loaded(report: PluginReport) -> str:
