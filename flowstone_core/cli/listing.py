@@ -21,7 +21,17 @@ Columns: TypeAlias = Mapping[str, str]
 """Keys of the rows that a table shows, and their headings."""
 
 CELL_LIMIT = 100
-"""Most characters of one cell; ``show`` prints the whole."""
+"""Most characters of one cell on a terminal; ``show`` and a pipe have the whole."""
+
+TEXTS = {
+    "default", "depends_on", "description", "error", "example", "last_error", "payload", "provides",
+    "reason", "settings", "source_error", "waiting_for", "words",
+}  # fmt: skip
+"""Keys of the cells that may take several lines: sentences and lists. A name, an instant or an id
+stays on one line, to be read and copied."""
+
+TEXT_WIDTH = 16
+"""Width that a column of texts has at least; with less room a table is printed as records."""
 
 
 def listing_options(function: F) -> F:
@@ -75,19 +85,21 @@ def print_json(value: object) -> None:
 def print_table(
     rows: Iterable[Row], columns: Columns, *, empty: str, cell_limit: int = CELL_LIMIT
 ) -> None:
-    """Print a table for people, fitted to the width of a terminal.
+    """Print a table for people: fitted to the width of a terminal, or whole for a pipe.
 
     Args:
         rows: The rows.
         columns: The columns.
         empty: Printed if there are no rows.
-        cell_limit: Most characters of a cell.
+        cell_limit: Most characters of a cell on a terminal.
     """
-    cells = [[_cell(row.get(key), cell_limit) for key in columns] for row in rows]
+    terminal = sys.stdout.isatty()
+    limit = cell_limit if terminal else sys.maxsize
+    cells = [[_cell(row.get(key), limit) for key in columns] for row in rows]
     if not cells:
         click.echo(empty)
-    elif sys.stdout.isatty():
-        _print_fitted(cells, list(columns.values()))
+    elif terminal:
+        _print_fitted(cells, columns)
     else:
         click.echo(_aligned([list(columns.values()), *cells]))
 
@@ -169,14 +181,30 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _print_fitted(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
+def _print_fitted(rows: Sequence[Sequence[str]], columns: Columns) -> None:
+    """Print a table on a terminal; as records, if a name would not fit into its column."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    least = 2 * (len(columns) - 1)
+    for (key, heading), cells in zip(columns.items(), zip(*rows, strict=True), strict=True):
+        width = max(map(cell_len, (heading, *cells)))
+        if key in TEXTS:
+            width = min(width, max(TEXT_WIDTH, len(heading)))
+        least += width
+        table.add_column(heading, min_width=width, no_wrap=key not in TEXTS, overflow="fold")
+    if least > console.width:
+        headings = list(columns.values())
+        records = (dict(zip(headings, row, strict=True)) for row in rows)
+        for number, record in enumerate(records):
+            if number:
+                click.echo()
+            print_facts({heading: text for heading, text in record.items() if text})
+        return
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console.print(table)

@@ -66,16 +66,15 @@ def test_empty_listing_is_a_message_or_an_empty_list(capsys):
         ("two  blanks", "two  blanks"),
         ("a line\nand\tanother", "a line and another"),
         ("\x1b[31mred\x1b[0m \x00 \u202e", "red \\x00 \\u202e"),
-        ("x" * CELL_LIMIT, "x" * CELL_LIMIT),
-        ("x" * (CELL_LIMIT + 1), "x" * (CELL_LIMIT - 1) + "…"),
+        ("x" * (CELL_LIMIT + 1), "x" * (CELL_LIMIT + 1)),
     ],
 )
 def test_cell_is_one_line_safe_for_a_terminal(capsys, value, shown):
     assert table(capsys, value) == ["NAME  SAID", f"n     {shown}".rstrip()]
 
 
-def test_cell_limit_of_the_table_is_used(capsys):
-    assert table(capsys, "x" * 300, cell_limit=400)[1] == "n     " + "x" * 300
+def test_N17_pipe_gets_whole_cells(capsys):
+    assert table(capsys, "x" * 3000)[1] == "n     " + "x" * 3000
 
 
 def test_json_is_ascii_with_instants_in_utc_and_seconds(capsys):
@@ -112,19 +111,51 @@ def test_partition_has_a_stored_and_a_shown_form():
     assert partition_fields("d:no date")["partition_shown"] == "d:no date"
 
 
-def test_table_fits_the_width_of_a_terminal(tmp_path):
+def terminal(width: int, rows: list[dict[str, str]], columns: dict[str, str]) -> list[str]:
+    """Print a table on a terminal of a width; return its lines without colours."""
     script = (
         "from flowstone_core.cli.listing import print_table\n"
-        "print_table([{'a': '[bold]x' * 20, 'b': 'end'}], {'a': 'A', 'b': 'B'}, empty='')"
+        f"print_table({rows!r}, {columns!r}, empty='')"
     )
     ours, theirs = pty.openpty()
-    environ = os.environ | {"COLUMNS": "40", "TERM": "xterm"}
+    environ = os.environ | {"COLUMNS": str(width), "TERM": "xterm"}
     subprocess.run([sys.executable, "-c", script], stdout=theirs, env=environ, check=True)
     os.close(theirs)
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        shown = terminal.read(65536).decode()
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    with os.fdopen(ours, "rb", buffering=0) as reader:
+        shown = reader.read(65536).decode()
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+
+def test_table_fits_the_width_of_a_terminal():
+    rows = [{"error": "[bold]x " * 20, "b": "end"}]
+    lines = terminal(40, rows, {"error": "A", "b": "B"})
     assert len(lines) > 2
     assert max(map(len, lines)) <= 40
     assert lines[0].split() == ["A", "B"]
-    assert lines[1].split() == ["[bold]x" * 5, "end"]
+    assert lines[1].split() == [*["[bold]x"] * 4, "end"]
+
+
+EVENT = {
+    "id": "12345", "created_at": "2026-11-26 18:00:00Z", "source": "sensor:closing_time",
+    "asset": "closing_time_of_the_shop", "partition_shown": "2026-12-31", "key": "k" * 150,
+    "error": "cannot connect: the name of the host is not known to any server " * 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 200, 400])
+def test_N17_name_is_never_broken_on_a_terminal(width):
+    columns = {key: key.upper() for key in EVENT}
+    text = "\n".join(terminal(width, [EVENT, EVENT], columns))
+    for key in EVENT.keys() - {"key", "error"}:
+        assert text.count(EVENT[key]) == 2, text
+    assert "k" * (CELL_LIMIT - 1) + "…" in text
+
+
+def test_N17_table_too_wide_for_a_terminal_is_printed_as_records():
+    rows = [{"name": "a" * 30, "asset": "b" * 30}, {"name": "c", "asset": ""}]
+    assert terminal(50, rows, {"name": "NAME", "asset": "ASSET"}) == [
+        "NAME:  " + "a" * 30,
+        "ASSET: " + "b" * 30,
+        "",
+        "NAME: c",
+    ]

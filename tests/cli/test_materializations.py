@@ -107,7 +107,7 @@ def test_materializations_are_listed_filtered_and_paged(shop, documented):
                         "ERROR"]  # fmt: skip
     assert table[3][:5] == ["2", "raw_orders", "bad", "discarded", "1"]
     assert table[3][-1].startswith("no such place !!!")
-    assert table[3][-1].endswith("…")
+    assert not table[3][-1].endswith("…")
 
 
 def test_state_option_accepts_every_state():
@@ -125,7 +125,7 @@ def test_one_is_shown_whole(shop):
     assert "error:           no such\n                 place " + "!" * 200 in text
     assert "\x1b" not in text
     _, attempts, events = text.split("\n\n")
-    assert attempts.splitlines()[1].split()[-1].endswith("…")
+    assert not attempts.splitlines()[1].endswith("…")
     assert "discarded" in attempts
     assert events.splitlines()[1].split()[3] == "manual"
     shown = shop.json("materializations", "show", "1")

@@ -48,7 +48,7 @@ def test_sensors_are_listed_with_their_health(sensors, documented):
                         "FAILURES", "ERROR"]  # fmt: skip
     assert table[1][:5] == ["down", "failing", "ScriptedSensor", "raw_orders", "1s"]
     assert table[1][8].startswith("OSError: no way!!!")
-    assert table[1][8].endswith("…")
+    assert table[1][8].endswith("!" * 200)
 
 
 def test_sensors_can_be_filtered(sensors):
