@@ -122,6 +122,11 @@ def partition_fields(text: str) -> dict[str, str]:
     return {"partition": text, "partition_shown": show_partition(text)}
 
 
+def shown(value: object) -> str:
+    """Return a value as a table shows it."""
+    return _cell(value, sys.maxsize)
+
+
 def _text(value: object) -> str:
     """Format a value for people, safe for a terminal; possibly in several lines."""
     from flowstone_core.model.safe_text import printable

@@ -16,6 +16,7 @@ from flowstone_core.cli.listing import (
     print_json,
     print_listing,
     print_table,
+    shown,
 )
 from flowstone_core.cli.session import Session, pass_session
 from flowstone_core.cli.typed_partition import typed_partition
@@ -114,9 +115,12 @@ def list_materializations(
 ) -> None:
     """List materializations, newest first.
 
+    DURATION is that of the last attempt; the time since the first one started is beside it.
+
     With --json a list of objects: id, run_id, asset, partition, partition_shown, state, attempt,
-    max_attempts, requested_at, available_at, waiting_for, started_at, finished_at, duration,
-    error, metadata.
+    max_attempts, requested_at, available_at, waiting_for, started_at (of the first attempt),
+    attempt_started_at (of the last one, if there are several), finished_at, duration,
+    total_duration, error, metadata.
     """
     from flowstone_core.model.materialization import MaterializationState
 
@@ -127,7 +131,8 @@ def list_materializations(
         limit=limit,
         before_id=before_id,
     )
-    print_listing(map(_row, found), COLUMNS, as_json=as_json, empty="no materializations")
+    rows = map(_row, found) if as_json else map(_cells, found)
+    print_listing(rows, COLUMNS, as_json=as_json, empty="no materializations")
 
 
 @materializations.command()
@@ -147,8 +152,14 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
     if as_json:
         print_json({**found, "attempts": attempts, "events": events})
         return
-    shown = {**found, "partition": found["partition_shown"], "partition_shown": None}
-    print_facts({key.replace("_", " "): value for key, value in shown.items()})
+    facts = {**found, "partition": found["partition_shown"], "partition_shown": None}
+    if facts["attempt_started_at"] is None:
+        del facts["attempt_started_at"], facts["total_duration"]
+    else:
+        # A retry is requested after the first attempt: the order of the lines is that of time.
+        facts["first_started_at"] = facts.pop("started_at")
+        facts["last_started_at"] = facts.pop("attempt_started_at")
+    print_facts({key.replace("_", " "): value for key, value in facts.items()})
     click.echo()
     print_table(attempts, ATTEMPT_COLUMNS, empty="no attempts yet")
     click.echo()
@@ -173,7 +184,16 @@ def cancel(session: Session, *, number: int) -> None:
 
 def _row(item: Materialization) -> dict[str, object]:
     """Return all fields of a materialization."""
-    return {**asdict(item), **partition_fields(item.partition), "duration": item.duration}
+    durations = {"duration": item.duration, "total_duration": item.total_duration}
+    return {**asdict(item), **partition_fields(item.partition), **durations}
+
+
+def _cells(item: Materialization) -> dict[str, object]:
+    """Return the cells of a materialization in a table."""
+    row = _row(item)
+    if item.attempt_started_at is not None and item.duration is not None:
+        row["duration"] = f"{shown(item.duration)} ({shown(item.total_duration)} in all)"
+    return row
 
 
 def _sentence(item: Materialization) -> str:

@@ -113,7 +113,8 @@ class Materialization:
         waiting_for: Why a pending materialization has not started, for people; None if it may
             start.
         available_at: When it may start next; None unless it waits for a runner.
-        started_at: When the first attempt started.
+        started_at: When the first attempt started; a retry may be requested later.
+        attempt_started_at: When the last attempt started, if there are several.
         error: The last attempt's error, redacted; kept until an attempt completes.
         metadata: The mapping that the asset function returned.
     """
@@ -132,9 +133,18 @@ class Materialization:
     finished_at: datetime | None = None
     error: str | None = None
     metadata: JsonObject | None = None
+    attempt_started_at: datetime | None = None
 
     @property
     def duration(self) -> float | None:
+        """Seconds of the last attempt, from its start to the end; None before the end."""
+        started_at = self.attempt_started_at or self.started_at
+        if started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - started_at).total_seconds()
+
+    @property
+    def total_duration(self) -> float | None:
         """Seconds from the first attempt's start to the end; None before the end."""
         if self.started_at is None or self.finished_at is None:
             return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.asset import AssetGraph
@@ -54,7 +55,7 @@ def finish(
             "its result was discarded",
             materialization=claim.materialization.id,
         )
-    finished = materialization_of(row)
+    (finished,) = with_last_starts(connection, [materialization_of(row)])
     _close(connection, finished.id, finished.attempt, end.outcome, end.error, now)
     if not finished.state.ended:
         return [finished]
@@ -128,6 +129,22 @@ def of_materialization(connection: Connection, number: int) -> list[Attempt]:
         .order_by(_attempts.c.number)
     )
     return read(connection.execute(query), _attempts, _attempt_of)
+
+
+def with_last_starts(
+    connection: Connection, items: Sequence[Materialization]
+) -> list[Materialization]:
+    """Return materializations with the start of their last attempt, if they have several."""
+    again = [item.id for item in items if item.attempt > 1]
+    if not again:
+        return list(items)
+    starts = (
+        select(_attempts.c.materialization_id, func.max(_attempts.c.started_at).label("last"))
+        .where(_attempts.c.materialization_id.in_(again))
+        .group_by(_attempts.c.materialization_id)
+    )
+    last = {row.materialization_id: row.last for row in connection.execute(starts)}
+    return [replace(item, attempt_started_at=last.get(item.id)) for item in items]
 
 
 def _attempt_of(row: Row[*tuple[object, ...]]) -> Attempt:

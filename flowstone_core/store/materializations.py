@@ -156,7 +156,8 @@ def _latest(
         query = query.where(_rows.c.partition == partition)
     if before_id is not None:
         query = query.where(_rows.c.id < before_id)
-    return read(connection.execute(query), _rows, materialization_of)
+    found = read(connection.execute(query), _rows, materialization_of)
+    return attempts.with_last_starts(connection, found)
 
 
 def _get(connection: Connection, number: int, *, lock: bool = False) -> Materialization:
@@ -170,7 +171,8 @@ def _get(connection: Connection, number: int, *, lock: bool = False) -> Material
             hint="flowstone materializations list shows them",
             materialization=number,
         )
-    return read_one(row, _rows, materialization_of)
+    found = read_one(row, _rows, materialization_of)
+    return attempts.with_last_starts(connection, [found])[0]
 
 
 def _counts(connection: Connection) -> dict[MaterializationState, int]:

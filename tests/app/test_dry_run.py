@@ -7,7 +7,7 @@ import pytest
 
 from flowstone_core.app.flowstone import Flowstone
 from flowstone_core.config.pipeline import Pipeline
-from flowstone_core.model.event import NotTriggered
+from flowstone_core.model.event import Event, NotTriggered, PollFailed, Triggered
 from flowstone_core.model.sensor import Sensor, SensorConfig
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.testing import FakeClock
@@ -97,6 +97,44 @@ def test_connect_calls_each_sensor_and_reports_failures(source):
     assert answers == {"good": None, "down": "OSError: no route", "leaves": "SystemExit: 3"}
     assert sorted(source.cleaned) == ["down", "good", "leaves"]
     assert flow.events() == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (None, "poll returned None; it must return"),
+        ([], "poll returned"),
+        (NotTriggered({1, 2}), "not JSON"),
+        (Triggered([Event("x", asset="ordres")], 1), "asset 'ordres', which no pipeline has"),
+        (Triggered([Event(object())], 1), "partition"),
+        (PollFailed("the door is shut", 1), "the door is shut"),
+    ],
+)
+def test_N15_connect_judges_a_poll_as_a_tick_does(outcome, said):
+    class Reads(Sensor[SensorConfig, object]):
+        def init(self):
+            return None
+
+        def poll(self, state):
+            return outcome
+
+    (check,) = flow_of(FakeClock(), reads=Reads).sensors.connect()
+    assert said in (check.error or "connected")
+    assert flow_of(FakeClock(), reads=Reads).sensors.poll("reads").decision.error == check.error
+
+
+def test_N15_connect_of_a_class_with_its_own_check_does_not_poll():
+    class Reads(Sensor[SensorConfig, None]):
+        def init(self):
+            return None
+
+        def poll(self, state):
+            raise AssertionError
+
+        def connect(self):
+            pass
+
+    assert [each.error for each in flow_of(FakeClock(), reads=Reads).sensors.connect()] == [None]
 
 
 def test_connect_ignores_a_failing_cleanup(source):

@@ -110,6 +110,27 @@ def test_materializations_are_listed_filtered_and_paged(shop, documented):
     assert not table[3][-1].endswith("…")
 
 
+def test_N14_duration_after_a_retry_is_of_the_last_attempt(shop):
+    shop.run("materialize", "raw_orders", "bad")
+    shop.run("run", "--once", code=1)
+    once = shop.json("materializations", "show", "1")
+    assert once["attempt_started_at"] is None
+    assert once["duration"] == once["total_duration"]
+    shop.run("materializations", "retry", "1")
+    shop.run("run", "--once", code=1)
+    (row,) = shop.json("materializations", "list")
+    attempts = shop.json("materializations", "show", "1")["attempts"]
+    assert row["started_at"] == attempts[0]["started_at"]
+    assert row["attempt_started_at"] == attempts[1]["started_at"]
+    assert row["started_at"] < row["requested_at"] < row["attempt_started_at"]
+    assert row["duration"] < row["total_duration"]
+    assert " in all)" in shop.run("materializations", "list").stdout
+    text = shop.run("materializations", "show", "1").stdout
+    assert "first started at:" in text
+    assert "last started at:" in text
+    assert "\nstarted at:" not in text
+
+
 def test_state_option_accepts_every_state():
     assert set(STATES) == set(MaterializationState)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -80,10 +81,14 @@ def test_legal_moves_are_these():
 )
 def test_duration_is_none_before_the_end(started, finished, seconds):
     assert materialization(started, finished).duration == seconds
+    assert materialization(started, finished).total_duration == seconds
 
 
-def test_duration_is_from_first_start_to_end():
-    assert materialization(NOON, NOON + timedelta(minutes=1.5)).duration == 90.0
+def test_N14_duration_is_of_the_last_attempt_and_total_of_all():
+    once = materialization(NOON, NOON + timedelta(minutes=1.5))
+    assert (once.duration, once.total_duration) == (90.0, 90.0)
+    again = replace(once, attempt=2, attempt_started_at=NOON + timedelta(minutes=1))
+    assert (again.duration, again.total_duration) == (30.0, 90.0)
 
 
 def materialization(started, finished):

@@ -12,7 +12,7 @@ from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.context_logger import ContextLogger
 from flowstone_core.model.json_document import STATE_LIMIT, dump_document, load_document
 from flowstone_core.model.safe_text import describe
-from flowstone_core.model.sensor import AnySensor, PollContext, SensorDeclaration
+from flowstone_core.model.sensor import AnySensor, PollContext, Sensor, SensorDeclaration
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import SensorCheckpoint, TickCommit
 from flowstone_core.plugin.fork_guard import fork_guard
@@ -75,13 +75,17 @@ class ThreadHost:
         return decide(self._rules, checkpoint, observation)
 
     def connect(self) -> str | None:
-        """See `SensorHost.connect`."""
+        """See `SensorHost.connect`; a poll is judged as that of a tick."""
         try:
             with fork_guard(), self._limited():
-                self._instance().connect()
+                sensor = self._instance()
+                if type(sensor).connect is not Sensor.connect:
+                    sensor.connect()
+                    return None
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             return describe(error, self._rules.redact)
-        return None
+        decision = self.tick(SensorCheckpoint())
+        return None if decision.outcome.good else decision.error
 
     def cleanup(self) -> None:
         """See `SensorHost.cleanup`."""
