@@ -198,6 +198,16 @@ class TestS3FileArrivalOfAWindow(OnOneServer, TestS3FileArrival):
     options: ClassVar = {"window": "1h", "prefix": "orders/"}
 
 
+class TestS3FileArrivalByDay(OnOneServer, TestS3FileArrival):
+    options: ClassVar = {"prefix": "orders/${year}/${month}/${day}/"}
+
+    def put(self, number: int, body: bytes) -> None:
+        self.bucket.put(f"orders/{self.clock.now():%Y/%m/%d}/file-{number:04} +%.csv", body)
+
+    def unreadable(self, number: int) -> str:
+        return f"orders/{self.clock.now():%Y/%m/%d}/upload-{number:04}.tmp"
+
+
 class TestS3EventQueue(SensorContract):
     """Objects are put into a bucket of moto, which tells the queue."""
 

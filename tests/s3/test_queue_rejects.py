@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from flowstone_s3 import S3EventQueue
+from flowstone_s3.rejects import Rejects
+from moto.sqs.models import sqs_backends
 
 from flowstone_core import Flowstone, NotTriggered, Pipeline, Triggered
 from tests.s3.queue_support import Live, Make, keys, notice, seen
@@ -179,3 +181,27 @@ def test_queue_state_keeps_last_rejects(queue: Live, make: Make) -> None:
     state = sensor.poll(sensor.init() | {"rejects": old}).state  # type: ignore[arg-type]  # as above
     assert len(state["rejects"]) == 100
     assert [each["id"] for each in state["rejects"][:99]] == [str(n) for n in range(1, 100)]
+
+
+def test_N7_queue_redelivered_reject_is_told_once(queue: Live, make: Make) -> None:
+    sensor = make(max_messages=1000)
+    state, handles = sensor.init(), []
+    for number in range(130):
+        queue.send(f"bad {number}")
+    for number in range(2):
+        # Some are still listed in the state, of others only a digest is kept.
+        outcome = sensor.poll(json.loads(json.dumps(state)))
+        assert isinstance(outcome, NotTriggered)
+        told, state = [each.count for each in outcome.skipped], outcome.state
+        assert sum(told) == (0 if number else 130)
+        assert len(state["rejects"]) == 100
+        backend = sqs_backends["123456789012"]["us-east-1"].queues[queue.url.rpartition("/")[2]]
+        for message in backend._messages:
+            message.change_visibility(0)
+            handles.append(message)
+    assert len(handles) == 260
+
+
+def test_queue_damaged_digests_count_as_none() -> None:
+    for text in ("%", "AAAA"):
+        assert not Rejects([], text).knows("any")

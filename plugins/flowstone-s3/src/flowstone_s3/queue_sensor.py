@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from flowstone_core import (
     Event,
@@ -13,7 +13,6 @@ from flowstone_core import (
     PollContext,
     Sensor,
     SensorBroken,
-    Skipped,
     Triggered,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
@@ -27,21 +26,11 @@ from flowstone_s3.notifications import (
 from flowstone_s3.partitioning import KeyPartitions
 from flowstone_s3.queue import Message, Queue
 from flowstone_s3.queue_config import S3EventQueueConfig
+from flowstone_s3.rejects import Reject, Rejects
 from flowstone_s3.unreadable import UnreadableKeyError, key_example
 
 VERSION = 1
 """The version of the stored state."""
-
-REJECTS_KEPT = 100
-"""Most rejected messages listed in the state."""
-
-
-class Reject(TypedDict):
-    """A rejected message: its id, the time of receipt, and the reason."""
-
-    id: str
-    at: str
-    reason: str
 
 
 class QueueState(TypedDict):
@@ -52,11 +41,13 @@ class QueueState(TypedDict):
         done: The receipt handles of the messages committed with this state; the next poll deletes
             them.
         rejects: The last rejected messages, the latest last.
+        told: Digests of the ids of those before, in base64.
     """
 
     version: int
     done: list[str]
     rejects: list[Reject]
+    told: NotRequired[str]
 
 
 class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
@@ -107,10 +98,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             except NotificationError as error:
                 rejected[message.id] = error
         self._partitions.log_choice(self.context)
-        known = {reject["id"] for reject in state["rejects"]}
+        known = Rejects(state["rejects"], state.get("told", ""))
         moved = self._set_aside(
             [(messages[each], str(why)) for each, why in rejected.items()], known
         )
+        rejects = known.added(rejected, now.isoformat())
         after = QueueState(
             version=VERSION,
             done=[
@@ -118,10 +110,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
                 for each in messages.values()
                 if each.id not in rejected or each.id in moved
             ],
-            rejects=self._rejects(state["rejects"], rejected),
+            rejects=rejects.listed,
         )
-        # A message is received again after 12 hours: it is told once.
-        skipped = [_skipped(each, why) for each, why in rejected.items() if each not in known]
+        if rejects.told:
+            after["told"] = rejects.told
+        skipped = known.skipped(rejected)
         if events:
             return Triggered(list(events.values()), after, skipped)
         return NotTriggered(after, skipped)
@@ -185,11 +178,11 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         marker = key.endswith("/") and notification.size == 0
         return key.startswith(self.config.prefix) and self._passes(key) and not marker
 
-    def _set_aside(self, rejected: list[tuple[Message, str]], known: set[str]) -> set[str]:
+    def _set_aside(self, rejected: list[tuple[Message, str]], known: Rejects) -> set[str]:
         """Move or hide rejected messages; return the ids of those that may be deleted."""
         warn = self.context.logger.warning
         for message, reason in rejected:
-            if message.id not in known:
+            if not known.knows(message.id):
                 text = "message rejected: %s (message %s)"
                 warn(text, reason, message.id)
         moved = {message.id for message, reason in rejected if self._move(message, reason)}
@@ -215,22 +208,6 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
             self.context.logger.warning(text, error, message.id)
             return False
         return True
-
-    def _rejects(
-        self, before: list[Reject], rejected: dict[str, NotificationError]
-    ) -> list[Reject]:
-        if not rejected:
-            return before
-        at = self.context.clock.now().isoformat()
-        kept = [reject for reject in before if reject["id"] not in rejected]
-        new = [Reject(id=each, at=at, reason=str(why)) for each, why in rejected.items()]
-        return (kept + new)[-REJECTS_KEPT:]
-
-
-def _skipped(message_id: str, error: NotificationError) -> Skipped:
-    if isinstance(error, RecordError):
-        return Skipped(error.reason, 1, error.example)
-    return Skipped(f"message rejected: {error}", 1, f"message {message_id}")
 
 
 def _check(state: QueueState) -> None:
