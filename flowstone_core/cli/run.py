@@ -84,13 +84,15 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
 def run(session: Session, *, once: bool, duration: timedelta | None, empty: bool) -> None:
     """Tick sensors and schedules, and run materializations, until a signal arrives.
 
-    Ctrl-C or SIGTERM stops gracefully: running attempts may finish within the grace time. A second
-    signal ends the process at once. Nothing is lost either way: the next run continues.
+    Ctrl-C, SIGTERM or a closed terminal (SIGHUP) stops gracefully: running attempts may finish
+    within the grace time. A second Ctrl-C or SIGTERM ends the process at once. Nothing is lost
+    either way: the next run continues. A store that is unavailable at the start is waited for, at
+    most for the setting 'store_wait'.
 
     Exit code 1: an attempt did not end within the grace time; or, with --once, a tick failed, or a
-    materialization was discarded or will be retried after a failed attempt; or the process stood
-    still for ten leases because a thread never released Python's interpreter (standard error names
-    the line). Exit code 2: nothing is configured.
+    materialization was discarded or will be retried after a failed attempt; or every thread hung
+    for one lease; or the process stood still for ten leases because a thread never released
+    Python's interpreter (standard error names the line). Exit code 2: nothing is configured.
     """
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
