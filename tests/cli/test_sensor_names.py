@@ -23,7 +23,7 @@ def test_X9_renamed_sensor_keeps_state_history_and_keys(renamed):
     assert renamed.json("sensors", "show", "letters")["state"] == {"seen": 2}
     assert len(renamed.json("sensors", "show", "letters")["ticks"]) == 1
     before = renamed.json("events", "list", "--source", "sensor:letters")
-    renamed.run("sensors", "reset", "letters")
+    renamed.run("sensors", "reset", "letters", "--yes")
     process = renamed.process("run", "--once")
     process.communicate()
     assert renamed.json("events", "list", "--source", "sensor:letters") == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
@@ -13,6 +14,8 @@ from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 
 logger = logging.getLogger("flowstone.ticker")
+
+_NEVER = ("", -math.inf)
 
 RECORD_SECONDS = 60.0
 """Seconds between two records of one sensor: a reason with a number in it changes at each poll."""
@@ -34,7 +37,7 @@ class QuietReasons:
         self._clock = session.clock
         self._outage = session.outage
         self._lock = threading.Lock()
-        self._recorded: dict[str, tuple[str, float]] = {}
+        self._recorded: dict[str, tuple[str, float]] = {}  # reason, time of the record
         self._changed: dict[str, tuple[SensorTicker, str]] = {}
 
     def note(self, ticker: SensorTicker, decision: Decision[TickCommit]) -> None:
@@ -42,9 +45,10 @@ class QuietReasons:
         name, reason = ticker.name, decision.reason
         with self._lock:
             self._changed.pop(name, None)
+            recorded, at = self._recorded.get(name, _NEVER)
             if decision.commits:
-                self._recorded[name] = (reason, self._clock.monotonic())
-            elif reason != self._recorded.get(name, ("", 0.0))[0]:
+                self._recorded[name] = (reason, at)
+            elif reason != recorded:
                 self._changed[name] = (ticker, reason)
         if not decision.commits:
             extra = {**ticker.labels, "reason": reason} if reason else ticker.labels
@@ -61,6 +65,9 @@ class QuietReasons:
             self._store.sensors.record_quiet(self._runner_id, due, self._clock.now())
         except (StoreUnavailableError, StoreLostError) as error:
             self._outage.begin(error)
+            with self._lock:  # the next poll notes its reason again
+                for name in due:
+                    self._recorded.pop(name, None)
         except StoreError as error:
             logger.error(  # noqa: TRY400 - the message says all
                 "cannot record why polls find nothing", extra={"error": describe(error)}
@@ -73,7 +80,7 @@ class QuietReasons:
             for name, (ticker, reason) in list(self._changed.items()):
                 if not ticker.tickable:
                     del self._changed[name]
-                elif now >= self._recorded.get(name, ("", -RECORD_SECONDS))[1] + RECORD_SECONDS:
+                elif now >= self._recorded.get(name, _NEVER)[1] + RECORD_SECONDS:
                     del self._changed[name]
                     self._recorded[name] = (reason, now)
                     due[name] = reason

@@ -103,9 +103,34 @@ def test_N6_quiet_poll_is_logged_at_debug_with_its_reason(house, caplog):
     }
 
 
+def test_N6_reason_that_an_outage_kept_back_is_recorded_after_it(store, fake_clock):
+    house = House(store, fake_clock, every="1s")
+    sensors = copy(store.sensors)
+    house.runner = house.make(Watched(store, sensors))
+    house.runner.open()
+    house.pass_time(10)
+    own = sensors.record_quiet
+
+    def down(*_):
+        sensors.record_quiet = own
+        raise StoreUnavailableError("down")
+
+    sensors.record_quiet = down
+    house.does = lambda state: NotTriggered(state, reason="still written")
+    house.pass_time(5)
+    assert reason_of(house) is None
+    house.heartbeat.session.outage.end()
+    house.pass_time(5)
+    assert reason_of(house) == "still written"
+    house.runner.stop(timedelta(0))
+
+
 @pytest.mark.parametrize("error", [StoreError("no"), StoreUnavailableError("down")])
 def test_reason_that_the_store_refuses_stops_nothing(store, fake_clock, error):
-    def refuse(*_):
+    refused = []
+
+    def refuse(*arguments):
+        refused.append(arguments)
         raise error
 
     house = House(store, fake_clock, every="1s")
@@ -117,5 +142,6 @@ def test_reason_that_the_store_refuses_stops_nothing(store, fake_clock, error):
     house.does = lambda state: NotTriggered(state, reason="still written")
     polls = house.polls
     house.pass_time(3)
+    assert refused
     assert house.polls > polls
     house.runner.stop(timedelta(0))
