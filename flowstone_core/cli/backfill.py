@@ -102,7 +102,7 @@ def backfill(
     command continues the backfill; no partition is requested twice, even with --force.
     'backfills list' shows it, and 'backfills cancel' ends it.
 
-    With --json an object: first, last and every (the range), backfill (its number), resumed,
+    With --json an object: first, last, every, backfill (its number), resumed,
     total, completed, skipped, failed, unfinished, left, finished, cancelled, here (true if this
     command ran them), failures (the first 20: materialization, partition, partition_shown, state,
     error). With --dry-run: first, last, every, resumes (a number, or null), total, materialize,

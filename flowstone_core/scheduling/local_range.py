@@ -32,6 +32,7 @@ from flowstone_core.scheduling.time_zone import Matches, fixed_instant, fixed_lo
 _DAY = timedelta(days=1)
 _LATEST = datetime.max - _DAY  # noqa: DTZ901 - local
 _MONTHS = PartitionTemplate("${year}-${month}")
+_NAIVE = PartitionTemplate("${date}T${hour}:${minute}:${second}")
 _SIZES = {
     "day": _DAY,
     "hour": timedelta(hours=1),
@@ -83,10 +84,10 @@ def local_range(
         first: A date, a datetime, or a text that a template of ``namings`` writes; a month such
             as ``2025-01`` needs no template.
         last: Of the same kind, and not before it.
-        every: As for `partition_range`. Aware datetimes go by local days, weeks, months and years,
-            and by elapsed time for a duration; texts go by the shortest unit of their template
-            if it is None.
-        zone: The zone of the local days; UTC if it is None.
+        every: As for `partition_range`. Datetimes go by local days, weeks, months and years, and
+            by elapsed time for a duration; texts go by the shortest unit of their template if it
+            is None.
+        zone: The zone of the local days, and of naive datetimes; UTC if it is None.
         namings: The namings of the asset's partitions.
 
     Raises:
@@ -101,10 +102,11 @@ def local_range(
         begin, end = read_ends(first, last)
         if not isinstance(begin, datetime):
             return _days(partition_range(begin, end, every), zone)
-        if isinstance(end, datetime) and begin.tzinfo is not None and every is not None:
-            step = read_step(every)
-            if step.calendar:
-                return _local_times(begin, end, step, zone)
+        step = read_step("hour" if every is None else every)
+        if begin.tzinfo is None and not begin.microsecond and isinstance(end, datetime):
+            return _naive_times(begin, end, step, zone)
+        if begin.tzinfo is not None and step.calendar and isinstance(end, datetime):
+            return _local_times(begin, end, step, zone)
         return partition_range(begin, end, every)
     except OverflowError:
         ends = f"{format_partition(first)} to {format_partition(last)}"
@@ -138,6 +140,15 @@ def _local_times(first: datetime, last: datetime, step: Step, zone: ZoneInfo) ->
     instants = (fixed_instant(each, zone) for each in walls)
     later = (each for each in instants if each is not None and first < each <= last)
     return PartitionRange(first, last, every, (first, *later))
+
+
+def _naive_times(first: datetime, last: datetime, step: Step, zone: ZoneInfo) -> PartitionRange:
+    """Return the local times that clocks show, as a schedule writes them without an offset."""
+    check_day(first, step)
+    every = f"{step.text} in {zone}"
+    check_size(len(Steps(first, last, step.size, step.months)), first, last, every)
+    names = _named((first, last), step, _NAIVE, zone)
+    return PartitionRange(first, last, every, tuple(dict.fromkeys(names)) or (first,))
 
 
 def _texts(

@@ -99,6 +99,7 @@ def test_a_program_gets_one_object(shop):
         "unfinished": 0,
         "left": 0,
         "finished": True,
+        "cancelled": False,
         "here": True,
     }
     again = shop.json("backfill", "report", *WEEK, "--force", "--limit", "1", code=1)

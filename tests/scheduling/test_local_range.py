@@ -29,7 +29,9 @@ def local(first, last, every=None, zone="America/New_York", template=None):
     found = local_range(first, last, every, zone=where, namings=namings)
     assert len(found) == len(list(found))
     return [
-        each.astimezone(where).isoformat() if isinstance(each, datetime) else str(each)
+        (each.astimezone(where) if each.tzinfo else each).isoformat()
+        if isinstance(each, datetime)
+        else str(each)
         for each in found
     ]
 
@@ -114,7 +116,42 @@ def test_W7_step_names_the_zone_of_local_days():
     assert local_range(*ends, "1d", zone=NEW_YORK).every == "day"
     assert local_range(*ends, "hour", zone=NEW_YORK).every == "hour"
     naive = [each.replace(tzinfo=None) for each in ends]
-    assert local_range(*naive, "day", zone=NEW_YORK).every == "day"
+    assert local_range(*naive, "day", zone=NEW_YORK).every == "day in America/New_York"
+    assert local_range(*naive, "day").every == "day"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "every", "expected"),
+    [
+        ("2026-03-07T02:30", "2026-03-09T02:30", "day", ["07T02:30", "08T03:00", "09T02:30"]),
+        ("2026-03-08T00:00", "2026-03-08T04:00", None,
+         ["08T00:00", "08T01:00", "08T03:00", "08T04:00"]),
+        ("2026-11-01T00:00", "2026-11-01T03:00", "hour",
+         ["01T00:00", "01T01:00", "01T02:00", "01T03:00"]),
+        ("2026-03-07T02:30", "2026-03-08T03:30", "24h", ["07T02:30", "08T03:30"]),
+    ],
+)  # fmt: skip
+def test_W7_naive_datetimes_are_those_that_clocks_show(first, last, every, expected):
+    assert [text[8:16] for text in local(at(first), at(last), every)] == expected
+
+
+def test_W7_naive_days_are_those_of_a_schedule_at_every_change():
+    template = "${date}T${hour}:${minute}"
+    for change in different_changes():
+        time = f"{change.shown_before:%H:%M}"
+        schedule = daily(time, change.zone, template)
+        first = datetime.combine(change.days[0], datetime.strptime(time, "%H:%M").time())  # noqa: DTZ007
+        last = first + (change.days[-1] - change.days[0])
+        begin = first.replace(tzinfo=load_zone(change.zone)).astimezone(UTC)
+        found = list(local_range(first, last, "day", zone=load_zone(change.zone)))
+        made = fired(schedule, begin, begin + timedelta(days=6))
+        assert found == [next(made) for _ in found], change
+        assert len(found) == len(change.days)
+
+
+def test_range_of_fractions_of_seconds_has_no_local_times():
+    first = at("2026-03-08T00:00:00.5")
+    assert len(local_range(first, first + timedelta(hours=4), zone=NEW_YORK)) == 5
 
 
 @pytest.mark.parametrize(
