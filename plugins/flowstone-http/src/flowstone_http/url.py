@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -10,6 +11,7 @@ from flowstone_core.plugin_api import InvalidSecretError
 
 _PORTS = {"http": 80, "https": 443}
 _LIMIT = 8_000
+_NETLOC = re.compile(r"(?:\[[^\[\]]+\]|[^.*:\[\]][^*:\[\]]*)(?::\d*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def _parsed(parts: SplitResult) -> ParsedUrl:
         raise InvalidSecretError("invalid port in the URL: use 1 to 65535")
     if not parts.hostname:
         raise InvalidSecretError(f"missing host in the URL: write {scheme}://HOST/PATH")
+    if not _NETLOC.fullmatch(parts.netloc):
+        raise InvalidSecretError("invalid host in the URL: write a name or an address")
     url = parts._replace(fragment="", scheme=scheme).geturl()
     if len(url) > _LIMIT:
         raise InvalidSecretError(f"URL too long: {len(url):,} characters; {_LIMIT:,} are allowed")
