@@ -59,7 +59,7 @@ bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of 
 	@$(BIN)/python benchmarks/s3_listing.py
 
 clean: ## remove .venv and everything the other targets leave
-	rm -rf .venv .venv-newest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
+	rm -rf .venv .venv-newest .venv-lowest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
@@ -72,5 +72,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(PROJECTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
-	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml))) 'boto3-stubs[s3,sqs]'
+	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml)))
 	@touch $@ $(VENV)/.demo
