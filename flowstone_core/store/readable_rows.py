@@ -18,6 +18,7 @@ from sqlalchemy import Boolean, Column, Integer, Row, Table
 from flowstone_core.errors import StoreError
 from flowstone_core.model.json_document import load_document, load_object
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.model.partition import decode_partition
 from flowstone_core.model.safe_text import printable
 from flowstone_core.model.tick import SkipReason, TickOutcome
 from flowstone_core.store import schema
@@ -35,6 +36,7 @@ _OBJECTS = {
     schema.schedules.c.edits,
 }
 _DOCUMENTS = {schema.sensors.c.state, schema.ticks.c.skipped_items}
+_PARTITIONS = {schema.events.c.partition, schema.materializations.c.partition}
 _CHOICES: MappingProxyType[Column[str], type[StrEnum]] = MappingProxyType(
     {
         schema.materializations.c.state: MaterializationState,
@@ -114,6 +116,8 @@ def faults(row: AnyRow, table: Table) -> Iterator[str]:
             yield f"{name} is not a JSON object"
         elif column in _DOCUMENTS and not _parses(load_document, value):
             yield f"{name} is not JSON"
+        elif column in _PARTITIONS and not _parses(decode_partition, value):
+            yield f"{name} is not a partition"
         elif column in _CHOICES and value not in list(_CHOICES[column]):
             yield f"{name} is unknown"
 

@@ -157,6 +157,14 @@ def test_S13_an_unknown_word_stops_only_its_row(full, store_url, case):
     assert {"alone", "items"} <= set(everything(full))
 
 
+@pytest.mark.parametrize("text", ["d:2025-99-99", "d:2025-1-5", "t:!"])
+def test_S13_text_of_no_partition_stops_only_its_row(full, store_url, text):
+    case = EVENTS.partition, EVENTS.key == "bad"
+    number = corrupt(store_url, *case[:1], text, case[1])
+    check_of(full, store_url, case, number)
+    assert {"alone", "items"} <= set(everything(full))
+
+
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize(
     "case",

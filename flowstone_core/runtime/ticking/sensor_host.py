@@ -7,10 +7,10 @@ import logging
 from contextlib import AbstractContextManager
 from typing import Protocol, cast
 
-from flowstone_core.errors import OutcomeError, ValidationError
+from flowstone_core.errors import OutcomeError, StoreError, ValidationError
 from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.model.context_logger import ContextLogger
-from flowstone_core.model.json_document import STATE_LIMIT, dump_document, load_document
+from flowstone_core.model.json_document import STATE_LIMIT, Json, dump_document, load_document
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.sensor import AnySensor, PollContext, Sensor, SensorDeclaration
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
@@ -66,13 +66,24 @@ class ThreadHost:
                 sensor = self._instance()
                 if checkpoint.state is None:
                     initial = _initial_state(sensor)
-                outcome = sensor.poll(load_document(checkpoint.state or initial or "null"))
+                outcome = sensor.poll(self._load(checkpoint.state or initial or "null"))
                 if inspect.iscoroutine(outcome):
                     outcome.close()
         except BaseException as error:  # noqa: BLE001 - a sensor may raise anything, SystemExit too
             outcome, raised = error, True
         observation = SensorObservation(outcome, started_at, self._clock.now(), raised, initial)
         return decide(self._rules, checkpoint, observation)
+
+    def _load(self, state: str) -> Json:
+        try:
+            return load_document(state)
+        except (ValueError, RecursionError):
+            name = self._declaration.name
+            raise StoreError(
+                "invalid state in the store: must be JSON",
+                hint=f"to begin anew: flowstone sensors reset {name}",
+                sensor=name,
+            ) from None
 
     def connect(self) -> str | None:
         """See `SensorHost.connect`; a poll is judged as that of a tick."""

@@ -82,6 +82,16 @@ def test_sensor_ticker_accepts_null_as_state(fake_clock):
     assert tick(ticker).commits[0].after.state == "null"
 
 
+def test_S13_stored_state_that_is_not_json_fails_the_tick(fake_clock):
+    ticker, _ = ticker_of(fake_clock)
+    ticker.checkpoint = SensorCheckpoint(version=1, state="{", polled=True)
+    decision = tick(ticker)
+    assert decision.error == (
+        "invalid state in the store: must be JSON (to begin anew: flowstone sensors reset probe)"
+    )
+    assert decision.commits[0].after.state == "{"
+
+
 def test_P7_each_poll_gets_a_copy_of_the_state(fake_clock):
     def mutate(state):
         assert state == {"rows": [1]}, "what another poll did to it is not seen"
