@@ -140,9 +140,26 @@ def test_late_row_after_rows_were_deleted_is_told(make_rows: Make, database: Any
     first = sensor.poll(sensor.init())
     database.execute("DELETE FROM orders WHERE id < 5")
     quiet = sensor.poll(stored(first.state))
-    assert (quiet.state, quiet.skipped) == (stored(first.state), ())
+    assert (counts(quiet), quiet.skipped) == ({}, ())
+    again = sensor.poll(stored(quiet.state))
+    assert (again.state, again.skipped) == (quiet.state, ())
     add(database, (2, "08:00:05"))
-    assert [each.count for each in sensor.poll(stored(quiet.state)).skipped] == [1]
+    assert [each.count for each in sensor.poll(stored(again.state)).skipped] == [1]
+
+
+def test_late_row_in_place_of_a_deleted_one_is_told_with_the_next(
+    make_rows: Make, database: Any
+) -> None:
+    sensor = make_rows()
+    add(database, *((number, f"08:00:{number:02}") for number in range(10)))
+    first = sensor.poll(sensor.init())
+    database.execute("DELETE FROM orders WHERE id = 5")
+    add(database, (2, "08:00:05"))
+    quiet = sensor.poll(stored(first.state))
+    add(database, (11, "09:00:00"))
+    second = sensor.poll(stored(quiet.state))
+    assert counts(second) == {DAY: 1}
+    assert [each.count for each in second.skipped] == [1]
 
 
 @pytest.mark.parametrize("mode", ["timestamp", "timestamp_incrementing"])

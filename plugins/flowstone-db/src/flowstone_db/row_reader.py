@@ -121,21 +121,20 @@ class RowReader:
         if cursor is None:
             return progress, []
         above = None if known is None else known.above
+        count = 0
+        if known is not None:
+            (count,) = one(self.connection, self.statements.count_behind(cursor, above)) or (0,)
+            if not keys.count and count == len(known.hashes):
+                # As a rule nothing has happened, and a number is read and not the keys.
+                return progress, []
         query = self.statements.behind(cursor, above, READ)
         options = {"stream_results": True}
         found = [tuple(row) for row in self.connection.execute(query, execution_options=options)]
-        after = recent_keys(found, above)
+        progress = replace(progress, recent=recent_keys(found, above))
         if known is None:
-            return replace(progress, recent=after), []
-        late = keys.late(known, found)
-        if not late and not keys.count:
-            # Rows that were deleted meanwhile do not call for another state.
             return progress, []
-        count = len(late)
-        if late and len(found) == READ:
-            (total,) = one(self.connection, self.statements.count_behind(cursor, above)) or (0,)
-            count = total - len(known.hashes) - keys.count
-        return replace(progress, recent=after), skipped(self.config.keys, late, count)
+        more = count - len(known.hashes) - keys.count
+        return progress, skipped(self.config.keys, keys.late(known, found), more)
 
     def _check_missing(self) -> None:
         columns = " or ".join(self.config.keys)
