@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import flowstone_core
 
 if TYPE_CHECKING:
+    from flowstone_core.cli.session import command_flowstone as command_flowstone
     from flowstone_core.errors import InvalidSecretError as InvalidSecretError
     from flowstone_core.errors import PluginError as PluginError
     from flowstone_core.errors import StaleAttemptError as StaleAttemptError
@@ -80,6 +81,7 @@ _HOMES = {
     "TickOutcome": "model.tick",
     "Verbatim": "model.setting_types",
     "Waker": "model.clock",
+    "command_flowstone": "cli.session",
     "fit_function": "model.callables",
     "flowstone_commands": "plugin.hookspecs",
     "flowstone_engines": "plugin.hookspecs",

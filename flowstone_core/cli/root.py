@@ -7,7 +7,7 @@ import io
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import Exit
@@ -15,9 +15,15 @@ from click.exceptions import Exit
 from flowstone_core.cli.commands import SHORT_HELP, LazyCommands
 from flowstone_core.cli.session import FAILED, WRONG, LogFormat, Session
 
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
 PLUGIN_API = 1
 """`hookspecs.API_VERSION`, which costs an import of pluggy; a test compares them."""
 
+
+WITHOUT_COMMANDS = {"flowstone-core", "flowstone-db", "flowstone-http", "flowstone-s3"}
+"""Distributions whose plugins have no commands: with these alone ``--help`` imports no plugin."""
 
 GLOBAL_OPTIONS = ("--config", "--log-format", "--log-level")
 
@@ -25,8 +31,8 @@ GLOBAL_OPTIONS = ("--config", "--log-format", "--log-level")
 class Root(click.Group):
     """Root group: turns errors into messages and exit codes, and finds the commands of plugins.
 
-    A plugin's command is looked up only when FlowStone itself has no command of the name:
-    discovering plugins costs more than all the rest of ``--help``.
+    A plugin's command is looked up only when FlowStone itself has no command of the name, or for
+    ``--help``: discovering plugins costs more than all the rest.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -60,10 +66,29 @@ class Root(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        del ctx
+        """Write the list of commands without importing them, then those of plugins."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(SHORT_HELP.items()))
+        session = ctx.find_object(Session) or Session(None, "keyvalue", None)
+        found = session.plugins().commands()[0] if _foreign_plugins() else {}
+        others = sorted(found.keys() - SHORT_HELP.keys())
+        if others:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, found[name].get_short_help_str(70)) for name in others])
+
+
+def _foreign_plugins() -> bool:
+    """Return True if a plugin is installed that may have a command; none is imported."""
+    from importlib.metadata import distributions
+
+    def readable(distribution: Distribution) -> bool:
+        try:
+            points = distribution.entry_points.select(group="flowstone")
+            return bool(points) and distribution.name not in WITHOUT_COMMANDS
+        except Exception:  # noqa: BLE001 - metadata of any kind; 'plugins list' reports it
+            return False
+
+    return any(map(readable, distributions()))
 
 
 def _global_first(args: list[str]) -> list[str]:
@@ -144,8 +169,6 @@ def _is_clicks_own(error: Exception) -> bool:
 )
 def root(path: Path | None, log_format: LogFormat, log_level: str | None) -> None:
     """Turn "something happened" into "this partition of this asset is up to date".
-
-    Commands of plugins are listed by 'flowstone plugins list'.
 
     Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration.
     """

@@ -143,3 +143,21 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def command_flowstone() -> Flowstone:
+    """Return the Flowstone of the running command, with the configuration that ``--config`` chose.
+
+    For commands of plugins; FlowStone closes its store when the command ends.
+
+    Raises:
+        PluginError: If no ``flowstone`` command is running.
+        ValidationError: If the configuration is invalid; lists every problem.
+    """
+    from flowstone_core.errors import PluginError
+
+    context = click.get_current_context(silent=True)
+    session = None if context is None else context.find_object(Session)
+    if session is None:
+        raise PluginError("command_flowstone() must be called in a command of 'flowstone'")
+    return session.flow()

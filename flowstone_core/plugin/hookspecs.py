@@ -77,9 +77,11 @@ def flowstone_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-bod
 
 @hookspec
 def flowstone_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
-    """Return click commands by name; they appear under ``flowstone``.
+    """Return click commands by name; ``flowstone --help`` lists them under a separate heading.
 
-    Called only when a command or ``--help`` runs. The name of a built-in command is refused.
+    Called only for ``--help`` and for a command that is not built in; a built-in command wins over
+    one of the same name. In a command, `flowstone_core.plugin_api.command_flowstone` returns the
+    Flowstone that ``--config`` chose.
     """
 
 

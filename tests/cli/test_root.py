@@ -12,7 +12,9 @@ import pytest
 
 from flowstone_core.cli import main
 from flowstone_core.cli.commands import SHORT_HELP
+from flowstone_core.errors import PluginError
 from flowstone_core.plugin.hookspecs import API_VERSION
+from flowstone_core.plugin_api import command_flowstone
 
 HEAVY = {
     "alembic", "asyncio", "boto3", "botocore", "cron_descriptor", "croniter", "dateutil", "difflib",
@@ -241,7 +243,8 @@ def test_plugin_command_is_found(shop):
     shop.install("flowstone-greeter", "greeter", COMMANDS)
     assert shop.run("greet", "you").stdout == "hello you\n"
     assert "Usage: flowstone greet" in shop.run("greet", "--help").stdout
-    assert "greet" not in shop.run("--help").stdout
+    listed = shop.run("--help").stdout.partition("Commands of plugins:\n")[2]
+    assert listed.split()[0] == "greet"
     assert shop.run("greet", "you", "--refuse", code=1).stderr == (
         "error: not today (come again)\n"
     )
@@ -322,3 +325,49 @@ def test_N18_global_option_without_its_value_is_refused(shop):
 def test_N18_words_behind_a_double_dash_are_arguments(shop):
     result = shop.run("materialize", "raw_orders", "--", "--config")
     assert "raw_orders --config is pending" in result.stdout
+
+
+COUNT = """
+import click
+from flowstone_core import hookimpl
+from flowstone_core.plugin_api import command_flowstone
+
+@click.command()
+def count():
+    \"\"\"Count the events.\"\"\"
+    flow = command_flowstone()
+    click.echo(f"{flow.project.file}: {len(flow.events())}")
+
+@hookimpl
+def flowstone_commands():
+    return {"count": count, "status": count}
+"""
+
+
+def test_U6_plugin_command_is_listed_under_its_heading(shop):
+    shop.install("flowstone-counter", "counter", COUNT)
+    own, _, others = shop.run("--help").stdout.partition("Commands of plugins:\n")
+    assert others == "  count  Count the events.\n"
+    assert "\n  status " in own
+    assert "count" not in own.split("Commands:")[1]
+
+
+def test_U6_plugin_command_gets_the_flowstone_that_config_chose(shop):
+    shop.install("flowstone-counter", "counter", COUNT)
+    (shop.folder / "other.cfg").write_text("[flowstone]\nstore = sqlite:///other.db\n")
+    assert shop.run("--config", "other.cfg", "count").stdout == "other.cfg: 0\n"
+    assert (shop.folder / "other.db").exists()
+    (shop.folder / "other.cfg").write_text("[flowstone]\nstoer = x\n")
+    assert "did you mean 'store'" in shop.run("--config", "other.cfg", "count", code=2).stderr
+
+
+def test_U6_flowstone_of_a_command_needs_a_command():
+    with pytest.raises(PluginError, match="in a command of 'flowstone'"):
+        command_flowstone()
+
+
+def test_U6_help_beside_a_broken_plugin_lists_the_commands(shop):
+    shop.install("flowstone-broken", "broken", "raise SystemExit")
+    text = shop.run("--help").stdout
+    assert "\n  run " in text
+    assert "Commands of plugins" not in text
