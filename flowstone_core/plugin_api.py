@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from flowstone_core.plugin.hookspecs import flowstone_triggers as flowstone_triggers
     from flowstone_core.plugin.hookspecs import hookimpl as hookimpl
     from flowstone_core.runtime.engine.run_attempt import run_attempt as run_attempt
+    from flowstone_core.scheduling.foreign_template import foreign_template as foreign_template
     from flowstone_core.scheduling.partition_template import (
         PartitionTemplate as PartitionTemplate,
     )
@@ -94,6 +95,7 @@ _HOMES = {
     "flowstone_triggered": "plugin.hookspecs",
     "flowstone_triggers": "plugin.hookspecs",
     "has_unescaped_at": "model.url_text",
+    "foreign_template": "scheduling.foreign_template",
     "hookimpl": "plugin.hookspecs",
     "load_zone": "scheduling.time_zone",
     "run_attempt": "runtime.engine.run_attempt",

@@ -40,7 +40,8 @@ _BRACED = (
     re.compile(rf"(?<!\$)\{{+\s*(?P<name>{_NAME})\b[^{{}}]*\}}+", re.IGNORECASE),
     re.compile(rf"%\((?P<name>{_NAME})\)[sd]?", re.IGNORECASE),
     re.compile(rf"[<\[]\s*(?P<name>{_NAME})\s*[>\]]", re.IGNORECASE),
-    re.compile(r"(?<!\d)%-?(?P<code>[YmdHMSFz])"),
+    # Not the bytes of a percent-encoded text: %d0%F0.
+    re.compile(r"(?<!\d)%-?(?P<code>[YmHMSz]|[dF](?![0-9A-Fa-f]))"),
 )
 # YYYY-MM-DD, and names alone: date, year-month.
 _LETTERS = re.compile(r"(?<![a-z$])yyyy(?=[^a-z]|mm|$)", re.IGNORECASE)
@@ -51,23 +52,35 @@ _BARE = re.compile(
 _BARE_NAME = re.compile(rf"(?P<name>{_NAME})", re.IGNORECASE)
 
 
-def refuse_foreign(text: str) -> None:
-    """Raise if a template is not written with tokens, and looks as if it should be.
+def foreign_template(text: str) -> str | None:
+    """Return the template that a text means in the language of another tool; None if it is none.
 
-    A text without a token, such as ``all``, is a constant and allowed. So is a token's look-alike
-    after ``$$``, which is a ``$``.
+    A look-alike of a token after ``$$``, which is a ``$``, is a text.
 
-    Raises:
-        ValidationError: The hint has the token to write.
+    Example:
+        >>> foreign_template("orders/{year}/%m/"), foreign_template("orders/${year}/")
+        ('orders/${year}/${month}/', None)
     """
     meant = text
     for form in _BRACED:
         meant = form.sub(_token, meant)
     if _LETTERS.search(meant):
         meant = _LETTER.sub(_token, meant)
-    elif _BARE.fullmatch(text):
+    return meant if meant != text else None
+
+
+def refuse_foreign(text: str) -> None:
+    """Raise if a partition template is not written with tokens, and looks as if it should be.
+
+    A text without a token, such as ``all``, is a constant and allowed.
+
+    Raises:
+        ValidationError: The hint has the template to write.
+    """
+    meant = foreign_template(text)
+    if meant is None and _BARE.fullmatch(text):
         meant = _BARE_NAME.sub(_token, text)
-    if meant != text:
+    if meant is not None:
         raise ValidationError(
             Problem(
                 f"invalid partition template {printable(text, 80)!r}: a token is written ${{year}}",

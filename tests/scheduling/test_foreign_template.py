@@ -3,7 +3,7 @@
 import pytest
 
 from flowstone_core.errors import ValidationError
-from flowstone_core.scheduling.foreign_template import refuse_foreign
+from flowstone_core.scheduling.foreign_template import foreign_template, refuse_foreign
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,18 @@ def test_N11_template_that_is_one_date_is_refused(text):
 )  # fmt: skip
 def test_N11_constant_and_token_are_allowed(text):
     refuse_foreign(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("orders/{year}/%m/", "orders/${year}/${month}/"),
+        ("date", None),
+        ("2025-01-05", None),
+        ("%d0%BA%F0%9F/", None),
+        ("in/${year}/", None),
+        ("dt=%Y-%m-%d/", "dt=${year}-${month}-${day}/"),
+    ],
+)
+def test_N11_prefix_of_another_language_has_a_meaning(text, meant):
+    assert foreign_template(text) == meant

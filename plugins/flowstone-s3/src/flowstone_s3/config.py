@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from flowstone_core import Duration, SensorConfig
+from flowstone_core.plugin_api import foreign_template
 from flowstone_s3.connection import ConnectionConfig
 from flowstone_s3.key_filter import Glob, Suffix
 from flowstone_s3.partitioning import PartitionConfig
@@ -86,6 +87,11 @@ class ObjectsConfig(SensorConfig):
     @classmethod
     def _check_prefix(cls, prefix: str) -> str:
         Prefixes(prefix)
+        meant = foreign_template(prefix)
+        if meant is not None:
+            raise ValueError(
+                f"invalid prefix {prefix!r:.200}: a token is written ${{year}} (write {meant:.200})"
+            )
         return prefix
 
     @model_validator(mode="after")
