@@ -57,8 +57,8 @@ class ObjectsConfig(SensorConfig):
     )
     unreadable_keys: Literal["skip", "fail"] = Field(
         "skip",
-        description="skip: an object whose key has no partition is left out, told once, and tried "
-        "again after a restart; fail: it fails the poll, and no object fires",
+        description="skip: an object whose key has no partition is left out, reported once, and "
+        "tried again after a restart; fail: it fails the poll, and no object fires",
     )
     requester_pays: bool = Field(
         default=False, description="pay for listing a bucket whose requesters pay"
