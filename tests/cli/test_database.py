@@ -51,19 +51,29 @@ def age(shop, **duration):
         database.write(older)
 
 
+PRUNE = ("--older-than", "30d", "--trust-clock")
+
+
+def test_S8_prune_of_an_idle_store_asks_for_trust_in_the_clock(made):
+    age(made, days=60)
+    done = made.run("db", "prune", "--older-than", "30d")
+    assert done.stdout == "deleted: nothing\n"
+    assert "no runner ran for long, or the clock is wrong" in done.stderr
+    assert "flowstone db prune --trust-clock" in done.stderr
+    assert made.run("db", "prune", *PRUNE).stdout.startswith("deleted: 2 events")
+
+
 def test_prune_reports_deleted_and_kept_rows(made):
     age(made, days=60)
-    said = made.run("db", "prune", "--older-than", "30d", "--dry-run").stdout
+    said = made.run("db", "prune", *PRUNE, "--dry-run").stdout
     assert said == (
         "would delete: 2 events, 1 runner\n"
         "kept: 4 completed materializations, the latest of their partitions; "
         "2 events whose keys are remembered (dedupe_for)\n"
     )
-    assert made.run("db", "prune", "--older-than", "30d").stdout == said.replace(
-        "would delete", "deleted"
-    )
+    assert made.run("db", "prune", *PRUNE).stdout == said.replace("would delete", "deleted")
     age(made, days=60)
-    found = made.json("db", "prune", "--older-than", "30d", "--dry-run")
+    found = made.json("db", "prune", *PRUNE, "--dry-run")
     assert found == {
         "dry_run": True,
         "events": 2,
@@ -77,7 +87,7 @@ def test_prune_reports_deleted_and_kept_rows(made):
         "kept_events": 0,
         "kept_materializations": 4,
     }
-    assert made.run("db", "prune", "--older-than", "30d").stdout == (
+    assert made.run("db", "prune", *PRUNE).stdout == (
         "deleted: 2 events, 1 tick\n"
         "forgot: 2 keys of events older than dedupe_for\n"
         "kept: 4 completed materializations, the latest of their partitions\n"
@@ -92,7 +102,7 @@ def test_prune_uses_the_retention_or_needs_an_age(made):
     made.write(settings="retention = 30d\n")
     assert made.run("db", "prune").stdout == "deleted: nothing\n"
     age(made, days=60)
-    assert made.json("db", "prune")["runners"] == 1
+    assert made.json("db", "prune", "--trust-clock")["runners"] == 1
 
 
 @pytest.mark.parametrize("wrong", ["soon", "59m", "36526d"])
