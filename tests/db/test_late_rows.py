@@ -177,7 +177,10 @@ def test_late_rows_among_many_are_told_within_the_last(
     assert len(stored(state)["recent"]["hashes"]) < 3000
     add(database, (9, "08:00:05"))
     beyond = sensor.poll(stored(state))
-    assert beyond.skipped == ()
+    (told,) = beyond.skipped
+    assert told.count == 1
+    assert told.example.startswith("a row up to at=")
+    assert sensor.poll(stored(beyond.state)).skipped == ()
     many = ", ".join("(9, '2025-01-15 08:24:59', 'eu')" for _ in range(READ + 7))
     database.execute(f"INSERT INTO orders VALUES {many}")  # noqa: S608
     outcome = sensor.poll(stored(beyond.state))
@@ -185,6 +188,49 @@ def test_late_rows_among_many_are_told_within_the_last(
     # Those of the time last read, with an id above the last, are not late.
     assert told.count == READ + 7
     assert sensor.poll(stored(outcome.state)).skipped == ()
+
+
+def test_late_rows_are_counted_among_the_older(
+    make_rows: Make, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(first: int, count: int) -> None:
+        values = ", ".join(
+            f"({number}, '2025-01-15 {number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}', "
+            "'eu')"
+            for number in range(first, first + count)
+        )
+        database.execute(f"INSERT INTO orders VALUES {values}")  # noqa: S608
+
+    def poll() -> tuple[int, int]:
+        nonlocal state
+        outcome = sensor.poll(stored(state))
+        state = outcome.state
+        return sum(counts(outcome).values()), sum(each.count for each in outcome.skipped)
+
+    monkeypatch.setattr("flowstone_db.row_reader.COUNTED", 300)
+    sensor = make_rows()
+    state = sensor.init()
+    fill(10_000, KEPT + 200)
+    assert poll() == (KEPT + 200, 0)
+    assert stored(state)["recent"]["older"] == {"above": None, "rows": 200}
+    add(database, (1, "00:00:01"), (2, "00:00:02"))
+    assert poll() == (0, 2)
+    assert poll() == (0, 0)
+    # A late row in place of deleted ones, whose number has been looked at.
+    database.execute("DELETE FROM orders WHERE id < 10010")
+    assert poll() == (0, 0)
+    add(database, (3, "00:00:03"))
+    fill(20_000, 50)
+    assert poll() == (50, 1)
+    # So many are counted at most: then the count begins anew.
+    fill(30_000, 200)
+    assert poll() == (200, 0)
+    assert stored(state)["recent"]["older"]["rows"] == 0
+    add(database, (4, "00:00:04"))
+    assert poll() == (0, 0)
+    fill(40_000, 100)
+    assert poll() == (100, 0)
+    assert stored(state)["recent"]["older"]["rows"] == 100
 
 
 def test_late_rows_are_unknown_to_a_state_of_an_earlier_version(
@@ -210,7 +256,14 @@ def test_late_rows_with_start_new_begin_after_the_first_poll(
 
 
 @pytest.mark.parametrize(
-    "recent", [{"above": None, "hashes": "AAA"}, {"above": None}, {"above": 1, "hashes": ""}, "x"]
+    "recent",
+    [
+        {"above": None, "hashes": "AAA"},
+        {"above": None},
+        {"above": 1, "hashes": ""},
+        {"above": None, "hashes": "", "older": {}},
+        "x",
+    ],
 )
 def test_late_rows_with_a_damaged_state_break_the_sensor(make_rows: Make, recent: Any) -> None:
     sensor = make_rows()

@@ -3,6 +3,7 @@
 A row whose key is not above the cursor is never read: its transaction took longer than ``lag``, its
 id was drawn before those of others and committed after, its timestamp was copied. The keys of the
 last rows are kept as hashes; a key among them that was neither kept nor just read has come late.
+Rows before them are only counted.
 """
 
 from __future__ import annotations
@@ -27,8 +28,23 @@ KEPT = 500
 READ = 2 * KEPT
 """Most keys that one poll reads again: the known ones, and as many that have come late."""
 
+COUNTED = 10_000
+"""Most rows before the known ones that are counted."""
+
 _HASH_BYTES = 4
 _REASON = "row behind the last one read"
+
+
+class OlderState(TypedDict):
+    """Stored form of the older rows. Its keys are persisted and must not change.
+
+    Attributes:
+        above: The key above which rows are counted; None for all.
+        rows: Their number, up to the key above which all rows are known.
+    """
+
+    above: list[JsonValue] | None
+    rows: int
 
 
 class RecentState(TypedDict):
@@ -37,10 +53,25 @@ class RecentState(TypedDict):
     Attributes:
         above: The key above which all rows are known; None if all rows are.
         hashes: The hashes of the keys, in base64.
+        older: The rows before; None if they are not counted.
     """
 
     above: list[JsonValue] | None
     hashes: str
+    older: OlderState | None
+
+
+@dataclass(frozen=True, slots=True)
+class OlderRows:
+    """The rows before the recent keys.
+
+    Attributes:
+        above: The key above which they are counted; None for all.
+        rows: Their number.
+    """
+
+    above: Key | None
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +81,20 @@ class RecentKeys:
     Attributes:
         above: The key above which all rows up to the cursor are known; None if all rows are.
         hashes: The hashes of their keys.
+        older: The rows before, up to ``above``; None if they are not counted.
     """
 
     above: Key | None = None
     hashes: tuple[bytes, ...] = ()
+    older: OlderRows | None = None
 
     def state(self) -> RecentState:
         """Return the form to store."""
-        above = None if self.above is None else [encode_value(value) for value in self.above]
         text = base64.b64encode(b"".join(self.hashes)).decode("ascii")
-        return RecentState(above=above, hashes=text)
+        older = None
+        if self.older is not None:
+            older = OlderState(above=_encoded(self.older.above), rows=self.older.rows)
+        return RecentState(above=_encoded(self.above), hashes=text, older=older)
 
     @classmethod
     def of(cls, state: RecentState | None) -> RecentKeys | None:
@@ -70,9 +105,11 @@ class RecentKeys:
         """
         if state is None:
             return None
-        above = None if state["above"] is None else tuple(map(decode_value, state["above"]))
         raw = base64.b64decode(state["hashes"], validate=True)
-        return cls(above, tuple(map(bytes, zip(*[iter(raw)] * _HASH_BYTES, strict=True))))
+        hashes = tuple(map(bytes, zip(*[iter(raw)] * _HASH_BYTES, strict=True)))
+        older = state.get("older")
+        counted = None if older is None else OlderRows(_decoded(older["above"]), older["rows"])
+        return cls(_decoded(state["above"]), hashes, counted)
 
 
 class KeysRead:
@@ -117,13 +154,31 @@ def recent_keys(found: Sequence[Key], above: Key | None) -> RecentKeys:
     return RecentKeys(above, tuple(map(_hash, kept)))
 
 
-def skipped(columns: Sequence[str], late: Sequence[Key], count: int) -> list[Skipped]:
-    """Return the report of rows that came too late; empty if there are none."""
-    if not late:
+def skipped(
+    columns: Sequence[str], late: Sequence[Key], count: int, above: Key | None
+) -> list[Skipped]:
+    """Return the report of rows that came too late; empty if there are none.
+
+    Args:
+        columns: The columns of the key.
+        late: Keys of late rows.
+        count: Number of late rows.
+        above: The key up to which late rows are only counted.
+    """
+    if count == 0:
         return []
-    named = zip(columns, late[0], strict=True)
+    key, which = (late[0], "") if late else (above, "a row up to ")
+    named = zip(columns, key or (), strict=False)
     example = ", ".join(f"{name}={show_value(value)}" for name, value in named)
-    return [Skipped(_REASON, max(count, len(late)), example)]
+    return [Skipped(_REASON, count, which + example if example else "")]
+
+
+def _encoded(key: Key | None) -> list[JsonValue] | None:
+    return None if key is None else [encode_value(value) for value in key]
+
+
+def _decoded(form: list[JsonValue] | None) -> Key | None:
+    return None if form is None else tuple(map(decode_value, form))
 
 
 def _hash(key: Key) -> bytes:

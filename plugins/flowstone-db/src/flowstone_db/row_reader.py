@@ -11,7 +11,15 @@ from flowstone_db.config import DatabaseRowsConfig
 from flowstone_db.cursor import KeyCheck, RowsProgress, is_nan
 from flowstone_db.errors import CursorError
 from flowstone_db.grouping import RowGroups
-from flowstone_db.recent_keys import READ, KeysRead, recent_keys, skipped
+from flowstone_db.recent_keys import (
+    COUNTED,
+    READ,
+    KeysRead,
+    OlderRows,
+    RecentKeys,
+    recent_keys,
+    skipped,
+)
 from flowstone_db.statements import LABEL, Key, RowStatements
 from flowstone_db.value import show_value
 
@@ -121,20 +129,47 @@ class RowReader:
         if cursor is None:
             return progress, []
         above = None if known is None else known.above
-        count = 0
+        count = late_before = 0
         if known is not None:
-            (count,) = one(self.connection, self.statements.count_behind(cursor, above)) or (0,)
-            if not keys.count and count == len(known.hashes):
-                # As a rule nothing has happened, and a number is read and not the keys.
+            count = self._count(cursor, above)
+            before = 0 if known.older is None else known.older.rows
+            late_before = self._count_older(known) - before
+            if not keys.count and count == len(known.hashes) and late_before == 0:
+                # As a rule nothing has happened, and numbers are read and not the keys.
                 return progress, []
         query = self.statements.behind(cursor, above, READ)
         options = {"stream_results": True}
         found = [tuple(row) for row in self.connection.execute(query, execution_options=options)]
-        progress = replace(progress, recent=recent_keys(found, above))
+        after = recent_keys(found, above)
+        after = replace(after, older=self._older(known, after.above))
+        progress = replace(progress, recent=after)
         if known is None:
             return progress, []
-        more = count - len(known.hashes) - keys.count
-        return progress, skipped(self.config.keys, keys.late(known, found), more)
+        late = keys.late(known, found)
+        more = len(late)
+        if len(found) == READ:
+            more = max(more, count - len(known.hashes) - keys.count)
+        return progress, skipped(self.config.keys, late, more + max(0, late_before), above)
+
+    def _older(self, known: RecentKeys | None, above: Key | None) -> OlderRows | None:
+        """Return the rows before the recent keys, which begin above a key."""
+        if above is None:
+            return None
+        if known is not None:
+            start = known.above if known.older is None else known.older.above
+            rows = self._count(above, start)
+            if rows <= COUNTED:
+                return OlderRows(start, rows)
+        return OlderRows(above, 0)
+
+    def _count_older(self, known: RecentKeys) -> int:
+        if known.above is None or known.older is None:
+            return 0
+        return self._count(known.above, known.older.above)
+
+    def _count(self, up_to: Key, above: Key | None) -> int:
+        (count,) = one(self.connection, self.statements.count_behind(up_to, above)) or (0,)
+        return int(count)
 
     def _check_missing(self) -> None:
         columns = " or ".join(self.config.keys)
