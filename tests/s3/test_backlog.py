@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flowstone_s3 import S3FileArrival, listing_plan
+from flowstone_s3.bucket import ListedPage
+from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.errors import S3UnavailableError
+from flowstone_s3.listing import S3Object
 
-from flowstone_core import NotTriggered, SensorBroken, Triggered
+from flowstone_core import NotTriggered, PollContext, SensorBroken, Triggered
+from tests.s3.conftest import SetClock
 
 Make = Callable[..., S3FileArrival]
 DAILY = "in/${year}/${month}/${day}/"
@@ -88,11 +94,14 @@ def test_F1a_long_backlog_is_listed_over_several_polls(
     clock.time += timedelta(hours=50)
     found: list[str] = []
     requests = []
-    for _ in range(4):
+    for _ in range(6):
         found += watch.poll()
         requests.append(len(listed(scripted)))
-    assert found == keys
-    assert requests == [20, 20, 10, 4]
+    assert sorted(found) == keys
+    # The window is listed between the parts of the backlog.
+    assert requests == [20, 4, 20, 4, 10, 4]
+    watch.poll()
+    assert len(listed(scripted)) == 4
 
 
 def test_F1a_backlog_ends_at_half_of_poll_timeout(
@@ -109,10 +118,13 @@ def test_F1a_backlog_ends_at_half_of_poll_timeout(
 
     scripted.before_answer = take
     assert watch.poll() == ["in/2025/01/15/a", "in/2025/01/16/a"]
-    assert watch.poll() == ["in/2025/01/17/a", "in/2025/01/18/a"]
-    assert watch.poll() == ["in/2025/01/19/a"]
     assert watch.poll() == ["in/2025/01/20/a"]
+    assert watch.poll() == ["in/2025/01/17/a", "in/2025/01/18/a"]
     assert watch.poll() == []
+    assert watch.poll() == ["in/2025/01/19/a"]
+    listed(scripted)
+    assert watch.poll() == []
+    assert listed(scripted) == ["in/2025/01/20/"]
 
 
 def test_F1a_backlog_is_listed_alone_after_a_failure(
@@ -196,8 +208,29 @@ def test_F1a_window_does_not_pass_over_a_backlog(
     clock.time += timedelta(days=5)
     scripted.date = None
     scripted.before_answer = lambda: setattr(clock, "uptime", clock.uptime + 21)
-    found = [key for _ in range(7) for key in watch.poll()]
-    assert found == ["in/2025/01/15/late", *(f"in/2025/01/{day}/a" for day in range(16, 21))]
+    found = [key for _ in range(12) for key in watch.poll()]
+    keys = ["in/2025/01/15/late", *(f"in/2025/01/{day}/a" for day in range(16, 21))]
+    assert sorted(found) == keys
+
+
+def test_F1a_held_backlog_does_not_hold_up_the_window(
+    scripted: Any, make_sensor: Make, clock: Any
+) -> None:
+    options = {"prefix": DAILY, "lookback": "0s", "settle": "1h", "poll_timeout": "40s"}
+    watch = Watch(make_sensor, **scripted.options, **options)
+    watch.poll()
+    clock.time += timedelta(days=3)
+    scripted.put("in/2025/01/18/a")
+    scripted.before_answer = lambda: setattr(clock, "uptime", clock.uptime + 21)
+    found, prefixes = [], []
+    for minute in range(20):
+        clock.time += timedelta(minutes=4)
+        # Somebody writes into a day of the backlog all the time: it never settles.
+        scripted.put("in/2025/01/16/busy", f"{minute}")
+        found += watch.poll()
+        prefixes += listed(scripted)
+    assert found == ["in/2025/01/18/a"]
+    assert {"in/2025/01/16/", "in/2025/01/18/"} <= set(prefixes[-2:])
 
 
 def test_F1a_clock_set_back_lists_both_times(scripted: Any, make_sensor: Make, clock: Any) -> None:
@@ -217,3 +250,59 @@ def test_F1a_damaged_time_of_the_state_breaks(scripted: Any, make_sensor: Make) 
     for text in ("yesterday", "2025-01-15", 7):
         with pytest.raises(SensorBroken, match="cannot read the stored state"):
             sensor.poll({**sensor.init(), "since": text})  # type: ignore[typeddict-item]
+
+
+class Shelf:
+    """Objects in memory; listing a prefix takes seconds, and may fail."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock, self.objects, self.seconds, self.fails = clock, [], 0.0, False
+
+    def list_pages(self, prefixes: Any) -> Any:
+        for number, prefix in enumerate(prefixes):
+            self.clock.uptime += self.seconds
+            if self.fails and number == 1:
+                raise S3UnavailableError("no longer there")
+            yield ListedPage([each for each in self.objects if each.key.startswith(prefix)], None)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("settle", ["0s", "7m"])
+@pytest.mark.parametrize("window", [None, "3h"])
+def test_F1a_random_pauses_and_failures_lose_nothing(
+    seed: int, settle: str, window: str | None
+) -> None:
+    source = random.Random(seed)  # noqa: S311 - pauses, not secrets
+    clock = SetClock()
+    options = {"bucket": "shop", "prefix": HOURLY, "lookback": "2h"}
+    config = S3FileArrivalConfig.model_validate(
+        options | {"settle": settle, "partition_pattern": "/(?P<name>[^/]+)$", "window": window}
+    )
+    sensor = S3FileArrival(config, PollContext(clock=clock))
+    shelf = Shelf(clock)
+    sensor._bucket = shelf  # type: ignore[assignment]
+    state, found = sensor.poll(sensor.init()).state, []
+    for number in range(25):
+        # Written within an hour of the hour that its prefix names, and listed at once.
+        written = clock.time - timedelta(minutes=source.randrange(60))
+        key = f"in/{written:%Y/%m/%d/%H}/{number}"
+        shelf.objects.append(S3Object(key, "e", 1, clock.time))
+        clock.time += timedelta(minutes=source.choice([1, 10, 60, 600, 3_000]))
+        shelf.seconds = source.choice([0, 0, 2, 9])
+        shelf.fails = source.random() < 0.3
+        for _ in range(source.randrange(4)):
+            with suppress(S3UnavailableError):
+                outcome = sensor.poll(json.loads(json.dumps(state)))
+                state = outcome.state
+                found += [event.partition for event in getattr(outcome, "events", ())]
+            clock.time += timedelta(minutes=5)
+    shelf.fails, shelf.seconds = False, 0
+    for _ in range(200):
+        clock.time += timedelta(minutes=1)
+        outcome = sensor.poll(state)
+        state = outcome.state
+        found += [event.partition for event in getattr(outcome, "events", ())]
+    assert sorted(found, key=int) == [str(number) for number in range(25)]  # type: ignore[arg-type]

@@ -82,6 +82,18 @@ def test_N7_skipped_key_fires_after_mending(scripted: Any, make_sensor: Make) ->
     assert watch.poll() == ([], [])
 
 
+def test_N7_skipped_key_fires_again_after_a_failed_commit(scripted: Any, make_sensor: Make) -> None:
+    scripted.put("a/15.csv")
+    watch = Watch(make_sensor, **scripted.options)
+    watch.poll()
+    before = watch.state
+    watch.restart(partition="${date}")
+    for _ in range(2):
+        watch.state = before
+        assert watch.poll() == (["a/15.csv"], [])
+    assert watch.poll() == ([], [])
+
+
 def test_N7_skipped_key_that_is_overwritten_is_not_told_again(
     scripted: Any, make_sensor: Make
 ) -> None:

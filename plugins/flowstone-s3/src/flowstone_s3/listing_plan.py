@@ -2,7 +2,8 @@
 
 The state keeps the time up to which every prefix was listed for the last time. So a sensor that
 was paused, or whose polls failed, lists the prefixes of that time too, however many days it was:
-the **backlog**, before the prefixes of the lookback. A long backlog is listed over several polls.
+the **backlog**, before the **window**, the prefixes of the lookback. A backlog that takes long is
+listed over several polls, and the window between them, so that new objects need not wait for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from flowstone_s3.prefixes import PREFIX_LIMIT, Prefixes
@@ -51,47 +53,70 @@ class ListingPlan:
         return cls(backlog, window, since if same or backlog else now - lookback)
 
 
+Part: TypeAlias = Literal["all", "backlog", "window"]
+"""Part of a plan: the backlog, the window, or both."""
+
+Leaves: TypeAlias = Literal["missing", "listed", "nothing"]
+"""Objects that are not listed again: those that a listing misses, those that it has, or none."""
+
+_NEXT: Mapping[Part, Part] = {"all": "all", "backlog": "window", "window": "backlog"}
+
+
 class ListingWalk:
     """Walk through a plan: yields the prefixes to list, and knows where the next poll begins.
 
     Args:
         plan: The plan.
+        part: The part to list; if it is not ``all``, the next poll lists the other.
         may_go_on: Returns False when the poll should end before the next prefix of the backlog.
         unsettled: Returns the number of listed objects that the next poll has to see again.
-        alone: True to end after the backlog.
 
     Attributes:
-        partial: Whether the walk ended within or after the backlog.
+        listed: The part that was listed, of the backlog perhaps only the earliest prefixes.
         since: The time that the next poll lists from.
     """
 
     def __init__(
         self,
         plan: ListingPlan,
+        part: Part,
         may_go_on: Callable[[], bool],
         unsettled: Callable[[], int],
-        *,
-        alone: bool,
     ) -> None:
         self._plan = plan
+        self._part = part
         self._may_go_on = may_go_on
         self._unsettled = unsettled
-        self._alone = alone
         self._held: datetime | None = None
-        self.partial = False
+        self.listed: Part = "all"
         self.since = plan.since
+
+    def next_part(self) -> Part:
+        """Return the part that the next poll should list."""
+        return _NEXT[self.listed]
+
+    @property
+    def leaves(self) -> Leaves:
+        """The objects that are not listed again: those that are missing, or those of a backlog."""
+        if self.listed == "all":
+            return "missing"
+        return "listed" if self.listed == "backlog" and self._held is None else "nothing"
 
     def __iter__(self) -> Iterator[str]:
         """Yield each prefix; the one before it must have been listed then."""
         plan = self._plan
+        first = next(iter(plan.window.values()))
+        if plan.backlog and self._part == "window":
+            self.listed = "window"
+            yield from plan.window
+            return
         room = max(1, PREFIX_LIMIT - len(plan.window))
         for number, (prefix, at) in enumerate(plan.backlog.items()):
             if number and (number >= room or not self._may_go_on()):
                 self._end(at)
                 return
             yield from self._one(prefix, at)
-        first = next(iter(plan.window.values()))
-        if plan.backlog and (self._alone or not self._may_go_on()):
+        if plan.backlog and (self._part == "backlog" or not self._may_go_on()):
             self._end(first)
             return
         for prefix, at in plan.window.items():
@@ -105,7 +130,7 @@ class ListingWalk:
             self._held = at
 
     def _end(self, at: datetime) -> None:
-        self.partial = True
+        self.listed = "backlog"
         self.since = self._earliest(at)
 
     def _earliest(self, at: datetime) -> datetime:

@@ -22,6 +22,7 @@ from flowstone_s3.digests import digest, stamp
 from flowstone_s3.errors import S3Error
 from flowstone_s3.late_objects import NewestObjects, OlderState, late_objects, older_state
 from flowstone_s3.listing import S3Object
+from flowstone_s3.listing_plan import Leaves
 from flowstone_s3.settling import SettlingObjects
 from flowstone_s3.state import (
     ETAG_SIZE,
@@ -168,56 +169,52 @@ class SeenObjects:
     def __len__(self) -> int:
         return self._count()
 
-    def state(self, *, passed: bool = False) -> SeenState:
+    def state(self, leaves: Leaves = "missing") -> SeenState:
         """Return the state to store after the listing; the given state if nothing has changed.
 
         Times of modification alone change nothing: they are stored along with the next change.
 
         Args:
-            passed: True after a listing of prefixes alone that are not listed again: what was
-                listed is then remembered as missing, and what was not as present.
+            leaves: The objects that are not listed again, and are remembered as gone: those that
+                the listing misses, those that it has (of a backlog), or none.
 
         Raises:
             S3Error: If there are more objects than the limit.
         """
-        seen, missing = (self._left, self._present) if passed else (self._present, self._left)
+        seen, missing = {
+            "missing": (self._present, self._left),
+            "listed": (self._left, self._present),
+            "nothing": (self._left | self._present, {}),
+        }[leaves]
         aside = (self._aside_before - self._tried) | self._aside
         same = aside == self._aside_before and not self._settling.changed
-        same = same and (passed or self._older_before in (None, self._older_now()))
+        same = same and (leaves != "missing" or self._older_before in (None, self._older_now()))
         if same and not self._changed and not missing:
             return self._state
-        if not passed:
+        settling = self._settling.all_but(self._present)
+        if leaves == "missing":
             self._forget_old()
-        settling = self._settling.entries() if not passed else self._settling.all_but(self._present)
+            settling = self._settling.entries()
         room = self._rules.limit - len(seen) - len(settling)
         if room < 0:
             raise self._too_many()
-        return self._encoded(seen, missing, settling, aside, room=room, passed=passed)
-
-    def _encoded(
-        self,
-        seen: dict[bytes, bytes],
-        missing: dict[bytes, bytes],
-        settling: dict[bytes, bytes],
-        aside: set[bytes],
-        *,
-        room: int,
-        passed: bool,
-    ) -> SeenState:
-        present = {key + version for key, version in seen.items()}
-        gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | self._replaced}
-        gone[self._hour] |= {key + version for key, version in missing.items()}
-        gone = {hour: group - present for hour, group in gone.items()}
+        gone = self._gone_after(missing, {key + version for key, version in seen.items()})
         if aside:
             known = {entry[:KEY_SIZE] for group in gone.values() for entry in group}
             aside = {key for key in aside if key in seen or key in known}
-        # Prefixes that are still to be listed hold objects of all times.
-        horizon = self._horizon if passed else self._latest_horizon()
-        older = self._older_before
-        if horizon is not None and not passed:
+        # Prefixes that are still to be listed hold objects of all times: the horizon stays.
+        horizon, older = self._horizon, self._older_before
+        if leaves == "missing" and (horizon := self._latest_horizon()) is not None:
             older = self._older_now()
         decoded = DecodedState(seen, gone, settling, horizon, self._legacy, aside, older)
         return encode_state(decoded, self._hour, room)
+
+    def _gone_after(
+        self, missing: dict[bytes, bytes], present: set[bytes]
+    ) -> dict[datetime, set[bytes]]:
+        gone = {**self._gone, self._hour: self._gone.get(self._hour, set()) | self._replaced}
+        gone[self._hour] |= {key + version for key, version in missing.items()}
+        return {hour: group - present for hour, group in gone.items()}
 
     def _older_now(self) -> OlderState:
         return older_state(self._older, self._passed)

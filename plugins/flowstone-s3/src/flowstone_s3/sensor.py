@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from flowstone_core import NotTriggered, Outcome, PollContext, Sensor, Triggered
+from flowstone_core import NotTriggered, Outcome, Partition, PollContext, Sensor, Triggered
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.events import group_objects
 from flowstone_s3.key_filter import key_filter
 from flowstone_s3.listing import S3Object
-from flowstone_s3.listing_plan import ListingPlan, ListingWalk
+from flowstone_s3.listing_plan import ListingPlan, ListingWalk, Part
 from flowstone_s3.partitioning import KeyPartitions
 from flowstone_s3.prefixes import Prefixes
 from flowstone_s3.seen_objects import OBJECT_LIMIT, DetectionRules, SeenObjects
@@ -42,10 +42,11 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         self._partitions = KeyPartitions(config)
         self._prefixes = Prefixes(config.prefix)
         self._zone = ZoneInfo(config.timezone)
-        # After a restart the settings may be others: what was set aside is tried again.
-        self._retry = True
+        # After a restart the settings may be others: what was set aside is tried again, until the
+        # state comes back that this instance has left.
+        self._aside: str | None = None
         # After a listing that failed the backlog is listed alone, so that each poll gets on.
-        self._alone = False
+        self._part: Part = "all"
 
     def init(self) -> SeenState:
         """See `Sensor.init`."""
@@ -60,11 +61,11 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
             SensorBroken: If the state has another version, or is damaged.
         """
         now = self.context.clock.now()
-        seen = SeenObjects(state, now, self._rules, retry=self._retry)
+        seen = SeenObjects(state, now, self._rules, retry=state.get("aside", "") != self._aside)
         plan = self._plan(state, now)
-        walk = ListingWalk(plan, self._budget(seen), lambda: seen.settling, alone=self._alone)
+        walk = ListingWalk(plan, self._part, self._budget(seen), lambda: seen.settling)
         # Until it has ended, for it may be given up without an exception.
-        self._alone = bool(plan.backlog)
+        self._part = "backlog" if plan.backlog else "all"
         fresh: dict[str, S3Object] = {}
         passed = listed = 0
         for page in self._bucket.list_pages(walk):
@@ -74,9 +75,10 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
                     passed += 1
                     if seen.observe(item, page.at):
                         fresh[item.key] = item
-        self._alone = walk.partial
+        self._part = walk.next_part()
         outcome = self._outcome(fresh, seen, walk, now)
-        self._retry = self._retry and walk.partial
+        if walk.listed == "all":
+            self._aside = outcome.state.get("aside", "")
         if isinstance(outcome, NotTriggered) and listed and not passed:
             return NotTriggered(outcome.state, outcome.skipped, self._nothing_passes(listed))
         return outcome
@@ -107,7 +109,7 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
     def _outcome(
         self, fresh: dict[str, S3Object], seen: SeenObjects, walk: ListingWalk, now: datetime
     ) -> Outcome[SeenState]:
-        found = group_objects(fresh.values(), lambda key: self._partitions.partition(key, now))
+        found = group_objects(fresh.values(), lambda key: self._partition(key, now))
         if self.config.unreadable_keys == "fail":
             found.refuse_unreadable()
         skipped = SkippedKeys()
@@ -115,12 +117,17 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
             if seen.set_aside(item.key):
                 skipped.add(item.key, error)
         self._partitions.log_choice(self.context)
-        after = seen.state(passed=walk.partial)
+        after = seen.state(walk.leaves)
         if self._prefixes.dated:
             after = with_listed_since(after, walk.since)
-        told = skipped.summary() + ([] if walk.partial else seen.late())
+        told = skipped.summary() + (seen.late() if walk.listed == "all" else [])
         events = list(found.events(self.config.bucket))
         return Triggered(events, after, told) if events else NotTriggered(after, told)
+
+    def _partition(self, key: str, now: datetime) -> Partition | None:
+        # A partition_fn may take long.
+        self.context.check_deadline()
+        return self._partitions.partition(key, now)
 
     def _nothing_passes(self, listed: int) -> str:
         brackets = "[" in (self.config.glob or "")
