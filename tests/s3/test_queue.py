@@ -148,6 +148,21 @@ def test_queue_reason_of_any_exception_is_storable(queue: Live, make: Make) -> N
     assert queue.left(rejects) == (1, 0)
 
 
+def test_X4_queue_glob_that_matches_nothing_is_told(queue: Live, make: Make) -> None:
+    queue.send(notice("in/[raw]%202025-01-15.csv"), notice("2025-01-15/", "ObjectRemoved:Delete"))
+    sensor = make(glob="in/[raw] *.csv")
+    outcome = sensor.poll(sensor.init())
+    assert isinstance(outcome, NotTriggered)
+    assert outcome.reason == (
+        "1 keys left out by prefix, suffix or glob; in glob, [...] stands for one character, "
+        "and [[] for a ["
+    )
+    assert sensor.poll(outcome.state).reason == ""  # type: ignore[union-attr]
+    queue.send(notice("other/2025-01-15.csv"))
+    prefixed = make(prefix="in/").poll(sensor.init())
+    assert prefixed.reason == "1 keys left out by prefix, suffix or glob"  # type: ignore[union-attr]
+
+
 def test_queue_partition_fn_gives_partition(queue: Live, make: Make) -> None:
     queue.send(*map(notice, ("raises", "number", "out", "fine")))
     sensor = make(partition_fn=by_name)

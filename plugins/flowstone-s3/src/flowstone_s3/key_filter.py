@@ -26,3 +26,10 @@ def key_filter(suffix: str, glob: str | None) -> Callable[[str], bool]:
     """Return a predicate that is True for keys that pass ``suffix`` and ``glob``."""
     matches = re.compile(fnmatch.translate(glob or "*")).match
     return lambda key: key.endswith(suffix) and matches(key) is not None
+
+
+def bracket_hint(glob: str | None) -> str:
+    """Return how to write a ``[``, for a pattern that matches nothing; empty if it has none."""
+    if "[" not in (glob or ""):
+        return ""
+    return "; in glob, [...] stands for one character, and [[] for a ["

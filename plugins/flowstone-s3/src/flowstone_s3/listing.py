@@ -121,7 +121,7 @@ class _Reader:
         parser.Parse(body, True)  # noqa: FBT003 - expat takes it by position
 
     def page(self) -> Page:
-        encoded = self._facts.get("EncodingType") == "url"
+        encoded = self._facts.get("EncodingType", "").strip().lower() == "url"
         truncated = self._facts.get("IsTruncated")
         if truncated is not None and truncated.strip().lower() not in _TRUTH:
             raise ForeignListingError(f"has an invalid IsTruncated {truncated!r:.40}")

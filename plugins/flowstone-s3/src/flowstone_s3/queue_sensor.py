@@ -16,7 +16,7 @@ from flowstone_core import (
     Triggered,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
-from flowstone_s3.key_filter import key_filter
+from flowstone_s3.key_filter import bracket_hint, key_filter
 from flowstone_s3.notifications import (
     NotificationError,
     ObjectNotification,
@@ -70,6 +70,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         self._queue = Queue(config, self.context)
         self._passes = key_filter(config.suffix, config.glob)
         self._partitions = KeyPartitions(config)
+        self._left_out = 0
 
     def init(self) -> QueueState:
         """See `Sensor.init`."""
@@ -86,6 +87,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         """
         _check(state)
         now = self.context.clock.now()
+        self._left_out = 0
         self._delete(state["done"])
         # Of a message that is received twice in a poll, the later handle counts.
         messages = {message.id: message for message in self._queue.receive()}
@@ -117,7 +119,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         skipped = known.skipped(rejected)
         if events:
             return Triggered(list(events.values()), after, skipped)
-        return NotTriggered(after, skipped)
+        return NotTriggered(after, skipped, self._nothing_wanted())
 
     def connect(self) -> None:
         """See `Sensor.connect`: requests the queue's ARN.
@@ -148,6 +150,7 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
                 wrong = NotificationError("about another bucket")
                 continue
             if not self._wanted(notification):
+                self._left_out += not notification.key.endswith("/")
                 continue
             try:
                 yield from self._event(notification, now)
@@ -177,6 +180,12 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
         # S3 sends notifications of folder markers too.
         marker = key.endswith("/") and notification.size == 0
         return key.startswith(self.config.prefix) and self._passes(key) and not marker
+
+    def _nothing_wanted(self) -> str:
+        if not self._left_out:
+            return ""
+        hint = bracket_hint(self.config.glob)
+        return f"{self._left_out:,} keys left out by prefix, suffix or glob{hint}"
 
     def _set_aside(self, rejected: list[tuple[Message, str]], known: Rejects) -> set[str]:
         """Move or hide rejected messages; return the ids of those that may be deleted."""

@@ -10,7 +10,7 @@ from flowstone_core import NotTriggered, Outcome, Partition, PollContext, Sensor
 from flowstone_s3.bucket import Bucket
 from flowstone_s3.config import S3FileArrivalConfig
 from flowstone_s3.events import group_objects
-from flowstone_s3.key_filter import key_filter
+from flowstone_s3.key_filter import bracket_hint, key_filter
 from flowstone_s3.listing import S3Object
 from flowstone_s3.listing_plan import ListingPlan, ListingWalk, Part
 from flowstone_s3.partitioning import KeyPartitions
@@ -130,6 +130,5 @@ class S3FileArrival(Sensor[S3FileArrivalConfig, SeenState]):
         return self._partitions.partition(key, now)
 
     def _nothing_passes(self, listed: int) -> str:
-        brackets = "[" in (self.config.glob or "")
-        hint = "; in glob, [...] stands for one character, and [[] for a [" if brackets else ""
+        hint = bracket_hint(self.config.glob)
         return f"none of {listed:,} listed keys matches suffix and glob{hint}"
