@@ -300,6 +300,8 @@ def test_document_names_known_commands_only(document: str) -> None:
 def is_command(words: list[str]) -> bool:
     command: click.Command = main
     for word in words:
+        if word == "--help":
+            continue
         if word.startswith("-"):
             if not any(word in option.opts for option in command.params):
                 return False
