@@ -6,9 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 
+from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
+
+START_TRIES = 30
+"""Tries to start a thread, a second apart, before a start fails."""
 
 JOIN_SECONDS = 5.0
 """Longest wait for the end of a step when the thread is stopped."""
@@ -46,6 +50,7 @@ class PeriodicThread:
         self._first_wait = first_wait
         self._retry_seconds = retry_seconds
         self._logger = logging.getLogger(f"flowstone.{duty}")
+        self._clock = clock
         self._waker = clock.waker()
         self._stopping = False
         self._failure = ReportOnce(
@@ -67,8 +72,12 @@ class PeriodicThread:
         return self._stopping
 
     def start(self) -> None:
-        """Start the thread; call once."""
-        self._thread.start()
+        """Start the thread; call once.
+
+        Raises:
+            FlowstoneError: If the system refuses the thread, again and again.
+        """
+        start_thread(self._thread, self._clock)
 
     def wake(self) -> None:
         """End the present wait, or the next one; any thread."""
@@ -108,3 +117,31 @@ class PeriodicThread:
             else:
                 self.problem = None
                 self._failure.end()
+
+
+def start_thread(thread: threading.Thread, clock: Clock) -> None:
+    """Start a thread; try again while the system refuses it, at most `START_TRIES` times.
+
+    Raises:
+        FlowstoneError: If the system refuses the thread each time.
+    """
+    logger = logging.getLogger(thread.name.replace("-", ".", 1))
+    report = ReportOnce(
+        logger, "cannot start a thread; trying again every second", "thread started"
+    )
+    while True:
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            if thread.ident is not None:  # it was started before
+                raise
+            report.begin(threads=thread.name, error=describe(error))
+            if report.times >= START_TRIES:
+                raise FlowstoneError(
+                    f"cannot start the thread {thread.name}: {describe(error)}",
+                    hint="raise the limit of threads, or of memory",
+                ) from error
+            clock.waker().wait(1.0)
+        else:
+            report.end(threads=thread.name)
+            return

@@ -5,11 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.engine.local_engine import RECOVER_SECONDS
 from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
+from flowstone_core.runtime.periodic_thread import START_TRIES, PeriodicThread, start_thread
+from flowstone_core.testing import FakeClock
 from tests.runtime.engine.workshop import LONG, Workshop
 from tests.runtime.runner_house import PATIENCE, probe
 
@@ -209,3 +212,40 @@ def test_S5_hooks_are_called_once_their_thread_can_start(monkeypatch, caplog):
     assert dispatcher.close(PATIENCE)
     assert called == [1, 2]
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_S5_thread_of_a_runner_is_tried_again_at_its_start(monkeypatch, fake_clock, caplog):
+    full = Full(monkeypatch, "flowstone-duty")
+    stepped = threading.Event()
+    loop = PeriodicThread("duty", stepped.set, fake_clock)
+    starter = threading.Thread(target=loop.start)
+    starter.start()
+    fake_clock.wait_for_sleepers(1)
+    full.on = False
+    fake_clock.advance(1)
+    assert stepped.wait(PATIENCE)
+    starter.join(PATIENCE)
+    loop.stop()
+    assert caplog.messages == ["cannot start a thread; trying again every second", "thread started"]
+
+
+def test_S5_start_fails_if_a_thread_is_refused_for_long(monkeypatch):
+    class Passing(FakeClock):
+        def waker(self):
+            self.advance(1)
+            return super().waker()
+
+    full = Full(monkeypatch, "flowstone-duty")
+    clock = Passing()
+    loop = PeriodicThread("duty", lambda: None, clock)
+    monkeypatch.setattr(type(clock.waker()), "wait", lambda waker, seconds: False)
+    with pytest.raises(FlowstoneError, match="cannot start the thread flowstone-duty: RuntimeErr"):
+        loop.start()
+    assert full.refused == START_TRIES
+
+
+def test_thread_that_was_started_before_is_not_tried_again(fake_clock):
+    thread = threading.Thread(target=lambda: None)
+    start_thread(thread, fake_clock)
+    with pytest.raises(RuntimeError, match="once"):
+        start_thread(thread, fake_clock)

@@ -15,6 +15,7 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.coordination.session import RunnerSession
+from flowstone_core.runtime.periodic_thread import start_thread
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.store import Commit, TickResult
 
@@ -74,7 +75,7 @@ class Committer:
 
     def start(self) -> None:
         """Start the thread; call once."""
-        self._thread.start()
+        start_thread(self._thread, self._clock)
 
     def put(self, ticker: Ticker, decision: AnyDecision) -> None:
         """Queue a decision for writing; any thread, returns at once."""
