@@ -242,6 +242,11 @@ def test_late_rows_are_unknown_to_a_state_of_an_earlier_version(
     old = {name: value for name, value in state.items() if name not in {"recent", "first_pass"}}
     outcome = sensor.poll(stored(old))
     assert (outcome.state, outcome.skipped) == (state, ())
+    values = ", ".join(f"({number}, '2025-01-15 07:00:00', 'eu')" for number in range(KEPT))
+    database.execute(f"INSERT INTO orders VALUES {values}")  # noqa: S608
+    many = sensor.poll(stored(old))
+    assert many.skipped == ()
+    assert stored(many.state)["recent"]["older"]["rows"] == 0
 
 
 def test_late_rows_with_start_new_begin_after_the_first_poll(
