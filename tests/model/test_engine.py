@@ -21,8 +21,8 @@ class Remote(Engine):
         return True
 
 
-def test_engine_without_threads_has_none_stuck():
+def test_engine_without_threads_has_none_stuck_and_no_problem():
     engine = Remote(
         EngineSetup(queue=None, assets=AssetGraph([]), clock=FakeClock(), runner_id="one")
     )
-    assert engine.stuck == 0
+    assert (engine.stuck, engine.problem, engine.blocked) == (0, None, False)
