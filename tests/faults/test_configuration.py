@@ -130,7 +130,7 @@ MISTAKES = {
     "a section with dots": ("[tool.flowstone.sensor.a]\n", "[flowstone:sensor:a]"),
     "an indented section": ("[flowstone]\n [flowstone:sensor:a]\n", "remove the blanks before it"),
     "an indented setting": ("[flowstone]\nstore = sqlite://\n  grace = 5s\n", "grace"),
-    "a colon for an equals sign": ("[flowstone]\nstore: sqlite://\n", "neither 'key = value'"),
+    "a colon without a blank": ("[flowstone]\nstore:sqlite://\n", "write '=' or ': '"),
 }
 
 

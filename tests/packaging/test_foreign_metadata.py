@@ -159,7 +159,9 @@ print(len(entry_points(group="flowstone")), len(entry_points().select(group="flo
 
 def test_G3_unknown_database_is_told_beside_broken_metadata(house: Environment) -> None:
     bytes_of_no_text(house)
-    (house.folder / "flowstone.cfg").write_text("[flowstone]\nstore = nodatabase://x\n")
+    (house.folder / "flowstone.cfg").write_text(
+        "[flowstone]\npipelines = shop:pipeline\nstore = nodatabase://x\n"
+    )
     ended = house.run(FLOWSTONE, "check", "--connect")
     assert ended.returncode in {1, 2}
     assert "nodatabase" in ended.stderr
