@@ -19,6 +19,7 @@ from tests.db.rows_support import DAY, Make, add, counts, drain, stored
 BEHIND = "row behind the last one read"
 NOON = datetime(2025, 1, 15, 12, 0, 30, tzinfo=UTC)
 SECONDS = {"sqlite": "TEXT", "postgresql": "TIMESTAMP(0)", "mariadb": "DATETIME"}
+TENTHS = {"sqlite": "TEXT", "postgresql": "TIMESTAMP(1)", "mariadb": "DATETIME(1)"}
 NUMBERS = {"sqlite": "INTEGER", "postgresql": "BIGINT", "mariadb": "BIGINT"}
 
 
@@ -33,15 +34,20 @@ def _second(moment: datetime) -> object:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _tenth(moment: datetime) -> object:
+    return f"{_second(moment)}.{moment.microsecond // 100_000}"
+
+
 @pytest.mark.parametrize("lag", ["0s", "500ms"])
 @pytest.mark.parametrize(
     ("kinds", "write"),
     [
         (SECONDS, _second),
+        (TENTHS, _tenth),
         (NUMBERS, lambda moment: int(moment.timestamp())),
         (NUMBERS, lambda moment: int(moment.timestamp() * 1000)),
     ],
-    ids=["timestamps", "seconds", "milliseconds"],
+    ids=["timestamps", "tenths", "seconds", "milliseconds"],
 )
 def test_F4_ties_in_the_running_second_are_never_lost(
     database: Any,
@@ -51,16 +57,16 @@ def test_F4_ties_in_the_running_second_are_never_lost(
     kinds: dict[str, str],
     write: Callable[[datetime], object],
 ) -> None:
-    """A row each 170 ms, and a poll after each."""
+    """A row each 70 ms, and a poll after each."""
     database.execute(f"CREATE TABLE t (at {kinds[database.kind]}, number INTEGER)")
     options = {"table": "t", "mode": "timestamp", "timestamp_column": "at", "lag": lag}
     sensor = make_sensor(DatabaseRows, url=database.url, partition_column="number", **options)
     state, found = sensor.init(), []
     for number in range(20):
-        own_clock.time = NOON + timedelta(milliseconds=170 * number)
+        own_clock.time = NOON + timedelta(milliseconds=70 * number)
         mark = database.mark
         database.execute(f"INSERT INTO t VALUES ({mark}, {number})", write(own_clock.time))  # noqa: S608
-        own_clock.time += timedelta(milliseconds=90)
+        own_clock.time += timedelta(milliseconds=30)
         outcome = sensor.poll(stored(state))
         assert outcome.skipped == ()
         found += counts(outcome)
@@ -80,7 +86,9 @@ def test_F4_ties_in_the_running_second_are_never_lost(
         (NOON, timedelta(seconds=1)),
         (NOON.replace(microsecond=1000), timedelta(milliseconds=1)),
         (1736942405, timedelta(seconds=1)),
-        (Decimal("1736942405.25"), timedelta(milliseconds=1)),
+        ("2025-01-15 12:00:05.30", timedelta(milliseconds=100)),
+        (NOON.replace(microsecond=123_400), timedelta(microseconds=100)),
+        (Decimal("1736942405.25"), timedelta(milliseconds=10)),
         (1736942405123, timedelta(milliseconds=1)),
         (1736942405123456, timedelta(microseconds=1)),
     ],

@@ -19,8 +19,6 @@ _ZERO_DATE = re.compile(r"0000|\d{4}-00|\d{4}-\d\d-00", re.ASCII)
 # Seconds of the year 5138 are milliseconds of 1973, and so on.
 _UNITS = ((10**11, 1), (10**14, 10**3), (10**17, 10**6))
 _UNIT_NAMES = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds"}
-_SECOND = timedelta(seconds=1)
-_MILLISECOND = timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -146,20 +144,18 @@ def instant_of(value: object, zone: tzinfo) -> datetime:
 
 
 def resolution(value: object) -> timedelta:
-    """Return the resolution of a column, judged by one of its timestamps: 1 s, 1 ms or 1 us.
+    """Return the resolution of a column, judged by one of its timestamps: 1 s to 1 us, by tens.
 
-    A time in whole seconds among microseconds is taken for one of a column of whole seconds: its
-    row waits for a second at most.
+    A time in whole seconds (or tenths) among microseconds is taken for one of a column of whole
+    seconds (or tenths): its row waits for a second at most.
 
     Raises:
         ValueError: If the value is not a timestamp.
     """
-    part = instant_of(value, UTC).microsecond
-    if part == 0:
-        return _SECOND
-    return _MILLISECOND if part % 1000 == 0 else _MICROSECOND
+    digits = f"{instant_of(value, UTC).microsecond:06}".rstrip("0")
+    return timedelta(microseconds=int("1".ljust(7 - len(digits), "0")))
 
 
 def floor(moment: datetime, step: timedelta) -> datetime:
-    """Return the last whole second, millisecond or microsecond."""
+    """Return the last moment of a resolution: a whole second, tenth, and so on."""
     return moment - timedelta(microseconds=moment.microsecond % (step // _MICROSECOND))
