@@ -30,6 +30,14 @@ Make = Callable[..., S3FileArrival]
         ("logs/2024/01/02/vpc_20231231T2355Z_20190315.gz", date(2024, 1, 2)),
         ("20211105/2024-01-02.json", date(2024, 1, 2)),
         ("2024-01-02/2024/01/02/20240102.csv", date(2024, 1, 2)),
+        ("2024/1/2/order-20211105.json", date(2024, 1, 2)),
+        ("2024_01_02/order-20211105.json", date(2024, 1, 2)),
+        ("logs.2024.01.02.20211105.gz", date(2024, 1, 2)),
+        ("20240102031500_19991231.log", date(2024, 1, 2)),
+        ("20240102T03Z_19991231.log", date(2024, 1, 2)),
+        ("2024/01/02/report_2024_01_03.csv", date(2024, 1, 2)),
+        ("y=2024/m=01/d=02/2024-01-03-20211105.csv", date(2024, 1, 2)),
+        ("order_year=2024/order_month=1/order_day=2/2024-01-03.csv", date(2024, 1, 2)),
     ],
 )
 def test_F6_key_date_stronger_form_counts(key: str, day: date) -> None:
@@ -77,7 +85,15 @@ def test_F6_key_date_random_id_never_replaces_the_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["x/ab20240115cd.bin", "x/0a20240115", "x/20240115e1", "x/1F20240115.bin"]
+    "key",
+    [
+        "20240115251500.log",
+        "1.2024.01.15",
+        "x/ab20240115cd.bin",
+        "x/0a20240115",
+        "x/20240115e1",
+        "x/1F20240115.bin",
+    ],
 )
 def test_F6_key_date_within_an_id_does_not_count(key: str) -> None:
     assert date_in_key(key) is None

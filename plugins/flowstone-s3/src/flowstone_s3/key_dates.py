@@ -14,15 +14,19 @@ _DATES = re.compile(
     # Digests, UUIDs and other ids often hold eight digits in a row, that are not a date.
     r"(?P<opaque>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{16,}"
     r"|(?<![0-9a-z])(?=[0-9a-f]*\d[a-f])[0-9a-f]{9,}(?![0-9a-z]))"
-    r"|(?<![A-Za-z0-9_])year=(?P<hy>\d{4})/month=(?P<hm>\d\d?)/day=(?P<hd>\d\d?)(?![^/])"
+    r"|(?<![A-Za-z0-9_])(?:\w*_)?y(?:yyy|ear)?=(?P<hy>\d{4})/(?:\w*_)?m(?:m|onth)?=(?P<hm>\d\d?)"
+    r"/(?:\w*_)?d(?:d|ay)?=(?P<hd>\d\d?)(?![^/])"
     r"|(?<![^/])\w*(?:date|day|dt|ds|ymd)=" + _DAY.format("n", "-?") + r"(?=/)"
     r"|(?<!\d)" + _DAY.format("s", "[-/]") + r"(?!\d)"
-    r"|(?<!\d)" + _DAY.format("t", "") + r"(?=t\d{4}(?:\d\d)?(?!\d))"
+    r"|(?<![^/])(?P<fy>(?:19|20|21)\d\d)/(?P<fm>\d\d?)/(?P<fd>\d\d?)(?=/)"
+    r"|(?<!\d)(?<!\d\.)" + _DAY.format("u", "[._]") + r"(?!\d)"
+    r"|(?<!\d)" + _DAY.format("t", "") + r"(?=t\d{4}(?:\d\d)?(?!\d)|t\d\dz"
+    r"|(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?!\d))"
     r"|(?<!\d)" + _DAY.format("p", "") + r"(?!\d)",
     re.ASCII | re.IGNORECASE,
 )
-_FORMS = {"h": 4, "n": 4, "s": 3, "t": 2, "p": 1}
-"""Strength of each form: named folder, separated date, date with a time, digits in a row."""
+_FORMS = {"h": 5, "n": 5, "s": 4, "f": 3, "u": 3, "t": 2, "p": 1}
+"""Strength of each form: named folder, separated date, another one, one with a time, digits."""
 
 _SEVERAL = "two different dates in the key: set partition_pattern or partition_fn"
 
@@ -45,11 +49,12 @@ def dates_in_key(key: str) -> list[KeyDate]:
     """Return the valid dates in a key, the strongest form first.
 
     These are dates, from the strongest form to the weakest: in a named folder
-    (``year=2025/month=1/day=15``; ``dt=2025-01-15/`` and other names that end in date, day, dt, ds
-    or ymd); separated (``2025/01/15``, ``2025-01-15``);
-    with a time (``20250115T0315Z``); eight digits in a row (``20250115``). They are of the years
-    1900 to 2199 and do not touch other digits. Digits in a UUID, a digest (16 or more hexadecimal
-    digits) or another hexadecimal id with letters do not count.
+    (``year=2025/month=1/day=15``, ``y=2025/m=01/d=15``; ``dt=2025-01-15/`` and other names that
+    end in date, day, dt, ds or ymd); separated (``2025/01/15``, ``2025-01-15``); separated in
+    another way (``2025/1/15/``, ``2025_01_15``, ``2025.01.15``); with a time (``20250115T0315Z``,
+    ``20250115031500``); eight digits in a row (``20250115``). They are of the years 1900 to 2199
+    and do not touch other digits. Digits in a UUID, a digest (16 or more hexadecimal digits) or
+    another hexadecimal id with letters do not count.
 
     Example:
         >>> [found.text for found in dates_in_key("2024/01/02/order-20211105.json")]
