@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone as Flowstone
     from flowstone_core.config.pipeline import Pipeline as Pipeline
+    from flowstone_core.errors import ConflictError as ConflictError
     from flowstone_core.errors import Discard as Discard
     from flowstone_core.errors import FlowstoneError as FlowstoneError
+    from flowstone_core.errors import NotFoundError as NotFoundError
     from flowstone_core.errors import RetryLater as RetryLater
     from flowstone_core.errors import SensorBroken as SensorBroken
+    from flowstone_core.errors import StoreError as StoreError
     from flowstone_core.errors import ValidationError as ValidationError
     from flowstone_core.model.asset import Context as Context
     from flowstone_core.model.event import Event as Event
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from flowstone_core.scheduling.trigger import Trigger as Trigger
 
 _HOMES = {
+    "ConflictError": "errors",
     "Context": "model.asset",
     "CronTrigger": "scheduling.cron",
     "Discard": "errors",
@@ -47,6 +51,7 @@ _HOMES = {
     "EveryTrigger": "scheduling.every",
     "Flowstone": "app.flowstone",
     "FlowstoneError": "errors",
+    "NotFoundError": "errors",
     "NotTriggered": "model.event",
     "Outcome": "model.event",
     "Partition": "model.partition",
@@ -58,6 +63,7 @@ _HOMES = {
     "SensorBroken": "errors",
     "SensorConfig": "model.sensor",
     "Skipped": "model.event",
+    "StoreError": "errors",
     "Trigger": "scheduling.trigger",
     "Triggered": "model.event",
     "ValidationError": "errors",

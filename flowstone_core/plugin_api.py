@@ -10,10 +10,15 @@ import flowstone_core
 
 if TYPE_CHECKING:
     from flowstone_core.cli.session import command_flowstone as command_flowstone
+    from flowstone_core.errors import AttemptTimeoutError as AttemptTimeoutError
+    from flowstone_core.errors import ChildDiedError as ChildDiedError
     from flowstone_core.errors import InvalidSecretError as InvalidSecretError
+    from flowstone_core.errors import OutcomeError as OutcomeError
     from flowstone_core.errors import PluginError as PluginError
+    from flowstone_core.errors import PollTimeoutError as PollTimeoutError
+    from flowstone_core.errors import Problem as Problem
     from flowstone_core.errors import StaleAttemptError as StaleAttemptError
-    from flowstone_core.errors import StoreError as StoreError
+    from flowstone_core.errors import StoreLostError as StoreLostError
     from flowstone_core.errors import StoreUnavailableError as StoreUnavailableError
     from flowstone_core.model.asset import Asset as Asset
     from flowstone_core.model.asset import AssetGraph as AssetGraph
@@ -62,6 +67,8 @@ _HOMES = {
     "AssetGraph": "model.asset",
     "AttemptOutcome": "model.materialization",
     "AttemptResult": "model.attempt_result",
+    "AttemptTimeoutError": "errors",
+    "ChildDiedError": "errors",
     "Claim": "model.materialization",
     "ClaimRound": "model.engine",
     "Clock": "model.clock",
@@ -71,11 +78,14 @@ _HOMES = {
     "Materialization": "model.materialization",
     "MaterializationQueue": "model.engine",
     "MaterializationState": "model.materialization",
+    "OutcomeError": "errors",
     "PartitionTemplate": "scheduling.partition_template",
     "PluginError": "errors",
+    "PollTimeoutError": "errors",
+    "Problem": "errors",
     "RunnerInfo": "model.engine",
     "StaleAttemptError": "errors",
-    "StoreError": "errors",
+    "StoreLostError": "errors",
     "StoreUnavailableError": "errors",
     "StoredEvent": "model.event",
     "Tick": "model.tick",

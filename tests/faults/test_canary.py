@@ -82,6 +82,9 @@ def leaks(house: House) -> dict[str, list[str]]:
 
 COMMANDS = {
     "backfill": ["well", "--from", "2025-01-01", "--to", "2025-01-02"],
+    "backfills cancel": ["1"],
+    "backfills list": [],
+    "backfills show": ["1"],
     "check": ["--connect"],
     "db backup": ["copy.db"],
     "db check": [],
@@ -110,7 +113,9 @@ COMMANDS = {
     "sensors list": [],
     "sensors pause": ["own"],
     "sensors poll": ["own", "--dry-run"],
-    "sensors reset": ["own"],
+    "sensors remove": ["gone"],
+    "sensors rename": ["gone", "own"],
+    "sensors reset": ["own", "--yes"],
     "sensors resume": ["own"],
     "sensors show": ["own"],
     "status": [],
@@ -292,7 +297,7 @@ def test_X11_no_error_of_a_store_says_its_password(house: House) -> None:
     """In a real process, in both formats of the log, where it says most."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"postgresql://fs:{quote(SECRET, safe='')}@127.0.0.1:{closed.getsockname()[1]}/fs"
-    text = f"[flowstone]\npipelines = shop:pipeline\nstore = {url}\n"
+    text = f"[flowstone]\npipelines = shop:pipeline\nstore_wait = 0s\nstore = {url}\n"
     Path("setup.cfg").write_text(text.replace("%", "%%"), "utf-8")
     for form in ("keyvalue", "json"):
         assert house.run("--log-format", form, "--log-level", "debug", "run", "--once") == 1

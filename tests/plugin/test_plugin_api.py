@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import flowstone_core
-from flowstone_core import plugin_api, testing
+from flowstone_core import errors, plugin_api, testing
+from flowstone_core.plugin import hookspecs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/plugin-api.md"
 LISTED = dict(re.findall(r"^\* `(\w+)`: (.+)$", PAGE.read_text("utf-8"), re.MULTILINE))
@@ -41,3 +42,22 @@ def test_face_shows_its_sorted_names_and_no_others(face):
     assert dir(face) == sorted(face.__all__) == list(face.__all__)
     with pytest.raises(AttributeError, match=f"module '{face.__name__}' has no attribute 'Flow'"):
         face.Flow  # noqa: B018 - to look at it is the test
+
+
+PUBLIC = {*flowstone_core.__all__, *plugin_api.__all__}
+ERRORS = [name for name, value in vars(errors).items() if inspect.isclass(value)]
+
+
+@pytest.mark.parametrize("name", [name for name in ERRORS if not name.startswith("_")])
+def test_U5_exception_that_users_catch_is_public(name):
+    if vars(errors)[name].__module__ == errors.__name__:
+        assert name in PUBLIC
+
+
+@pytest.mark.parametrize(
+    "hook", [value for name, value in vars(hookspecs).items() if name.startswith("flowstone_")]
+)
+def test_U5_values_that_hooks_are_called_with_are_public(hook):
+    annotations = " ".join(map(str, inspect.get_annotations(hook).values()))
+    foreign = {"Any", "Mapping", "Command", "None", "Sequence"}
+    assert set(re.findall(r"\b[A-Z]\w+", annotations)) - foreign <= PUBLIC
