@@ -57,6 +57,8 @@ def _reason(error: BaseException, text: str, folder: Path) -> tuple[str, str]:
     module = text.partition(":")[0]
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         hint = f"searched in {folder} and among the installed packages"
+        if module.endswith(".py"):
+            hint = f"a module is named without .py: {text.replace('.py:', ':')}"
         return f"no module named {error.name!r}", hint
     loaded = sys.modules.get(module)
     if isinstance(error, AttributeError) and loaded is not None and error.obj is loaded:

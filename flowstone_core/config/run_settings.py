@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated
 
@@ -11,10 +12,17 @@ from flowstone_core.errors import InvalidSecretError
 from flowstone_core.model.setting_types import Age, Duration, _within
 from flowstone_core.model.url_text import has_unescaped_at
 
+_STORE = re.compile(r"(?:sqlite(?:\+\w+)?|postgres(?:ql(?:\+psycopg)?)?)://")
+
 
 def _check_store(url: str) -> str:
     if has_unescaped_at(url):
         raise InvalidSecretError("unescaped '@' (write @ in a user, a password or a query as %40)")
+    if not _STORE.match(url):
+        raise InvalidSecretError(
+            "unsupported store URL: "
+            "use sqlite:///path/to/file.db or postgresql://user@host/database"
+        )
     return url
 
 

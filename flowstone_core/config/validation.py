@@ -29,6 +29,7 @@ from flowstone_core.config.run_settings import RunSettings
 from flowstone_core.config.sections.oddities import oddities
 from flowstone_core.config.sections.run_section import RunSection
 from flowstone_core.config.sections.schedule_section import ScheduleSections
+from flowstone_core.config.sections.section_reader import refine
 from flowstone_core.config.sections.sensor_section import SensorSections
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.asset import Asset, AssetGraph
@@ -176,7 +177,7 @@ class _Checks:
             try:
                 named.append((text, load_reference(text, folder, where, subject)))
             except ValidationError as error:
-                self._add(error.problems)
+                self._add(refine(error.problems, self.run.section))
         for text, value in named:
             if not isinstance(value, Pipeline):
                 message = f"{text} is not a Pipeline, but of type {type(value).__qualname__}"
@@ -209,7 +210,7 @@ class _Checks:
             try:
                 function = load_reference(setting.value, self.folder, where, subject)
             except ValidationError as error:
-                self._add(error.problems)
+                self._add(refine(error.problems, section))
                 continue
             asset = section.settings.get("asset")
             named = None if asset is None else asset.value

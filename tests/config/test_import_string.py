@@ -54,6 +54,11 @@ def test_invalid_reference_is_refused(text, module, tmp_path):
     assert problem.hint == "write module:name, such as shop.pipeline:pipeline"
 
 
+def test_module_with_its_suffix_is_told_without(tmp_path):
+    problem = refused("no_such_module_x.py:y", tmp_path)
+    assert problem.hint == "a module is named without .py: no_such_module_x:y"
+
+
 @pytest.mark.parametrize("text", ["no_such_module_x:y", "no_such_module_x.sub:y"])
 def test_missing_module_is_named(text, module, tmp_path):
     problem = refused(text, tmp_path)

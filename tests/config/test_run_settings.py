@@ -55,3 +55,19 @@ def test_setting_at_its_bounds_is_accepted():
     assert RunSettings(lease="1s", grace="1d").lease == timedelta(seconds=1)
     assert RunSettings(lease="1h").lease == timedelta(hours=1)
     assert RunSettings(grace="0s").grace == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "url", ["flowstone.db", "sqlite:flowstone.db", "mysql://u:hunter2@h/d", "oracle://h", "", "h/d"]
+)
+def test_store_of_another_kind_is_refused(url):
+    with pytest.raises(pydantic.ValidationError, match="unsupported store URL") as caught:
+        RunSettings(store=url)
+    assert "hunter2" not in caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite+pysqlite:///x.db", "postgres://h/d", "postgresql+psycopg://h/d"]
+)
+def test_store_of_a_known_kind_is_accepted(url):
+    assert RunSettings(store=url).store == url

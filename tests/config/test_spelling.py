@@ -37,7 +37,10 @@ def test_W3_unknown_name_in_capitals_is_not_shown(problems) -> None:
 
 def test_W3_setting_given_twice_in_two_spellings_is_told(problems) -> None:
     (text,) = problems("[flowstone]\nstore = sqlite://\nStore = sqlite://\n")
-    assert "invalid setting name" in text
+    assert text == "flowstone.cfg:3: [flowstone] store: duplicate setting (first set on line 2)"
+    found = problems("[flowstone]\nHunter = x\nHUNTER = x\nhunter = x\n")
+    assert len(found) == 3
+    assert not [each for each in found if "unter" in each or "HUNTER" in each]
 
 
 def test_W3_secret_in_a_setting_in_capitals_stays_hidden(problems) -> None:
@@ -73,6 +76,17 @@ def test_N20_problem_with_an_inline_comment_says_so(problems, comment: str) -> N
     (text,) = problems(f"[flowstone]\npoll_threads = 5  {comment}\n")
     assert "must be a whole number" in text
     assert "inline comment is part of the value: write the comment on a separate line" in text
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize(
+    "before", ["[flowstone]\npipelines =", "[flowstone:sensor:b]\ntype = bucket\non_trigger ="]
+)
+def test_N20_reference_with_quotes_or_comment_says_so(problems, before: str, quote: str) -> None:
+    found = problems(f"{before} {quote}no_such:p{quote}\n")
+    assert [each for each in found if "remove them" in each]
+    found = problems(f"{before} no_such:p # mine\n")
+    assert [each for each in found if "write the comment on a separate line" in each]
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])

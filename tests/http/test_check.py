@@ -69,11 +69,12 @@ def test_F8_other_quotes_are_still_warned_of(check):  # type: ignore[no-untyped-
     ("url", "said"),
     [
         ("file:///etc/passwd", "unsupported scheme of the URL: use http or https"),
-        ("https:///hooks/hunter2", "missing host in the URL: write https://HOST/PATH"),
+        ("https://", "missing host in the URL: write SCHEME://HOST/PATH"),
+        ("https:///hooks/hunter2", "missing host in the URL: write SCHEME://HOST/PATH"),
         ("hooks.example/hunter2", "missing scheme of the URL: begin it with http:// or https://"),
         ("https://me:hunter2@hooks.example/", "credentials do not belong in a URL"),
         ("https://hooks.example:hunter2/", "invalid port in the URL: use 1 to 65535"),
-        ("${HOOK}", "missing host in the URL: write https://HOST/PATH"),
+        ("${HOOK}", "missing host in the URL: write SCHEME://HOST/PATH"),
     ],
 )
 def test_W2_url_is_explained_and_not_shown(check, monkeypatch, url, said):  # type: ignore[no-untyped-def]

@@ -163,6 +163,22 @@ def test_bucket_unreachable_server_is_reported(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [("http://me:hunter2@127.0.0.1:9", "at http://127.0.0.1:9 "), (None, "at Amazon S3 ")],
+)
+def test_bucket_endpoint_of_the_environment_is_told(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, told: str
+) -> None:
+    if endpoint is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(S3UnavailableError) as caught:
+        listed(scripted.options | {"endpoint_url": None})
+    assert told in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("status", "body", "message"),
     [
         (200, "<html><body>Welcome</body></html>", "does not speak the S3 protocol"),

@@ -51,6 +51,7 @@ def test_config_bucket_name_is_accepted(bucket: str) -> None:
         ({"glob": ""}, "at least 1 character"),
         ({"prefx": "x"}, "Extra inputs"),
         ({"prefix": "in/${yaer}/"}, r"unknown token \$\{yaer\}"),
+        ({"prefix": "in/$year/"}, r"a token is written \$\{year\} \(write in/\$\{year\}/\)"),
         ({"prefix": "in/{year}/%m/"}, r"a token is written \$\{year\} \(write in/\$\{year\}/\$\{m"),
         ({"prefix": "in/${year}/${month}/${day}/", "lookback": "900d"}, "more than 400 prefixes"),
         ({"lookback": "2d"}, r"lookback requires \$\{year\} in prefix"),

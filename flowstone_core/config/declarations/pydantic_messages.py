@@ -41,6 +41,9 @@ _PATTERN = "must be a regular expression"
 _CALL = "invalid arguments"
 _ODD = "invalid value"
 
+_TIMEDELTA = re.compile(r"datetime\.timedelta\((0|(?:(?:, )?(?:days|seconds|microseconds)=\d+)+)\)")
+_PART = re.compile(r"(\w+)=(\d+)")
+
 _MESSAGES = {
     **dict.fromkeys(("string_type", "string_sub_type"), _TEXT),
     "string_unicode": "must be UTF-8 text",
@@ -189,7 +192,11 @@ def _filled(template: str, context: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    return format_duration(value) if isinstance(value, timedelta) else str(value)
+    text = str(value)
+    if (match := _TIMEDELTA.fullmatch(text)) is not None:
+        # The bound of a type that validates with a function: pydantic writes it as Python does.
+        value = timedelta(**{name: int(number) for name, number in _PART.findall(match[1])})
+    return format_duration(value) if isinstance(value, timedelta) else text
 
 
 def _near(value: object, options: list[str]) -> str:

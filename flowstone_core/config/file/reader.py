@@ -244,13 +244,13 @@ class _Reading:
         settings: dict[str, Setting] = {}
         for option in options:
             key = option.key if _KEY.fullmatch(option.key) else plain_key(option.key)
-            if not _KEY.fullmatch(key) or (key != option.key and key in settings):
+            if not _KEY.fullmatch(key) or ((other := settings.get(key)) and other.written):
                 message, hint = INVALID_NAME
                 hint = COLON if ini.has_colon(option.key) else hint
                 self._problem(option.line, subject, message, hint)
-            elif key in settings:
-                hint = f"first set on line {settings[key].line}"
-                self._problem(option.line, f"{subject} {key}", "duplicate setting", hint)
+            elif other is not None:
+                where, hint = f"{subject} {key}", f"first set on line {other.line}"
+                self._problem(option.line, where, "duplicate setting", hint)
             else:
                 written = option.key if key != option.key else ""
                 setting = self._setting(replace(option, key=key), f"{subject} {key}")

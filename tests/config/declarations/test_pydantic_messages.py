@@ -19,6 +19,7 @@ from pydantic_core import PydanticKnownError, core_schema
 from flowstone_core.config.declarations.problems import pydantic_problems
 from flowstone_core.config.declarations.pydantic_messages import described
 from flowstone_core.model.sensor import SensorConfig
+from flowstone_core.model.setting_types import Duration
 
 # Words of pydantic and of its parsers; none of them belongs into a message of FlowStone.
 RAW = re.compile(
@@ -80,6 +81,7 @@ class Everything(SensorConfig):
     moment: datetime = datetime(2026, 1, 1)  # noqa: DTZ001 - a default without a zone
     aware: AwareDatetime | None = None
     span: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(1)
+    wait: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=2, hours=1))] = timedelta(1)
     url: AnyUrl | None = None
     web: HttpUrl | None = None
     uuid: UUID | None = None
@@ -103,6 +105,8 @@ def problems(**values: object) -> list[str]:
 
 
 WRONG = [
+    ("wait", "5d", "must be at most 2d1h, got '5d'"),
+    ("wait", "0s", "must be more than 0s, got '0s'"),
     ("boolean", "perhaps", "must be true or false, got 'perhaps'"),
     ("boolean", "", "must be true or false, got ''"),
     ("boolean", "2", "must be true or false, got '2'"),

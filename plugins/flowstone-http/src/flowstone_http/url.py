@@ -95,7 +95,7 @@ def _parsed(parts: SplitResult) -> ParsedUrl:
     if port == 0:
         raise InvalidSecretError("invalid port in the URL: use 1 to 65535")
     if not parts.hostname:
-        raise InvalidSecretError(f"missing host in the URL: write {scheme}://HOST/PATH")
+        raise InvalidSecretError("missing host in the URL: write SCHEME://HOST/PATH")
     if not _NETLOC.fullmatch(parts.netloc):
         raise InvalidSecretError("invalid host in the URL: write a name or an address")
     url = parts._replace(fragment="", scheme=scheme).geturl()

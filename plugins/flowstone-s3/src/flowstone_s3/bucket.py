@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from flowstone_core import PollContext
 from flowstone_s3.config import S3FileArrivalConfig
@@ -66,6 +67,7 @@ class Bucket:
         self._page_size = page_size
         self._attempts = attempts
         self._client: S3Client | None = None
+        self._endpoint = config.endpoint_url
         self._until = 0.0
 
     def list_pages(self, prefixes: Iterable[str]) -> Iterator[ListedPage]:
@@ -121,6 +123,8 @@ class Bucket:
     def _connect(self) -> S3Client:
         config = self._config
         client = aws_client(config, "s3", region=config.region, attempts=self._attempts)
+        # An endpoint may come from the environment or the profile, too.
+        self._endpoint = config.endpoint_url or _foreign_endpoint(client.meta.endpoint_url)
         limit_responses(client, self._check_time, self._too_long)
         events = client.meta.events
         # For a redirect without a region, botocore looks the region up with a HEAD request; if
@@ -192,9 +196,16 @@ class Bucket:
 
     def _location(self) -> BucketLocation:
         config = self._config
-        return BucketLocation(
-            config.bucket, config.endpoint_url, config.region, config.expected_owner
-        )
+        return BucketLocation(config.bucket, self._endpoint, config.region, config.expected_owner)
+
+
+def _foreign_endpoint(url: str) -> str | None:
+    """Return the URL of a server without credentials; None if the server is Amazon's."""
+    parts = urlsplit(url)
+    host = f".{parts.hostname}"
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+        return None
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _date(headers: dict[str, str]) -> datetime | None:

@@ -17,6 +17,7 @@ from flowstone_s3.partitioning import PartitionConfig
 from flowstone_s3.prefixes import Prefixes
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s/]+:s3[^\s]*")
+_UNBRACED = re.compile(r"(?<!\$)\$(year|month|day|hour)\b")
 
 
 class ObjectsConfig(SensorConfig):
@@ -88,6 +89,8 @@ class ObjectsConfig(SensorConfig):
     def _check_prefix(cls, prefix: str) -> str:
         Prefixes(prefix)
         meant = foreign_template(prefix)
+        if meant is None and "${" not in prefix and _UNBRACED.search(prefix):
+            meant = _UNBRACED.sub(r"${\1}", prefix)
         if meant is not None:
             raise ValueError(
                 f"invalid prefix {prefix!r:.200}: a token is written ${{year}} (write {meant:.200})"
