@@ -14,50 +14,11 @@ from typing import cast
 import pytest
 
 from flowstone_core.plugin.discovery import discover
-from flowstone_core.plugin.entry_points import PluginReport
-from flowstone_core.plugin.registry import Plugins
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.testing import FakeClock
+from tests.plugin.toys import API, COMMANDS, SENSORS, report
 
 PATIENCE = 300
-
-API = "from flowstone_core import *\nfrom flowstone_core import hookimpl\nFLOWSTONE_API = 1\n"
-SENSORS = API + dedent(
-    """
-    @function_sensor()
-    def still(state):
-        return NotTriggered(state)
-
-    def interrupt():
-        raise KeyboardInterrupt
-
-    @hookimpl
-    def flowstone_sensors():
-        return {names}
-    """
-)
-
-COMMANDS = API + dedent(
-    """
-    import click
-
-    @click.command()
-    def greet(): pass
-
-    @hookimpl
-    def flowstone_commands():
-        return {commands}
-    """
-)
-
-
-def report(plugins: Plugins, name: str, distribution: str | None = None) -> PluginReport:
-    (found,) = (
-        each
-        for each in plugins.reports
-        if each.name == name and distribution in {None, each.distribution}
-    )
-    return found
 
 
 class Swamp:
