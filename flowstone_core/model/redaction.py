@@ -33,6 +33,9 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+# Often a secret, and as often a name: only a value with a digit counts, as secrets have.
+_KEY_VARIABLE = re.compile(r"(?:_(?:key|pat|pwd|pw|dsn)|(?:_|^)jwt)$", re.IGNORECASE)
+
 
 def looks_secret(name: str) -> bool:
     """Return True if a setting of this name is a secret, whatever its type."""
@@ -43,17 +46,25 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield the secret values of an environment.
 
     A value of 6 characters or more is a secret if the name of its variable looks secret; the path
-    of a file and a number of less than 8 digits are not. So is a password of 8 characters or more
-    in a URL.
+    of a file and a number of less than 8 digits are not. So is one of 8 characters or more with a
+    digit of a variable such as ``STRIPE_KEY`` or ``GITHUB_PAT``, and a password of 8 characters or
+    more in a URL.
     """
     for name, value in environ.items():
         path = name.upper().endswith(("_FILE", "_PATH", "_DIR"))
         number = value.isdecimal() and len(value) < _SHORTEST_PART
         if looks_secret(name) and len(value) >= _SHORTEST_VARIABLE and not path and not number:
             yield value
+        elif _KEY_VARIABLE.search(name) and _is_key(value):
+            yield value
         for user, password in _URL_LOGIN.findall(value):
             if len(password) >= _SHORTEST_PART and password != user:
                 yield from {password, unquote(password)}
+
+
+def _is_key(value: str) -> bool:
+    path = value.startswith(("/", "~", "."))
+    return len(value) >= _SHORTEST_PART and not path and re.search(r"\d", value) is not None
 
 
 class Redactor:

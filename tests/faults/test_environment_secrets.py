@@ -21,7 +21,7 @@ pipeline = Pipeline("shop")
 @pipeline.asset(max_attempts=1)
 def by_name(context):
     context.logger.warning("asking with %s", os.environ["API_TOKEN"])
-    raise RuntimeError(f"401 for token {os.environ['API_TOKEN']}")
+    raise RuntimeError(f"401 for {os.environ['API_TOKEN']} {os.environ['SHOP_KEY']}")
 
 
 @pipeline.asset(max_attempts=1)
@@ -31,14 +31,14 @@ def by_setting(context):
 
 @pipeline.asset(max_attempts=1, run_in="RUN_IN")
 def by_context(context):
-    value = context.secret("SHOP_KEY")
+    value = context.secret("SHOP_PIN")
     context.logger.warning("asking with %s", value, extra={"header": f"Basic {value}"})
     raise RuntimeError(f"401 for {value}")
 
 
 @pipeline.asset(max_attempts=1, run_in="RUN_IN")
 def metadata(context):
-    return {"url": f"https://shop.example/?k={context.secret('SHOP_KEY')}", "rows": [1]}
+    return {"url": f"https://shop.example/?k={context.secret('SHOP_PIN')}", "rows": [1]}
 """
 CONFIGURATION = """
 [flowstone]
@@ -54,8 +54,9 @@ partition = '${{SHOP_PLACE}}'
 """
 SECRETS = {
     "API_TOKEN": "tok-4711-Zq9xv7Kp",
+    "SHOP_KEY": "kei-4711-Zq9xv7Kp",
     "SHOP_PLACE": "plc-4711-Zq9xv7Kp",
-    "SHOP_KEY": "key-4711-Zq9xv7Kp",
+    "SHOP_PIN": "key-4711-Zq9xv7Kp",
 }
 
 
@@ -95,14 +96,14 @@ def test_N9_secret_of_the_environment_reaches_no_log_and_no_row(
 def test_N9_context_returns_a_variable_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[str] = []
     context = Context("orders", "eu", "r-1", _learn=known.append)
-    monkeypatch.setenv("SHOP_KEY", "hunter2")
-    assert context.secret("SHOP_KEY") == "hunter2"
+    monkeypatch.setenv("SHOP_PIN", "hunter2")
+    assert context.secret("SHOP_PIN") == "hunter2"
     assert known == ["hunter2"]
-    assert Context("orders", "eu", "r-1").secret("SHOP_KEY") == "hunter2"
+    assert Context("orders", "eu", "r-1").secret("SHOP_PIN") == "hunter2"
     for value in (None, ""):
         if value is None:
-            monkeypatch.delenv("SHOP_KEY")
+            monkeypatch.delenv("SHOP_PIN")
         else:
-            monkeypatch.setenv("SHOP_KEY", value)
-        with pytest.raises(NotFoundError, match="environment variable SHOP_KEY is not set"):
-            context.secret("SHOP_KEY")
+            monkeypatch.setenv("SHOP_PIN", value)
+        with pytest.raises(NotFoundError, match="environment variable SHOP_PIN is not set"):
+            context.secret("SHOP_PIN")

@@ -203,6 +203,14 @@ def test_looks_secret_rejects_other_names(name):
         ("AUTHORIZATION", "Bearer x", True),
         ("AUTH", "hunter2", True),
         ("HOME", "/home/jane", False),
+        ("STRIPE_KEY", "sk_live_998877", True),
+        ("GITHUB_PAT", "ghp_112233445566", True),
+        ("MYSQL_PWD", "hunter22", True),
+        ("JWT", "eyJhbGciOiJub25lIn0", True),
+        ("SENTRY_DSN", "https://abcd1234@sentry.example/1", True),
+        ("PARTITION_KEY", "order_id", False),
+        ("SSH_KEY", "/home/jane/.ssh/id_ed25519", False),
+        ("OLDPWD", "/srv/shop2025", False),
     ],
 )
 def test_N9_variable_is_secret_by_its_name(name, value, secret):
