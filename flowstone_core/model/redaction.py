@@ -53,9 +53,8 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
         path = name.upper().endswith(("_FILE", "_PATH", "_DIR"))
         number = value.isdecimal() and len(value) < _SHORTEST_PART
-        if looks_secret(name) and len(value) >= _SHORTEST_VARIABLE and not path and not number:
-            yield value
-        elif _KEY_VARIABLE.search(name) and _is_key(value):
+        named = looks_secret(name) and len(value) >= _SHORTEST_VARIABLE and not path and not number
+        if named or (_KEY_VARIABLE.search(name) and _is_key(value)):
             yield value
         for user, password in _URL_LOGIN.findall(value):
             if len(password) >= _SHORTEST_PART and password != user:

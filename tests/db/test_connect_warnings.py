@@ -147,3 +147,20 @@ def test_F4_column_of_whole_minutes_or_more_is_warned_of(
     expected = [] if step is None else [f"at holds whole {step}s: a row that comes later in the "]
     assert [each[: len(expected[0])] for each in told if expected] == expected
     assert len(told) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["2025-01-15 12:05:00", "2025-01-15"], "column 'at' cannot order rows"),
+        (["2025-01-15 12:05:00", "2025-01-14 12:05:00Z"], "column 'at' has changed its type"),
+    ],
+)
+def test_connect_names_the_column_of_mixed_texts(
+    sqlite_file: Any, warned: Any, texts: list[str], said: str
+) -> None:
+    sqlite_file.execute("CREATE TABLE orders (id INTEGER, at TEXT)")
+    for text in [*texts, "2025-01-15 12:06:00"]:
+        sqlite_file.execute("INSERT INTO orders VALUES (1, ?)", text)
+    with pytest.raises(CursorError, match=said):
+        warned(sqlite_file, timezone="UTC")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flowstone_db.config import DatabaseRowsConfig
+from flowstone_db.cursor import KeyCheck
 from flowstone_db.errors import CursorError
 from flowstone_db.row_reader import one
 from flowstone_db.statements import LABEL, RowStatements
@@ -50,7 +51,7 @@ def warnings(
         now: The time of the database.
 
     Raises:
-        CursorError: If the column is a date.
+        CursorError: If the column is a date, or its values are not all timestamps of one form.
     """
     name = str(config.timestamp_column)
     zone_less = _zone_less(connection, statements, config, newest)
@@ -61,7 +62,7 @@ def warnings(
         )
     if newest is None:
         return
-    step = _step(connection, statements)
+    step = _step(connection, statements, KeyCheck(config.keys, by_timestamp=True))
     if step is not None and config.mode == "timestamp" and config.lag < _STEPS[step]:
         yield (
             f"{name} holds whole {step}s: a row that comes later in the same {step} is not found "
@@ -107,10 +108,16 @@ def _zone_less(
     return bool(known)
 
 
-def _step(connection: Connection, statements: RowStatements) -> str | None:
-    """Return the step of a column whose greatest values are all whole minutes, hours or days."""
+def _step(connection: Connection, statements: RowStatements, check: KeyCheck) -> str | None:
+    """Return the step of a column whose greatest values are all whole minutes, hours or days.
+
+    Raises:
+        CursorError: If one of them is not a timestamp, or is written in another way.
+    """
     query = statements.greatest(_SAMPLE)
     values = connection.execute(query, execution_options={"stream_results": True}).scalars().all()
+    for value in values:
+        check.check((value,))
     if len(values) < _ENOUGH:
         return None
     ages = [instant_of(value, UTC) - _EPOCH for value in values]
