@@ -54,9 +54,12 @@ def explain_schedule(
         fires: Its next instants.
         runners: The live runners.
     """
-    return Explanation(
-        f"schedule {status.name}", tuple(_schedule(status, ticks, events, skips, fires, runners))
+    facts = (
+        *_health(status, runners),
+        *_history(ticks, events, skips),
+        *map(_next_instant, fires),
     )
+    return Explanation(f"schedule {status.name}", facts)
 
 
 def explain_materialization(
@@ -76,17 +79,11 @@ def explain_materialization(
         now: The current time.
     """
     subject = f"materialization {found.id}: {found.asset} {show_partition(found.partition)}"
-    return Explanation(subject, tuple(_materialization(found, attempts, events, runners, now)))
+    facts = (*_state(found, runners, now), *_requests(events), *map(_attempt, attempts))
+    return Explanation(subject, facts)
 
 
-def _schedule(
-    status: ScheduleStatus,
-    ticks: Sequence[Tick],
-    events: Sequence[StoredEvent],
-    skips: Sequence[StoredSkip],
-    fires: Sequence[UpcomingFire],
-    runners: Sequence[RunnerInfo],
-) -> Iterator[str]:
+def _health(status: ScheduleStatus, runners: Sequence[RunnerInfo]) -> Iterator[str]:
     if status.not_loaded:
         yield not_loaded_in_words(status.not_loaded)
     if status.health is ScheduleHealth.PAUSED:
@@ -100,24 +97,25 @@ def _schedule(
     yield f"Requests {status.asset}: {status.words} ({status.timezone})."
     if status.health in {ScheduleHealth.OK, ScheduleHealth.FAILING}:
         yield owned_by(status.owner, runners, "fires")
+
+
+def _history(
+    ticks: Sequence[Tick], events: Sequence[StoredEvent], skips: Sequence[StoredSkip]
+) -> Iterator[str]:
     for tick in ticks[:1]:
         yield f"Last recorded tick, at {at(tick.started_at)}: {tick_in_words(tick)}."
     for event in events[:1]:
         yield f"Last event, at {at(event.created_at)}: {event_in_words(event)}."
     for each in skips[:3]:
         yield _skip(each)
-    for fire in fires:
-        shift = f" ({fire.shift})" if fire.shift else ""
-        yield f"Next instant: {fire.at}, partition {show_partition(fire.partition)}{shift}."
 
 
-def _materialization(
-    found: Materialization,
-    attempts: Sequence[Attempt],
-    events: Sequence[StoredEvent],
-    runners: Sequence[RunnerInfo],
-    now: datetime,
-) -> Iterator[str]:
+def _next_instant(fire: UpcomingFire) -> str:
+    shift = f" ({fire.shift})" if fire.shift else ""
+    return f"Next instant: {fire.at}, partition {show_partition(fire.partition)}{shift}."
+
+
+def _state(found: Materialization, runners: Sequence[RunnerInfo], now: datetime) -> Iterator[str]:
     match found.state:
         case MaterializationState.COMPLETED:
             yield f"Completed at {at(found.finished_at)}, in attempt {found.attempt}."
@@ -133,14 +131,19 @@ def _materialization(
             yield from _waiting(found, runners, now)
     if found.error:
         yield f"Last error: {found.error}"
+
+
+def _requests(events: Sequence[StoredEvent]) -> Iterator[str]:
     for event in events[:3]:
         yield f"Requested at {at(event.created_at)} by {event.source}, key {event.key}."
     if len(events) > 3:
         yield f"{len(events) - 3} more events joined before the start."
-    for attempt in attempts:
-        end = f"{attempt.outcome} at {at(attempt.finished_at)}" if attempt.outcome else "not ended"
-        error = f": {attempt.error}" if attempt.error else ""
-        yield f"Attempt {attempt.number}, started at {at(attempt.started_at)}: {end}{error}"
+
+
+def _attempt(attempt: Attempt) -> str:
+    end = f"{attempt.outcome} at {at(attempt.finished_at)}" if attempt.outcome else "not ended"
+    error = f": {attempt.error}" if attempt.error else ""
+    return f"Attempt {attempt.number}, started at {at(attempt.started_at)}: {end}{error}"
 
 
 def _waiting(found: Materialization, runners: Sequence[RunnerInfo], now: datetime) -> Iterator[str]:

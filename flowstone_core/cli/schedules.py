@@ -30,20 +30,11 @@ from flowstone_core.cli.schedule_rows import (
     skip_row,
 )
 from flowstone_core.cli.session import FAILED, Session, pass_session
-from flowstone_core.cli.source_commands import add_pause_and_resume
+from flowstone_core.cli.source_commands import TICK_COLUMNS, add_pause_and_resume
 
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone
 
-TICK_COLUMNS = {
-    "id": "TICK",
-    "started_at": "AT",
-    "outcome": "OUTCOME",
-    "events": "EVENTS",
-    "duplicates": "DUPLICATES",
-    "skipped": "SKIPPED",
-    "error": "ERROR",
-}
 HEALTHS = ["undeclared", "disabled", "paused", "broken", "failing", "ended", "ok"]
 SILENT = {"undeclared", "disabled", "paused"}
 """Healths of schedules that do not fire."""

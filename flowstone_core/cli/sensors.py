@@ -22,7 +22,7 @@ from flowstone_core.cli.listing import (
 from flowstone_core.cli.not_loaded import print_not_loaded
 from flowstone_core.cli.sensor_names import add_rename_and_remove
 from flowstone_core.cli.session import FAILED, Session, pass_session
-from flowstone_core.cli.source_commands import add_pause_and_resume
+from flowstone_core.cli.source_commands import TICK_COLUMNS, add_pause_and_resume
 
 if TYPE_CHECKING:
     from flowstone_core.app.dry_run import DryRun
@@ -40,15 +40,6 @@ COLUMNS = {
     "last_outcome": "OUTCOME",
     "failures": "FAILURES",
     "last_error": "ERROR",
-}
-TICK_COLUMNS = {
-    "id": "TICK",
-    "started_at": "AT",
-    "outcome": "OUTCOME",
-    "events": "EVENTS",
-    "duplicates": "DUPLICATES",
-    "skipped": "SKIPPED",
-    "error": "ERROR",
 }
 SKIPPED_COLUMNS = {"at": "AT", "count": "SKIPPED", "reason": "REASON", "example": "EXAMPLE"}
 EVENT_COLUMNS = {

@@ -1,4 +1,4 @@
-"""``pause`` and ``resume``: the commands that sensors and schedules share."""
+"""Source commands: ``pause``, ``resume`` and the columns of ticks, for sensors and schedules."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from flowstone_core.app.sensors import Sensors
 
 Kind: TypeAlias = Literal["sensor", "schedule"]
+
+TICK_COLUMNS = {
+    "id": "TICK",
+    "started_at": "AT",
+    "outcome": "OUTCOME",
+    "events": "EVENTS",
+    "duplicates": "DUPLICATES",
+    "skipped": "SKIPPED",
+    "error": "ERROR",
+}
 
 
 def add_pause_and_resume(

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowstone_core.errors import InvalidSecretError
-from flowstone_core.model.setting_types import Age, Duration, _within
+from flowstone_core.model.setting_types import Age, Duration, duration_within
 from flowstone_core.model.url_text import has_unescaped_at
 
 _STORE = re.compile(r"(?:sqlite(?:\+\w+)?|postgres(?:ql(?:\+psycopg)?)?)://")
@@ -45,14 +45,14 @@ class RunSettings(BaseModel):
     asset_threads: Annotated[int, Field(ge=1, le=1_000)] = Field(
         8, description="maximum number of materializations that run at once"
     )
-    grace: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
+    grace: Annotated[Duration, duration_within(timedelta(0), timedelta(days=1))] = Field(
         timedelta(seconds=30), description="how long a graceful stop waits for running work"
     )
-    lease: Annotated[Duration, _within(timedelta(seconds=1), timedelta(hours=1))] = Field(
+    lease: Annotated[Duration, duration_within(timedelta(seconds=1), timedelta(hours=1))] = Field(
         timedelta(seconds=30),
         description="how long a runner keeps its work without renewing its lease",
     )
-    store_wait: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
+    store_wait: Annotated[Duration, duration_within(timedelta(0), timedelta(days=1))] = Field(
         timedelta(minutes=5),
         description="how long a start, a backfill or a request waits for an unavailable store",
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from flowstone_core.config.declarations.asset_declaration import declare_handler
 from flowstone_core.config.declarations.problems import duplicate
@@ -43,6 +44,7 @@ from flowstone_core.plugin.registry import Plugins
 from flowstone_core.scheduling.schedule import Triggers
 
 _LINE = re.compile(r":(\d+)$")
+_Declared = TypeVar("_Declared", SensorDeclaration, ScheduleOptions)
 
 
 def validate(
@@ -221,13 +223,7 @@ class _Checks:
 
     def declared(self, pipelines: Iterable[Pipeline]) -> dict[str, SensorDeclaration]:
         """Join the sensors that pipelines declare; the first of each name counts."""
-        found: dict[str, SensorDeclaration] = {}
-        for pipeline in pipelines:
-            for name, sensor in pipeline.sensors.items():
-                first = found.setdefault(name, sensor)
-                if first is not sensor:
-                    self._add([duplicate(f"sensor {name!r}", sensor.where, first.where)])
-        return found
+        return self._first("sensor", (pipeline.sensors for pipeline in pipelines))
 
     def sensors(self, sections: SensorSections) -> dict[str, SensorDeclaration]:
         """Return all sensors: those of pipelines, then those of the file in its order."""
@@ -244,12 +240,7 @@ class _Checks:
         self, pipelines: Iterable[Pipeline], triggers: Triggers, assets: AssetGraph
     ) -> dict[str, ScheduleDeclaration]:
         """Return all schedules: those of pipelines, then those of the file in its order."""
-        declared: dict[str, ScheduleOptions] = {}
-        for pipeline in pipelines:
-            for name, other in pipeline.schedules.items():
-                first = declared.setdefault(name, other)
-                if first is not other:
-                    self._add([duplicate(f"schedule {name!r}", other.where, first.where)])
+        declared = self._first("schedule", (pipeline.schedules for pipeline in pipelines))
         sections = ScheduleSections(triggers, assets, declared, self.folder)
         in_file = dict(self.config.schedules)
         results = [
@@ -263,6 +254,18 @@ class _Checks:
             self._add(problems)
             if declaration is not None:
                 found[declaration.name] = declaration
+        return found
+
+    def _first(
+        self, kind: str, declared: Iterable[Mapping[str, _Declared]]
+    ) -> dict[str, _Declared]:
+        """Return the first declaration of each name; the others are problems."""
+        found: dict[str, _Declared] = {}
+        for items in declared:
+            for name, item in items.items():
+                first = found.setdefault(name, item)
+                if first is not item:
+                    self._add([duplicate(f"{kind} {name!r}", item.where, first.where)])
         return found
 
     def redactor(self, run: RunSettings, sensors: Iterable[SensorDeclaration]) -> Redactor:

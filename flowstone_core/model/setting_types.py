@@ -46,7 +46,9 @@ Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_read_duration), _wri
 """A timedelta, written ``30s``, ``1h30m`` or in ISO 8601 in the configuration."""
 
 
-def _within(shortest: timedelta, longest: timedelta) -> AfterValidator:
+def duration_within(shortest: timedelta, longest: timedelta) -> AfterValidator:
+    """Return the validator of a duration from the shortest to the longest."""
+
     def check(value: timedelta) -> timedelta:
         if shortest <= value <= longest:
             return value
@@ -57,7 +59,7 @@ def _within(shortest: timedelta, longest: timedelta) -> AfterValidator:
 
 
 PositiveDuration: TypeAlias = Annotated[
-    Duration, _within(timedelta(milliseconds=1), timedelta(days=366))
+    Duration, duration_within(timedelta(milliseconds=1), timedelta(days=366))
 ]
 
 
@@ -70,7 +72,7 @@ SHORTEST, LONGEST = timedelta(hours=1), timedelta(days=36_525)
 """Bounds of an age: younger rows may still be in use; 100 years stands for "never"."""
 
 
-Age: TypeAlias = Annotated[Duration, _within(SHORTEST, LONGEST)]
+Age: TypeAlias = Annotated[Duration, duration_within(SHORTEST, LONGEST)]
 
 
 """Minimum age of rows that are deleted."""

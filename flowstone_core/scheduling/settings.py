@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from flowstone_core.model.json_document import PAYLOAD_LIMIT, JsonObject, dump_document
 from flowstone_core.model.redaction import looks_secret
-from flowstone_core.model.setting_types import Duration, _within
+from flowstone_core.model.setting_types import Duration, duration_within
 from flowstone_core.scheduling.foreign_template import refuse_foreign
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.time_zone import load_zone
@@ -97,14 +97,14 @@ class ScheduleSettings(BaseModel):
     catchup: Catchup = Field(
         Catchup.LATEST, description="which missed instants are caught up: none, latest or all"
     )
-    catchup_window: Annotated[Duration, _within(timedelta(minutes=1), timedelta(days=366))] = Field(
-        timedelta(days=1), description="how long ago a missed instant may be to be caught up"
-    )
+    catchup_window: Annotated[
+        Duration, duration_within(timedelta(minutes=1), timedelta(days=366))
+    ] = Field(timedelta(days=1), description="how long ago a missed instant may be to be caught up")
     overlap: Overlap = Field(
         Overlap.SKIP,
         description="while the last one runs: skip, buffer_one, buffer_all or allow",
     )
-    jitter: Annotated[Duration, _within(timedelta(0), timedelta(days=1))] = Field(
+    jitter: Annotated[Duration, duration_within(timedelta(0), timedelta(days=1))] = Field(
         timedelta(0), description="maximum random delay after the instant"
     )
     start: Moment | None = Field(None, description="it does not fire before")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
@@ -14,11 +14,14 @@ from flowstone_core.model.json_document import load_object
 from flowstone_core.model.tick import ScheduleCheckpoint, ScheduleCommit, TickOutcome
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged
 from flowstone_core.store import schema
-from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.checkpoint_columns import (
+    SCHEDULE_CHECKPOINT,
+    tick_parameters,
+    tick_values,
+)
 from flowstone_core.store.readable_rows import read, read_one
 
 _schedules = schema.schedules
-_CHECKPOINT = tuple(field.name for field in fields(ScheduleCheckpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +98,13 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
 
 def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
     """Write the checkpoints of schedules after their ticks."""
-    good = bindparam("good_at", type_=UtcDateTime)
     statement = (
         update(_schedules)
         .where(_schedules.c.name == bindparam("schedule"))
-        .values(
-            **{key: bindparam(f"after_{key}") for key in _CHECKPOINT},
-            last_tick_at=bindparam("finished_at"),
-            last_outcome=bindparam("outcome"),
-            last_error=bindparam("tick_error"),
-            last_good_at=func.coalesce(good, _schedules.c.last_good_at),
-        )
+        .values(**tick_values(_schedules, SCHEDULE_CHECKPOINT))
     )
     rows = [
-        {
-            "schedule": item.schedule,
-            **{f"after_{key}": getattr(item.after, key) for key in _CHECKPOINT},
-            "finished_at": item.finished_at,
-            "outcome": item.outcome,
-            "tick_error": item.error,
-            "good_at": item.finished_at if item.outcome.good else None,
-        }
+        {"schedule": item.schedule, **tick_parameters(item, SCHEDULE_CHECKPOINT)}
         for item in commits
     ]
     connection.execute(statement, rows)
@@ -140,7 +129,7 @@ def record_of(row: Row[*tuple[object, ...]]) -> ScheduleRecord:
         origin=row.origin,
         declared=_load(row.declared),
         edits=_load(row.edits),
-        checkpoint=ScheduleCheckpoint(**{key: getattr(row, key) for key in _CHECKPOINT}),
+        checkpoint=ScheduleCheckpoint(**{key: getattr(row, key) for key in SCHEDULE_CHECKPOINT}),
         paused=row.paused,
         paused_because=row.paused_because,
         owner=row.owner,

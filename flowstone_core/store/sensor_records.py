@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Row
 
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
-
-CHECKPOINT = tuple(field.name for field in fields(SensorCheckpoint))
-"""The columns of a checkpoint."""
+from flowstone_core.store.checkpoint_columns import SENSOR_CHECKPOINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class SensorRecord:
 
 def checkpoint_of(row: Row[*tuple[object, ...]]) -> SensorCheckpoint:
     """Read a sensor's checkpoint from its row."""
-    return SensorCheckpoint(*(getattr(row, name) for name in CHECKPOINT))
+    return SensorCheckpoint(*(getattr(row, name) for name in SENSOR_CHECKPOINT))
 
 
 def record_of(row: Row[*tuple[object, ...]]) -> SensorRecord:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.event import StoredEvent
@@ -16,11 +16,16 @@ from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.skipped_items import count_skipped, dump_skipped, load_skipped
 from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 from flowstone_core.store import events, overlap_queue, ownership, schedule_records, schema, skips
+from flowstone_core.store.checkpoint_columns import (
+    GOOD_AT,
+    SENSOR_CHECKPOINT,
+    tick_parameters,
+    tick_values,
+)
 from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.readable_rows import read
-from flowstone_core.store.sensor_records import CHECKPOINT
 
 _ticks = schema.ticks
 _sensors = schema.sensors
@@ -242,17 +247,12 @@ def _skipped_columns(entry: _Entry) -> dict[str, object]:
 def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> None:
     if not commits:
         return
-    good_at = bindparam("good_at", type_=UtcDateTime)
     statement = (
         update(_sensors)
         .where(_sensors.c.name == bindparam("sensor"))
         .values(
-            **{key: bindparam(f"after_{key}") for key in CHECKPOINT},
-            last_tick_at=bindparam("finished_at"),
-            last_outcome=bindparam("outcome"),
-            last_error=bindparam("tick_error"),
-            last_good_at=func.coalesce(good_at, _sensors.c.last_good_at),
-            stale_since=case((good_at.is_(None), _sensors.c.stale_since)),
+            **tick_values(_sensors, SENSOR_CHECKPOINT),
+            stale_since=case((GOOD_AT.is_(None), _sensors.c.stale_since)),
             quiet_reason=bindparam("reason"),
             quiet_since=bindparam("reason_at", type_=UtcDateTime),
         )
@@ -260,11 +260,7 @@ def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> 
     rows = [
         {
             "sensor": item.sensor,
-            **{f"after_{key}": getattr(item.after, key) for key in CHECKPOINT},
-            "finished_at": item.finished_at,
-            "outcome": item.outcome,
-            "tick_error": item.error,
-            "good_at": item.finished_at if item.outcome.good else None,
+            **tick_parameters(item, SENSOR_CHECKPOINT),
             "reason": item.reason or None,
             "reason_at": item.finished_at if item.reason else None,
         }

@@ -338,17 +338,17 @@ def test_threads_that_hang_are_said(inbox):
 
 
 def test_a_runner_stalls_before_it_writes_until_others_have_done_something():
-    witness, written = Recorder(0.0, seed=1), []
-    store = SimpleNamespace(write=lambda: written.append(witness.operations.total()))
-    witness.stall(store, "write")
+    recorder, written = Recorder(0.0, seed=1), []
+    store = SimpleNamespace(write=lambda: written.append(recorder.operations.total()))
+    recorder.stall(store, "write")
     writer = threading.Thread(target=lambda: [store.write() for _ in range(30)])
-    witness.stalling = False
+    recorder.stalling = False
     store.write()
     assert written == [0]
-    witness.stalling = True
+    recorder.stalling = True
     writer.start()
     while writer.is_alive():
-        witness.count("tick")
+        recorder.count("tick")
         writer.join(0.001)
     assert len(written) == 31
     # Each stall lasted some operations, of which a write itself takes none.

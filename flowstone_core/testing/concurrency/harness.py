@@ -136,32 +136,32 @@ class ConcurrencyHarness:
                 prefix="flowstone-harness-", ignore_cleanup_errors=True
             )
             url = f"sqlite:///{Path(stack.enter_context(folder)) / 'flowstone.db'}"
-            witness, clock = Recorder(self._failing, seed), FakeClock()
-            pipeline = self._pipeline(witness)
+            recorder, clock = Recorder(self._failing, seed), FakeClock()
+            pipeline = self._pipeline(recorder)
             flows = [
                 stack.enter_context(Flowstone(pipeline, store=url, clock=clock, lease="1h"))
                 for _ in range(self._runners)
             ]
             for flow in flows:
                 own = flow._open_store()  # noqa: SLF001 - a runner's own
-                witness.stall(own.ticks, "commit")
-                witness.stall(own.queue, "finish")
+                recorder.stall(own.ticks, "commit")
+                recorder.stall(own.queue, "finish")
             store = Store.open(url)
             stack.callback(store.close)
-            hands = Hands(flows, store, clock, witness, self._change, self._step, self._assets)
-            verdict = Invariants(flows[0], store, hands)
+            hands = Hands(flows, store, clock, recorder, self._change, self._step, self._assets)
+            invariants = Invariants(flows[0], store, hands)
             with passing(clock), _eager_threads():
                 ended = self._work(hands, seed)
-                verdict.expected = tuple(self._expected())
-                if ended and not come_to_rest(hands, verdict, self._patience):
-                    witness.blame(f"it did not come to rest: {verdict.unrest()}")
-            return verdict.report(seed)
+                invariants.expected = tuple(self._expected())
+                if ended and not come_to_rest(hands, invariants, self._patience):
+                    recorder.blame(f"it did not come to rest: {invariants.unrest()}")
+            return invariants.report(seed)
 
-    def _pipeline(self, witness: Recorder) -> Pipeline:
+    def _pipeline(self, recorder: Recorder) -> Pipeline:
         pipeline = Pipeline("harness")
         for asset in self._assets:
             pipeline.asset(name=asset, backoff="1s", backoff_limit="1s")(
-                witness.watched_asset_function()
+                recorder.watched_asset_function()
             )
         self._declare(pipeline)
         return pipeline
@@ -184,14 +184,14 @@ class ConcurrencyHarness:
         hanging = [thread.name for thread in threads if thread.is_alive()]
         if hanging:
             hands.over = True
-            hands.witness.blame(
+            hands.recorder.blame(
                 f"after {self._patience:g} s, {', '.join(hanging)} had not come to an end"
             )
         return not hanging
 
     def _one_thread(self, hands: Hands, chosen: Random) -> None:
         operations = Operations(hands, chosen, self._without)
-        versions = Versions(hands.versions, hands.witness.blame)
+        versions = Versions(hands.versions, hands.recorder.blame)
         for _ in range(self._operations):
             name, operation = operations.draw()
             refused = None
@@ -200,12 +200,12 @@ class ConcurrencyHarness:
             except Exception as error:  # noqa: BLE001 - a sensor's author sees whatever it was
                 refused = type(error).__qualname__
                 if not hands.over and not _is_refusal(error):
-                    hands.witness.blame(f"{name} raised {refused}: {error}")
+                    hands.recorder.blame(f"{name} raised {refused}: {error}")
             if hands.over:
                 return
-            hands.witness.count(name, refused)
+            hands.recorder.count(name, refused)
             versions.look()
-            hands.witness.look(hands.store)
+            hands.recorder.look(hands.store)
 
 
 @contextmanager

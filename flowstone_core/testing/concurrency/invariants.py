@@ -74,22 +74,22 @@ class Invariants:
 
     def report(self, seed: int) -> ConcurrencyReport:
         """Check all invariants, and return the report of the run."""
-        witness = self._hands.witness
-        witness.look(self._store, _ALL)
-        witness.check_calls()
+        recorder = self._hands.recorder
+        recorder.look(self._store, _ALL)
+        recorder.check_calls()
         for problem in (*self._of_events(), *self._of_changes(), *self._of_schedules()):
-            witness.blame(problem)
+            recorder.blame(problem)
         states = Counter(str(row.state) for row in self._store.materializations.latest(limit=_ALL))
         return ConcurrencyReport(
             seed,
-            dict(witness.operations),
-            dict(witness.errors),
+            dict(recorder.operations),
+            dict(recorder.errors),
             dict(Counter(str(tick.outcome) for tick in self._store.ticks.latest(limit=_ALL))),
             len(self._hands.changes),
             len(self._events()),
             dict(states),
-            witness.calls,
-            witness.problems,
+            recorder.calls,
+            recorder.problems,
         )
 
     def _events(self, source: str | None = None) -> list[StoredEvent]:

@@ -34,7 +34,7 @@ class Hands:
     Args:
         flows: The Flowstones, each with one runner.
         store: A separate connection, for reading.
-        witness: Sees what happens.
+        recorder: Sees what happens.
         change: Changes the world.
         step: The most that time is let pass at once.
         assets: Their names.
@@ -52,7 +52,7 @@ class Hands:
         flows: Sequence[Flowstone],
         store: Store,
         clock: FakeClock,
-        witness: Recorder,
+        recorder: Recorder,
         change: Callable[[int], Partition | None] | None,
         step: timedelta,
         assets: Sequence[str],
@@ -60,7 +60,7 @@ class Hands:
         self.flows = flows
         self.store = store
         self.clock = clock
-        self.witness = witness
+        self.recorder = recorder
         self.assets = assets
         self.step = step
         self.sensors = sorted(flows[0].project.sensors)
@@ -189,7 +189,7 @@ class Operations:
 
         def cancel() -> None:
             for row in self._some(flow, place):
-                self._hands.witness.cancelling(row.run_id)
+                self._hands.recorder.cancelling(row.run_id)
                 flow.materializations.cancel(row.id)
 
         return cancel

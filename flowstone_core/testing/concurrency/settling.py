@@ -12,7 +12,7 @@ _ROUNDS = 40
 _FIRST, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
-def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
+def come_to_rest(hands: Hands, invariants: Invariants, patience: float) -> bool:
     """Resume everything, and run until nothing more is found or materialized.
 
     A change that was not found is waited for: a sensor may leave alone what is young.
@@ -23,7 +23,7 @@ def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
     Returns:
         True if it came to rest.
     """
-    hands.witness.failing, hands.witness.stalling = 0.0, False
+    hands.recorder.failing, hands.recorder.stalling = 0.0, False
     flow = hands.flows[0]
     for name in hands.sensors:
         flow.sensors.resume(name)
@@ -34,14 +34,14 @@ def come_to_rest(hands: Hands, verdict: Invariants, patience: float) -> bool:
     wait, before, idle = _FIRST, -1, 0
     for _ in range(_ROUNDS):
         hands.tick(0)
-        found = verdict.found()
-        calm = found == before and not verdict.unrest()
+        found = invariants.found()
+        calm = found == before and not invariants.unrest()
         idle = idle + 1 if calm else 0
-        unseen = verdict.unseen()
+        unseen = invariants.unseen()
         if (idle > 1 and not unseen) or real.monotonic() > end:
             break
         before = found
         hands.clock.advance(wait)
         # No longer than it takes: a schedule fires for all of that time.
-        wait = min(wait * 2, _LONGEST) if unseen or verdict.failing() else _FIRST
+        wait = min(wait * 2, _LONGEST) if unseen or invariants.failing() else _FIRST
     return idle > 1
