@@ -101,7 +101,7 @@ def spoil(tmp_path: Path) -> object:
         ),
     ],
 )
-def test_the_ledger_notices(spoil: object, statement: str, said: str) -> None:
+def test_ledger_detects_lost_and_doubled_work(spoil: object, statement: str, said: str) -> None:
     assert callable(spoil)
     found = spoil(statement)
     assert found == said if not said else said in found

@@ -92,7 +92,7 @@ def test_P1_P17_hanging_threads_are_left_and_others_continue(
     assert swamp.became("observer") == {"plugin named": 1}
 
 
-def test_P1_an_init_that_hangs_is_a_poll_that_does(enter: Callable[..., Swamp]) -> None:
+def test_P1_hanging_init_is_treated_as_a_hanging_poll(enter: Callable[..., Swamp]) -> None:
     swamp = enter("init")
     until(lambda: swamp.became("init") == {"timed_out": 1}, swamp)
     polled_on(swamp)
@@ -101,7 +101,7 @@ def test_P1_an_init_that_hangs_is_a_poll_that_does(enter: Callable[..., Swamp]) 
 
 
 @pytest.mark.parametrize("place", ["init", "poll"])
-def test_P1_what_hangs_in_processes_is_killed_and_tried_again(
+def test_P1_hanging_call_in_a_process_is_killed_and_retried(
     enter: Callable[..., Swamp], place: str
 ) -> None:
     swamp = enter(f"{place}+asset", "process")
@@ -116,7 +116,7 @@ def test_P1_what_hangs_in_processes_is_killed_and_tried_again(
 
 
 @pytest.mark.parametrize("mode", ["thread", "process"])
-def test_P1_a_cleanup_that_hangs_is_named_and_the_process_ends(
+def test_P1_hanging_cleanup_is_named_and_the_process_ends(
     enter: Callable[..., Swamp], mode: str
 ) -> None:
     swamp = enter("cleanup", mode)
@@ -128,14 +128,14 @@ def test_P1_a_cleanup_that_hangs_is_named_and_the_process_ends(
 
 
 @pytest.mark.parametrize("mode", ["thread", "process"])
-def test_P3_a_busy_loop_harms_only_itself(enter: Callable[..., Swamp], mode: str) -> None:
+def test_P3_busy_loop_affects_only_its_sensor(enter: Callable[..., Swamp], mode: str) -> None:
     swamp = enter("poll", mode, "spins")
     until(lambda: bool(swamp.became("poll")["timed_out"]), swamp)
     polled_on(swamp)
     assert ended(swamp), swamp.log
 
 
-def test_P3_what_holds_the_interpreter_in_a_process_is_killed(
+def test_P3_frozen_interpreter_of_a_process_is_killed(
     enter: Callable[..., Swamp],
 ) -> None:
     swamp = enter("poll", "process", "holds-gil")

@@ -41,7 +41,7 @@ from tests import forked
 from tests.faults.canary_house import PATIENCE, Hostile, House, canary, forms_of, found_in
 
 
-def test_the_search_finds_every_form() -> None:
+def test_search_finds_every_form_of_a_secret() -> None:
     secret = canary("own_token")
     for form in (secret, quote(secret), quote(secret, safe=""), json.dumps(secret), repr(secret)):
         assert found_in(f"a{form}b") == ["own_token"]
@@ -133,11 +133,11 @@ def commands_under(command: click.Command, name: str = "") -> Iterator[tuple[str
         yield from commands_under(inner, f"{name} {word}".strip())
 
 
-def test_every_command_is_among_those_that_are_searched() -> None:
+def test_searched_commands_are_complete() -> None:
     assert sorted(COMMANDS) == sorted(name for name, _ in commands_under(main))
 
 
-def test_X11_no_run_says_or_stores_a_secret(house: House) -> None:
+def test_X11_run_neither_shows_nor_stores_a_secret(house: House) -> None:
     """Hostile sources, polls and asset functions that crash, in both formats of the log."""
     assert house.run("run", "--once") == 1
     assert house.run("--log-format", "json", "--log-level", "debug", "run", "--once") == 1
@@ -157,7 +157,7 @@ def test_X11_no_run_says_or_stores_a_secret(house: House) -> None:
     assert leaks(house) == {}
 
 
-def test_X11_what_a_killed_process_leaves_of_its_store_holds_no_secret(house: House) -> None:
+def test_X11_store_of_a_killed_process_holds_no_secret(house: House) -> None:
     """Its write-ahead log, that is, which a process that ends in good order takes along."""
     log = house.folder / "log"
     with log.open("wb") as output:
@@ -183,7 +183,7 @@ def _said(log: Path) -> list[str]:
     return re.findall(r"cannot log in|cannot make|S3 refused", log.read_text())
 
 
-def test_X11_no_command_says_or_stores_a_secret(house: House) -> None:
+def test_X11_command_neither_shows_nor_stores_a_secret(house: House) -> None:
     """Every command, for people and as JSON, after a run in which everything failed."""
     house.command("run", "--once")
     house.command("run", "--once")
@@ -277,7 +277,7 @@ BEGINNINGS = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_X11_no_refusal_says_a_secret(house: House, wrong: str, monkeypatch: Any) -> None:
+def test_X11_validation_error_shows_no_secret(house: House, wrong: str, monkeypatch: Any) -> None:
     """Wrong values in secret places, and secrets in wrong places."""
     monkeypatch.setenv("WRONG_PLACE", SECRET)
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -293,7 +293,7 @@ def test_X11_no_refusal_says_a_secret(house: House, wrong: str, monkeypatch: Any
     assert not forms_of(SECRET[:8]).search(said.encode()), said
 
 
-def test_X11_no_error_of_a_store_says_its_password(house: House) -> None:
+def test_X11_store_error_shows_no_password(house: House) -> None:
     """In a real process, in both formats of the log, where it says most."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"postgresql://fs:{quote(SECRET, safe='')}@127.0.0.1:{closed.getsockname()[1]}/fs"

@@ -194,7 +194,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_poll_runs_in_one_process_that_is_used_again(
+def test_poll_in_a_process_reuses_the_process(
     make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
     ticker = make("count")
@@ -211,7 +211,7 @@ def test_a_poll_runs_in_one_process_that_is_used_again(
     assert not is_alive(pid)
 
 
-def test_S2_poll_in_a_process_sees_its_deadline_and_tells_what_it_skips(
+def test_S2_poll_in_a_process_has_deadline_and_reports_skipped_items(
     make: Callable[..., SensorTicker],
 ) -> None:
     decision = tick(make("skips"))
@@ -221,7 +221,7 @@ def test_S2_poll_in_a_process_sees_its_deadline_and_tells_what_it_skips(
     assert commit.skipped == (Skipped("of its own", 2, "True"),)
 
 
-def test_S2_poll_in_a_process_that_checks_its_deadline_ends_by_itself(
+def test_S2_poll_checking_its_deadline_in_a_process_times_out(
     make: Callable[..., SensorTicker],
 ) -> None:
     decision = tick(make("reads_on", deadline="10ms"))
@@ -238,7 +238,7 @@ def test_S2_poll_in_a_process_that_checks_its_deadline_ends_by_itself(
         ("is_killed", "killed by signal 9 (SIGKILL): perhaps out of memory"),
     ],
 )
-def test_P10_a_crash_is_a_failed_tick_and_the_next_poll_has_a_new_process(
+def test_P10_crash_is_a_failed_tick_and_gives_a_new_process(
     make: Callable[..., SensorTicker], tmp_path: Path, deed: str, said: str
 ) -> None:
     ticker = make(deed)
@@ -265,7 +265,7 @@ def test_P10_a_crash_is_a_failed_tick_and_the_next_poll_has_a_new_process(
         ("ignores_signals", TickOutcome.NOT_TRIGGERED, None),
     ],
 )
-def test_P9_whatever_a_poll_does_otherwise_its_process_lives_on(
+def test_P9_poll_failing_otherwise_keeps_its_process(
     make: Callable[..., SensorTicker], tmp_path: Path, deed: str, outcome: TickOutcome, said: str
 ) -> None:
     ticker = make(deed)
@@ -276,7 +276,7 @@ def test_P9_whatever_a_poll_does_otherwise_its_process_lives_on(
 
 
 @pytest.mark.parametrize("deed", ["hang", "hold_the_gil"])
-def test_P1_P3_a_poll_past_its_deadline_is_killed(
+def test_P1_P3_poll_past_its_deadline_is_killed(
     make: Callable[..., SensorTicker], tmp_path: Path, deed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticker = make(deed, deadline="10s")
@@ -298,7 +298,7 @@ def test_P1_P3_a_poll_past_its_deadline_is_killed(
     assert ticker.begin() is not None
 
 
-def test_a_process_that_ended_between_two_polls_is_replaced(
+def test_process_ended_between_polls_is_replaced(
     make: Callable[..., SensorTicker], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticker = make("count")
@@ -311,7 +311,7 @@ def test_a_process_that_ended_between_two_polls_is_replaced(
     assert "child process ended between two calls" in caplog.text
 
 
-def test_what_a_process_logs_is_logged_here(
+def test_log_records_of_a_process_reach_the_log(
     make: Callable[..., SensorTicker], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -324,7 +324,7 @@ def test_what_a_process_logs_is_logged_here(
     assert vars(record)["rows"] == 3
 
 
-def test_connecting_happens_in_the_process_too(
+def test_connection_check_runs_in_the_process(
     make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
     assert make("count").connect() is None
@@ -332,7 +332,7 @@ def test_connecting_happens_in_the_process_too(
     assert "signal 11" in str(make("segfaults").connect())
 
 
-def test_a_cleanup_that_hangs_is_killed_when_the_worker_is_stopped(
+def test_hanging_cleanup_is_killed_at_the_stop(
     make: Callable[..., SensorTicker], tmp_path: Path
 ) -> None:
     ticker = make("linger")
@@ -346,7 +346,7 @@ def test_a_cleanup_that_hangs_is_killed_when_the_worker_is_stopped(
     assert not is_alive(pid_in(tmp_path))
 
 
-def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
+def test_sensor_that_cannot_be_pickled_is_refused() -> None:
     from flowstone_core.testing import ScriptedSensor
 
     class Local(ScriptedSensor):
@@ -398,7 +398,7 @@ def seen(tmp_path: Path, sensor: str) -> list[TickOutcome]:
         return [each.outcome for each in flow.ticks(source=f"sensor:{sensor}", limit=1000)]
 
 
-def test_P1_others_go_on_while_one_hangs_and_is_killed_again_and_again(
+def test_P1_other_sensors_continue_while_one_hangs_repeatedly(
     runner: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     until(lambda: len(seen(tmp_path, "hangs")) >= 2)
@@ -410,9 +410,7 @@ def test_P1_others_go_on_while_one_hangs_and_is_killed_again_and_again(
     assert "its process was killed" in said
 
 
-def test_K1_the_processes_of_a_killed_runner_end_with_it(
-    runner: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_K1_processes_of_a_killed_runner_end(runner: subprocess.Popen[str], tmp_path: Path) -> None:
     until((tmp_path / "hangs").exists)
     children = descendants(runner.pid)
     assert children
@@ -436,7 +434,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def test_a_script_without_a_guard_is_told_so(sensors: ModuleType, tmp_path: Path) -> None:
+def test_script_without_a_main_guard_is_an_error(sensors: ModuleType, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         f"""

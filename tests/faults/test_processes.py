@@ -107,7 +107,7 @@ class House:
         return [each.error for each in self.flow.materializations.attempts(self.number)]
 
 
-def test_an_asset_is_made_in_a_process_and_told_all_it_needs(
+def test_asset_function_in_a_process_gets_its_context(
     assets: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = House(tmp_path, assets.tells)
@@ -125,7 +125,7 @@ def test_an_asset_is_made_in_a_process_and_told_all_it_needs(
 
 
 @pytest.mark.parametrize(("deed", "state"), [("discards", "discarded"), ("raises", "discarded")])
-def test_what_it_raises_is_what_it_would_be_in_a_thread(
+def test_error_in_a_process_has_the_outcome_of_one_in_a_thread(
     assets: ModuleType, tmp_path: Path, deed: str, state: str
 ) -> None:
     house = House(tmp_path, getattr(assets, deed), max_attempts=1)
@@ -146,7 +146,7 @@ def test_K14_K15_attempts_killing_their_process_end_as_discarded(
     }
 
 
-def test_an_attempt_past_its_timeout_is_killed(assets: ModuleType, tmp_path: Path) -> None:
+def test_attempt_past_its_timeout_is_killed(assets: ModuleType, tmp_path: Path) -> None:
     house = House(tmp_path, assets.hangs, timeout="500ms", max_attempts=1)
     wait_until(house, lambda: house.state is MaterializationState.DISCARDED)
     (error,) = house.errors()
@@ -154,7 +154,7 @@ def test_an_attempt_past_its_timeout_is_killed(assets: ModuleType, tmp_path: Pat
     assert not any(map(is_alive, house.pids))
 
 
-def test_a_cancelled_attempt_is_killed(assets: ModuleType, tmp_path: Path) -> None:
+def test_cancelled_attempt_is_killed(assets: ModuleType, tmp_path: Path) -> None:
     house = House(tmp_path, assets.hangs)
     thread = threading.Thread(target=house.run, daemon=True)
     thread.start()
@@ -168,7 +168,7 @@ def test_a_cancelled_attempt_is_killed(assets: ModuleType, tmp_path: Path) -> No
     assert not any(map(is_alive, house.pids))
 
 
-def test_a_stop_gives_back_what_does_not_end_in_the_grace_time(
+def test_attempt_beyond_the_grace_time_is_released_at_the_stop(
     assets: ModuleType, tmp_path: Path
 ) -> None:
     house = House(tmp_path, assets.hangs)
@@ -185,7 +185,7 @@ def test_a_stop_gives_back_what_does_not_end_in_the_grace_time(
     assert attempt.outcome is AttemptOutcome.RELEASED
 
 
-def test_what_cannot_be_sent_is_refused_where_it_is_declared() -> None:
+def test_asset_that_cannot_be_pickled_is_refused() -> None:
     pipeline = Pipeline("shop")
     pipeline.asset(name="made", run_in="process")(lambda context: None)
     with pytest.raises(ValidationError, match="cannot be pickled for a child process") as caught:
@@ -253,7 +253,7 @@ def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(
     house.flow.close()
 
 
-def test_what_cannot_be_sent_at_the_last_moment_is_a_failed_attempt(
+def test_asset_function_that_cannot_be_sent_is_a_failed_attempt(
     assets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House(tmp_path, assets.tells, max_attempts=1)

@@ -162,7 +162,7 @@ class Pretends:
         raise SystemExit(f"no {name}")
 
 
-def test_P4_what_is_no_outcome_is_named_with_what_was_expected(ward: Ward) -> None:
+def test_P4_invalid_outcome_is_named_with_the_expected_types(ward: Ward) -> None:
     returned: dict[str, tuple[Deed, str]] = {
         "nothing": (lambda state: None, "None"),
         "a_text": (lambda state: "triggered", "a value of type str"),
@@ -180,7 +180,7 @@ def test_P4_what_is_no_outcome_is_named_with_what_was_expected(ward: Ward) -> No
     }
 
 
-def test_P4_what_only_looks_like_an_outcome_is_a_failed_tick(ward: Ward) -> None:
+def test_P4_imitation_of_an_outcome_is_a_failed_tick(ward: Ward) -> None:
     said = ward.fails(
         {
             "pretends": lambda state: Pretends(),
@@ -203,7 +203,7 @@ def test_P4_what_only_looks_like_an_outcome_is_a_failed_tick(ward: Ward) -> None
     assert said["pretends"]
 
 
-def test_P4_a_poll_or_an_init_of_other_arguments_is_a_failed_tick(ward: Ward) -> None:
+def test_P4_poll_or_init_with_other_arguments_is_a_failed_tick(ward: Ward) -> None:
     def bare(self: object) -> object:
         raise NotImplementedError
 
@@ -253,7 +253,7 @@ STATES: dict[str, tuple[object, str]] = {
 }
 
 
-def test_P5_what_is_no_json_is_named_with_its_path_in_the_state(ward: Ward) -> None:
+def test_P5_value_outside_json_is_named_with_its_path(ward: Ward) -> None:
     def keep(state: object) -> Deed:
         return lambda _: Triggered("lost", {"feeds": [0, {"last": state}]})
 
@@ -264,17 +264,17 @@ def test_P5_what_is_no_json_is_named_with_its_path_in_the_state(ward: Ward) -> N
     }
 
 
-def test_P5_a_state_without_end_is_named(ward: Ward) -> None:
+def test_P5_recursive_state_is_named(ward: Ward) -> None:
     said = ward.fails({"round": lambda _: NotTriggered(recursive())})
     assert "it refers to itself or is nested more than 100 deep" in said["round"]
 
 
-def test_P5_of_a_failure_the_state_is_checked_too(ward: Ward) -> None:
+def test_P5_state_of_a_failure_is_checked(ward: Ward) -> None:
     said = ward.fails({"failed": lambda _: PollFailed("no route", {1, 2})})
     assert said == {"failed": "the state is not JSON: it is a set"}
 
 
-def test_P6_what_is_too_large_is_refused_with_its_size(ward: Ward) -> None:
+def test_P6_oversized_value_is_refused_with_its_size(ward: Ward) -> None:
     large = "y" * PAYLOAD_LIMIT
     said = ward.fails(
         {
@@ -288,7 +288,7 @@ def test_P6_what_is_too_large_is_refused_with_its_size(ward: Ward) -> None:
     assert said["payload"].startswith(f"the payload has {PAYLOAD_LIMIT + 8:,} bytes of JSON")
 
 
-def test_P6_many_events_come_in_many_transactions_and_none_is_dropped(ward: Ward) -> None:
+def test_P6_many_events_are_committed_in_parts_without_loss(ward: Ward) -> None:
     def flood(state: object) -> object:
         if state == FIRST:
             return Triggered([Event("p", key=f"k{number}") for number in range(2_500)], "done")
@@ -304,7 +304,7 @@ def test_P6_many_events_come_in_many_transactions_and_none_is_dropped(ward: Ward
     assert ward.partitions("well") == ["n0", "n1", "n2"]
 
 
-def test_P7_a_state_that_a_poll_spoils_before_it_raises_is_kept(ward: Ward) -> None:
+def test_P7_state_changed_by_a_raising_poll_is_kept(ward: Ward) -> None:
     def spoil(state: object) -> object:
         cast("dict[str, object]", state).clear()
         raise OSError("after the damage")
@@ -312,7 +312,7 @@ def test_P7_a_state_that_a_poll_spoils_before_it_raises_is_kept(ward: Ward) -> N
     assert ward.fails({"spoils": spoil}) == {"spoils": "OSError: after the damage"}
 
 
-def test_P8_a_key_fires_once_in_a_tick_and_once_in_all(ward: Ward) -> None:
+def test_P8_key_fires_once_in_a_tick_and_once_overall(ward: Ward) -> None:
     def again(state: object) -> object:
         events = [
             Event("p", key="a"),
@@ -352,7 +352,7 @@ LEAVING: dict[str, tuple[BaseException, str]] = {
 }
 
 
-def test_P9_whatever_is_raised_is_a_failed_tick(ward: Ward) -> None:
+def test_P9_exception_of_any_kind_is_a_failed_tick(ward: Ward) -> None:
     said = ward.fails({name: raises(error) for name, (error, _) in LEAVING.items()})
     assert said == {name: text for name, (_, text) in LEAVING.items()}
 
@@ -365,7 +365,7 @@ def test_P9_endless_recursion_is_a_failed_tick(ward: Ward) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), CancelledError(), Own("no"), OSError("no")])
-def test_P9_whatever_a_config_raises_is_a_problem_with_its_place(error: BaseException) -> None:
+def test_P9_exception_of_a_config_is_a_problem_with_its_place(error: BaseException) -> None:
     class Checks(SensorConfig):
         table: str = ""
 
@@ -398,7 +398,7 @@ class OwnTextError(Exception):
         return Odd(f"its text holds {SECRET}")
 
 
-def test_P19_what_is_raised_is_shown_safely(ward: Ward) -> None:
+def test_P19_text_of_an_exception_is_shown_safely(ward: Ward) -> None:
     shown: dict[str, tuple[object, str]] = {
         "no_text": (NoTextError(), "NoTextError: <its str() raised SystemExit>"),
         "own_text": (OwnTextError(), "OwnTextError: its text holds ***"),
@@ -415,7 +415,7 @@ def test_P19_what_is_raised_is_shown_safely(ward: Ward) -> None:
     assert ward.fails(raised) == {name: text for name, (_, text) in shown.items()}
 
 
-def test_P19_what_is_said_to_have_failed_is_shown_safely_too(ward: Ward) -> None:
+def test_P19_text_of_a_failure_is_shown_safely(ward: Ward) -> None:
     said = ward.fails(
         {
             "secret": lambda state: PollFailed(f"refused: {SECRET}\x1b[0m", state),
@@ -433,7 +433,7 @@ def test_P19_what_is_said_to_have_failed_is_shown_safely_too(ward: Ward) -> None
 # -- what it can no longer read --------------------------------------------------------------------
 
 
-def test_P18_a_state_that_an_upgrade_cannot_read_is_kept_for_one_that_can(
+def test_P18_state_unreadable_after_an_upgrade_is_kept(
     ward: Ward,
 ) -> None:
     def upgraded(state: object) -> object:

@@ -42,7 +42,7 @@ with Flowstone(pipeline, store="sqlite:///ward.db") as flow:
 """
 
 
-def test_P9_a_real_ctrl_c_ends_the_runner_though_polls_raise_it_too(tmp_path: Path) -> None:
+def test_P9_ctrl_c_ends_the_runner_though_polls_raise_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM]
     pipe = subprocess.PIPE
     process = forked.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)

@@ -103,7 +103,7 @@ def store(migrated_file: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def test_P4_P9_P19_whatever_a_trigger_answers_harms_its_own_schedule_only(
+def test_P4_P9_P19_faulty_trigger_affects_only_its_schedule(
     store: str, fake_clock: FakeClock
 ) -> None:
     pipeline = Pipeline("ward")
@@ -170,7 +170,7 @@ def test_P1_hanging_trigger_blocks_neither_a_listing_nor_a_start(
         thread.join(PATIENCE)
 
 
-def test_a_trigger_that_knows_no_further_instant_is_done(store: str, fake_clock: FakeClock) -> None:
+def test_trigger_without_further_instants_has_ended(store: str, fake_clock: FakeClock) -> None:
     pipeline = Pipeline("ward")
     pipeline.asset(name="report")(lambda context: None)
     pipeline.schedule("report", trigger=odd(lambda after: None))
@@ -180,7 +180,7 @@ def test_a_trigger_that_knows_no_further_instant_is_done(store: str, fake_clock:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), CancelledError(), Own("no"), NoTextError()])
-def test_P9_a_trigger_that_cannot_be_made_is_a_problem_with_its_place(
+def test_P9_trigger_failing_at_construction_is_a_problem_with_place(
     error: BaseException,
 ) -> None:
     pipeline = Pipeline("ward")

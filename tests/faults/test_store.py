@@ -119,7 +119,7 @@ def test_D1_locked_store_pauses_and_discarded_events_are_found_again(
     assert said()[0] == DOWN
 
 
-def test_D2_on_a_full_disk_it_pauses_and_goes_on_by_itself(
+def test_D2_runner_on_a_full_disk_pauses_and_resumes(
     line: Line, said: Callable[[], list[str]]
 ) -> None:
     pages = {"limit": 1_000_000}
@@ -141,7 +141,7 @@ def test_D2_on_a_full_disk_it_pauses_and_goes_on_by_itself(
     until(lambda: UP in said())
 
 
-def test_D3_a_file_that_became_read_only_stops_it_with_what_to_do(line: Line) -> None:
+def test_D3_store_made_read_only_stops_the_runner_with_a_hint(line: Line) -> None:
     line.start()
     line.pragma("query_only = ON")
     assert line.ended()
@@ -150,7 +150,7 @@ def test_D3_a_file_that_became_read_only_stops_it_with_what_to_do(line: Line) ->
     assert "make the file and its folder writable" in str(line.error)
 
 
-def test_D4_a_file_that_is_deleted_stops_it_and_is_not_made_anew(line: Line) -> None:
+def test_D4_deleted_store_stops_the_runner_and_is_not_recreated(line: Line) -> None:
     line.start()
     line.path.unlink()
     assert line.ended()
@@ -159,9 +159,7 @@ def test_D4_a_file_that_is_deleted_stops_it_and_is_not_made_anew(line: Line) -> 
     assert not line.path.exists()
 
 
-def test_D4_a_file_that_is_put_in_its_place_stops_it_and_is_not_written_to(
-    line: Line, tmp_path: Path
-) -> None:
+def test_D4_replaced_store_stops_the_runner_and_is_not_written(line: Line, tmp_path: Path) -> None:
     line.start()
     other = tmp_path / "other" / "other.db"
     other.parent.mkdir()
@@ -174,7 +172,7 @@ def test_D4_a_file_that_is_put_in_its_place_stops_it_and_is_not_written_to(
     assert line.path.read_bytes() == content
 
 
-def test_D4_moved_away_and_back_it_is_the_same_file(line: Line, tmp_path: Path) -> None:
+def test_D4_store_moved_away_and_back_is_the_same_file(line: Line, tmp_path: Path) -> None:
     store = Store.open(line.url)
     away = tmp_path / "away.db"
     line.path.rename(away)
@@ -185,7 +183,7 @@ def test_D4_moved_away_and_back_it_is_the_same_file(line: Line, tmp_path: Path) 
     store.close()
 
 
-def test_D5_a_file_that_is_damaged_while_it_is_open_says_what_to_do(
+def test_D5_store_damaged_while_open_stops_the_runner_with_a_hint(
     line: Line,
 ) -> None:
     store = Store.open(line.url)
@@ -225,7 +223,7 @@ MOUNTS = """\
         ("/mnt/twice/flowstone.db", None),
     ],
 )
-def test_D7_a_network_file_system_is_told_by_its_mount(
+def test_D7_network_file_system_is_recognized_by_its_mount(
     tmp_path: Path, path: str, kind: str | None
 ) -> None:
     mounts = tmp_path / "mountinfo"
@@ -233,11 +231,11 @@ def test_D7_a_network_file_system_is_told_by_its_mount(
     assert sqlite_file.remote_kind(Path(path), mounts) == kind
 
 
-def test_D7_where_mounts_are_not_listed_nothing_is_said(tmp_path: Path) -> None:
+def test_D7_missing_list_of_mounts_gives_no_warning(tmp_path: Path) -> None:
     assert sqlite_file.remote_kind(tmp_path / "flowstone.db", tmp_path / "missing") is None
 
 
-def test_D7_a_store_on_one_is_warned_of(
+def test_D7_store_on_a_network_file_system_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Store.open(f"sqlite:///{tmp_path / 'local.db'}").close()
@@ -280,7 +278,7 @@ except Exception as error:
     [("disk", r"disk I/O error"), ("unlink", r"was deleted or moved away")],
     ids=["D3_a_disk_that_fails", "D4_a_deleted_file"],
 )
-def test_D3_D4_the_process_ends_by_itself_and_says_why(
+def test_D3_D4_process_ends_with_an_error_and_a_hint(
     tmp_path: Path, deed: str, message: str
 ) -> None:
     """With nobody to stop it: a write past a file's size limit is an error of the disk."""

@@ -87,7 +87,7 @@ def skipped(flow: Flowstone, schedule: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("apart", [timedelta(minutes=5), timedelta(days=1)])
-def test_T8_machines_whose_clocks_differ_fire_for_each_instant_once(
+def test_T8_runners_with_different_clocks_fire_each_instant_once(
     url: str, clock: FakeClock, apart: timedelta
 ) -> None:
     """The one that is ahead takes over too early; what both do is one event all the same."""
@@ -111,7 +111,7 @@ def test_T8_machines_whose_clocks_differ_fire_for_each_instant_once(
 
 
 @pytest.mark.parametrize("step", [timedelta(days=-1), timedelta(seconds=-5), timedelta(days=3650)])
-def test_T8_a_step_of_the_clock_within_a_poll_changes_nothing_of_it(
+def test_T8_clock_step_during_a_poll_leaves_it_unchanged(
     url: str, clock: FakeClock, step: timedelta
 ) -> None:
     stepping = type("Stepping", (Counting,), {"before": lambda: clock.set_now(clock.now() + step)})
@@ -152,7 +152,7 @@ def write(folder: Path, zone: str) -> None:
     )
 
 
-def test_T7_the_version_of_the_zone_data_is_logged_at_the_start(tmp_path: Path) -> None:
+def test_T7_version_of_the_zone_data_is_logged_at_the_start(tmp_path: Path) -> None:
     write(tmp_path, "Europe/Warsaw")
     ended = flowstone(tmp_path, "--log-format", "json", "run", "--once")
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
@@ -162,7 +162,7 @@ def test_T7_the_version_of_the_zone_data_is_logged_at_the_start(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("zone", ["Europe/Warsow", "Europe", "posixrules", "x" * 300, "../UTC"])
-def test_T7_a_zone_that_there_is_not_is_an_error_at_the_start(tmp_path: Path, zone: str) -> None:
+def test_T7_unknown_zone_is_an_error_at_the_start(tmp_path: Path, zone: str) -> None:
     write(tmp_path, zone)
     ended = flowstone(tmp_path, "run", "--once")
     assert ended.returncode == 2
@@ -174,9 +174,7 @@ def test_T7_a_zone_that_there_is_not_is_an_error_at_the_start(tmp_path: Path, zo
 # -- T9: changed, switched off, renamed ------------------------------------------------------------
 
 
-def test_T9_a_schedule_that_is_renamed_begins_anew_and_keeps_its_history(
-    url: str, clock: FakeClock
-) -> None:
+def test_T9_renamed_schedule_starts_anew_and_keeps_its_history(url: str, clock: FakeClock) -> None:
     with started(url, clock, old={"catchup": "all"}) as flow:
         clock.advance(timedelta(hours=1))
         flow.run(once=True)
@@ -198,7 +196,7 @@ def test_T9_a_schedule_that_is_renamed_begins_anew_and_keeps_its_history(
         ({"timezone": "Asia/Tokyo"}, {"timezone": "UTC"}, "edited"),
     ],
 )
-def test_T9_what_was_missed_before_a_change_is_not_fired_for_by_it(
+def test_T9_instants_missed_before_a_change_do_not_fire(
     url: str, clock: FakeClock, change: dict[str, object], back: dict[str, object], reason: str
 ) -> None:
     with started(url, clock, hourly={"catchup": "all"}) as flow:
@@ -242,7 +240,7 @@ def test_T9_instants_skipped_by_a_resume_are_recorded(
 # -- T10 to T12 ------------------------------------------------------------------------------------
 
 
-def test_T10_instants_that_come_faster_than_they_are_made_wait_in_line(
+def test_T10_instants_faster_than_the_asset_function_wait_in_order(
     url: str, clock: FakeClock
 ) -> None:
     """A schedule every second, of an asset that takes longer: never two at once, none is lost."""
@@ -276,9 +274,7 @@ class Naive(Trigger):
         return after.replace(tzinfo=None) + timedelta(hours=1)
 
 
-def test_T11_a_naive_instant_of_a_trigger_is_a_failed_tick_that_says_so(
-    url: str, clock: FakeClock
-) -> None:
+def test_T11_naive_instant_of_a_trigger_is_a_failed_tick(url: str, clock: FakeClock) -> None:
     pipeline = pipeline_of(hourly={})
     pipeline.schedule("report", name="naive", trigger=Naive("any"))
     with Flowstone(pipeline, store=url, clock=clock) as flow:
@@ -291,7 +287,7 @@ def test_T11_a_naive_instant_of_a_trigger_is_a_failed_tick_that_says_so(
         assert fired(flow, "hourly") == ["13:00"]
 
 
-def test_T11_a_naive_datetime_as_a_partition_is_kept_as_one(url: str, clock: FakeClock) -> None:
+def test_T11_naive_datetime_as_a_partition_stays_naive(url: str, clock: FakeClock) -> None:
     """It is no instant: what has no zone stays without one, and is another partition."""
     naive = datetime(2026, 1, 15, 13)  # noqa: DTZ001 - the point of it
     with started(url, clock) as flow:
@@ -305,7 +301,7 @@ def test_T11_a_naive_datetime_as_a_partition_is_kept_as_one(url: str, clock: Fak
 
 
 @pytest.mark.parametrize("cron", ["30 * * * *", "*/30 1 * * *"])
-def test_T12_the_two_times_of_one_name_are_two_events_and_two_partitions(
+def test_T12_repeated_local_time_makes_two_events_and_partitions(
     url: str, clock: FakeClock, cron: str
 ) -> None:
     """Clocks in New York go back at 2 on 1 November: 01:30 comes at 05:30 and at 06:30 UTC."""

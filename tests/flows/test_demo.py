@@ -37,7 +37,7 @@ def run(shop: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_N22_demo_tells_how_a_late_file_changes_a_report(shop: Path) -> None:
+def test_N22_demo_shows_how_a_late_file_changes_a_report(shop: Path) -> None:
     left_by_another_run = shop / ".run" / "flowstone.db"
     left_by_another_run.parent.mkdir()
     left_by_another_run.write_text("no database")
@@ -98,7 +98,7 @@ def test_N22_demo_tells_how_a_late_file_changes_a_report(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("plugin", ["flowstone_db", "flowstone_http", "flowstone_s3"])
-def test_the_demo_says_what_is_not_installed(shop: Path, plugin: str) -> None:
+def test_demo_without_a_plugin_reports_the_missing_package(shop: Path, plugin: str) -> None:
     hidden = f"import runpy, sys; sys.modules[{plugin!r}] = None; runpy.run_path('demo.py')"
     ended = run(shop, "-c", hidden)
     assert ended.returncode == 1

@@ -70,7 +70,7 @@ def read_until(stream: TextIO | None, text: str) -> str:
     raise AssertionError(f"the stream ended without {text!r}")
 
 
-def test_R2_frozen_runner_gives_up_what_another_one_took_over(
+def test_R2_frozen_runner_gives_up_work_taken_over_by_another(
     start: Callable[[str], subprocess.Popen[str]], tmp_path: Path, store: Store
 ) -> None:
     frozen = start("frozen")

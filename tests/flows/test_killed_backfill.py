@@ -107,7 +107,7 @@ def asked(store: Store) -> Counter[str]:
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
-def test_after_a_kill_the_same_command_makes_the_rest_once(
+def test_killed_backfill_is_completed_once_by_the_same_command(
     shop: Shop, store: Store, force: list[str]
 ) -> None:
     killed = shop.backfill("--limit", "1", *force, stop_at=MIDDLE)
@@ -133,7 +133,7 @@ def test_after_a_kill_the_same_command_makes_the_rest_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_what_runs_end_and_the_same_command_goes_on(
+def test_stopped_backfill_ends_running_work_and_can_continue(
     shop: Shop, store: Store, number: signal.Signals
 ) -> None:
     interrupted = shop.backfill("--force", "--limit", "1", stop_at=MIDDLE)
@@ -154,7 +154,7 @@ def test_a_signal_lets_what_runs_end_and_the_same_command_goes_on(
     assert {attempts[f"d:{day}"] for day in DAYS[:6]} == {1}
 
 
-def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store: Store) -> None:
+def test_attempt_beyond_the_grace_time_is_released(shop: Shop, store: Store) -> None:
     shop.configure(grace="0s")
     interrupted = shop.backfill("--limit", "1", stop_at=MIDDLE)
     read_until(interrupted.stdout, "half way")
@@ -167,7 +167,7 @@ def test_what_does_not_end_within_the_grace_time_is_given_back(shop: Shop, store
     assert sorted(shop.made()) == DAYS
 
 
-def test_K12_a_second_signal_ends_it_at_once(shop: Shop) -> None:
+def test_K12_second_signal_ends_the_backfill_at_once(shop: Shop) -> None:
     interrupted = shop.backfill(stop_at=MIDDLE)
     read_until(interrupted.stdout, "half way")
     interrupted.send_signal(signal.SIGINT)
@@ -176,7 +176,7 @@ def test_K12_a_second_signal_ends_it_at_once(shop: Shop) -> None:
     assert "stopped at once by a second signal" in end(interrupted, code=128 + signal.SIGINT)
 
 
-def test_two_at_once_are_one_backfill(shop: Shop, store: Store) -> None:
+def test_two_commands_at_once_are_one_backfill(shop: Shop, store: Store) -> None:
     first = shop.backfill("--force", "--limit", "1", stop_at=DAYS[0])
     read_until(first.stdout, "half way")
     second = shop.backfill("--force", "--limit", "1")
@@ -188,7 +188,7 @@ def test_two_at_once_are_one_backfill(shop: Shop, store: Store) -> None:
     assert asked(store) == Counter(f"d:{day}" for day in DAYS)
 
 
-def test_when_the_one_that_made_them_is_killed_the_other_does(shop: Shop, store: Store) -> None:
+def test_second_command_continues_when_the_first_is_killed(shop: Shop, store: Store) -> None:
     first = shop.backfill("--force", "--limit", "1", stop_at=MIDDLE)
     read_until(first.stdout, "half way")
     second = shop.backfill("--force")

@@ -70,7 +70,7 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
         process.communicate(timeout=PATIENCE)
 
 
-def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, store: Store) -> None:
+def test_K8_work_of_a_killed_process_is_completed_by_the_next(shop: Shop, store: Store) -> None:
     killed = shop.run("eu")
     assert killed.stdout is not None
     assert killed.stdout.readline() == "half done\n"
@@ -103,9 +103,7 @@ def test_K8_what_a_killed_process_was_making_is_made_by_the_next(shop: Shop, sto
     )
 
 
-def test_a_hanging_function_does_not_keep_the_process_from_stopping(
-    shop: Shop, store: Store
-) -> None:
+def test_hanging_function_does_not_block_the_stop(shop: Shop, store: Store) -> None:
     stopped = shop.run("eu")
     assert stopped.stdout is not None
     assert stopped.stdout.readline() == "half done\n"

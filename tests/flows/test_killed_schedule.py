@@ -77,7 +77,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_K10_each_instant_is_one_event_and_is_made(
+def test_K10_instant_is_one_event_and_is_materialized(
     tmp_path: Path, store_url: str, store: Store, point: str
 ) -> None:
     script, made = tmp_path / "shop.py", tmp_path / "made.txt"

@@ -213,7 +213,7 @@ def test_K12_graceful_stop_releases_work_that_the_next_run_completes(folder, buc
         assert len(flow.materializations.latest(state=MaterializationState.COMPLETED)) == 2
 
 
-def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket, s3):
+def test_missing_bucket_is_reported_and_found_once_created(folder, bucket, s3):
     first = Run(folder, "--once")
     assert first.wait() == 1
     first.until("error: sensor:files", "bucket not found", bucket)
@@ -225,14 +225,14 @@ def test_a_bucket_that_is_not_there_is_said_and_found_once_it_is(folder, bucket,
         assert len(flow.materializations.latest(state=MaterializationState.COMPLETED)) == 2
 
 
-def test_without_its_plugin_a_config_is_refused_with_what_to_install(folder):
+def test_configuration_without_its_plugin_is_refused(folder):
     run = Run(folder, FLOWSTONE_DISABLE_PLUGINS="flowstone-s3")
     assert run.wait() == 2
     run.until("setup.cfg:7", "s3_file_arrival")
     assert "Traceback" not in "".join(run.lines)
 
 
-def test_D8_two_runners_on_one_store_share_the_work_without_doubling_it(folder, bucket, s3):
+def test_D8_two_runners_on_one_store_share_work_without_doubling(folder, bucket, s3):
     s3.create_bucket(Bucket=bucket)
     upload(s3, bucket, *(f"in/2025-01-{day:02}/a.csv" for day in range(1, 11)))
     runs = [Run(folder), Run(folder)]

@@ -69,7 +69,7 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
     shop.runner.communicate(timeout=PATIENCE)
 
 
-def test_a_runner_takes_up_what_commands_say(shop: Shop) -> None:
+def test_running_runner_applies_schedule_commands(shop: Shop) -> None:
     shop.wait_for("runner started")
     shop.run("schedules", "add", "report", "--every", "1s", "--partition", "${instant}")
     shop.wait_for("event=materialization", "state=completed")

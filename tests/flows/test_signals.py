@@ -80,7 +80,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("mode", ["thread", "process"])
-def test_N4_closed_terminal_stops_gracefully_and_tells_so(
+def test_N4_closed_terminal_stops_gracefully_with_a_message(
     shop: Shop, store: Store, mode: str
 ) -> None:
     running, child = shop.run(mode)
