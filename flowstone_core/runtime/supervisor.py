@@ -98,7 +98,7 @@ class Supervisor:
         """
         end = None if duration is None else self._clock.monotonic() + duration.total_seconds()
         with self._signals, self._started() as started:
-            if started and self._wait_for_store(self._runner.start, None):
+            if started and self._wait_for_store(self._runner.start, None, end):
                 self._end.wait(None if end is None else end - self._clock.monotonic())
             ended = self._stop() if started else True
         if self._failure is not None:
@@ -154,8 +154,10 @@ class Supervisor:
             self._dispatcher.close(timeout=5)
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
 
-    def _wait_for_store(self, step: Callable[[], None], limit: timedelta | None) -> bool:
-        """Return False if the process was asked to stop first."""
+    def _wait_for_store(
+        self, step: Callable[[], None], limit: timedelta | None, end: float | None = None
+    ) -> bool:
+        """Return False if the process was asked to stop first, or its time is over."""
         outage = self._heartbeat.outage
 
         def attempt() -> None:
@@ -167,8 +169,14 @@ class Supervisor:
                 raise
             outage.end()
 
+        def wait(seconds: float) -> bool:
+            if end is None:
+                return self._end.wait(seconds)
+            left = end - self._clock.monotonic()
+            return self._end.wait(min(seconds, left)) or seconds >= left
+
         try:
-            wait_for_store(attempt, self._clock, limit, self._end.wait)
+            wait_for_store(attempt, self._clock, limit, wait)
         except StopRequestedError:
             return False
         return True

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -219,3 +220,20 @@ def test_S15_run_pauses_if_the_store_is_lost_after_its_start(
         ),
     }[once]
     assert said.index("runner started") < said.index(begun) < said.index(over)
+
+
+def test_S15_pause_at_the_start_ends_with_the_duration(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [StoreUnavailableError("disk full")] * 3
+
+    def full(*arguments: object) -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(SensorRepository, "declare", full)
+    pipeline = Pipeline("shop")
+    pipeline.asset(name="orders")(lambda context: None)
+    with Flowstone(pipeline, store=store_url) as flow:
+        assert flow.run(duration=timedelta(0))
+    assert len(errors) == 2

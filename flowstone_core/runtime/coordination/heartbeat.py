@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +26,9 @@ logger = logging.getLogger("flowstone.heartbeat")
 
 PROBE_SECONDS = 1.0
 """Seconds between two beats during a store outage: the first beat that succeeds ends it."""
+
+CLOCK_JUMP = timedelta(hours=1)
+"""Wall clock and monotonic clock may drift apart by this much before the start is corrected."""
 
 
 class Heartbeat:
@@ -63,6 +66,7 @@ class Heartbeat:
         self.outage = StoreOutage()
         self.outage.listen(self._loop.wake)
         now = clock.now()
+        self._began = clock.monotonic()
         self.runner = RunnerInfo(
             id=uuid.uuid4().hex,
             host=socket.gethostname(),
@@ -105,6 +109,7 @@ class Heartbeat:
             return
         now = self._clock.now()
         try:
+            self._follow_clock(now)
             condition = self.inspect()
             if not self._store.runners.renew(self.runner.id, now + self._lease, condition):
                 logger.warning("lease expired; registering this runner again")
@@ -127,8 +132,21 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop renewing and sign off: other runners may claim what this one owned at once."""
         self._loop.stop()
+        now = self._clock.now()
         with suppress(StoreError):  # the lease expires by itself
-            self._store.runners.stop(self.runner.id, self._clock.now())
+            self._follow_clock(now)
+            self._store.runners.stop(self.runner.id, now)
+
+    def _follow_clock(self, now: datetime) -> None:
+        """Correct the stored start if the wall clock was set.
+
+        The time from the start to the last lease is one that a runner witnessed: it must not
+        contain a jump of the clock, or the next runner takes all rows for that much older.
+        """
+        started_at = now - timedelta(seconds=self._clock.monotonic() - self._began)
+        if abs(started_at - self.runner.started_at) > CLOCK_JUMP:
+            self.runner = replace(self.runner, started_at=started_at)
+            self._store.runners.register(self._renewed(), self.loaded)
 
     def _step(self) -> float:
         # Woken because an outage has just begun or ended: the store gets its wait first.

@@ -80,6 +80,26 @@ def test_S4_runner_that_cannot_commit_does_not_renew(heartbeat, store, fake_cloc
     assert caplog.text.count("a commit takes too long") == 1
 
 
+@pytest.mark.parametrize("days", [800, -800])
+@pytest.mark.parametrize("beats", [True, False])
+def test_S8_no_runner_witnesses_the_jump_of_its_clock(heartbeat, store, fake_clock, days, beats):
+    fake_clock.advance(60)
+    fake_clock.set_now(fake_clock.now() + timedelta(days=days))
+    jumped = fake_clock.now()
+    if beats:
+        heartbeat.beat()
+        assert alive(store, fake_clock) == {heartbeat.runner.id}
+    heartbeat.stop()
+    period = store.runners.periods()[heartbeat.runner.id]
+    assert (period.begin, period.end) == (jumped - timedelta(seconds=60), jumped)
+
+
+def test_heartbeat_keeps_its_start_while_the_clock_is_adjusted(heartbeat, store, fake_clock):
+    fake_clock.set_now(fake_clock.now() + timedelta(minutes=50))
+    heartbeat.beat()
+    assert store.runners.all() == [replace(heartbeat.runner, lease_until=fake_clock.now() + LEASE)]
+
+
 def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
     class StoreOutage:
         @property
