@@ -136,6 +136,8 @@ def _report(
     report = PluginReport(point.name, name, version)
     if broken is not None:
         report.fault(f"its entry_points.txt cannot be read: {_reason(broken)}", _reinstall(name))
+    elif EntryPoint.pattern.match(point.value) is None:
+        report.fault(f"cannot be imported: invalid reference {point.value!r:.80}", _reinstall(name))
     return report
 
 

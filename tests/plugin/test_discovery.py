@@ -115,6 +115,7 @@ def test_P12_entry_point_without_target_is_reported(site, value: str) -> None:
     found = report(discover(), "toy")
     assert found.status == "broken"
     assert "cannot be imported: " in str(found.error)
+    assert "NoneType" not in str(found.error)
 
 
 # -- what is wrong with what is registered ---------------------------------------------------
