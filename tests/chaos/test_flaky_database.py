@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger import balance, ledger_pipeline
 
+from tests.processes import until
+
 PATIENCE = 300
 SHARDS = 4
 """Parts of a test that can run beside each other."""
@@ -103,15 +105,6 @@ def problems(url: str, book: Path, numbers: int) -> tuple[str, ...]:
         return balance(store, book, numbers).problems
     finally:
         store.close()
-
-
-def until(happened: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if happened():
-            return
-        waiting.wait(0.05)
-    pytest.fail("it did not happen")
 
 
 @pytest.mark.parametrize("seed", range(1, 21) if EVERY else [1, 2])

@@ -129,78 +129,56 @@ def partition(at):
 pipeline.schedule("made", name="failing", cron="* * * * * *", partition_fn=partition)
 '''
 
-CONFIGURATION = """
-[flowstone]
-store = sqlite:///flowstone.db
-pipelines = shop:pipeline
-grace = 5s
+AWS = """
+region = eu-central-1
+endpoint_url = http://127.0.0.1:{port}
+access_key = {access_key}
+"""
 
-[flowstone:sensor:files]
+ROWS = """
+type = database_rows
+table = sale
+mode = incrementing
+id_column = id
+partition_column = region
+"""
+
+SENSORS = {
+    "files": AWS
+    + """
 type = s3_file_arrival
-asset = made
 bucket = shop
 prefix = orders/${{FROM_ENVIRONMENT}}/
-region = eu-central-1
-endpoint_url = http://127.0.0.1:{port}
-access_key = {access_key}
 secret_key = {secret_key}
 session_token = {session_token}
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:queue]
+""",
+    "queue": AWS
+    + """
 type = s3_event_queue
-asset = made
 queue_url = http://127.0.0.1:{port}/1/queue
-region = eu-central-1
-endpoint_url = http://127.0.0.1:{port}
-access_key = {access_key}
 secret_key = {queue_secret_key}
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:rows]
-type = database_rows
-asset = made
+""",
+    "rows": ROWS
+    + """
 url = postgresql://reader:{rows_url}@127.0.0.1:{closed}/shop
-table = sale
-mode = incrementing
-id_column = id
-partition_column = region
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:rows_by_password]
-type = database_rows
-asset = made
+""",
+    "rows_by_password": ROWS
+    + """
 url = postgresql://reader@127.0.0.1:{closed}/shop
 password = {rows_password}
-table = sale
-mode = incrementing
-id_column = id
-partition_column = region
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:change]
+""",
+    "change": """
 type = database_change
-asset = made
 url = postgresql://127.0.0.1:{closed}/shop?user=reader&password={change_url}
 query = SELECT 1
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:notify]
+""",
+    "notify": """
 type = postgres_notify
-asset = made
 url = postgresql://reader:{notify_url}@127.0.0.1:{closed}/shop
 channel = sales
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:hook]
+""",
+    "hook": """
 type = webhook
-asset = made
 url = http://127.0.0.1:{port}/hooks/{http_path}?sig={http_query}
 method = POST
 headers =
@@ -210,19 +188,25 @@ body = {{"key": "{http_body}"}}
 bearer_token = {bearer_token}
 check = ok
 partition = day
-backoff = 1ms
-every = 1s
-
-[flowstone:sensor:basic]
+""",
+    "basic": """
 type = webhook
-asset = made
 url = http://127.0.0.1:{port}/basic
 username = {http_username}
 password = {http_password}
 partition = day
-backoff = 1ms
-every = 1s
-"""
+""",
+}
+
+CONFIGURATION = """
+[flowstone]
+store = sqlite:///flowstone.db
+pipelines = shop:pipeline
+grace = 5s
+""" + "".join(
+    f"\n[flowstone:sensor:{name}]\nasset = made\nbackoff = 1ms\nevery = 1s{settings}"
+    for name, settings in SENSORS.items()
+)
 
 
 class Hostile(BaseHTTPRequestHandler):

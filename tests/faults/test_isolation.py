@@ -21,6 +21,7 @@ from flowstone_core.model.tick import SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision
 from tests import forked
+from tests.processes import until
 
 PATIENCE = 300
 SENSORS = '''
@@ -460,13 +461,3 @@ with Flowstone(pipeline, store="sqlite:///script.db") as flow:
     )
     assert "if __name__ == '__main__':" in ended.stderr
     assert "its process exited with code 1" in ended.stdout
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 100):
-        if happened():
-            return
-        waiting.wait(0.01)
-    pytest.fail("it did not happen")

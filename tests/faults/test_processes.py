@@ -23,6 +23,7 @@ from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool
 from flowstone_core.runtime.engine.execution import Execution
 from flowstone_core.runtime.isolation.child_process import ChildProcess
+from tests.processes import until
 
 PATIENCE = 300
 ASSETS = '''
@@ -209,16 +210,6 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 100):
-        if happened():
-            return
-        waiting.wait(0.01)
-    pytest.fail("it did not happen")
 
 
 def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(

@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,6 +15,7 @@ import pytest
 from flowstone_core import Flowstone
 from flowstone_core.model.tick import TickOutcome
 from tests import forked
+from tests.processes import until
 
 PATIENCE = 300
 SETUP = "[flowstone]\npipelines = ward:pipeline\nstore = sqlite:///ward.db\n"
@@ -226,13 +225,3 @@ def ticks_in(folder: Path, name: str, kind: str = "sensor") -> list[TickOutcome]
         return []
     with Flowstone(store=f"sqlite:///{store}") as flow:
         return [each.outcome for each in flow.ticks(source=f"{kind}:{name}", limit=1000)]
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if happened():
-            return
-        waiting.wait(0.05)
-    pytest.fail("it did not happen")

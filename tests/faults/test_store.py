@@ -24,17 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
 from ledger import balance, ledger_pipeline
 
+from tests.processes import until
+
 PATIENCE = 300
 NUMBERS = 30
-
-
-def until(happened: Callable[[], object]) -> None:
-    waiting = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if happened():
-            return
-        waiting.wait(0.05)
-    pytest.fail("it did not happen")
 
 
 class Line:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
 from flowstone_core.store import Store
 from tests import forked
+from tests.processes import read_until
 
 PATIENCE = 120
 
@@ -60,14 +60,6 @@ def start(tmp_path: Path, store_url: str) -> Iterator[Callable[[str], subprocess
         process.send_signal(signal.SIGCONT)
         process.kill()
         process.communicate(timeout=PATIENCE)
-
-
-def read_until(stream: TextIO | None, text: str) -> str:
-    assert stream is not None
-    for line in stream:
-        if text in line:
-            return line
-    raise AssertionError(f"the stream ended without {text!r}")
 
 
 def test_R2_frozen_runner_gives_up_work_taken_over_by_another(

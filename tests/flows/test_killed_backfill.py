@@ -16,6 +16,7 @@ import pytest
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.store import Store
 from tests import forked
+from tests.processes import kill_all, read_until
 
 PATIENCE = 300
 DAYS = [f"2025-01-{day:02}" for day in range(1, 13)]
@@ -78,14 +79,7 @@ class Shop:
 def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
     shop = Shop(tmp_path, store_url)
     yield shop
-    for process in shop.processes:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
-def read_until(stream: Iterator[str] | None, text: str) -> None:
-    assert stream is not None
-    assert any(text in line for line in stream), f"it ended without saying {text!r}"
+    kill_all(shop.processes)
 
 
 def go_on(process: subprocess.Popen[str]) -> None:

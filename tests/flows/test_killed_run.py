@@ -13,6 +13,7 @@ import pytest
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.store import Store
 from tests import forked
+from tests.processes import kill_all
 
 PATIENCE = 300
 
@@ -65,9 +66,7 @@ class Shop:
 def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
     shop = Shop(tmp_path, store_url)
     yield shop
-    for process in shop.processes:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
+    kill_all(shop.processes)
 
 
 def test_K8_work_of_a_killed_process_is_completed_by_the_next(shop: Shop, store: Store) -> None:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
 from tests import forked
+from tests.processes import kill_all, read_until
 
 PATIENCE = 120
 
@@ -61,17 +61,7 @@ class Shop:
 def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
     shop = Shop(tmp_path, store_url)
     yield shop
-    for process in shop.processes:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
-def read_until(stream: TextIO | None, text: str) -> str:
-    assert stream is not None
-    for line in stream:
-        if text in line:
-            return line
-    raise AssertionError(f"the stream ended without {text!r}")
+    kill_all(shop.processes)
 
 
 def end(process: subprocess.Popen[str]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult, succeed
+from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import (
@@ -148,3 +150,30 @@ def line(bench):
     made = Line(bench)
     made.schedule("a", "b")
     return made
+
+
+@pytest.fixture
+def other(store_url, backend):
+    """A connection beside the store's, in a transaction."""
+    with psycopg.connect(store_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def waiting(store_url):
+    """A function that returns once so many connections wait for a lock."""
+    with psycopg.connect(store_url, autocommit=True) as connection:
+
+        def until(count):
+            query = (
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            clock = SystemClock()
+            deadline = clock.monotonic() + 60
+            while clock.monotonic() < deadline:
+                if connection.execute(query).fetchone() == (count,):
+                    return
+            raise AssertionError(f"{count} connections were to wait, and do not")
+
+        yield until

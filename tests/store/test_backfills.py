@@ -10,6 +10,7 @@ from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import backfills
 from flowstone_core.store.backfills import PartitionState
 from flowstone_core.store.schema import metadata
+from tests.store.sqlite_steps import steps
 
 IDENTITY = ("alone", "d:2025-01-01", "d:2025-01-31", "day")
 
@@ -170,21 +171,6 @@ def test_the_states_of_materializations(bench):
         way.id: MaterializationState.PENDING,
     }
     assert bench.store.backfills.states([]) == {}
-
-
-def steps(store, call):
-    """Count the steps that SQLite's machine takes for a call; see test_flatness."""
-    found = []
-
-    def watch(step):
-        store._database.read(
-            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
-        )
-
-    watch(lambda: found.append(1))
-    call()
-    watch(None)
-    return len(found)
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

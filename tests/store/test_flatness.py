@@ -9,28 +9,13 @@ import pytest
 from flowstone_core.model.attempt_result import succeed
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
+from tests.store.sqlite_steps import steps
 
 HISTORY = 400
 """Rows of each kind; to read them all takes some steps for each."""
 
 SLACK = 100
 """Steps by which a call may differ: trees grow deeper, numbers get longer."""
-
-
-def steps(store, call):
-    """Count the steps that SQLite's machine takes for a call."""
-    found = []
-
-    def watch(step):
-        # The one connection that a store with one caller has.
-        store._database.read(
-            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
-        )
-
-    watch(lambda: found.append(1))
-    call()
-    watch(None)
-    return len(found)
 
 
 def fill(bench):

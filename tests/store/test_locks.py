@@ -5,40 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import psycopg
 import pytest
 
-from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.tick import TickOutcome
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
-
-
-@pytest.fixture
-def other(store_url, backend):
-    """A connection beside the store's, in a transaction."""
-    with psycopg.connect(store_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-def waiting(store_url):
-    """A function that returns once so many connections wait for a lock."""
-    with psycopg.connect(store_url, autocommit=True) as connection:
-
-        def until(count):
-            query = (
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            clock = SystemClock()
-            deadline = clock.monotonic() + 60
-            while clock.monotonic() < deadline:
-                if connection.execute(query).fetchone() == (count,):
-                    return
-            raise AssertionError(f"{count} connections were to wait, and do not")
-
-        yield until
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from flowstone_core.store import Store, overlap_queue, schema
 from tests.store.overlap_line import ENDS, Line, lose
+from tests.store.sqlite_steps import steps
 
 # -- counting --------------------------------------------------------------------------------------
 
@@ -186,22 +187,6 @@ def test_failure_of_a_removed_schedule_pauses_nothing(strict):
 
 
 # -- what it costs ---------------------------------------------------------------------------------
-
-
-def steps(store, call):
-    """Count the steps that SQLite's machine takes for a call."""
-    found = []
-
-    def watch(step):
-        # The one connection that a store with one caller has.
-        store._database.read(
-            lambda connection: connection.connection.dbapi_connection.set_progress_handler(step, 1)
-        )
-
-    watch(lambda: found.append(1))
-    call()
-    watch(None)
-    return len(found)
 
 
 def fill(line, count):

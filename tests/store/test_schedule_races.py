@@ -7,12 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-import psycopg
 import pytest
 
 from flowstone_core.model.asset import Asset, AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult, succeed
-from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
@@ -225,33 +223,6 @@ def test_schedules_declared_by_several_at_once_are_there_once(line, race):
 
 only_postgresql = pytest.mark.parametrize("backend", ["postgresql"])
 LOCK = "SELECT 1 FROM flowstone_materializations WHERE id = %s FOR UPDATE"
-
-
-@pytest.fixture
-def other(store_url, backend):
-    """A connection beside the store's, in a transaction."""
-    with psycopg.connect(store_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-def waiting(store_url, backend):
-    """A function that returns once so many connections wait for a lock."""
-    with psycopg.connect(store_url, autocommit=True) as connection:
-
-        def until(count):
-            query = (
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            clock = SystemClock()
-            deadline = clock.monotonic() + 60
-            while clock.monotonic() < deadline:
-                if connection.execute(query).fetchone() == (count,):
-                    return
-            raise AssertionError(f"{count} connections were to wait, and do not")
-
-        yield until
 
 
 @only_postgresql
