@@ -92,7 +92,7 @@ def order_goods(context: Context) -> dict[str, str]:
 
 @pipeline.asset
 def sales_board(context: Context) -> dict[str, int | str]:
-    """Sum up what the reports say, for the board in the office, at points in time."""
+    """Sum up the reports, for the board in the office, at points in time."""
     days, orders = 0, 0
     for path in (OUTPUT / "reports").glob("*.json"):
         report: dict[str, int | str] = json.loads(path.read_text("utf-8"))

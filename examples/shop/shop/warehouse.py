@@ -1,4 +1,4 @@
-"""The warehouse next door: a small web server that says for which days its stock is counted."""
+"""The warehouse next door: a small web server that lists the days with a count of stock."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class DatabaseRowsConfig(DatabaseConfig):
     unreadable_rows: Literal["fail", "skip"] = Field(
         "fail",
         description="a row without a partition fails the poll, and nothing fires (fail), or is "
-        "left out for good, and told (skip)",
+        "left out for good, and reported (skip)",
     )
     partition_column: Name | None = Field(
         None,
