@@ -42,8 +42,8 @@ class ScheduleFactory:
         """Build a schedule from its stored record.
 
         Raises:
-            ValidationError: If this process cannot build it: its trigger is not installed, say,
-                or no pipeline declares its asset.
+            ValidationError: If this process cannot build it, for example because its trigger is not
+                installed or no pipeline declares its asset.
         """
         if record.asset not in self._project.assets:
             hint = did_you_mean(record.asset, self._project.assets)

@@ -92,7 +92,7 @@ class ScheduleHealth(StrEnum):
     PAUSED = "paused"
     """Paused by an operator, or by a failure."""
     BROKEN = "broken"
-    """This process cannot build it: its trigger is not installed, say."""
+    """This process cannot build it, for example because its trigger is not installed."""
     FAILING = "failing"
     """Its trigger or its ``partition_fn`` failed."""
     ENDED = "ended"

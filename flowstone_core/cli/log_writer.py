@@ -20,7 +20,7 @@ FLUSH_SECONDS = 1.0
 
 
 class LogWriter:
-    """Writer of lines to a stream, from any thread; lines that are lost are counted and told.
+    """Writer of lines to a stream, from any thread; lost lines are counted and reported.
 
     Args:
         stream: The stream.

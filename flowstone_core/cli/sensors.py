@@ -71,7 +71,7 @@ def list_sensors(session: Session, *, health: str | None, asset: str | None, as_
 
     With --json a list of objects: name, health, type, asset, every, where, failures, not_before,
     last_tick_at, last_outcome, last_error, owner, stale_since (the end of the last good poll, if
-    the sensor is stale), quiet_reason (why its polls find nothing, if the sensor tells),
+    the sensor is stale), quiet_reason (why its polls find nothing, if the sensor gives it),
     quiet_since, not_loaded (changes on disk that the runner has not loaded).
     """
     rows = [
@@ -148,7 +148,7 @@ def poll(session: Session, *, name: str, dry_run: bool, state: str | None, as_js
     the sensor logs goes to standard error.
 
     With --json an object: sensor, outcome, error, reason (why it found nothing, if the sensor
-    tells), delay (until the next poll; null for the usual interval), duration (of this poll),
+    gives it), delay (until the next poll; null for the usual interval), duration (of this poll),
     events (a list of objects: asset, partition, partition_shown, key, payload), skipped (a list of
     objects: reason, count, example), state_before (null: the initial state) and state (the new
     one).
@@ -197,7 +197,7 @@ def reset(session: Session, *, name: str, forget_keys: bool, yes: bool) -> None:
     """Reset a sensor: forget its state, its failures and its back-off.
 
     The sensor starts with its initial state. An event whose key has fired before does not fire
-    again, unless --forget-keys is given. The command says so and asks, unless --yes is given.
+    again, unless --forget-keys is given. The command shows this and asks, unless --yes is given.
     """
     flow = session.flow()
     flow.sensors.get(name)

@@ -65,7 +65,7 @@ class Skipped:
     """Items of an external source that a sensor leaves out for good.
 
     A sensor reports each item once, in the poll that gives the item up: the tick is recorded with
-    the count and the example, and ``explain`` and ``sensors show`` tell them.
+    the count and the example, and ``explain`` and ``sensors show`` show them.
 
     Attributes:
         reason: The cause, the same text for all items with this cause: ``no date in the key``.

@@ -32,7 +32,7 @@ BLOCKED_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class RunTerms:
-    """Terms of a run: its longest waits, and what the log tells at the start.
+    """Terms of a run: its longest waits, and the facts logged at the start.
 
     Attributes:
         grace: How long a graceful stop waits for running ticks and attempts.
@@ -51,7 +51,7 @@ class Supervisor:
     """Supervisor of the runner, the engine, the heartbeat and the pruner of one process.
 
     Args:
-        terms: Longest waits, and what the log tells at the start.
+        terms: Longest waits, and the facts logged at the start.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from flowstone_core.model.materialization import (
 )
 from flowstone_core.store import overlap_queue, schema
 from flowstone_core.store.enqueueing import materialization_of, requeue
-from flowstone_core.store.readable_rows import UnreadableRowError, defaults, tell
+from flowstone_core.store.readable_rows import UnreadableRowError, defaults, log_once
 
 _rows = schema.materializations
 
@@ -37,7 +37,7 @@ def discard_unreadable(
 
     The unreadable values are replaced, or nobody could look at it, or retry it.
     """
-    tell(error)
+    log_once(error)
     readable = defaults(row, _rows, now)
     return _discard(connection, row.id, readable | {"error": error.message}, assets, now)
 

@@ -16,7 +16,7 @@ from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
 from flowstone_core.store.database import Database
-from flowstone_core.store.readable_rows import UnreadableRowError, read, read_one, tell
+from flowstone_core.store.readable_rows import UnreadableRowError, log_once, read, read_one
 from flowstone_core.store.statements import among
 
 _events = schema.events
@@ -153,7 +153,7 @@ def of_materializations(
         try:
             found[row.materialization_id].append(read_one(row, _events, _event_of))
         except UnreadableRowError as error:
-            tell(error)
+            log_once(error)
             if unreadable is not None:
                 unreadable[row.materialization_id] = error
     return found

@@ -1,4 +1,4 @@
-"""Readable rows: one row that cannot be read is left out and told, and the others are read.
+"""Readable rows: one row that cannot be read is left out and logged, and the others are read.
 
 Rows become unreadable by other programs, by hand, or by a disk. The database accepts them: SQLite
 puts any value into any column, and a document is a text.
@@ -48,9 +48,9 @@ _CHOICES: MappingProxyType[Column[str], type[StrEnum]] = MappingProxyType(
     }
 )
 _LIMIT = 1_000
-"""Rows that are remembered as told."""
+"""Rows that are remembered as logged."""
 
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 class UnreadableRowError(StoreError):
@@ -58,19 +58,19 @@ class UnreadableRowError(StoreError):
 
 
 def read(rows: Iterable[AnyRow], table: Table, build: Callable[[AnyRow], T]) -> list[T]:
-    """Build an object of each row; rows that cannot be read are left out, each told once."""
+    """Build an object of each row; rows that cannot be read are left out, each logged once."""
     return [item for _, item in pairs(rows, table, build)]
 
 
 def pairs(
     rows: Iterable[AnyRow], table: Table, build: Callable[[AnyRow], T]
 ) -> Iterator[tuple[AnyRow, T]]:
-    """Yield each readable row with its object; the others are told once."""
+    """Yield each readable row with its object; the others are logged once."""
     for row in rows:
         try:
             yield row, read_one(row, table, build)
         except UnreadableRowError as error:
-            tell(error)
+            log_once(error)
 
 
 def read_one(row: AnyRow, table: Table, build: Callable[[AnyRow], T]) -> T:
@@ -91,10 +91,10 @@ def read_one(row: AnyRow, table: Table, build: Callable[[AnyRow], T]) -> T:
     )
 
 
-def tell(error: UnreadableRowError) -> None:
+def log_once(error: UnreadableRowError) -> None:
     """Log a row that is left out; once in a process."""
-    if error.message not in _told and len(_told) < _LIMIT:
-        _told.add(error.message)
+    if error.message not in _logged and len(_logged) < _LIMIT:
+        _logged.add(error.message)
         logger.error("row of the store left out", extra={"error": str(error)})
 
 

@@ -18,7 +18,7 @@ from flowstone_core.model.json_document import dump_document
 from flowstone_core.model.tick import Skip
 from flowstone_core.scheduling.schedule import ScheduleSpec, merged, timing
 from flowstone_core.store import schema
-from flowstone_core.store.readable_rows import UnreadableRowError, tell
+from flowstone_core.store.readable_rows import UnreadableRowError, log_once
 from flowstone_core.store.schedule_records import ScheduleRecord, find, get, unknown
 from flowstone_core.store.skips import record_with_tick
 from flowstone_core.store.statements import insert
@@ -70,7 +70,7 @@ def declare(connection: Connection, declared: Collection[DeclaredSchedule], now:
         try:
             before = get(connection, item.name, lock=True)
         except UnreadableRowError as error:
-            tell(error)
+            log_once(error)
             continue
         values: dict[str, object] = {"declared": text, "origin": item.where}
         if before.declared != item.spec:

@@ -45,7 +45,7 @@ def wait_for_store(
     Args:
         step: Uses the store; must be safe to repeat.
         clock: Measures the wait.
-        limit: Longest wait, which the first log line tells; None for no limit and no log line.
+        limit: Longest wait, which the first log line shows; None for no limit and no log line.
         wait: Waits for some seconds, and returns True if the process was asked to stop.
 
     Returns:
