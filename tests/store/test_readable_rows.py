@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def _told_anew(monkeypatch):
-    monkeypatch.setattr(readable_rows, "_told", set())
+    monkeypatch.setattr(readable_rows, "_logged", set())
 
 
 @pytest.fixture
