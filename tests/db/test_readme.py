@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flowstone_db import errors, flowstone_sensors
 
-from flowstone_core.model.sensor_settings import SensorSettings
-from flowstone_core.testing import settings_table
+from tests.plugin_readme import Readme, validate
 
-README = Path(__file__, "../../../plugins/flowstone-db/README.md").resolve().read_text("utf-8")
-SECTIONS = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
-
-
-def _lines(text: str) -> str | list[str]:
-    """A list has one item a line, below its name."""
-    return text.split() if text.startswith("\n") else text
+README = Readme("flowstone-db")
 
 
 def test_readme_has_examples() -> None:
-    assert len(SECTIONS) == 4
+    assert len(README.sections) == 4
 
 
-@pytest.mark.parametrize("text", SECTIONS)
+@pytest.mark.parametrize("text", README.sections)
 def test_readme_example_is_valid(text: str) -> None:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(text)
-    for name in parser.sections():
-        options = dict(parser[name])
-        sensor = flowstone_sensors()[options.pop("type")]
-        assert options.pop("asset")
-        own = {key: options.pop(key) for key in list(options) if key in SensorSettings.model_fields}
-        SensorSettings.model_validate(own)
-        values = {key: _lines(text) for key, text in options.items()}
-        sensor.Config.model_validate(values)
+    validate(text, flowstone_sensors())
 
 
 @pytest.mark.parametrize("name", flowstone_sensors())
 def test_readme_settings_tables_match_the_models(name: str) -> None:
-    """Where one is not, print it by ``flowstone plugins show NAME --markdown``."""
-    marks = rf"<!-- settings of {name} -->\n(.*?)\n<!-- end of settings -->"
-    (found,) = re.findall(marks, README, re.DOTALL)
-    assert found == settings_table(flowstone_sensors()[name].Config)
+    README.assert_settings(name, flowstone_sensors()[name])
 
 
 def test_readme_explains_every_error() -> None:
-    named = set(re.findall(r"^\| (\w+Error|SensorBroken) \|", README, re.MULTILINE))
+    named = set(re.findall(r"^\| (\w+Error|SensorBroken) \|", README.text, re.MULTILINE))
     ours = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
     assert named == {name for name in ours if name.endswith("Error")} - {"FlowstoneError"} | {
         "SensorBroken"
     }
 
 
-POSTGRESQL, MARIADB = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+POSTGRESQL, MARIADB = re.findall(r"```sql\n(.*?)```", README.text, re.DOTALL)
 
 
 def statements(text: str, **names: str) -> list[str]:

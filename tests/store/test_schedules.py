@@ -91,6 +91,20 @@ def test_declaration_moved_in_its_file_keeps_the_owner(desk):
     assert desk.declare(where="flow.ini:9") == []
 
 
+def fail_and_change(desk, by, changes):
+    """Change a schedule that has failed three times; return its checkpoint before."""
+    desk.declare()
+    desk.claim()
+    failed = {"decided_until": desk.began, "failures": 3, "not_before": desk.at(9)}
+    desk.commit(desk.tick(error="no", version=7, **failed))
+    desk.bench.later(hours=4)
+    if by == "a file":
+        desk.declare(given(**changes), skips=desk.missed())
+    else:
+        desk.edit(changes, skips=desk.missed())
+    return failed
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -105,15 +119,7 @@ def test_declaration_moved_in_its_file_keeps_the_owner(desk):
 )
 @pytest.mark.parametrize("by", ["a file", "a command"])
 def test_changed_times_start_now_and_record_skips(desk, by, changes):
-    desk.declare()
-    desk.claim()
-    failed = {"decided_until": desk.began, "failures": 3, "not_before": desk.at(9)}
-    desk.commit(desk.tick(error="no", version=7, **failed))
-    desk.bench.later(hours=4)
-    if by == "a file":
-        desk.declare(given(**changes), skips=desk.missed())
-    else:
-        desk.edit(changes, skips=desk.missed())
+    fail_and_change(desk, by, changes)
     record = desk.get()
     assert record.checkpoint == ScheduleCheckpoint(desk.now, version=8)
     assert record.owner is None
@@ -142,15 +148,7 @@ def test_changed_times_start_now_and_record_skips(desk, by, changes):
     ids=lambda changes: next(iter(changes)),
 )
 def test_other_settings_change_no_time_but_its_runner_learns_of_them(desk, by, changes):
-    desk.declare()
-    desk.claim()
-    failed = {"decided_until": desk.began, "failures": 3, "not_before": desk.at(9)}
-    desk.commit(desk.tick(error="no", version=7, **failed))
-    desk.bench.later(hours=4)
-    if by == "a file":
-        desk.declare(given(**changes), skips=desk.missed())
-    else:
-        desk.edit(changes, skips=desk.missed())
+    failed = fail_and_change(desk, by, changes)
     record = desk.get()
     assert record.checkpoint == ScheduleCheckpoint(version=8, **failed)
     assert (record.owner, record.spec) == (None, given(**changes))

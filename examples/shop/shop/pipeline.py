@@ -123,7 +123,7 @@ def clean(text: str) -> Iterable[Order]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a file so that whoever reads it sees the old content or the new, never a part."""
+    """Write a file so that each reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(value, indent=1), "utf-8")

@@ -15,7 +15,7 @@ THERE_AT_FIRST = [
     (date(2025, 1, 13), "tea"),
     (date(2025, 1, 14), "mug"),
 ]
-"""Noted before anybody looks."""
+"""Rows that are there before the first poll."""
 
 COMING_LATER = [(date(2025, 1, 14), "coffee"), (date(2025, 1, 15), "tea")]
 """Noted while FlowStone runs."""

@@ -12,7 +12,6 @@ from flowstone_core import (
     Outcome,
     PollContext,
     Sensor,
-    SensorBroken,
     Triggered,
 )
 from flowstone_s3.errors import S3Error, S3UnavailableError
@@ -27,6 +26,7 @@ from flowstone_s3.partitioning import KeyPartitions
 from flowstone_s3.queue import Message, Queue
 from flowstone_s3.queue_config import S3EventQueueConfig
 from flowstone_s3.rejects import Reject, Rejects
+from flowstone_s3.state import unsupported_version
 from flowstone_s3.unreadable import UnreadableKeyError, key_example
 
 VERSION = 1
@@ -222,8 +222,5 @@ class S3EventQueue(Sensor[S3EventQueueConfig, QueueState]):
 def _check(state: QueueState) -> None:
     version: object = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
-        raise SensorBroken(
-            f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
-            f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
-            "'flowstone sensors reset'; messages not yet deleted are then received again"
-        )
+        after_reset = "messages not yet deleted are then received again"
+        raise unsupported_version(version, VERSION, after_reset)

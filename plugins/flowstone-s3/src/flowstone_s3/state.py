@@ -116,11 +116,7 @@ def decode_state(state: SeenState, hour: datetime) -> DecodedState:
             return DecodedState({}, {}, {}, None, former, set(), migrated=True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged_state(error) from None
-    raise SensorBroken(
-        f"unsupported state version {version!r:.40} (this flowstone-s3 reads version "
-        f"{VERSION}): install the flowstone-s3 that wrote it, or reset the sensor with "
-        "'flowstone sensors reset'; it then fires for every existing object"
-    )
+    raise unsupported_version(version, VERSION, "it then fires for every existing object")
 
 
 def listed_since(state: SeenState) -> datetime | None:
@@ -171,6 +167,15 @@ def encode_state(decoded: DecodedState, hour: datetime, room: int) -> SeenState:
     if decoded.older is not None:
         state["older"] = decoded.older
     return state
+
+
+def unsupported_version(found: object, supported: int, after_reset: str) -> SensorBroken:
+    """Return the error for a state of another version."""
+    return SensorBroken(
+        f"unsupported state version {found!r:.40} (this flowstone-s3 reads version {supported}): "
+        "install the flowstone-s3 that wrote it, or reset the sensor with "
+        f"'flowstone sensors reset'; {after_reset}"
+    )
 
 
 def damaged_state(error: Exception) -> SensorBroken:
