@@ -12,12 +12,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+import sqlalchemy
+from sqlalchemy import URL, Engine
 
 from flowstone_core.cli.log_output import LOGGER
-from flowstone_core.store import Store
+from flowstone_core.store import Store, sql_engines
 from flowstone_core.store.schema import metadata
 
 # A busy machine makes an example slow, not wrong.
@@ -58,6 +61,30 @@ def _has_room(folder: Path) -> bool:
         return False
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize >= ENOUGH and not found.f_flag & os.ST_NOEXEC
+
+
+def _share_compiled_statements() -> None:
+    """Let all stores of this process share compiled statements, as those of one engine do.
+
+    SQLAlchemy compiles a statement once for an engine. Each test has a store, thus an engine, of
+    its own, and would compile some forty statements: up to half of its time.
+    """
+
+    def create(url: URL, **options: Any) -> Engine:
+        engine = sqlalchemy.create_engine(url, **options)
+        # A key of the cache names the dialect: those of one class compile alike.
+        kind = type(engine.dialect)
+        if "__eq__" not in vars(kind):
+            kind.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]  # for tests
+            kind.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]  # for tests
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    compiled: dict[object, object] = {}
+    sql_engines.create_engine = create  # type: ignore[assignment]  # it has more overloads
+
+
+_share_compiled_statements()
 
 
 @pytest.hookimpl(trylast=True)
