@@ -22,6 +22,7 @@ from flowstone_core.errors import StoreUnavailableError
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import SensorRepository, Store
 from tests import forked
+from tests.processes import kill_all, read_until
 
 PATIENCE = 120
 
@@ -56,17 +57,7 @@ class Shop:
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path)
     yield shop
-    for process in shop.processes:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return line
-    raise AssertionError(f"it ended without {text!r}")
+    kill_all(shop.processes)
 
 
 def test_R4_commands_wait_for_a_locked_file(shop: Shop, tmp_path: Path) -> None:
@@ -76,12 +67,12 @@ def test_R4_commands_wait_for_a_locked_file(shop: Shop, tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         running = shop.start(url, "run")
         asking = shop.start(url, "materialize", "orders", "eu")
-        line = read_until(running, "store unavailable; trying again every second")
+        line = read_until(running.stderr, "store unavailable; trying again every second")
         assert "limit=5m" in line
-        read_until(asking, "store unavailable; trying again every second")
+        read_until(asking.stderr, "store unavailable; trying again every second")
         other.execute("ROLLBACK")
     assert asking.wait(PATIENCE) == 0
-    read_until(running, "state=completed")
+    read_until(running.stderr, "state=completed")
     running.send_signal(signal.SIGTERM)
     assert running.wait(PATIENCE) == 0
     with closing(Store.open(url)) as store:
@@ -103,7 +94,7 @@ def test_R4_run_gives_up_after_store_wait(shop: Shop) -> None:
 def test_R4_run_that_waits_ends_on_request(shop: Shop, tmp_path: Path) -> None:
     refused = "postgresql://nobody@127.0.0.1:1/shop?connect_timeout=2"
     running = shop.start(refused, "run")
-    read_until(running, "store unavailable; trying again every second")
+    read_until(running.stderr, "store unavailable; trying again every second")
     running.send_signal(signal.SIGTERM)
     assert running.wait(PATIENCE) in {0, -signal.SIGTERM}
 
@@ -169,11 +160,11 @@ def test_R5_run_waits_for_a_server_that_is_starting_up(shop: Shop, store_url: st
     server.start()
     url = f"postgresql://{found.username}@127.0.0.1:{server.port}{found.path}"
     running = shop.start(url, "run")
-    line = read_until(running, "store unavailable; trying again every second")
+    line = read_until(running.stderr, "store unavailable; trying again every second")
     assert "the database system is starting up" in line
     server.ready = True
-    assert "store available" in read_until(running, "store available")
-    read_until(running, "runner started")
+    assert "store available" in read_until(running.stderr, "store available")
+    read_until(running.stderr, "runner started")
     running.send_signal(signal.SIGTERM)
     assert running.wait(PATIENCE) == 0
     server.close()
