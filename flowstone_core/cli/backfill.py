@@ -110,7 +110,7 @@ def backfill(
 
     Exit code 1: a materialization failed, or the backfill is not finished.
     """
-    flow = session.flow(preload_log=True)
+    flow = session.listing() if dry_run else session.flow(preload_log=True)
     span = flow.backfills.range(asset, first, last, every=every, timezone=timezone)
     session.warn(*flow.backfills.notes(asset, span))
     if dry_run:

@@ -107,7 +107,8 @@ def cancel(session: Session, *, number: int, as_json: bool) -> None:
 
     With --json an object with the fields of 'backfills list'.
     """
-    found = session.flow().backfills.cancel(number)
+    flow = session.changing(lambda flow: flow.backfills.cancel(number))
+    found = flow.backfills.cancel(number)
     if as_json:
         print_json(backfill_row(found))
         return

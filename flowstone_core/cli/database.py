@@ -66,7 +66,7 @@ def prune(
     runners (the number of deleted rows), keys (forgotten: they may fire again), kept_events,
     kept_materializations.
     """
-    pruned = session.flow().prune(older_than, dry_run=dry_run, trust_clock=trust_clock)
+    pruned = session.listing().prune(older_than, dry_run=dry_run, trust_clock=trust_clock)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(pruned)})
     else:

@@ -77,11 +77,15 @@ def materialize(
 
     With --json an object with the fields of 'materializations list'.
     """
+    from flowstone_core.model.partition import parse_partition
+
     given = [text for text in (partition, named) if text is not None]
     if len(given) != 1:
         raise click.UsageError("give one partition, such as: materialize daily_report 2025-01-15")
+    parsed, data = parse_partition(given[0]), _payload(payload)
+    flow = session.changing(lambda flow: flow.materialize(asset, parsed, payload=data))
     value = typed_partition(session, given[0], asset)
-    requested = session.flow().materialize(asset, value, payload=_payload(payload))
+    requested = flow.materialize(asset, value, payload=data)
     if as_json:
         print_json(_row(requested))
     else:
@@ -171,7 +175,8 @@ def show(session: Session, *, number: int, as_json: bool) -> None:
 @pass_session
 def retry(session: Session, *, number: int) -> None:
     """Retry a discarded or cancelled materialization, or start a waiting one now."""
-    click.echo(_sentence(session.flow().materializations.retry(number)))
+    flow = session.changing(lambda flow: flow.materializations.retry(number))
+    click.echo(_sentence(flow.materializations.retry(number)))
 
 
 @materializations.command()
@@ -179,7 +184,8 @@ def retry(session: Session, *, number: int) -> None:
 @pass_session
 def cancel(session: Session, *, number: int) -> None:
     """Cancel an unfinished materialization; a running function's return value is discarded."""
-    click.echo(_sentence(session.flow().materializations.cancel(number)))
+    flow = session.changing(lambda flow: flow.materializations.cancel(number))
+    click.echo(_sentence(flow.materializations.cancel(number)))
 
 
 def _row(item: Materialization) -> dict[str, object]:

@@ -143,6 +143,7 @@ def add(session: Session, /, *, asset: str, name: str | None, **options: object)
     """Add a schedule for ASSET to the store; a runner starts it within two seconds."""
     flow = session.flow()
     given = given_settings(options, flow.project.triggers)
+    session.changing(lambda flow: flow.schedule(asset, name=name, **given))
     schedule = flow.schedule(asset, name=name, **given)
     fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {schedule.name} is added: {fires}")
@@ -168,6 +169,7 @@ def update(
         given["asset"] = asset
     if revert == bool(given):
         raise click.UsageError("give either settings to change or --revert")
+    session.changing(lambda flow: flow.schedules.get(name))
     schedule = flow.schedules.revert(name) if revert else flow.schedules.update(name, **given)
     fires = next_in_words(schedule, flow.project.redactor)
     click.echo(f"schedule {name} is {'as declared' if revert else 'changed'}: {fires}")
@@ -178,7 +180,8 @@ def update(
 @pass_session
 def remove(session: Session, *, name: str) -> None:
     """Remove a schedule that was added at run time or is no longer declared."""
-    session.flow().unschedule(name)
+    flow = session.changing(lambda flow: flow.unschedule(name))
+    flow.unschedule(name)
     click.echo(f"schedule {name} is removed")
 
 

@@ -20,7 +20,8 @@ def add_rename_and_remove(group: click.Group) -> None:
         Rename its section or its declaration first, with the runner stopped. Without this command
         NEW starts from the beginning, and fires again for everything that OLD has found.
         """
-        session.flow().sensors.rename(old, new)
+        flow = session.changing(lambda flow: flow.sensors.rename(old, new))
+        flow.sensors.rename(old, new)
         click.echo(f"sensor {old} is renamed to {new}")
 
     @group.command()
@@ -28,5 +29,6 @@ def add_rename_and_remove(group: click.Group) -> None:
     @pass_session
     def remove(session: Session, *, name: str) -> None:
         """Remove a sensor that is no longer declared, with its state; its history is kept."""
-        session.flow().sensors.remove(name)
+        flow = session.changing(lambda flow: flow.sensors.remove(name))
+        flow.sensors.remove(name)
         click.echo(f"sensor {name} is removed")

@@ -199,7 +199,7 @@ def reset(session: Session, *, name: str, forget_keys: bool, yes: bool) -> None:
     The sensor starts with its initial state. An event whose key has fired before does not fire
     again, unless --forget-keys is given. The command shows this and asks, unless --yes is given.
     """
-    flow = session.flow()
+    flow = session.changing(lambda flow: flow.sensors.get(name))
     flow.sensors.get(name)
     if not yes:
         click.echo("\n".join(_consequences(flow, name, forget_keys=forget_keys)))

@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from flowstone_core.app.flowstone import Flowstone
     from flowstone_core.cli.log_writer import LogWriter
+    from flowstone_core.config.project import Project
     from flowstone_core.plugin.registry import Plugins
 
 LogFormat: TypeAlias = Literal["keyvalue", "json"]
@@ -86,8 +87,32 @@ class Session:
         flow = self.flow(log_level=log_level)
         if self.missing_store is None and not store_exists(flow.project.run.store):
             self.missing_store = flow.project.redactor(flow.project.run.store)
-            run = flow.project.run.model_copy(update={"store": "sqlite://"})
-            flow.project = replace(flow.project, run=run)
+            flow.project = _in_memory(flow.project)
+        return flow
+
+    def changing(self, change: Callable[[Flowstone], object]) -> Flowstone:
+        """Return the configured Flowstone for a command that changes what exists.
+
+        An SQLite store that does not exist yet is created only if the change succeeds on an empty
+        one in memory: a name that is not known makes no file.
+
+        Args:
+            change: The change; it is made here on a store in memory only.
+
+        Raises:
+            FlowstoneError: If the change fails there.
+        """
+        from flowstone_core.app.maintenance import store_exists
+
+        flow = self.flow()
+        project = flow.project
+        if not store_exists(project.run.store):
+            flow.project = _in_memory(project)
+            try:
+                change(flow)
+            finally:
+                flow.close()
+                flow.project = project
         return flow
 
     def plugins(self) -> Plugins:
@@ -140,6 +165,11 @@ class Session:
         else:  # in order with the log lines, and without a wait for a stream that nobody reads
             self._writer.write(f"{line}\n")
             self._writer.flush()
+
+
+def _in_memory(project: Project) -> Project:
+    """Return a project with an empty store in memory."""
+    return replace(project, run=project.run.model_copy(update={"store": "sqlite://"}))
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -46,14 +46,15 @@ def add_pause_and_resume(
     @click.argument("name")
     @pass_session
     def pause(session: Session, *, name: str) -> None:
-        _sources(session.flow(), kind).pause(name)
+        flow = session.changing(lambda flow: _sources(flow, kind).pause(name))
+        _sources(flow, kind).pause(name)
         click.echo(f"{kind} {name} is paused")
 
     @group.command("resume", help=f"Resume a paused {kind}{resumed}.")
     @click.argument("name")
     @pass_session
     def resume(session: Session, *, name: str) -> None:
-        flow = session.flow()
+        flow = session.changing(lambda flow: _sources(flow, kind).resume(name))
         _sources(flow, kind).resume(name)
         click.echo(f"{kind} {name} is resumed{describe(flow, name)}")
 

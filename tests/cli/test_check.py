@@ -131,6 +131,44 @@ def test_N10_listing_before_the_first_run_creates_no_store(shop, command):
     assert sorted(path.name for path in shop.folder.iterdir() if path.is_file()) == before
 
 
+CHANGES_OF_THE_UNKNOWN = (
+    ["sensors", "reset", "x", "--yes"], ["sensors", "pause", "x"], ["sensors", "resume", "x"],
+    ["sensors", "rename", "x", "y"], ["sensors", "remove", "x"], ["schedules", "pause", "x"],
+    ["schedules", "resume", "x"], ["schedules", "remove", "x"], ["backfills", "cancel", "1"],
+    ["schedules", "update", "x", "--every", "1h"],
+    ["materialize", "x", "2025-1-5"], ["materializations", "retry", "1"],
+    ["materializations", "cancel", "1"], ["db", "backup", "copy.db"], ["db", "check"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", CHANGES_OF_THE_UNKNOWN, ids=" ".join)
+def test_N10_change_of_the_unknown_creates_no_store(empty_folder, command):
+    empty_folder.run(*command, code=1)
+    assert not list(empty_folder.folder.glob("*.db*"))
+
+
+def test_N10_schedule_of_an_unknown_asset_creates_no_store(empty_folder):
+    empty_folder.run("schedules", "add", "x", "--every", "1h", code=2)
+    assert not list(empty_folder.folder.glob("*.db*"))
+
+
+READINGS = (
+    ["db", "prune", "--older-than", "30d"], ["db", "prune", "--older-than", "30d", "--dry-run"],
+    ["backfill", "daily_report", "--from", "2025-01-01", "--to", "2025-01-02", "--dry-run"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READINGS, ids=" ".join)
+def test_N10_prune_and_dry_run_before_the_first_run_make_no_store(shop, command):
+    shop.run(*command)
+    assert not list(shop.folder.glob("*.db*"))
+
+
+def test_N10_change_of_the_declared_before_the_first_run_is_kept(shop):
+    shop.run("sensors", "pause", "feed")
+    assert shop.json("sensors", "show", "feed")["health"] == "paused"
+
+
 def test_N10_status_before_the_first_run_names_the_store(shop):
     assert "flowstone.db (does not exist yet: 'flowstone run' creates it)" in (
         shop.run("status").stdout
