@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 from flowstone_core.errors import Problem, StoreError, ValidationError
@@ -65,7 +65,7 @@ class Pruner:
         )
         self._runner_id = runner_id
         self._began = clock.monotonic()
-        self._told: set[Period] = set()
+        self._told: set[datetime] = set()
         self._clock_offset = self._measure_offset()
         self._loop = PeriodicThread(
             "pruner",
@@ -167,8 +167,9 @@ class Pruner:
     def _tell(self, witnessed: WitnessedTime, age: timedelta) -> None:
         """Log the gaps that prolong an age; each once."""
         for gap in witnessed.shortened(age):
-            if gap not in self._told:
-                self._told.add(gap)
+            # By its begin: its end moves with each adjustment of the clock.
+            if gap.begin not in self._told:
+                self._told.add(gap.begin)
                 logger.warning(
                     "no runner ran for long, or the clock is wrong; "
                     "keys and history are kept longer by that time",

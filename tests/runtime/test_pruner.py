@@ -233,6 +233,16 @@ def test_S8_a_clock_far_ahead_forgets_and_deletes_nothing(used, fake_clock, ahea
     assert told.since < told.until
 
 
+def test_S8_a_gap_is_told_once_while_the_clock_is_adjusted(used, fake_clock, caplog):
+    fake_clock.advance(100 * DAY)
+    pruner = used.hire(dedupe_for=30 * DAY)
+    for _ in range(3):
+        pruner.prune_periodically()
+        fake_clock.advance(PERIOD_SECONDS)
+        fake_clock.set_now(fake_clock.now() - timedelta(milliseconds=20))
+    assert caplog.text.count("or the clock is wrong") == 1
+
+
 def test_S8_a_clock_far_ahead_by_hand_deletes_nothing_unless_trusted(used, fake_clock):
     fake_clock.advance(800 * DAY)
     pruner = used.hire(dedupe_for=400 * DAY)
