@@ -189,6 +189,7 @@ class Runner:
     def _adopt_sensor(self, ticker: SensorTicker, checkpoint: SensorCheckpoint) -> None:
         ticker.checkpoint = checkpoint
         ticker.good_at = self._clock.now()
+        self._quiet_reasons.forget(ticker.name)
         self._scheduler.adopt(ticker)
 
     def _on_schedule(self, build: BuildSchedule, _: str, record: ScheduleRecord) -> None:

@@ -26,9 +26,23 @@ def is_free(owned: Table, runner_id: str, now: datetime) -> ColumnElement[bool]:
 
 
 def claim(
-    connection: Connection, owned: Table, runner_id: str, names: Iterable[str], now: datetime
+    connection: Connection,
+    owned: Table,
+    runner_id: str,
+    names: Iterable[str],
+    now: datetime,
+    **also: object,
 ) -> Iterator[Row[*tuple[object, ...]]]:
-    """Make a runner the owner of the free rows with these names, and yield them."""
+    """Make a runner the owner of the free rows with these names, and yield them.
+
+    Args:
+        connection: A transaction.
+        owned: The table of sensors or of schedules.
+        runner_id: The runner.
+        names: The names of the rows.
+        now: The time at which other runners must be alive.
+        also: Other columns to set, with their values.
+    """
     for chunk in chunks(names):
         free = (
             select(owned)
@@ -38,7 +52,8 @@ def claim(
         )
         found = connection.execute(free).all()
         taken = [row.name for row in found]
-        connection.execute(update(owned).where(owned.c.name.in_(taken)).values(owner=runner_id))
+        mine = update(owned).where(owned.c.name.in_(taken))
+        connection.execute(mine.values(owner=runner_id, **also))
         yield from found
 
 

@@ -184,7 +184,9 @@ def _claimable(
 def _claim(
     connection: Connection, runner_id: str, names: Iterable[str], now: datetime
 ) -> dict[str, SensorCheckpoint]:
-    rows = ownership.claim(connection, _sensors, runner_id, names, now)
+    # The reason is of another runner's polls; this one records its own.
+    unknown = {"quiet_reason": None, "quiet_since": None}
+    rows = ownership.claim(connection, _sensors, runner_id, names, now, **unknown)
     return {row.name: found for row, found in pairs(rows, _sensors, checkpoint_of)}
 
 

@@ -54,6 +54,12 @@ class QuietReasons:
             extra = {**ticker.labels, "reason": reason} if reason else ticker.labels
             logger.debug("quiet tick", extra=extra)
 
+    def forget(self, name: str) -> None:
+        """Forget a sensor: claimed anew, no reason of it is recorded; any thread."""
+        with self._lock:
+            self._changed.pop(name, None)
+            self._recorded.pop(name, None)
+
     def record(self) -> None:
         """Record the reasons that have changed and are due; one thread at a time."""
         if self._outage.on or not self._changed:

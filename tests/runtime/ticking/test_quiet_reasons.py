@@ -72,6 +72,24 @@ def test_N6_reason_that_ends_is_taken_back(house):
     assert reason_of(house) is None
 
 
+def test_N6_reason_of_an_earlier_runner_is_not_kept(house):
+    house.does = lambda state: NotTriggered(state, reason="still written")
+    house.pass_time(10)
+    house.store.runners.stop(house.store.sensors.get("feed").owner, house.clock.now())
+    house.store.sensors.claim("two", ["feed"], house.clock.now())
+    record = house.store.sensors.get("feed")
+    assert (record.owner, record.quiet_reason, record.quiet_since) == ("two", None, None)
+
+
+def test_N6_reason_of_a_sensor_that_is_claimed_again_is_recorded(house):
+    house.does = lambda state: NotTriggered(state, reason="still written")
+    house.pass_time(10)
+    house.store.sensors.reset("feed")
+    assert reason_of(house) is None
+    house.pass_time(10)
+    assert reason_of(house) == "still written"
+
+
 @pytest.mark.parametrize("ends", [lambda state: Triggered("a", state), PollFailed])
 def test_N6_committed_tick_takes_back_the_reason_of_quiet_ones(house, ends):
     house.does = lambda state: NotTriggered(state, reason="still written")
