@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flowstone_core.app.lookup import unknown
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
-from flowstone_core.model.partition import Partition, encode_partition
+from flowstone_core.model.partition import Partition, encode_partition, encode_value
 
 if TYPE_CHECKING:
     from flowstone_core.model.event import StoredEvent
@@ -84,7 +84,7 @@ class Materializations:
             limit: At most this number of them.
             before_id: Only those with a smaller id: the next page.
         """
-        text = None if partition is None else encode_partition(partition)
+        text = None if partition is None else encode_value(partition)
         return self._open_store().materializations.latest(
             asset=asset, partition=text, state=state, limit=limit, before_id=before_id
         )

@@ -48,11 +48,11 @@ def encode_partition(value: Partition) -> str:
     """Return the canonical text of a partition.
 
     Args:
-        value: A date, a datetime, a string, or a non-empty tuple of these.
+        value: A date, a datetime, a non-empty string, or a non-empty tuple of these.
 
     Raises:
-        ValidationError: If the value is of another type (an int, a list, None, ...), is an empty
-            tuple, holds a lone surrogate, or its text would pass `TEXT_LIMIT`.
+        ValidationError: If the value is of another type (an int, a list, None, ...), is empty,
+            holds a lone surrogate, or its text would pass `TEXT_LIMIT`.
 
     Example:
         >>> from datetime import date
@@ -60,6 +60,18 @@ def encode_partition(value: Partition) -> str:
         'd:2025-01-15'
         >>> encode_partition("tenant-7")
         'tenant-7'
+    """
+    if isinstance(value, str) and not value:
+        raise ValidationError("the partition must not be empty")
+    return encode_value(value)
+
+
+def encode_value(value: Partition) -> str:
+    """Return the canonical text of a partition or of an event's key.
+
+    Raises:
+        ValidationError: See `encode_partition`; but the empty string has a text, ``s:``: it may be
+            a key, and older stores hold it as a partition.
     """
     text = _encode(value, 0)
     size = len(text.encode())
@@ -83,7 +95,7 @@ def decode_partition(text: str) -> Partition:
     """
     try:
         value = _decode(text)
-        canonical = encode_partition(value)
+        canonical = encode_value(value)
     except (ValueError, OverflowError, RecursionError) as error:
         raise ValidationError(
             f"{printable(text, 80)!r} is not the text of a partition: {_reason(error)}"

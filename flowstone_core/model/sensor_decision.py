@@ -21,7 +21,7 @@ from flowstone_core.model.json_document import (
     dump_document,
     same_document,
 )
-from flowstone_core.model.partition import encode_partition
+from flowstone_core.model.partition import encode_partition, encode_value
 from flowstone_core.model.safe_text import describe
 from flowstone_core.model.skipped_items import safe_reason, skipped_items
 from flowstone_core.model.tick import (
@@ -271,7 +271,7 @@ def _key_text(key: object) -> str:
     if not isinstance(key, str):
         raise OutcomeError(f"an event's key must be a string, not {_kind(key)}")
     try:
-        return encode_partition(key)
+        return encode_value(key)
     except ValidationError as error:
         raise OutcomeError(f"an event's key cannot be used: {error.message}") from None
 

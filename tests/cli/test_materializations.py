@@ -37,7 +37,6 @@ def states(shop):
         ("2025-01-15T02:00+02:00", "dt:2025-01-15T00:00:00Z", "2025-01-15 00:00:00Z"),
         ("north", "north", "north"),
         ("t:WyJldSIsImQ6MjAyNS0wMS0xNSJd", "t:WyJldSIsImQ6MjAyNS0wMS0xNSJd", "(eu, 2025-01-15)"),
-        ("", "s:", "''"),
     ],
 )
 @pytest.mark.parametrize("option", [[], ["--partition"], ["-p"]], ids=str)
@@ -219,3 +218,24 @@ def test_N11_first_month_of_an_asset_is_warned_of(shop):
     )
     assert shop.run("materialize", "daily_report", "2025-02").stderr == ""
     assert shop.run("materializations", "list", "--partition", "2025-02").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "dates"),
+    [
+        ("5-1-2025", "2025-01-05 or 2025-05-01"),
+        ("1/5/2025", "2025-05-01 or 2025-01-05"),
+        ("25-01-05", "2025-01-05 or 2005-01-25"),
+        ("Jan 5 2025", "2025-01-05"),
+    ],
+)
+def test_N11_typed_date_of_another_form_is_warned_of(shop, typed, dates):
+    said = shop.run("materialize", "raw_orders", typed).stderr
+    assert f"the partition {typed!r} is a text, not a date (for the date write {dates})" in said
+
+
+@pytest.mark.parametrize("typed", ["", "s:"])
+def test_N11_typed_empty_partition_is_refused(shop, typed):
+    said = shop.run("materialize", "raw_orders", typed, code=2).stderr
+    assert "the partition must not be empty" in said
+    assert shop.json("materializations", "list") == []

@@ -202,6 +202,7 @@ def test_change_column_gives_partition(
     [
         ({"partition": "day"}, "unknown column 'day'; there are 'item', 'cents'"),
         ({"partition": "cents"}, "column 'cents' is NULL"),
+        ({"partition_fn": lambda row: ""}, "the partition must not be empty"),
         ({"partition_fn": lambda row: row["day"]}, "KeyError: 'day'"),
         ({"partition_fn": lambda row: 7}, "cannot encode a value of type int as a partition"),
     ],

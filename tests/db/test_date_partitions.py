@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flowstone_db import DatabaseChange, DatabaseRows
 from flowstone_db.errors import PartitionError
-from flowstone_db.partitioning import from_text
+from flowstone_db.partitioning import as_partition, from_text
 
 from flowstone_core.model.partition import parse_partition
 
@@ -66,3 +66,8 @@ def test_F7_rows_with_invalid_date_text_fail_the_poll(
 @pytest.mark.parametrize(("text", "value"), DATES)
 def test_F7_notification_payload_of_a_date_is_a_date(text: str, value: object) -> None:
     assert from_text(text) == value
+
+
+def test_N11_partition_of_an_empty_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty text"):
+        as_partition("")

@@ -103,7 +103,6 @@ def test_partition_any_key_raises_no_error(key: str) -> None:
             "2025/acme/01-15",
             (DAY, "acme"),
         ),
-        (r"(?P<tenant>[^/]*)/x", "/x", ""),
         (r"(?P<partition>[\d-]+)\.csv", "x/2025-01-15.csv", DAY),
         (
             r"(?P<at>[\dTZ:.-]+)/x",
@@ -140,6 +139,7 @@ def test_partition_invalid_pattern_is_refused(pattern: str, complaint: str) -> N
     [
         (r"(?P<p>\d+)", "abc", "does not match"),
         (r"(?P<p>[\d-]+)", "2025-02-30", "invalid date.*'2025-02-30'"),
+        (r"(?P<tenant>[^/]*)/x", "/x", "partition_pattern matches an empty partition"),
         (r"(?P<p>\d+)?abc", "abc", "the group 'p' of partition_pattern matches nothing"),
         (r"(?P<year>....)-(?P<month>..)-(?P<day>..)", "2025-02-30", "invalid date.*'2025-02-30'"),
         (r"(?P<year>..)-(?P<month>..)-(?P<day>..)", "25-01-15", "invalid date.*'25-01-15'"),

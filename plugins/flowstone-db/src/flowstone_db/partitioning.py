@@ -38,10 +38,10 @@ def as_partition(value: object, name: str = "value") -> Partition:
     A text in the form of a date is a date: SQLite has no type for dates.
 
     Raises:
-        ValueError: If the value is NULL, of another type, or an invalid date.
+        ValueError: If the value is NULL, empty, of another type, or an invalid date.
     """
     if isinstance(value, str):
-        return partition_from_text(value)
+        return from_text(value)
     if isinstance(value, date):
         return value
     if isinstance(value, int | UUID) and not isinstance(value, bool):

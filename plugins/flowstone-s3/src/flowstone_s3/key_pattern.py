@@ -81,6 +81,8 @@ class KeyPattern:
             elif not dated:
                 parts.append(self._date(texts))
                 dated = True
+        if parts == [""]:
+            raise UnreadableKeyError("partition_pattern matches an empty partition in it")
         return parts[0] if len(parts) == 1 else tuple(parts)
 
     def _date(self, texts: dict[str, str]) -> date | datetime:
