@@ -19,7 +19,7 @@ _SQLITE_LOST = {8, 11, 26}
 # DIR_FSYNC, TRUNCATE, FSTAT, VNODE, DATA, CORRUPTFS. The others are of locks and of memory.
 _SQLITE_DISK = {266, 522, 778, 1034, 1290, 1546, 1802, 6922, 8202, 8458}
 _SQLITE_HINTS = {
-    5: "another process holds the lock: retried automatically",
+    5: "another process holds the lock: wait until it is released",
     13: "free some space",
     8: "make the file and its folder writable",
     10: "check the disk: see the system log",
@@ -32,18 +32,18 @@ _UNREACHABLE = "is PostgreSQL running and reachable?"
 _POSTGRESQL_TRANSIENT = {
     "08": _UNREACHABLE,  # the connection failed, or a pooler refused it
     "25006": "the server only reads: is it a standby?",
-    "25P03": "the transaction took too long: retried automatically",
-    "25P04": "the transaction took too long: retried automatically",
+    "25P03": "the transaction took too long: wait until the server is less busy",
+    "25P04": "the transaction took too long: wait until the server is less busy",
     "28": "check the user, the password and pg_hba.conf",
     "3D000": "create it with createdb, or correct its name in the store's URL",
-    "40": "a concurrent transaction was in the way: retried automatically",
+    "40": "a concurrent transaction was in the way: wait until it has ended",
     "53": "the server lacks resources: see its log",
     "53100": "free some space on the server",
     "53300": "raise max_connections, or use a connection pooler",
-    "55P03": "another session holds the lock: retried automatically",
-    "57": "the server was stopped, or ended the session: retried automatically",
-    "57014": "the statement took too long, or was cancelled: retried automatically",
-    "57P03": "the server is starting up, stopping or recovering: retried automatically",
+    "55P03": "another session holds the lock: wait until it is released",
+    "57": "the server was stopped, or ended the session: wait until it runs",
+    "57014": "the statement took too long, or was cancelled: wait until the server is less busy",
+    "57P03": "the server is starting up, stopping or recovering: wait until it is ready",
     "58": "see the log and the disk of the server",
 }
 # A server that refuses a connection sends no code that the driver passes on, only its text.

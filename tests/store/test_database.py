@@ -333,3 +333,16 @@ def test_connection_in_use_at_the_end_is_closed_when_it_is_returned(opened):
     assert used in closed
     assert opened.read(scalar, "SELECT 1") == 1  # by another one
     assert opened.read(lambda connection: connection.connection.dbapi_connection) is not used
+
+
+def test_R4_locked_database_promises_no_other_attempt(tmp_path, monkeypatch):
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 20)
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with (
+        closing(Store.open(url)) as store,
+        closing(sqlite3.connect(tmp_path / "store.db")) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError) as caught:  # as a command ends that asks once
+            store.sensors.declare(["feed"], NOW)
+    assert caught.value.hint == "another process holds the lock: wait until it is released"
