@@ -75,6 +75,53 @@ def test_F6_key_dates_of_equal_strength_are_refused(key: str, texts: str) -> Non
         date_in_key(key)
 
 
+@pytest.mark.parametrize(
+    ("key", "texts"),
+    [
+        ("01-02-2024/order-20211105.json", "01-02-2024 and 20211105"),
+        ("2024/Jan/02/order-20211105.json", "2024/Jan/02 and 20211105"),
+        ("2024010203_19991231.log", "2024010203 and 19991231"),
+        ("202401020315_19991231.log", "202401020315 and 19991231"),
+        ("2024-1-2/order-20211105.json", "2024-1-2 and 20211105"),
+        ("2024-02-30/order-20211105.json", "2024-02-30 and 20211105"),
+        ("02.January.2024/20211105", "02.January.2024 and 20211105"),
+        ("Jan 2 2024/20211105", "Jan 2 2024 and 20211105"),
+        ("01.02.2024/2021_11_05.json", "01.02.2024 and 2021_11_05"),
+        ("1/2/2024/20211105T0315Z.json", "1/2/2024 and 20211105"),
+    ],
+)
+def test_F6_key_date_unclear_beside_a_weaker_is_refused(key: str, texts: str) -> None:
+    with pytest.raises(UnreadableKeyError, match=f"partition_pattern.*: {texts}$"):
+        date_in_key(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "01-02-2024/order-20240102.json",
+        "02-01-2024/order-20240102.json",
+        "2024/Jan/02/order-20240102.json",
+        "2024010203_20240102.log",
+        "2024-01-02/01-02-2021.json",
+        "dt=2024-01-02/2021/Jan/05/x",
+        "12-01-2024-01-02.csv",
+        "v2021.1.5/20240102.csv",
+        "2024_01_02/2021110503.csv",
+        "5-2024-01-02.csv",
+    ],
+)
+def test_F6_key_date_unclear_of_the_same_day_or_weaker_passes(key: str) -> None:
+    assert date_in_key(key) == date(2024, 1, 2)
+
+
+def test_F6_sensor_unclear_date_beside_another_is_skipped(scripted: Any, make_sensor: Make) -> None:
+    scripted.put("01-02-2024/order-20211105.json")
+    sensor = make_sensor(**scripted.options)
+    (told,) = sensor.poll(sensor.init()).skipped
+    assert told.reason.startswith("a date in the key cannot be read, or not clearly")
+    assert told.example == "01-02-2024/order-20211105.json (01-02-2024 and 20211105)"
+
+
 def test_F6_key_date_random_id_never_replaces_the_folder() -> None:
     source = random.Random(6)  # noqa: S311 - ids, not secrets
     ids = [f"{source.getrandbits(32):08x}" for _ in range(50_000)]

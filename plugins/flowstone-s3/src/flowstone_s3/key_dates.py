@@ -25,9 +25,27 @@ _DATES = re.compile(
     r"|(?<!\d)" + _DAY.format("p", "") + r"(?!\d)",
     re.ASCII | re.IGNORECASE,
 )
+_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAME = rf"(?:{'|'.join(_NAMES)})[a-z]*"
+_UNCLEAR = re.compile(
+    # Day and month in either order, not padded, with the month's name, or digits with an hour.
+    r"(?<![\d.])(?P<x1>\d\d?)(?P<x2>[-/._ ])(?P<x3>\d\d?)(?P=x2)(?P<x4>(?:19|20|21)\d\d)"
+    r"(?!\d|(?P=x2)\d\d?(?P=x2)\d\d?(?!\d))"
+    r"|(?<![\dv.])(?P<y1>(?:19|20|21)\d\d)[-/._ ](?P<y2>\d\d?)[-/._ ](?P<y3>\d\d?)(?!\d)"
+    rf"|(?<!\d)(?P<a1>(?:19|20|21)\d\d)[-/._ ]?(?P<a2>{_NAME})[-/._ ]?(?P<a3>\d\d?)(?!\d)"
+    rf"|(?<!\d)(?P<b3>\d\d?)[-/._ ]?(?P<b2>{_NAME})[-/._ ]?(?P<b1>(?:19|20|21)\d\d)(?!\d)"
+    rf"|(?<![a-z])(?P<c2>{_NAME})[-/._ ]?(?P<c3>\d\d?)[-/._ ]+(?P<c1>(?:19|20|21)\d\d)(?!\d)"
+    r"|(?<!\d)(?P<t1>(?:19|20|21)\d\d)(?P<t2>0[1-9]|1[0-2])(?P<t3>0[1-9]|[12]\d|3[01])"
+    r"(?:[01]\d|2[0-3])(?:[0-5]\d)?(?!\d)",
+    re.ASCII | re.IGNORECASE,
+)
 _FORMS = {"h": 5, "n": 5, "s": 4, "f": 3, "u": 3, "t": 2, "p": 1}
 """Strength of each form: named folder, separated date, another one, one with a time, digits."""
 
+_UNCLEAR_BESIDE = (
+    "a date in the key cannot be read, or not clearly, beside another one: set partition_pattern "
+    "or partition_fn"
+)
 _SEVERAL = "two different dates in the key: set partition_pattern or partition_fn"
 
 
@@ -65,18 +83,53 @@ def dates_in_key(key: str) -> list[KeyDate]:
     return found
 
 
+def refuse_unclear(key: str, found: list[KeyDate]) -> None:
+    """Refuse a key with a date that is not read, beside a readable one that is not stronger.
+
+    ``01-02-2024`` has two readings, and ``2024-02-30`` none. If one of the readings is the date
+    that counts, the key is clear.
+
+    Raises:
+        UnreadableKeyError: If there is one; the detail names both dates.
+    """
+    first = found[0]
+    if first.strength > _FORMS["u"]:
+        return
+    for match in _UNCLEAR.finditer(key):
+        groups = {name: text for name, text in match.groupdict().items() if text is not None}
+        strength = _FORMS["t"] if "t1" in groups else _FORMS["u"]
+        if strength >= first.strength and first.day not in _readings(groups):
+            raise UnreadableKeyError(_UNCLEAR_BESIDE, f"{match[0]} and {first.text}")
+
+
+def _readings(groups: dict[str, str]) -> set[date | None]:
+    if "x1" in groups:
+        one, two, year = groups["x1"], groups["x3"], groups["x4"]
+        return {_date(year, one, two), _date(year, two, one)}
+    year, month, day = (
+        text for _, text in sorted((name[1], text) for name, text in groups.items())
+    )
+    if month.isalpha():
+        month = str(_NAMES.index(month[:3].lower()) + 1)
+    return {_date(year, month, day)}
+
+
 def date_in_key(key: str) -> date | None:
     """Return the date in a key; None without one.
 
     Raises:
-        UnreadableKeyError: If the strongest form stands for two different dates.
+        UnreadableKeyError: If the strongest form stands for two different dates, or an unclear
+            date is beside the one that counts.
 
     Example:
         >>> date_in_key("E1.2024-01-02-03.20190315.gz")
         datetime.date(2024, 1, 2)
     """
     found = dates_in_key(key)
-    return strongest_date(found) if found else None
+    if not found:
+        return None
+    refuse_unclear(key, found)
+    return strongest_date(found)
 
 
 def strongest_date(found: list[KeyDate]) -> date:

@@ -18,7 +18,7 @@ from flowstone_core import (
 )
 from flowstone_core.plugin_api import PartitionTemplate, fit_function, load_zone
 from flowstone_s3.errors import PartitionError
-from flowstone_s3.key_dates import choice_of_date, dates_in_key, strongest_date
+from flowstone_s3.key_dates import choice_of_date, dates_in_key, refuse_unclear, strongest_date
 from flowstone_s3.key_pattern import KeyPattern
 from flowstone_s3.unreadable import UnreadableKeyError
 
@@ -151,6 +151,7 @@ class KeyPartitions:
         found = dates_in_key(key)
         if not found:
             raise UnreadableKeyError(f"no date found in the key: {_TO_SET}", absent=True)
+        refuse_unclear(key, found)
         day = strongest_date(found)
         if len(found) > 1 and self._choice is None and (choice := choice_of_date(found)):
             self._choice = key, choice
