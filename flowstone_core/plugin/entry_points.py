@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from stevedore.extension import Extension, ExtensionManager
 
-from flowstone_core.model.safe_text import describe
+from flowstone_core.model.safe_text import describe, printable
 from flowstone_core.plugin.hookspecs import PROJECT
 from flowstone_core.plugin.labels import normalized_name, plugin_label
 from flowstone_core.plugin.time_limit import TimeLimit
@@ -111,6 +111,7 @@ def _reports(distribution: Distribution) -> Installed:
         broken = None
         if not points:
             _refuse_unreadable(distribution)
+            _refuse_damaged(distribution)
     except Exception as error:  # noqa: BLE001 - reported below
         points, broken = [EntryPoint(_UNKNOWN, "", PROJECT)], error
     return [(point, _report(point, distribution, broken)) for point in points]
@@ -127,6 +128,30 @@ def _refuse_unreadable(distribution: Distribution) -> None:
         path = folder / "entry_points.txt"
         if path.is_symlink() or path.exists():
             path.read_bytes()
+
+
+def _refuse_damaged(distribution: Distribution) -> None:
+    """Raise if an ``entry_points.txt`` holds lines that importlib.metadata skips in silence.
+
+    Raises:
+        DamagedFileError: If it begins with a byte order mark, or holds NUL bytes, an unclosed
+            section or lines before the first section.
+    """
+    text = distribution.read_text("entry_points.txt") or ""
+    if text.startswith("\ufeff"):
+        raise DamagedFileError("it begins with a byte order mark")
+    if "\0" in text:
+        raise DamagedFileError("it holds NUL bytes")
+    lines = [line for line in map(str.strip, text.splitlines()) if line and line[0] not in "#;"]
+    for line in lines:
+        if line.startswith("[") and not line.endswith("]"):
+            raise DamagedFileError(f"its section {printable(line, 40)!r} is not closed")
+    if lines and not lines[0].startswith("["):
+        raise DamagedFileError("its first line is not a section such as '[flowstone]'")
+
+
+class DamagedFileError(ValueError):
+    """An ``entry_points.txt`` that importlib.metadata reads without an error, and in part."""
 
 
 def _report(
@@ -157,6 +182,8 @@ def _reason(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
             return "it is not UTF-8 text"
+        case DamagedFileError():
+            return str(error)
         case OSError():
             return (error.strerror or type(error).__name__).lower()
         case TypeError():  # importlib.metadata splits each line at its '='

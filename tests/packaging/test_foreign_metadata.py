@@ -77,6 +77,26 @@ def bytes_of_no_text(house: Environment) -> str:
     return "it is not UTF-8 text"
 
 
+def byte_order_mark(house: Environment) -> str:
+    house.points.write_bytes(b"\xef\xbb\xbf[flowstone]\nforeign = foreign\n")
+    return "it begins with a byte order mark"
+
+
+def unclosed_section(house: Environment) -> str:
+    house.points.write_text("[flowstone\nforeign = foreign\n")
+    return "its section '[flowstone' is not closed"
+
+
+def no_section(house: Environment) -> str:
+    house.points.write_text("foreign = foreign\n")
+    return "its first line is not a section such as '[flowstone]'"
+
+
+def nul_bytes(house: Environment) -> str:
+    house.points.write_bytes("[flowstone]\nforeign = foreign\n".encode("utf-16-le"))
+    return "it holds NUL bytes"
+
+
 def a_directory(house: Environment) -> str:
     house.points.mkdir()
     return "is a directory"
@@ -99,7 +119,18 @@ def unreadable_metadata(house: Environment) -> str:
 
 @pytest.mark.parametrize(
     "damage",
-    [without_equals, bytes_of_no_text, a_directory, a_loop, no_metadata, unreadable_metadata],
+    [
+        without_equals,
+        bytes_of_no_text,
+        byte_order_mark,
+        unclosed_section,
+        no_section,
+        nul_bytes,
+        a_directory,
+        a_loop,
+        no_metadata,
+        unreadable_metadata,
+    ],
 )
 def test_G3_unreadable_entry_points_are_told_and_end_no_command(
     house: Environment, damage: Callable[[Environment], str]
