@@ -191,9 +191,13 @@ class Discard(FlowstoneError):  # noqa: N818
         super().__init__(reason)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` for the most similar known name, or an empty text."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return ``did you mean 'x'?`` for the most similar known name, or an empty text.
+
+    Args:
+        cutoff: The least similarity, from 0 to 1.
+    """
     from difflib import get_close_matches
 
-    near = get_close_matches(name, sorted(known), n=1)
+    near = get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else ""

@@ -19,6 +19,7 @@ from flowstone_core.config.declarations.schedule_declaration import (
     ScheduleOptions,
     declare_schedule,
 )
+from flowstone_core.config.declarations.slow_requests import slow_requests
 from flowstone_core.config.file.reader import Config, hidden_in_urls
 from flowstone_core.config.file.section import Section
 from flowstone_core.config.file.text_file import shown_path
@@ -109,6 +110,7 @@ class _Checks:
         assets = self.assets(pipelines)
         declared = self.declared(pipelines)
         sensors = self.sensors(SensorSections(plugins, assets, declared, self.folder))
+        self.warnings += slow_requests(sensors.values())
         triggers = plugins.trigger_classes
         schedules = self.schedules(pipelines, triggers, assets)
         redactor = self.redactor(run, sensors.values())

@@ -42,7 +42,7 @@ def test_problems_show_no_secret(problems):
 
 def test_empty_secret_leaves_messages_unchanged(problems):
     assert problems("[flowstone]\ntoken =\n")[0].startswith(
-        "flowstone.cfg:2: [flowstone] token: unknown setting (did you mean "
+        "flowstone.cfg:2: [flowstone] token: unknown setting (known: "
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 import pydantic
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=pydantic.BaseModel)
 
-NEAREST = 3
-"""Most settings that the hint for an unknown one names."""
-
 LISTED = 12
 """Most settings that a hint lists where none is like the unknown one."""
+
+_NEAR = 0.7
+"""The least similarity of a setting that is meant: ``retry`` is not ``every``."""
 
 MERGED = "no_type_of_a_union"
 """The type of an error that stands for those of each type of a union."""
@@ -145,19 +144,16 @@ def pydantic_problems(
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown setting: the one that is meant, or those most like it."""
+    """Return a hint for an unknown setting: the one that is meant, or where all are listed."""
     known = sorted(known)
-    meant = did_you_mean(key, known)
+    meant = did_you_mean(key, known, _NEAR)
     if meant:
         return meant
     for name, settings in _OTHER_NAMES.items():
-        if did_you_mean(key, [name]):
+        if did_you_mean(key, [name], _NEAR):
             found = [setting for setting in settings if setting in known]
             if found:
                 return f"did you mean {found[0]!r}?"
-    nearest = get_close_matches(key, known, n=NEAREST, cutoff=0.4)
-    if nearest:
-        return f"similar: {', '.join(nearest)}"
     if len(known) <= LISTED:
         return f"known: {', '.join(known)}"
     return "flowstone plugins show TYPE lists the settings of a sensor type"

@@ -1,0 +1,34 @@
+"""Slow requests: warnings of sensors whose own time limits leave their deadline no room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from flowstone_core.errors import Problem
+from flowstone_core.model.duration import format_duration
+from flowstone_core.model.sensor import SensorDeclaration
+
+_LIMITS = ("timeout", "poll_timeout", "wait")
+"""Settings of sensors for the time that one request, or all of a poll, may take."""
+
+
+def slow_requests(sensors: Iterable[SensorDeclaration]) -> Iterator[Problem]:
+    """Yield a warning for each time limit of a sensor that its deadline does not exceed.
+
+    Beside ``poll_timeout`` a last request may take ``timeout`` twice: to connect and to respond.
+    """
+    for sensor in sensors:
+        deadline = sensor.settings.deadline
+        limits = {name: getattr(sensor.config, name, None) for name in _LIMITS}
+        given = {name: each for name, each in limits.items() if isinstance(each, timedelta)}
+        for name, limit in given.items():
+            room = deadline - limit
+            text = f"must exceed {name} = {format_duration(limit)}"
+            hint = f"raise deadline, or lower {name}"
+            if name == "poll_timeout" and "timeout" in given:
+                room -= 2 * given["timeout"] - timedelta.resolution
+                text += f" by twice timeout = {format_duration(given['timeout'])}"
+            if room <= timedelta(0):
+                message = f"deadline = {format_duration(deadline)} {text}"
+                yield Problem(message, sensor.where, f"sensor {sensor.name!r}", hint)
