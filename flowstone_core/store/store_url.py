@@ -31,6 +31,9 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError):
+        scheme, separator, _ = shown.partition("://")
+        if separator and "@" in text:  # unknown where: any part of the address may be the password
+            shown = f"{scheme}://{MASK}"
         raise ValidationError(f"invalid store URL {shown!r}: {_SCHEMES}") from None
     if backend == "sqlite":
         plain = url == URL.create(url.drivername, database=url.database)

@@ -27,6 +27,7 @@ def test_S9_escaped_at_is_part_of_the_password():
     [
         ("postgresql:/u:c4n4ry@host/shop", "'***'"),
         ("u:c4n4ry@host/shop", "'***'"),
+        ("postgresql://u@c4n4ry:host/shop", "'postgresql://***'"),
         ("mysql://u:c4n4ry@host/shop", "'mysql://u:***@host/shop'"),
         ("mysql://host/shop?password=c4n4ry", "'mysql://host/shop?***'"),
         ("shop.db", "'shop.db'"),
