@@ -14,6 +14,7 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
 from flowstone_core.model.tick import SensorCheckpoint, TickCommit
+from flowstone_core.runtime.ticking.near_dates import first_near_date
 from flowstone_core.runtime.ticking.sensor_host import ProcessHost, SensorHost, ThreadHost
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 
@@ -61,6 +62,7 @@ class SensorTicker(Ticker):
         host = ThreadHost if settings.isolation == "thread" else ProcessHost
         self._host: SensorHost = host(declaration, self._rules, clock)
         self._killed = False
+        self._warned_of_near_date = False
 
     @property
     def tickable(self) -> bool:
@@ -107,6 +109,7 @@ class SensorTicker(Ticker):
         # then refuse the decision that is based on the old one.
         decision = self._host.tick(self.checkpoint)
         if self._end(number):
+            self._warn_of_near_date(decision)
             return decision
         if not self._killed:
             extra = {"sensor": self.name, "outcome": decision.outcome, "error": decision.error}
@@ -151,6 +154,16 @@ class SensorTicker(Ticker):
     def cleanup(self) -> None:
         """Close the sensor's resources; in a thread of the pool, never raises."""
         self._host.cleanup()
+
+    def _warn_of_near_date(self, decision: Decision[TickCommit]) -> None:
+        """Log the first partition of this sensor that is a text and nearly a date; once."""
+        found = None if self._warned_of_near_date else first_near_date(decision.commits)
+        if found is not None:
+            self._warned_of_near_date = True
+            text, date = found
+            extra = {"sensor": self.name, "partition": self._rules.redact(text), "date": date}
+            extra["hint"] = "to read it as a date: partition_fn, or partition_pattern"
+            logger.warning("partition is a text, not a date", extra=extra)
 
     def _failed(self, error: BaseException) -> Decision[TickCommit]:
         now = self._clock.now()

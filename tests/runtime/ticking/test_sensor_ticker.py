@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -356,3 +356,35 @@ def test_S2_endless_poll_that_checks_its_deadline_times_out_by_itself(fake_clock
     decision = tick(SensorTicker(declaration, ASSETS, fake_clock, Redactor()))
     assert decision.outcome is TickOutcome.TIMED_OUT
     assert "deadline of 10 s" in decision.error
+
+
+@pytest.mark.parametrize(
+    ("partition", "text", "date"),
+    [
+        ("2025-1-5", "2025-1-5", "2025-01-05"),
+        ("20250115", "20250115", "2025-01-15"),
+        (" 2025-01-15", " 2025-01-15", "2025-01-15"),
+        (("eu", ("2025/01/15",)), "2025/01/15", "2025-01-15"),
+        (
+            "2025-01-15 02:00:00 +0000 UTC",
+            "2025-01-15 02:00:00 +0000 UTC",
+            "2025-01-15T02:00+00:00",
+        ),
+    ],
+)
+def test_N11_near_date_of_a_sensor_is_logged_once(fake_clock, caplog, partition, text, date):
+    found = ["north", datetime(2025, 1, 5, tzinfo=UTC), partition, partition]
+    ticker, _ = ticker_of(fake_clock, poll=lambda state: Triggered(found, state + 1))
+    for _ in range(2):
+        ticker.remember(tick(ticker))
+    (told,) = [each for each in caplog.records if "not a date" in each.message]
+    assert told.message == "partition is a text, not a date"
+    assert (told.sensor, told.partition, told.date) == ("probe", text, date)
+    assert "partition_fn" in told.hint
+
+
+def test_N11_other_partitions_of_a_sensor_log_nothing(fake_clock, caplog):
+    found = ["north", "2025-01", datetime(2025, 1, 5, tzinfo=UTC), ("eu", "7"), "12345678"]
+    ticker, _ = ticker_of(fake_clock, poll=lambda state: Triggered(found, state + 1))
+    tick(ticker)
+    assert not caplog.records
