@@ -123,9 +123,14 @@ def test_F4_date_as_timestamp_is_refused_by_connect(
 @pytest.mark.parametrize(
     ("times", "options", "step"),
     [
-        (["12:05:00", "12:06:00", "13:00:00"], {}, "minute"),
-        (["11:00:00", "12:00:00", "13:00:00"], {"lag": "1m"}, "hour"),
-        (["2025-01-13 00:00:00", "2025-01-14 00:00:00", "2025-01-15 00:00:00"], {}, "day"),
+        (["12:05:00", "12:06:00", "13:00:00"], {}, "whole minutes"),
+        (["11:00:00", "12:00:00", "13:00:00"], {"lag": "1m"}, "whole hours"),
+        (["2025-01-13 00:00:00", "2025-01-14 00:00:00", "2025-01-15 00:00:00"], {}, "whole days"),
+        (["12:05:00", "12:10:00", "13:00:00"], {"lag": "1m"}, "steps of 5 minutes"),
+        (["12:15:00", "12:30:00", "13:00:00"], {"lag": "14m"}, "steps of 15 minutes"),
+        (["12:15:00", "12:30:00", "13:00:00"], {"lag": "15m"}, None),
+        (["12:05:00", "12:05:10", "12:05:30"], {}, "steps of 10 seconds"),
+        (["12:05:00", "12:05:10", "12:05:30"], {"lag": "10s"}, None),
         (["12:05:00", "12:06:00", "13:00:00"], {"lag": "1m"}, None),
         (["12:05:00", "12:06:01", "13:00:00"], {}, None),
         (["12:05:00", "12:05:00", "13:00:00"], {}, None),
@@ -144,7 +149,7 @@ def test_F4_column_of_whole_minutes_or_more_is_warned_of(
         at = time if len(time) > 8 else f"2025-01-15 {time}"
         database.execute(f"INSERT INTO orders VALUES (1, '{at}')")  # noqa: S608
     told = warned(database, timezone="UTC", **options)
-    expected = [] if step is None else [f"at holds whole {step}s: a row that comes later in the "]
+    expected = [] if step is None else [f"at holds {step}: a row that comes later in the same "]
     assert [each[: len(expected[0])] for each in told if expected] == expected
     assert len(told) == len(expected)
 

@@ -27,8 +27,15 @@ _OTHER_ZONE = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHIFT = timedelta(hours=1)
-_STEPS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
-_LAGS = {"day": "1d", "hour": "1h", "minute": "1m"}
+_STEPS = {
+    "1d": ("whole days", timedelta(days=1)),
+    "1h": ("whole hours", timedelta(hours=1)),
+    **{f"{n}m": (f"steps of {n} minutes", timedelta(minutes=n)) for n in (30, 20, 15, 10, 5, 2)},
+    "1m": ("whole minutes", timedelta(minutes=1)),
+    **{f"{n}s": (f"steps of {n} seconds", timedelta(seconds=n)) for n in (30, 20, 15, 10)},
+}
+"""Steps of a column, each by the lag that spans it, the longest first."""
+
 _SAMPLE = 20
 _ENOUGH = 3
 _AHEAD = timedelta(minutes=1)
@@ -63,10 +70,10 @@ def warnings(
     if newest is None:
         return
     step = _step(connection, statements, KeyCheck(config.keys, by_timestamp=True))
-    if step is not None and config.mode == "timestamp" and config.lag < _STEPS[step]:
+    if step is not None and config.mode == "timestamp" and config.lag < _STEPS[step][1]:
         yield (
-            f"{name} holds whole {step}s: a row that comes later in the same {step} is not found "
-            f"(set lag = {_LAGS[step]}, or use mode timestamp_incrementing)"
+            f"{name} holds {_STEPS[step][0]}: a row that comes later in the same one is not found "
+            f"(set lag = {step}, or use mode timestamp_incrementing)"
         )
     if zone_less and _by_session(connection, statements, config, newest):
         yield (
@@ -109,7 +116,7 @@ def _zone_less(
 
 
 def _step(connection: Connection, statements: RowStatements, check: KeyCheck) -> str | None:
-    """Return the step of a column whose greatest values are all whole minutes, hours or days.
+    """Return the longest step that all of the greatest values of a column keep to, as a lag.
 
     Raises:
         CursorError: If one of them is not a timestamp, or is written in another way.
@@ -121,7 +128,7 @@ def _step(connection: Connection, statements: RowStatements, check: KeyCheck) ->
     if len(values) < _ENOUGH:
         return None
     ages = [instant_of(value, UTC) - _EPOCH for value in values]
-    for step, length in _STEPS.items():
+    for step, (_, length) in _STEPS.items():
         if all(age % length == timedelta(0) for age in ages):
             return step
     return None
