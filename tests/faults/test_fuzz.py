@@ -40,7 +40,7 @@ from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.duration import format_duration, parse_duration
 from flowstone_core.model.json_document import Json, dump_document, load_document, same_document
-from flowstone_core.model.partition import format_partition, parse_partition
+from flowstone_core.model.partition import encode_value, format_partition, parse_partition
 from flowstone_core.model.partition_range import partition_range
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision, SensorObservation, TickRules, decide
@@ -296,7 +296,7 @@ def test_C6_encoded_text_is_canonical_or_refused(text: str) -> None:
     except ValidationError as error:
         assert fit_to_show(str(error))
         return
-    assert encode_partition(value) == text
+    assert encode_value(value) == text
 
 
 # -- outcomes and states ---------------------------------------------------------------------------
