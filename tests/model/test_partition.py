@@ -122,7 +122,7 @@ def test_C6_any_text_is_canonical_or_refused(text):
     except ValidationError as error:
         str(error).encode()
     else:
-        assert encode_partition(value) == text
+        assert encode_value(value) == text
 
 
 @given(partitions)
