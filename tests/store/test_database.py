@@ -321,7 +321,7 @@ def test_a_store_shows_its_url_and_never_its_password(store, store_url):
     assert store.url == parse_url(store_url).render_as_string(hide_password=True)
 
 
-def test_connection_in_use_at_the_end_is_closed_when_it_is_returned(opened):
+def test_U7_connection_in_use_at_the_end_is_closed_when_returned(opened):
     closed = []
     event.listen(opened._engine, "close", lambda connection, _: closed.append(connection))
 
