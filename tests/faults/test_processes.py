@@ -80,6 +80,17 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     del sys.modules[name]
 
 
+OPENED: list[House] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    """Close what the houses of a test have opened."""
+    yield
+    while OPENED:
+        OPENED.pop().flow.close()
+
+
 class House:
     """A pipeline of one asset, and a run of it in the background."""
 
@@ -89,6 +100,7 @@ class House:
         self.pipeline.asset(name="made", **settings)(function)
         self.flow = Flowstone(self.pipeline, store=f"sqlite:///{folder / 'house.db'}")
         self.starts = folder / "starts"
+        OPENED.append(self)
         self.number = self.flow.materialize("made", "eu", payload={"n": 1}).id
 
     def run(self) -> None:
