@@ -141,3 +141,8 @@ class TestFail:
             if end.state.ended:
                 break
         assert counted <= most
+
+
+def test_metadata_with_a_secret_is_stored_masked():
+    result = succeed({"url": "x?token=abc", "rows": 1}, lambda text: text.replace("abc", "***"))
+    assert result.metadata == '{"rows":1,"url":"x?token=***"}'

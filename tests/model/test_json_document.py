@@ -14,6 +14,8 @@ from flowstone_core.model.json_document import (
     STATE_LIMIT,
     dump_document,
     load_document,
+    load_object,
+    map_texts,
     same_document,
 )
 
@@ -171,3 +173,14 @@ def test_P6_limits_of_state_and_payload():
 def test_same_document_never_raises(value):
     same_document(value, "x")
     assert same_document([value, "other"], "[]") is False
+
+
+def test_map_texts_changes_each_text_and_name():
+    value = {"a": ["b", 1, None, True], "c": {"d": "e"}}
+    assert map_texts(value, str.upper) == {"A": ["B", 1, None, True], "C": {"D": "E"}}
+
+
+def test_load_object_refuses_a_document_of_another_kind():
+    assert load_object('{"a": 1}') == {"a": 1}
+    with pytest.raises(ValueError, match="must be a JSON object"):
+        load_object("[1]")
