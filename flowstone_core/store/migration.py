@@ -14,7 +14,7 @@ from flowstone_core.store.driver_errors import is_misconfigured
 from flowstone_core.store.postgresql_session import allow_long_statements, check_encoding
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision. Revisions are numbered in their order."""
 
 _alembic = threading.Lock()

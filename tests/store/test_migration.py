@@ -83,7 +83,7 @@ def test_migrating_leads_to_the_same_partial_indexes_and_checks(migrated):
     migrated.write(schema.metadata.drop_all)
     migrated.write(schema.metadata.create_all)
     assert migrated.read(conditions) == before
-    assert len(before) == 14
+    assert len(before) == 15
 
 
 def test_the_newest_revision_is_alembics_and_they_are_numbered_in_order():
