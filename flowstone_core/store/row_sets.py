@@ -8,25 +8,24 @@ by SQLAlchemy and by SQLite, and nothing returns rows one by one: ids are taken 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BindParameter,
     Column,
-    ColumnElement,
     Connection,
     Dialect,
+    FromClause,
+    Integer,
+    Join,
     Table,
     TableValuedAlias,
     Text,
+    and_,
     bindparam,
-    insert,
-    select,
-    update,
 )
-from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -34,14 +33,14 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Row: TypeAlias = Sequence[object]
 Rows: TypeAlias = Sequence[Row]
-Types: TypeAlias = Mapping[str, TypeEngine[Any]]
 
 
 def row_set(name: str, **types: TypeEngine[Any]) -> TableValuedAlias:
     """Return a table of rows that are a parameter of the statement.
 
     Use the table as any other, in SELECT, in ``UPDATE ... FROM`` and in INSERT from SELECT, and
-    pass the rows as the statement's parameter ``name``: tuples in the order of the columns.
+    pass the rows as the statement's parameter ``name``: tuples in the order of the columns. The
+    column ``position`` has their order.
 
     Args:
         name: The name of the table and of the parameter.
@@ -49,12 +48,23 @@ def row_set(name: str, **types: TypeEngine[Any]) -> TableValuedAlias:
 
     Example:
         >>> wanted = row_set("wanted", id=ID)
-        >>> query = select(ticks.c.source).join(wanted, ticks.c.id == wanted.c.id)
+        >>> query = select(ticks.c.source).select_from(matching(wanted, ticks))
         >>> connection.execute(query, {"wanted": [(1,), (2,)]})
     """
     columns = tuple(types.items())
     source = _RowSet(bindparam(name, type_=_Document(columns)))
-    return source.table_valued(*(Column(key, kind) for key, kind in columns), name=name)
+    listed = [Column(key, kind) for key, kind in columns]
+    return source.table_valued(*listed, Column("position", Integer), name=name)
+
+
+def matching(rows: TableValuedAlias, table: Table) -> FromClause:
+    """Return a row set joined with the rows of a table that have the same values.
+
+    Columns with the same name are compared. SQLite looks up each row of the set by an index:
+    left alone, it might read a whole table, since it knows nothing of the size of a set.
+    """
+    names = [column.name for column in rows.c if column.name in table.c]
+    return _Lookup(rows, table, and_(*(table.c[name] == rows.c[name] for name in names)))
 
 
 def ids(connection: Connection, table: Table, count: int) -> list[int]:
@@ -79,102 +89,37 @@ _LAST_ID = (
 )
 
 
-class RowInsert:
-    """An INSERT of many rows.
+def converter(
+    types: Sequence[TypeEngine[Any]], dialect: Dialect, order: Sequence[int] | None = None
+) -> Callable[[Rows], list[Row]]:
+    """Return a function that converts the values of rows as SQLAlchemy does with parameters.
 
     Args:
-        columns: The columns that the rows have; the others get their defaults.
+        types: The types of a row's values.
+        dialect: The dialect of the database.
+        order: The positions of the values to return, for each row; by default all of them.
     """
+    order = range(len(types)) if order is None else order
+    processors = [types[at].dialect_impl(dialect).bind_processor(dialect) for at in order]
+    wanted = list(zip(order, processors, strict=True))
 
-    def __init__(self, *columns: Column[Any]) -> None:
-        table, names = columns[0].table, [column.name for column in columns]
-        types = {column.name: column.type for column in columns}
-        rows = row_set("rows", **types)
-        self._write = _Write(
-            types,
-            insert(table).values({name: bindparam(name) for name in names}),
-            insert(table).from_select(names, select(*rows.c)),
-        )
-
-    def __call__(self, connection: Connection, rows: Rows) -> None:
-        """Insert the rows: tuples in the order of the columns."""
-        self._write(connection, rows)
-
-
-class RowUpdate:
-    """An UPDATE of many rows, each with values that come from a row of a set.
-
-    Args:
-        key: The column by whose value a row is found: the first value of each row of the set.
-        types: The other values of a row of the set, and their types.
-        values: Returns the values of the columns, given those of the set by name.
-    """
-
-    def __init__(
-        self,
-        key: Column[Any],
-        types: Types,
-        values: Callable[[Mapping[str, ColumnElement[Any]]], Mapping[str, ColumnElement[Any]]],
-    ) -> None:
-        types = {"key": key.type, **types}
-        bound = {name: bindparam(f"new_{name}", type_=kind) for name, kind in types.items()}
-        rows = row_set("rows", **types)
-
-        def statement(given: Mapping[str, ColumnElement[Any]]) -> Any:
-            return update(key.table).where(key == given["key"]).values(values(given))
-
-        renamed = {f"new_{name}": kind for name, kind in types.items()}
-        self._write = _Write(renamed, statement(bound), statement(dict(rows.c)))
-
-    def __call__(self, connection: Connection, rows: Rows) -> None:
-        """Update the rows; a row that does not exist is left out."""
-        self._write(connection, rows)
-
-
-class _Write:
-    """A statement for many rows that returns nothing.
-
-    SQLite executes it for each row, in the driver's loop, and PostgreSQL once for all rows.
-    Measured, in microseconds for 1, 10, 100 and 1,000 rows of ten columns:
-
-        INSERT on SQLite: executemany 5, 33, 320, 3,380; json_each 14, 64, 550, 5,770
-        UPDATE on SQLite: executemany 10, 50, 450, 4,480; json_each 21, 94, 830, 8,530
-        INSERT on PostgreSQL: json_to_recordset 130, 260, 1,480, 13,600;
-            unnest 220, 390, 1,950, 17,200; executemany 100, 440, 6,650, 29,000
-
-    Args:
-        types: The values of a row and their types.
-        for_each: The statement for one row, with a parameter for each value.
-        for_all: The statement for the row set ``rows``.
-    """
-
-    def __init__(self, types: Types, for_each: Any, for_all: Any) -> None:
-        self._types = types
-        self._for_each = for_each
-        self._for_all = for_all
-        self._compiled: tuple[str, Callable[[Rows], list[Row]]] | None = None
-
-    def __call__(self, connection: Connection, rows: Rows) -> None:
+    def convert(rows: Rows) -> list[Row]:
         if not rows:
-            return
-        if connection.dialect.name != "sqlite":
-            connection.execute(self._for_all, {"rows": rows})
-            return
-        if self._compiled is None:
-            self._compiled = self._compile(connection.dialect)
-        text, convert = self._compiled
-        try:
-            converted = convert(rows)
-        except ValueError as error:
-            raise StatementError(str(error), text, None, error) from error
-        connection.exec_driver_sql(text, converted)
+            return []
+        columns = list(zip(*rows, strict=True))
+        # Column by column, since most of them stay as they are.
+        converted = (
+            columns[at] if process is None else map(process, columns[at]) for at, process in wanted
+        )
+        return list(zip(*converted, strict=True))
 
-    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[Rows], list[Row]]]:
-        """Return the SQL text for one row, and a function that turns rows into its parameters."""
-        compiled = cast("SQLCompiler", self._for_each.compile(dialect=dialect))
-        names = list(self._types)
-        order = [names.index(name) for name in compiled.positiontup or ()]
-        return compiled.string, _converter(list(self._types.values()), dialect, order)
+    return convert
+
+
+class _Lookup(Join):
+    """A join that reads its left side first."""
+
+    inherit_cache = True
 
 
 class _RowSet(FunctionElement[Any]):
@@ -200,28 +145,41 @@ class _Document(TypeDecorator[Rows]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:
         """See `TypeDecorator.bind_processor`."""
         names = [name for name, _ in self.columns]
-        convert = _converter([kind for _, kind in self.columns], dialect)
+        convert = converter([kind for _, kind in self.columns], dialect)
         if dialect.name == "sqlite":
             return lambda rows: _dump(convert(rows))
         return lambda rows: _dump([dict(zip(names, row, strict=True)) for row in convert(rows)])
 
 
 @compiles(_RowSet, "sqlite")
-def _for_sqlite(element: _RowSet, compiler: SQLCompiler, **options: Any) -> str:
+def _set_for_sqlite(element: _RowSet, compiler: SQLCompiler, **options: Any) -> str:
     parameter, columns = _parts(element)
     quoted = (compiler.preparer.quote(name) for name, _ in columns)
-    parts = (f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(quoted))
+    parts = [f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(quoted)]
+    listed = ", ".join([*parts, "key AS position"])
     document = compiler.process(parameter, **options)
-    return f"(SELECT {', '.join(parts)} FROM json_each({document}))"  # noqa: S608 - names of columns
+    return f"(SELECT {listed} FROM json_each({document}))"  # noqa: S608 - names of columns
 
 
 @compiles(_RowSet, "postgresql")
-def _for_postgresql(element: _RowSet, compiler: SQLCompiler, **options: Any) -> str:
+def _set_for_postgresql(element: _RowSet, compiler: SQLCompiler, **options: Any) -> str:
     parameter, columns = _parts(element)
     kinds = compiler.dialect.type_compiler_instance
-    parts = (f"{compiler.preparer.quote(name)} {kinds.process(kind)}" for name, kind in columns)
-    document = f"{compiler.process(parameter, **options)}::json"
-    return f"(SELECT * FROM json_to_recordset({document}) AS row ({', '.join(parts)}))"  # noqa: S608
+    names = [compiler.preparer.quote(name) for name, _ in columns]
+    typed = (
+        f"{name} {kinds.process(kind)}" for name, (_, kind) in zip(names, columns, strict=True)
+    )
+    document = compiler.process(parameter, **options)
+    record = f"json_to_recordset({document}::json) AS ({', '.join(typed)})"
+    named = ", ".join([*names, "position"])
+    return f"(SELECT * FROM ROWS FROM ({record}) WITH ORDINALITY AS row ({named}))"  # noqa: S608
+
+
+@compiles(_Lookup, "sqlite")
+def _lookup_for_sqlite(element: _Lookup, compiler: SQLCompiler, **options: Any) -> str:
+    text: str = compiler.visit_join(element, **options)  # type: ignore[no-untyped-call]  # not typed
+    # SQLite keeps the order of a CROSS JOIN (sqlite.org/optoverview.html, section 9).
+    return text.replace(" JOIN ", " CROSS JOIN ", 1)
 
 
 def _parts(element: _RowSet) -> tuple[BindParameter[Rows], Iterable[tuple[str, TypeEngine[Any]]]]:
@@ -229,38 +187,6 @@ def _parts(element: _RowSet) -> tuple[BindParameter[Rows], Iterable[tuple[str, T
     assert isinstance(parameter, BindParameter)  # noqa: S101 - `row_set` made the element
     assert isinstance(parameter.type, _Document)  # noqa: S101
     return parameter, parameter.type.columns
-
-
-def _converter(
-    types: Sequence[TypeEngine[Any]], dialect: Dialect, order: Sequence[int] | None = None
-) -> Callable[[Rows], list[Row]]:
-    """Return a function that converts the values of rows as SQLAlchemy does with parameters.
-
-    Args:
-        types: The types of a row's values.
-        dialect: The dialect of the database.
-        order: The positions of the values to return, for each row; by default all of them.
-    """
-    order = range(len(types)) if order is None else order
-    made = [types[at].dialect_impl(dialect).bind_processor(dialect) for at in order]
-    wanted = list(zip(order, made, strict=True))
-
-    def convert(rows: Rows) -> list[Row]:
-        # Column by column: most of them stay as they are.
-        columns = list(zip(*rows, strict=True))
-        if not columns:
-            return []
-        return list(
-            zip(
-                *(
-                    columns[at] if process is None else map(process, columns[at])
-                    for at, process in wanted
-                ),
-                strict=True,
-            )
-        )
-
-    return convert
 
 
 def _dump(rows: object) -> str:
