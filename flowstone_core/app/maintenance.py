@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowstone_core.config.file.reader import Config
 
 if TYPE_CHECKING:
+    from flowstone_core.model.clock import Clock
     from flowstone_core.plugin.registry import Plugins
-    from flowstone_core.store import Backup, IntegrityReport
+    from flowstone_core.store import Backup, CopyProgress, IntegrityReport, StoreCopy
 
 
 def store_exists(url: str) -> bool:
@@ -17,6 +19,17 @@ def store_exists(url: str) -> bool:
     from flowstone_core.store import Store
 
     return Store.exists(url)
+
+
+def display_url(url: str) -> str:
+    """Return the URL of a store with its password masked.
+
+    Raises:
+        ValidationError: If the URL is invalid.
+    """
+    from flowstone_core.store import Store
+
+    return Store.display(url)
 
 
 def upgrade_store(url: str) -> tuple[str | None, str]:
@@ -48,6 +61,32 @@ def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
     from flowstone_core.store import Store
 
     return Store.back_up(url, path, overwrite=overwrite)
+
+
+def copy_store(
+    source: str,
+    target: str,
+    *,
+    watch: Callable[[CopyProgress], object] = lambda _: None,
+    clock: Clock | None = None,
+) -> StoreCopy:
+    """Copy a store to an empty one, of either kind of database: all of it, or nothing.
+
+    Args:
+        source: The store that is read; no runner may live on it.
+        target: The store that is written; an SQLite file that does not exist is created.
+        watch: Called with the progress.
+        clock: Tells which leases of runners have ended.
+
+    Raises:
+        ValidationError: If a URL is invalid.
+        ConflictError: If a runner lives on one of the stores, or the target is not empty.
+        StoreError: If a store cannot be used, or a row cannot be kept by the target.
+    """
+    from flowstone_core.model.clock import SystemClock
+    from flowstone_core.store import Store
+
+    return Store.copy(source, target, (clock or SystemClock()).now(), watch)
 
 
 def check_store(url: str) -> IntegrityReport:

@@ -11,7 +11,7 @@ SHORT_HELP = {
     "backfill": "Materialize a range of an asset's partitions.",
     "backfills": "List and cancel backfills.",
     "check": "Check the configuration and show what would run.",
-    "db": "Upgrade, prune, back up and check the store.",
+    "db": "Upgrade, prune, back up, copy and check the store.",
     "events": "List events.",
     "explain": "Explain the state of a sensor, a schedule or a materialization.",
     "materializations": "Inspect, retry and cancel materializations.",

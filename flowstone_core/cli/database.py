@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +16,12 @@ from flowstone_core.cli.listing import json_option, print_facts, print_json
 from flowstone_core.cli.session import FAILED, Session, pass_session
 
 if TYPE_CHECKING:
-    from flowstone_core.store import Pruned
+    from flowstone_core.store import CopyProgress, Pruned
 
 
 @click.group()
 def db() -> None:
-    """Upgrade, prune, back up and check the store."""
+    """Upgrade, prune, back up, copy and check the store."""
 
 
 @db.command()
@@ -93,6 +95,55 @@ def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
         print_json(asdict(made))
     else:
         click.echo(f"{made.path}: {made.size:,} bytes, revision {made.revision}")
+
+
+@db.command(short_help="Copy a store to another database.")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="[TO]", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_session
+def copy(session: Session, *, source: str, target: str | None, yes: bool, as_json: bool) -> None:
+    """Copy the store FROM to the empty store TO, from SQLite to PostgreSQL or back.
+
+    FROM and TO are URLs, as in the setting 'store'; TO is the configured store by default. The
+    tables of a TO in PostgreSQL are made with 'flowstone db upgrade'; a file that does not exist is
+    created.
+
+    All is copied, or nothing: TO is written in one transaction, read again and compared, and stays
+    empty if the command is interrupted. FROM is not changed. Stop the runners before: both stores
+    are locked meanwhile, and a store with a living runner is refused. Running attempts are carried
+    on by the first runner on TO, as those of a runner that was killed.
+
+    With --json an object: source, target, revision, rows (the number of rows of each table).
+
+    Exit code 1: nothing was copied.
+    """
+    from flowstone_core.app.maintenance import copy_store, display_url
+
+    target = target or session.flow().project.run.store
+    shown = f"{display_url(source)} to {display_url(target)}"
+    if not yes:
+        click.confirm(f"copy the store {shown}?", abort=True, err=True)
+    with _watch(as_json=as_json) as watch:
+        copied = copy_store(source, target, watch=watch)
+    if as_json:
+        print_json(asdict(copied))
+    else:
+        print_facts({what: f"{rows:,}" for what, rows in copied.rows.items()})
+        click.echo(f"copied {shown}; revision {copied.revision}")
+
+
+@contextmanager
+def _watch(*, as_json: bool) -> Iterator[Callable[[CopyProgress], object]]:
+    """Yield a function that shows a progress on a terminal."""
+    if as_json or not sys.stdout.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(highlight=False, markup=False).status("") as status:
+        yield lambda at: status.update(f"{at.what}: {at.done:,} of {at.total:,}")
 
 
 @db.command(short_help="Check the integrity of the store.")

@@ -28,6 +28,7 @@ Other wings import from here only. The modules:
 * `retention`: the policy that decides which rows are kept.
 * `integrity`: checks pages, references and invariants.
 * `backup`: copies an SQLite store while it is in use.
+* `store_copy`, `table_copy`: copy a store to another database.
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
@@ -53,6 +54,7 @@ from flowstone_core.store.sensor_records import SensorRecord
 from flowstone_core.store.sensors import SensorRepository
 from flowstone_core.store.skips import SkipRepository, StoredSkip
 from flowstone_core.store.store import Store
+from flowstone_core.store.store_copy import CopyProgress, StoreCopy
 from flowstone_core.store.ticks import Commit, TickRepository, TickResult
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "BackfillRepository",
     "Backup",
     "Commit",
+    "CopyProgress",
     "DeclaredSchedule",
     "EngineQueue",
     "EventRepository",
@@ -75,6 +78,7 @@ __all__ = [
     "SensorRepository",
     "SkipRepository",
     "Store",
+    "StoreCopy",
     "StoredSkip",
     "TickRepository",
     "TickResult",

@@ -96,7 +96,7 @@ class Database:
         while True:
             self.check_file()
             try:
-                with self.errors(), self._turn, self._writing() as connection:
+                with self.transaction() as connection:
                     written = function(connection, *args, **kwargs)
             except StoreError as error:
                 if attempt == WRITE_ATTEMPTS or not is_conflict(error):
@@ -105,6 +105,20 @@ class Database:
                 self.check_file()
                 return written
             attempt += 1
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in one transaction that writes, committed at the end of the context.
+
+        Unlike `write` it is not repeated, nor is the SQLite file checked.
+
+        Raises:
+            StoreUnavailableError: As for `write`.
+        """
+        with self.errors(), self._turn:
+            connection = self._engine.connect().execution_options(flowstone_write=True)
+            with connection, connection.begin():
+                yield connection
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -162,12 +176,6 @@ class Database:
         lost = StoreLostError(f"{what}; nothing more is written to it", hint=hint)
         self.on_lost(lost)
         raise lost
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        connection = self._engine.connect().execution_options(flowstone_write=True)
-        with connection, connection.begin():
-            yield connection
 
 
 def _fate(found: tuple[int, int] | None) -> str:

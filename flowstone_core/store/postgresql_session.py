@@ -87,6 +87,13 @@ def allow_long_statements(connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
+def allow_long_transactions(connection: Connection) -> None:
+    """Lift the time limits of the rest of a transaction; does nothing on SQLite."""
+    if connection.dialect.name == "postgresql":
+        allow_long_statements(connection)
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def check_encoding(connection: Connection, url: URL) -> None:
     """Check that a database can hold every text; does nothing on SQLite.
 

@@ -110,8 +110,9 @@ def faults(row: AnyRow, table: Table) -> Iterator[str]:
         column = table.c.get(name)
         if column is None or value is None:
             continue
-        if not _fits(column, value):
-            yield f"{name} is not {_KINDS[_kind(column)]}"
+        wrong = misfit(column, value)
+        if wrong is not None:
+            yield wrong
         elif column in _OBJECTS and not _parses(load_object, value):
             yield f"{name} is not a JSON object"
         elif column in _DOCUMENTS and not _parses(load_document, value):
@@ -128,7 +129,7 @@ def defaults(row: AnyRow, table: Table, now: datetime) -> dict[str, object]:
     wrong = {fault.partition(" ")[0] for fault in faults(row, table)}
     columns = [column for column in table.c if column.name in wrong]
     return {
-        column.name: None if column.nullable else stand_ins[_kind(column)] for column in columns
+        column.name: None if column.nullable else stand_ins[kind_of(column)] for column in columns
     }
 
 
@@ -136,8 +137,16 @@ def _misfits(row: AnyRow, table: Table) -> Iterator[str]:
     """Yield the faults that show in the types of a row's values."""
     columns = table.c
     for name, value in row._mapping.items():  # noqa: SLF001 - SQLAlchemy's public name for it
-        if value is not None and name in columns and not _fits(columns[name], value):
-            yield f"{name} is not {_KINDS[_kind(columns[name])]}"
+        wrong = misfit(columns[name], value) if name in columns else None
+        if wrong is not None:
+            yield wrong
+
+
+def misfit(column: Column[object], value: object) -> str | None:
+    """Return the fault of a value whose type is not that of its column; None if it has none."""
+    kind = kind_of(column)
+    fits = isinstance(value, kind) and not (isinstance(value, datetime) and value.tzinfo is None)
+    return None if value is None or fits else f"{column.name} is not {_KINDS[kind]}"
 
 
 _KINDS: MappingProxyType[type, str] = MappingProxyType(
@@ -145,14 +154,8 @@ _KINDS: MappingProxyType[type, str] = MappingProxyType(
 )
 
 
-def _fits(column: Column[object], value: object) -> bool:
-    kind = _kind(column)
-    if not isinstance(value, kind):
-        return False
-    return not isinstance(value, datetime) or value.tzinfo is not None
-
-
-def _kind(column: Column[object]) -> type:
+def kind_of(column: Column[object]) -> type:
+    """Return the type of a column's values in Python."""
     if isinstance(column.type, UtcDateTime):
         return datetime
     if isinstance(column.type, Boolean):

@@ -80,6 +80,11 @@ def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
     return exists().where(living.c.id == runner_id, _is_alive(living, now))
 
 
+def living(connection: Connection, now: datetime) -> list[RunnerInfo]:
+    """Return the runners that are alive, in the order of their starts."""
+    return _all(connection, None, now)
+
+
 def _register(connection: Connection, info: RunnerInfo, loaded: str | None) -> None:
     values = {**asdict(info), "loaded": loaded}
     statement = insert(connection, _runners).values(values)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from flowstone_core.errors import StoreLostError
-from flowstone_core.store import backup, integrity, migration, sqlite_file
+from flowstone_core.store import backup, integrity, migration, sqlite_file, store_copy
 from flowstone_core.store.backfills import BackfillRepository
 from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database
@@ -21,7 +22,8 @@ from flowstone_core.store.runners import RunnerRepository
 from flowstone_core.store.schedules import ScheduleRepository
 from flowstone_core.store.sensors import SensorRepository
 from flowstone_core.store.skips import SkipRepository
-from flowstone_core.store.store_url import parse_url
+from flowstone_core.store.store_copy import CopyProgress, StoreCopy
+from flowstone_core.store.store_url import masked, parse_url
 from flowstone_core.store.ticks import TickRepository
 
 logger = logging.getLogger("flowstone.store")
@@ -132,6 +134,32 @@ class Store:
         """
         with closing(Database(parse_url(url))) as database:
             return integrity.check(database)
+
+    @staticmethod
+    def display(url: str) -> str:
+        """Return a store's URL with its password masked.
+
+        Raises:
+            ValidationError: As for `open`.
+        """
+        return masked(parse_url(url))
+
+    @staticmethod
+    def copy(
+        source: str, target: str, now: datetime, watch: Callable[[CopyProgress], object]
+    ) -> StoreCopy:
+        """Copy a store to an empty one, of either kind of database; see `store_copy.copy`.
+
+        Raises:
+            ValidationError: As for `open`, of either URL.
+            ConflictError: If a runner lives on one of the stores, or the target is not empty.
+            StoreError: If a store cannot be used, or a row cannot be kept.
+        """
+        with (
+            closing(Database(parse_url(source))) as read,
+            closing(Database(parse_url(target))) as written,
+        ):
+            return store_copy.copy(read, written, now, watch)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
 
+import psycopg
 import pytest
 from sqlalchemy import select, update
 
@@ -14,6 +16,7 @@ from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.migration import HEAD
 from flowstone_core.store.store_url import parse_url
+from tests.processes import until
 
 
 def test_upgrade_creates_a_store_then_does_nothing(shop):
@@ -205,3 +208,71 @@ def test_postgresql_store_is_checked_but_not_backed_up(shop, postgresql):
         assert shop.json("db", "check")["journal_mode"] is None
         assert "pg_dump" in shop.run("db", "backup", "copy.db", code=1).stderr
         assert shop.run("db", "prune", "--older-than", "1d").stdout == "deleted: nothing\n"
+
+
+# -- copy ------------------------------------------------------------------------------------------
+
+
+def test_copy_moves_a_store_to_postgresql_and_back(made, postgresql):
+    before = made.json("materializations", "list")
+    with postgresql.database("migrated") as url:
+        copied = made.json("db", "copy", "sqlite:///flowstone.db", url, "--yes")
+        assert copied["source"] == "sqlite:///flowstone.db"
+        assert copied["target"].startswith("postgresql")
+        assert copied["revision"] == HEAD
+        assert copied["rows"]["materializations"] == len(before) == 4
+        made.write(settings=f"store = {url}\n")
+        assert made.json("materializations", "list") == before
+        made.run("run", "--once")
+        said = made.run("db", "copy", url, "sqlite:///back.db", "--yes").stdout
+        assert "materializations: 4\n" in said
+        assert said.endswith(f" to sqlite:///back.db; revision {HEAD}\n")
+        made.write(settings="store = sqlite:///back.db\n")
+        assert made.json("materializations", "list") == before
+        assert made.run("db", "check").stdout.endswith("no problems found\n")
+
+
+def test_copy_to_the_configured_store_asks_first(made, postgresql):
+    with postgresql.database("migrated") as url:
+        made.write(settings=f"store = {url.replace('postgres:@', 'postgres:secret-word@')}\n")
+        asked = made.run("db", "copy", "sqlite:///flowstone.db", code=1)
+        assert "copy the store sqlite:///flowstone.db to postgresql" in asked.stderr
+        assert "secret-word" not in asked.stderr
+        assert made.json("events", "list") == []
+        made.run("db", "copy", "sqlite:///flowstone.db", "--yes")
+        assert len(made.json("events", "list")) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["mysql://host/shop"], 2, "unsupported database 'mysql'"),
+        (["sqlite:///missing.db"], 1, "store not found: sqlite:///missing.db"),
+        (["sqlite:///flowstone.db"], 1, "to itself (name another target)"),
+        (["sqlite:///flowstone.db", "sqlite:///no/folder.db"], 1, "mkdir -p"),
+    ],
+)
+def test_copy_that_is_refused_says_why(made, words, code, message):
+    assert message in made.run("db", "copy", *words, "--yes", code=code).stderr
+
+
+def test_copy_that_is_interrupted_leaves_nothing(made, postgresql):
+    with postgresql.database("migrated") as url, psycopg.connect(url, autocommit=True) as other:
+        # The copy of the events takes its time.
+        other.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql "
+            "AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END'"
+        )
+        other.execute(
+            "CREATE TRIGGER slow BEFORE INSERT ON flowstone_events "
+            "FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        running = made.process("db", "copy", "sqlite:///flowstone.db", url, "--yes")
+        sleeping = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        until(lambda: other.execute(sleeping).fetchone())
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=300)
+        assert (running.returncode, said.strip()) == (1, "Aborted!")
+        assert not other.execute(sleeping).fetchone()
+        for table in schema.metadata.tables:
+            assert other.execute(f"TABLE {table}").fetchall() == []
