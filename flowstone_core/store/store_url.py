@@ -62,7 +62,11 @@ def _shown(text: str) -> str:
 
 
 def masked(url: URL) -> str:
-    """Return the URL with its passwords masked."""
+    """Return the URL with its passwords masked, and without the driver's name."""
     hidden = {name: MASK for name in url.query if looks_secret(name)}
-    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    shown = (
+        url.set(drivername=url.get_backend_name())
+        .update_query_dict(hidden)
+        .render_as_string(hide_password=True)
+    )
     return shown.replace(quote_plus(MASK), MASK)

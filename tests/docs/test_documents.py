@@ -230,6 +230,17 @@ def shop_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def own_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database that a document speaks of, where libpq looks for it by itself."""
+    document = request.node.callspec.params["document"]
+    if "postgresql:///flowstone" in (ROOT / document).read_text("utf-8"):
+        server = request.getfixturevalue("postgresql")
+        server.execute("DROP DATABASE IF EXISTS flowstone", "CREATE DATABASE flowstone")
+        monkeypatch.setenv("PGHOST", server.folder)
+        monkeypatch.setenv("PGUSER", "postgres")
+
+
+@pytest.fixture
 def scratch(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scratch]:
@@ -246,7 +257,7 @@ def scratch(
             del sys.modules[name]
 
 
-@pytest.mark.usefixtures("shop_bucket")
+@pytest.mark.usefixtures("shop_bucket", "own_database")
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_document_snippets_and_commands_work(document: str, scratch: Scratch) -> None:
     for block in blocks_of(document):

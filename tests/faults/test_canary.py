@@ -87,6 +87,7 @@ COMMANDS = {
     "backfills show": ["1"],
     "check": ["--connect"],
     "db backup": ["copy.db"],
+    "db copy": ["sqlite:///flowstone.db", "sqlite:///other.db", "--yes"],
     "db check": [],
     "db prune": [],
     "db upgrade": [],
@@ -302,5 +303,5 @@ def test_X11_store_error_shows_no_password(house: House) -> None:
     for form in ("keyvalue", "json"):
         assert house.run("--log-format", form, "--log-level", "debug", "run", "--once") == 1
     said = "".join(house.said.values())
-    assert "postgresql+psycopg://fs:***@127.0.0.1" in said
+    assert "postgresql://fs:***@127.0.0.1" in said
     assert not forms_of(SECRET[:8]).search(said.encode())

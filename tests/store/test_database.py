@@ -46,13 +46,13 @@ def scalar(connection, statement):
         ("sqlite:///flowstone.db", "sqlite:///flowstone.db"),
         ("sqlite:////var/lib/a b.db", "sqlite:////var/lib/a b.db"),
         ("sqlite+pysqlite:///flowstone.db", "sqlite:///flowstone.db"),
-        ("postgresql://host/name", "postgresql+psycopg://host/name"),
-        ("postgres://host/name", "postgresql+psycopg://host/name"),
-        ("postgresql+psycopg://host:5433/name", "postgresql+psycopg://host:5433/name"),
-        (f"postgres://me:{QUOTED}@host/name", "postgresql+psycopg://me:***@host/name"),
+        ("postgresql://host/name", "postgresql://host/name"),
+        ("postgres://host/name", "postgresql://host/name"),
+        ("postgresql+psycopg://host:5433/name", "postgresql://host:5433/name"),
+        (f"postgres://me:{QUOTED}@host/name", "postgresql://me:***@host/name"),
         (
             f"postgres://host/name?sslmode=require&password={QUOTED}",
-            "postgresql+psycopg://host/name?password=***&sslmode=require",
+            "postgresql://host/name?password=***&sslmode=require",
         ),
     ],
 )
@@ -318,7 +318,8 @@ END_ALL = (
 
 
 def test_a_store_shows_its_url_and_never_its_password(store, store_url):
-    assert store.url == parse_url(store_url).render_as_string(hide_password=True)
+    shown = parse_url(store_url).render_as_string(hide_password=True)
+    assert store.url == shown.replace("+psycopg", "")
 
 
 def test_U7_connection_in_use_at_the_end_is_closed_when_returned(opened):
