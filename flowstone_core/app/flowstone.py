@@ -13,7 +13,7 @@ from flowstone_core.config.file.reader import Config, load
 from flowstone_core.config.pipeline import Pipeline
 from flowstone_core.config.project import Project
 from flowstone_core.config.validation import validate
-from flowstone_core.model.clock import Clock, SystemClock
+from flowstone_core.model.clock import Clock, StoreClock
 from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.partition import Partition
 
@@ -76,7 +76,7 @@ class Flowstone:
         if not isinstance(config, Config):
             config = Config() if config is None else load(Path(config), os.environ)
         self.project: Project = validate(config, pipelines=pipelines, overrides=settings)
-        self._clock = clock or SystemClock()
+        self._clock = clock or StoreClock()
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._schedules: Schedules | None = None
@@ -286,9 +286,9 @@ class Flowstone:
         # Under a lock: a second store would stay open, and one in memory would be another one.
         with self._lock:
             if self._store is None:
-                from flowstone_core.store import Store
+                from flowstone_core.runtime.coordination.clock_watch import open_store
 
-                self._store = Store.open(self.project.run.store)
+                self._store = open_store(self.project.run.store, self._clock)
             return self._store
 
     def _wiring(self) -> Wiring:

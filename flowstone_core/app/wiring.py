@@ -85,6 +85,7 @@ class Wiring:
                 threads=project.run.asset_threads,
                 publish=publisher.materialization,
                 redact=project.redactor,
+                may_claim=lambda: heartbeat.lease.settled,
             )
         )
         return EngineParts(engine, heartbeat, dispatcher, publisher)

@@ -49,7 +49,7 @@ class RunSettings(BaseModel):
         timedelta(seconds=30), description="how long a graceful stop waits for running work"
     )
     lease: Annotated[Duration, duration_within(timedelta(seconds=1), timedelta(hours=1))] = Field(
-        timedelta(seconds=30),
+        timedelta(seconds=15),
         description="how long a runner keeps its work without renewing its lease",
     )
     store_wait: Annotated[Duration, duration_within(timedelta(0), timedelta(days=1))] = Field(

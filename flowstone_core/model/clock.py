@@ -69,6 +69,52 @@ class SystemClock(Clock):
         return _SystemWaker()
 
 
+class StoreClock(SystemClock):
+    """Clock of this machine, set to the time of the store: machines agree on what is due.
+
+    Its wall clock goes on by the monotonic clock, so a wrong clock of the machine, or one that is
+    set, changes nothing. Until `set` is called, and with a store that has no clock (SQLite), its
+    wall clock is the machine's.
+
+    Args:
+        machine: The clock of this machine; tests pass a wrong one.
+    """
+
+    def __init__(self, machine: Clock | None = None) -> None:
+        self._machine = machine or SystemClock()
+        self._ahead: float | None = None
+
+    def now(self) -> datetime:
+        """See `Clock.now`."""
+        ahead = self._ahead
+        if ahead is None:
+            return self._machine.now()
+        return datetime.fromtimestamp(self.monotonic() + ahead, UTC)
+
+    def set(self, now: datetime, asked_at: float) -> None:
+        """Set the wall clock to the time that the store answered.
+
+        The clock is left alone while it agrees with the answer. Otherwise it is set to the
+        earliest time that does: a clock that is behind by the time of an answer takes nothing
+        from others.
+
+        Args:
+            now: The answer.
+            asked_at: When it was asked for, in monotonic seconds; the answer has just come.
+        """
+        earliest = now.timestamp() - self.monotonic()
+        latest = now.timestamp() - asked_at
+        if self._ahead is None or not earliest <= self._ahead <= latest:
+            self._ahead = earliest
+
+    @property
+    def offset(self) -> float | None:
+        """Seconds by which the machine's clock is ahead of the store's; None if not known."""
+        if self._ahead is None:
+            return None
+        return (self._machine.now() - self.now()).total_seconds()
+
+
 class _SystemWaker(Waker):
     """Alarm on `queue.SimpleQueue`, whose ``put`` is documented as safe in a signal handler.
 

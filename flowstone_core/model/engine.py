@@ -28,6 +28,9 @@ class RunnerInfo:
         stuck_threads: Number of threads left behind in calls that do not return.
         problem: What the runner fails to do, again and again; None if there is nothing.
         blocked: True if the runner can start nothing more, because every thread hangs.
+        beat_at: The last renewal of the lease.
+        clock_offset: Seconds by which the machine's clock is ahead of the store's; None if the
+            store has no clock (SQLite).
     """
 
     id: str
@@ -41,6 +44,8 @@ class RunnerInfo:
     stuck_threads: int = 0
     problem: str | None = None
     blocked: bool = False
+    beat_at: datetime | None = None
+    clock_offset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,13 @@ class RunnerCondition:
         stuck_threads: See `RunnerInfo`.
         problem: See `RunnerInfo`.
         blocked: See `RunnerInfo`.
+        clock_offset: See `RunnerInfo`.
     """
 
     stuck_threads: int = 0
     problem: str | None = None
     blocked: bool = False
+    clock_offset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,8 @@ class EngineSetup:
         threads: Maximum number of materializations that run at once.
         publish: To be called, outside any transaction, with each materialization that changed.
         redact: Hides secrets in error texts.
+        may_claim: Returns False while the runner must not claim or recover materializations: it
+            could not renew its lease in time, or has only just renewed it again.
     """
 
     queue: MaterializationQueue
@@ -162,6 +171,7 @@ class EngineSetup:
     threads: int = 8
     publish: Callable[[Materialization], None] = field(default=lambda _: None)
     redact: Callable[[str], str] = str
+    may_claim: Callable[[], bool] = field(default=lambda: True)
 
 
 class Engine(ABC):

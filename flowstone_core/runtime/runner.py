@@ -148,6 +148,14 @@ class Runner:
         self._staleness.check()
         self._quiet_reasons.record()
 
+    def recheck(self) -> None:
+        """Find out by name what this runner still owns; any thread.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        self._reconciler.recheck()
+
     def stop(self, grace: timedelta) -> bool:
         """Start no more ticks; wait for those that run, commit them, and clean up the sensors.
 

@@ -73,6 +73,7 @@ class Supervisor:
         self._terms = terms
         self._blocked_since: float | None = None
         heartbeat.inspect = self._inspect
+        heartbeat.on_expired = runner.recheck
         self._end = clock.waker()
         self._signals = StopSignals(self.stop)
         self._failure: FlowstoneError | None = None

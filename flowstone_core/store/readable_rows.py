@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import Boolean, Column, Integer, Row, Table
+from sqlalchemy import Boolean, Column, Double, Integer, Row, Table
 
 from flowstone_core.errors import StoreError
 from flowstone_core.model.json_document import load_document, load_object
@@ -125,7 +125,7 @@ def faults(row: AnyRow, table: Table) -> Iterator[str]:
 
 def defaults(row: AnyRow, table: Table, now: datetime) -> dict[str, object]:
     """Return a readable value for each value of a row that cannot be read."""
-    stand_ins = {datetime: now, int: 0, bool: False, str: f"unreadable {row.id}"}
+    stand_ins = {datetime: now, int: 0, float: 0.0, bool: False, str: f"unreadable {row.id}"}
     wrong = {fault.partition(" ")[0] for fault in faults(row, table)}
     columns = [column for column in table.c if column.name in wrong]
     return {
@@ -150,7 +150,13 @@ def misfit(column: Column[object], value: object) -> str | None:
 
 
 _KINDS: MappingProxyType[type, str] = MappingProxyType(
-    {datetime: "an instant", bool: "a truth value", int: "a whole number", str: "text"}
+    {
+        datetime: "an instant",
+        bool: "a truth value",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+    }
 )
 
 
@@ -160,6 +166,8 @@ def kind_of(column: Column[object]) -> type:
         return datetime
     if isinstance(column.type, Boolean):
         return bool
+    if isinstance(column.type, Double):
+        return float
     return int if isinstance(column.type, Integer) else str
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, exists, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, exists, func, select, update
 
 from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.witnessed_time import Period
@@ -20,6 +20,17 @@ PERIODS = 1_000
 """Runners whose periods are read: for what is older, the clock is trusted."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Answer of the store to a heartbeat.
+
+    Attributes:
+        answered_at: The time of the database; None for SQLite, which has none but the machine's.
+    """
+
+    answered_at: datetime | None = None
 
 
 class RunnerRepository:
@@ -41,16 +52,27 @@ class RunnerRepository:
         """
         self._database.write(_register, info, loaded)
 
-    def renew(
-        self, runner_id: str, lease_until: datetime, condition: RunnerCondition | None = None
-    ) -> bool:
-        """Renew a runner's lease, and store its condition.
+    def beat(
+        self,
+        runner_id: str,
+        now: datetime,
+        lease: timedelta,
+        condition: RunnerCondition | None = None,
+    ) -> Beat | None:
+        """Renew a runner's lease, and store its condition; one statement.
+
+        Args:
+            runner_id: The runner.
+            now: The current time.
+            lease: How long the renewal is valid.
+            condition: The runner's condition.
 
         Returns:
-            False if the runner is unknown or has stopped; nothing was written.
+            None if the runner is unknown, was taken for dead or has stopped, or its lease has
+            ended; nothing was written.
         """
         condition = condition or RunnerCondition()
-        return self._database.write(_renew, runner_id, lease_until, condition)
+        return self._database.write(_beat, runner_id, now, lease, condition)
 
     def loaded(self, alive_at: datetime) -> dict[str, str]:
         """Return the settings that the living runners have loaded, as JSON, by runner id."""
@@ -91,15 +113,22 @@ def _register(connection: Connection, info: RunnerInfo, loaded: str | None) -> N
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def _renew(
-    connection: Connection, runner_id: str, lease_until: datetime, condition: RunnerCondition
-) -> bool:
-    renewed = connection.execute(
+def _beat(
+    connection: Connection,
+    runner_id: str,
+    now: datetime,
+    lease: timedelta,
+    condition: RunnerCondition,
+) -> Beat | None:
+    renewed = (
         update(_runners)
-        .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
-        .values(lease_until=lease_until, **asdict(condition))
+        .where(_runners.c.id == runner_id, _is_alive(_runners, now))
+        .values(lease_until=now + lease, beat_at=now, **asdict(condition))
     )
-    return renewed.rowcount == 1
+    if connection.dialect.name == "sqlite":
+        return Beat() if connection.execute(renewed).rowcount else None
+    answer = connection.execute(renewed.returning(func.clock_timestamp())).one_or_none()
+    return None if answer is None else Beat(answer[0].astimezone(UTC))
 
 
 def _stop(connection: Connection, runner_id: str, now: datetime) -> None:

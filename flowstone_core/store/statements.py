@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVarTuple, cast
 
-from sqlalchemy import Column, Connection, Select, Table, Text, and_, values
+from sqlalchemy import Column, Connection, Select, Table, Text, and_, func, select, values
 from sqlalchemy.dialects import postgresql, sqlite
 
 Ts = TypeVarTuple("Ts")
@@ -30,3 +31,11 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
         return sqlite.insert(table)
     # The two classes share the methods used here, but no base class that declares them.
     return cast("sqlite.Insert", postgresql.insert(table))
+
+
+def database_time(connection: Connection) -> datetime | None:
+    """Return the time of the database; None for SQLite, which has none but the machine's."""
+    if connection.dialect.name == "sqlite":
+        return None
+    found = connection.scalar(select(func.clock_timestamp()))
+    return None if found is None else found.astimezone(UTC)

@@ -9,7 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from flowstone_core.errors import StoreLostError
-from flowstone_core.store import backup, integrity, migration, sqlite_file, store_copy
+from flowstone_core.store import (
+    backup,
+    integrity,
+    migration,
+    sqlite_file,
+    statements,
+    store_copy,
+)
 from flowstone_core.store.backfills import BackfillRepository
 from flowstone_core.store.backup import Backup
 from flowstone_core.store.database import Database
@@ -164,6 +171,10 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+    def now(self) -> datetime | None:
+        """Return the time of the database; None for SQLite, which has none but the machine's."""
+        return self._database.read(statements.database_time)
 
     def when_lost(self, call: Callable[[StoreLostError], None]) -> None:
         """Set the function to call when the store's file is found to be missing or damaged.

@@ -16,7 +16,7 @@ def test_defaults():
         "asset_threads": 8,
         "grace": timedelta(seconds=30),
         "store_wait": timedelta(minutes=5),
-        "lease": timedelta(seconds=30),
+        "lease": timedelta(seconds=15),
         "retention": None,
     }
 

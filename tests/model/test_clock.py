@@ -1,11 +1,12 @@
 import signal
 import threading
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import pytest
 
 from flowstone_core.model import clock
-from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.clock import StoreClock, SystemClock
+from flowstone_core.testing import FakeClock
 
 
 def test_clock_now_is_aware_and_in_utc():
@@ -65,3 +66,59 @@ def test_signal_that_another_thread_received_ends_wait():
     finally:
         thread.join(timeout=30)
         signal.signal(signal.SIGUSR1, before)
+
+
+# -- the clock of the store ------------------------------------------------------------------------
+
+
+class StoppedMachine(FakeClock):
+    """A machine whose clocks stand still until a test moves them."""
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    machine = StoppedMachine()
+    monkeypatch.setattr(StoreClock, "monotonic", lambda _: machine.monotonic())
+    return machine
+
+
+def test_store_clock_is_the_machines_until_it_is_set(machine):
+    clock = StoreClock(machine)
+    assert clock.now() == machine.now()
+    assert clock.offset is None
+
+
+def test_store_clock_goes_on_from_the_answer_of_the_store(machine):
+    clock = StoreClock(machine)
+    store = machine.now() - timedelta(seconds=60)
+    clock.set(store, machine.monotonic())
+    assert (clock.now(), clock.offset) == (store, 60)
+    machine.advance(7)
+    machine.set_now(machine.now() + timedelta(days=1))
+    assert clock.now() == store + timedelta(seconds=7)
+    assert clock.offset == 60 + 24 * 3600
+
+
+def test_store_clock_is_never_ahead_by_the_time_of_an_answer(machine):
+    clock = StoreClock(machine)
+    asked_at, store = machine.monotonic(), machine.now()
+    machine.advance(4)
+    clock.set(store, asked_at)
+    assert clock.now() == store
+
+
+def test_store_clock_keeps_what_agrees_with_a_slow_answer(machine):
+    clock = StoreClock(machine)
+    store = machine.now()
+    clock.set(store, machine.monotonic())
+    asked_at = machine.monotonic()
+    machine.advance(4)
+    for seconds in (0, 1, 4):
+        clock.set(store + timedelta(seconds=seconds), asked_at)
+        assert clock.now() == store + timedelta(seconds=4)
+    clock.set(store + timedelta(seconds=5), asked_at)
+    assert clock.now() == store + timedelta(seconds=5)
+
+
+def test_store_clock_without_an_argument_has_the_clock_of_this_machine():
+    assert abs(StoreClock().now() - SystemClock().now()) < timedelta(minutes=1)

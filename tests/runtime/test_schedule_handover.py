@@ -60,7 +60,7 @@ def test_schedules_of_a_dead_runner_are_taken_over(desk):
     living = desk.opened()
     owner = dead._assignments["schedule"]._runner_id
     assert desk.store.schedules.get("report").owner == owner
-    desk.store.runners.renew(owner, desk.clock.now())
+    desk.store.runners.beat(owner, desk.clock.now(), timedelta(0))
     for _ in range(12):
         desk.clock.advance(1)
         desk.look(living)

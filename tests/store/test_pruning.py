@@ -322,7 +322,7 @@ def test_prune_deletes_old_runners_that_own_nothing(bench):
     bench.ask("alone")
     bench.claim(runner_id="runner_id")
     bench.later(days=40)
-    bench.store.runners.renew("young", bench.now)
+    bench.runner("young", lease=timedelta(0))
     assert prune(bench) == {"runners": 2}
     assert {runner.id for runner in bench.store.runners.all()} == {
         "one",

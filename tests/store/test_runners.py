@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from flowstone_core.model.engine import RunnerInfo
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -39,16 +40,34 @@ def test_a_runner_lives_until_the_end_of_its_lease_and_not_at_it(runners):
     assert runners.runners.all(alive_at=ONE.lease_until) == [TWO]
 
 
-def test_renewing_extends_the_lease_of_one(runners):
-    assert runners.runners.renew("one", NOW + 5 * LEASE) is True
-    assert runners.runners.all() == [replace(ONE, lease_until=NOW + 5 * LEASE), TWO]
+def test_beat_renews_the_lease_of_one_and_stores_its_condition(runners):
+    condition = RunnerCondition(3, "hangs", blocked=True, clock_offset=-0.5)
+    assert runners.runners.beat("one", NOW, 5 * LEASE, condition) is not None
+    renewed = replace(ONE, lease_until=NOW + 5 * LEASE, beat_at=NOW, **asdict(condition))
+    assert runners.runners.all() == [renewed, TWO]
+
+
+def test_beat_answers_with_the_time_of_the_database(runners, backend):
+    asked_at = SystemClock().now()
+    answered_at = runners.runners.beat("one", NOW, LEASE).answered_at
+    if backend == "sqlite":
+        assert answered_at is None
+        assert runners.now() is None
+    else:
+        assert asked_at - timedelta(seconds=1) < answered_at < runners.now()
 
 
 def test_unknown_or_stopped_runner_is_not_renewed(runners):
     runners.runners.stop("one", NOW)
-    assert runners.runners.renew("one", NOW + 5 * LEASE) is False
-    assert runners.runners.renew("three", NOW + 5 * LEASE) is False
+    assert runners.runners.beat("one", NOW, 5 * LEASE) is None
+    assert runners.runners.beat("three", NOW, 5 * LEASE) is None
     assert runners.runners.all() == [replace(ONE, stopped_at=NOW), TWO]
+
+
+def test_runner_whose_lease_has_ended_is_not_renewed(runners):
+    assert runners.runners.beat("one", ONE.lease_until, LEASE) is None
+    assert runners.runners.all() == [ONE, TWO]
+    assert runners.runners.beat("one", ONE.lease_until - timedelta(microseconds=1), LEASE)
 
 
 def test_stopped_runner_is_dead_and_keeps_its_first_stop_time(runners):

@@ -17,6 +17,8 @@ from flowstone_core.errors import StoreError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.report_once import ReportOnce
+from flowstone_core.runtime.coordination.clock_watch import ClockWatch
+from flowstone_core.runtime.coordination.lease import Lease
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.periodic_thread import PeriodicThread
@@ -34,36 +36,42 @@ CLOCK_JUMP = timedelta(hours=1)
 class Heartbeat:
     """Registers this process in the store and renews its lease.
 
-    A runner whose lease expires loses its sensors, schedules and materializations to the next
-    runner that reconciles. A runner that was killed on this machine is retired at once, because
-    its process is seen to be gone.
+    A runner whose lease expires loses its sensors, schedules and materializations to the other
+    runners. A runner that was killed on this machine is retired at once, because its process is
+    seen to be gone.
 
     Args:
-        lease: How long a renewal is valid; the lease is renewed three times as often.
+        duration: How long a renewal of the lease is valid; it is renewed five times as often.
 
     Attributes:
         runner: This process, as the store knows it.
+        lease: The lease, as far as this process knows it without the store.
         outage: Circuit breaker of the store; a beat ends the outage at the latest.
-        session: Store, runner id, clock and outage, for the other parts of the runner.
+        session: Store, runner id, clock, lease and outage, for the other parts of the runner.
         inspect: Returns the condition of this process; stored by each beat.
+        on_expired: Called after a lease that had ended was registered again, before the next tick
+            begins: it reads from the store what this runner still owns.
         loaded: The settings that this process has loaded, as JSON; stored by `start`.
     """
 
-    def __init__(self, store: Store, clock: Clock, lease: timedelta) -> None:
+    def __init__(self, store: Store, clock: Clock, duration: timedelta) -> None:
         self._store = store
         self._clock = clock
-        self._lease = lease
-        self._period = lease.total_seconds() / 3
-        self._loop = PeriodicThread("heartbeat", self._step, clock, first_wait=self._period)
+        self._duration = duration
+        self.lease = Lease(duration, clock)
+        self._clock_watch = ClockWatch(clock)
+        self._loop = PeriodicThread("heartbeat", self._step, clock, first_wait=self.lease.period)
         self._probing = False
+        self._expired = False
         self._slow_commit = ReportOnce(
             logger,
             "a commit takes too long; the lease is not renewed once it has lasted for a lease",
             "the commit that took too long has ended",
         )
         self.inspect: Callable[[], RunnerCondition] = RunnerCondition
+        self.on_expired: Callable[[], None] = lambda: None
         self.loaded: str | None = None
-        self.outage = StoreOutage()
+        self.outage = StoreOutage(self.lease)
         self.outage.listen(self._loop.wake)
         now = clock.now()
         self._began = clock.monotonic()
@@ -74,9 +82,10 @@ class Heartbeat:
             machine=machine_id(),
             version=version("flowstone-core"),
             started_at=now,
-            lease_until=now + lease,
+            lease_until=now + duration,
+            beat_at=now,
         )
-        self.session = RunnerSession(store, self.runner.id, clock, self.outage)
+        self.session = RunnerSession(store, self.runner.id, clock, self.outage, self.lease)
 
     @property
     def alive(self) -> bool:
@@ -89,9 +98,13 @@ class Heartbeat:
         Raises:
             StoreError: If the store cannot be written.
         """
-        self._store.runners.register(self._renewed(), self.loaded)
+        asked_at = self._clock.monotonic()
+        self._clock_watch.answered(self._store.now(), asked_at)
+        self._register()
+        self.lease.renewed(asked_at)
         self.retire_dead()
         self._probing = self.outage.on
+        self.lease.start()
         self._loop.start()
 
     def beat(self) -> None:
@@ -101,28 +114,32 @@ class Heartbeat:
         holds its sensors and writes nothing, so another one has to take over.
         """
         lasted = self.session.commits.seconds(self._clock)
-        if lasted < self._period:
+        if lasted < self.lease.seconds / 3:
             self._slow_commit.end()
         else:
             self._slow_commit.begin(seconds=round(lasted))
-        if lasted >= self._lease.total_seconds():
+        if lasted >= self.lease.seconds:
             return
-        now = self._clock.now()
+        began_at = self._clock.monotonic()
         try:
-            self._follow_clock(now)
-            condition = self.inspect()
-            if not self._store.runners.renew(self.runner.id, now + self._lease, condition):
-                logger.warning("lease expired; registering this runner again")
-                self._store.runners.register(self._renewed(), self.loaded)
-            self.outage.end()
+            self._renew(began_at)
+            if self._expired:
+                self.on_expired()
+                self._expired = False
         except StoreError as error:
             self.outage.begin(error)
+            return
+        had_stepped_down = not self.lease.held
+        self.lease.renewed(began_at)
+        self.outage.end()
+        if had_stepped_down:
+            self.outage.tell()
 
     def retire_dead(self) -> None:
         """Mark runners of this machine as stopped if their processes are gone."""
         now = self._clock.now()
         for other in self._store.runners.all(machine=self.runner.machine, alive_at=now):
-            if other.id != self.runner.id and not _process_exists(other.pid):
+            if other.id != self.runner.id and not process_exists(other.pid):
                 logger.warning(
                     "runner died; taking over its work",
                     extra={"runner": other.id, "pid": other.pid},
@@ -131,11 +148,35 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Stop renewing and sign off: other runners may claim what this one owned at once."""
+        self.lease.stop()
         self._loop.stop()
         now = self._clock.now()
         with suppress(StoreError):  # the lease expires by itself
             self._follow_clock(now)
             self._store.runners.stop(self.runner.id, now)
+
+    def _renew(self, began_at: float) -> None:
+        """Renew the lease by one statement, or register again.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        now = self._clock.now()
+        self._follow_clock(now)
+        condition = replace(self.inspect(), clock_offset=self._clock_watch.offset)
+        beat = self._store.runners.beat(self.runner.id, now, self._duration, condition)
+        if beat is not None:
+            self._clock_watch.answered(beat.answered_at, began_at)
+        # A clock that stood still with the machine renews a lease that has long ended.
+        if beat is None or self._clock.now() - now >= self._duration:
+            self._expired = True
+            logger.warning("lease expired; registering this runner again")
+            self._register()
+
+    def _register(self) -> None:
+        now = self._clock.now()
+        info = replace(self.runner, lease_until=now + self._duration, beat_at=now)
+        self._store.runners.register(info, self.loaded)
 
     def _follow_clock(self, now: datetime) -> None:
         """Correct the stored start if the wall clock was set.
@@ -146,17 +187,14 @@ class Heartbeat:
         started_at = now - timedelta(seconds=self._clock.monotonic() - self._began)
         if abs(started_at - self.runner.started_at) > CLOCK_JUMP:
             self.runner = replace(self.runner, started_at=started_at)
-            self._store.runners.register(self._renewed(), self.loaded)
+            self._register()
 
     def _step(self) -> float:
         # Woken because an outage has just begun or ended: the store gets its wait first.
         if self.outage.on is self._probing:
             self.beat()
         self._probing = self.outage.on
-        return PROBE_SECONDS if self._probing else self._period
-
-    def _renewed(self) -> RunnerInfo:
-        return replace(self.runner, lease_until=self._clock.now() + self._lease)
+        return min(PROBE_SECONDS, self.lease.period) if self._probing else self.lease.period
 
 
 def machine_id() -> str:
@@ -173,7 +211,8 @@ def machine_id() -> str:
     return " ".join(parts)
 
 
-def _process_exists(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
+    """Return True if a process with this id exists on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

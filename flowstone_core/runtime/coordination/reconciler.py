@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, TypeAlias
@@ -44,6 +45,7 @@ class Reconciler:
         self._on_reconciled = on_reconciled
         self._numbers = count(1)
         self._failed = False
+        self._turn = threading.Lock()
         self._refusal = ReportOnce(
             logger,
             "cannot read sensor and schedule ownership from the store; trying again every second",
@@ -77,11 +79,21 @@ class Reconciler:
         Raises:
             StoreError: If the store cannot be used.
         """
-        # A claim may have been committed though its answer was lost: this runner owns something
-        # and does not know.
-        take_over = next(self._numbers) % TAKEOVER_PERIOD == 0 or self._failed
-        for assignment in self._assignments:
-            assignment.reconcile(take_over=take_over)
+        with self._turn:
+            # A claim may have been committed though its answer was lost: this runner owns something
+            # and does not know.
+            take_over = next(self._numbers) % TAKEOVER_PERIOD == 0 or self._failed
+            for assignment in self._assignments:
+                assignment.reconcile(take_over=take_over)
+
+    def recheck(self) -> None:
+        """Reconcile once by the names of all that is owned: the lease had ended. Any thread.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        self._failed = True
+        self.reconcile()
 
     def stop(self) -> None:
         """Stop the thread."""

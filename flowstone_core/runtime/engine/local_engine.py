@@ -217,6 +217,8 @@ class LocalEngine(Engine):
             idle = not self._running
             if self._loop.stopping:
                 return _Round(idle, CLAIM_SECONDS)
+            if not self.setup.may_claim():
+                return _Round(idle=False, wait=CLAIM_SECONDS)
             self._maintain()
             free = self.setup.threads - len(self._running)
             if free <= 0:

@@ -41,10 +41,10 @@ def test_heartbeat_beat_renews_the_lease(heartbeat, store, fake_clock):
     assert alive(store, fake_clock) == {heartbeat.runner.id}
 
 
-def test_heartbeat_thread_beats_three_times_a_lease(heartbeat, store, fake_clock):
+def test_heartbeat_thread_beats_five_times_a_lease(heartbeat, store, fake_clock):
     for _ in range(12):
-        fake_clock.wait_for_sleepers(1)
-        fake_clock.advance(10)
+        fake_clock.wait_for_sleepers(2)
+        fake_clock.advance(6)
         while store.runners.all()[0].lease_until < fake_clock.now() + LEASE:
             assert heartbeat.alive
 
@@ -97,7 +97,8 @@ def test_S8_no_runner_witnesses_the_jump_of_its_clock(heartbeat, store, fake_clo
 def test_heartbeat_keeps_its_start_while_the_clock_is_adjusted(heartbeat, store, fake_clock):
     fake_clock.set_now(fake_clock.now() + timedelta(minutes=50))
     heartbeat.beat()
-    assert store.runners.all() == [replace(heartbeat.runner, lease_until=fake_clock.now() + LEASE)]
+    now = fake_clock.now()
+    assert store.runners.all() == [replace(heartbeat.runner, lease_until=now + LEASE, beat_at=now)]
 
 
 def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
@@ -106,10 +107,10 @@ def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
         def runners(self):
             return self
 
-        def renew(self, *arguments):
+        def beat(self, *arguments):
             if self.on:
                 raise StoreUnavailableError("database is locked")
-            return store.runners.renew(*arguments)
+            return store.runners.beat(*arguments)
 
     outage = StoreOutage()
     heartbeat = Heartbeat(outage, fake_clock, LEASE)
@@ -182,3 +183,19 @@ def test_heartbeat_counts_a_foreign_users_process_as_alive(store, fake_clock):
     heartbeat.start()
     assert other.runner.id in alive(store, fake_clock)
     heartbeat.stop()
+
+
+def test_heartbeat_rechecks_what_is_owned_before_polling_resumes(heartbeat, store, fake_clock):
+    seen, answers = [], [StoreUnavailableError("gone"), None]
+
+    def recheck():
+        seen.append(heartbeat.outage.on)
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    heartbeat.on_expired = recheck
+    fake_clock.advance(LEASE)
+    while heartbeat.outage.on:  # the thread beats, too
+        heartbeat.beat()
+    assert seen == [True, True]
+    assert alive(store, fake_clock) == {heartbeat.runner.id}

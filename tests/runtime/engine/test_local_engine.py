@@ -12,6 +12,7 @@ from tests.runtime.engine.workshop import (
     COMPLETED,
     DISCARDED,
     LONG,
+    PENDING,
     RETRYING,
     RUNNING,
     messages,
@@ -265,3 +266,15 @@ def test_failing_publication_loses_nothing(workshop, caplog):
     assert workshop.engine(publish=fail).run_once() == 1
     assert workshop.get(number).state is COMPLETED
     assert set(messages(caplog)) == {"cannot publish a materialization"}
+
+
+def test_engine_claims_nothing_while_its_runner_must_not(workshop):
+    workshop.asset(name="orders")(lambda context: None)
+    number = workshop.ask("orders")
+    allowed = []
+    engine = workshop.engine(may_claim=lambda: bool(allowed))
+    assert engine.drain(timedelta(0)) is False
+    assert workshop.get(number).state is PENDING
+    allowed.append(True)
+    assert engine.drain() is True
+    assert workshop.get(number).state is COMPLETED

@@ -97,7 +97,7 @@ def test_engine_recovers_attempts_of_an_expired_lease(workshop):
     ).claims
     workshop.clock.advance(timedelta(days=1))
     other = workshop.engine()
-    workshop.store.runners.renew(dead.setup.runner_id, workshop.clock.now() + timedelta(seconds=15))
+    workshop.store.runners.beat(dead.setup.runner_id, workshop.clock.now(), timedelta(seconds=15))
     assert other.run_once() == 0
     workshop.clock.advance(RECOVER_SECONDS)
     assert other.run_once() == 0

@@ -14,6 +14,7 @@ from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.lease import Lease
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.ticking.committer import CommitOutcome, Committer
@@ -157,8 +158,9 @@ def test_committer_survives_listeners_that_raise(store, fake_clock, caplog):
 
     store.sensors.declare(["feed"], NOON)
     (checkpoint,) = store.sensors.claim("one", ["feed"], NOON).values()
+    lease = Lease(timedelta(hours=1), fake_clock)
     committer = Committer(
-        RunnerSession(store, "one", fake_clock, StoreOutage()),
+        RunnerSession(store, "one", fake_clock, StoreOutage(), lease),
         ASSETS,
         Redactor(),
         on_result,
