@@ -9,10 +9,10 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest lint format bench chaos clean
+.PHONY: help demo test pytest lint format bench bench-compare bench-page chaos clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: $(VENV)/.demo ## install, then run the shop of examples/shop from uploads to materializations
 	@$(BIN)/python examples/shop/demo.py
@@ -54,9 +54,14 @@ chaos: $(VENV)/.dev ## kill a runner a thousand times, fail its store at every s
 	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -n auto tests/testing tests/model tests/scheduling
 	@$(BIN)/python tests/chaos/hangs.py
 
-bench: $(VENV)/.dev ## measure the runner beside a bare heap loop, and polls of large buckets
-	@$(BIN)/python benchmarks/runner.py
-	@$(BIN)/python benchmarks/s3_listing.py
+bench: $(VENV)/.bench ## measure FlowStone beside its peers and limits; one benchmark: make bench NAME=jobs; keep the run: RECORD=1
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(RECORD),--record) $(BENCH_ARGS)
+
+bench-compare: $(VENV)/.bench ## measure again, and fail if something became worse than the recorded run by more than the noise
+	@$(BIN)/python -m benchmarks $(NAME) --compare $(BENCH_ARGS)
+
+bench-page: $(VENV)/.bench ## write docs/performance.md and its plots from the recorded runs
+	@$(BIN)/python -m benchmarks --page
 
 clean: ## remove .venv and everything the other targets leave
 	rm -rf .venv .venv-newest .venv-lowest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
@@ -74,3 +79,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(PROJECTS)
 $(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
 	$(BIN)/pip install --quiet -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml)))
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install --quiet -e '.[bench]'
+	@touch $@
