@@ -92,11 +92,21 @@ class RowUpdate:
         key: The column by whose value a row is found: the first value of each row of the set.
         types: The other values of a row of the set, and their types.
         values: Returns the values of the columns, given those of the set by name.
+        same: Further columns that must have the values of the row of the set, by their names.
     """
 
-    def __init__(self, key: Column[Any], types: Types, values: Callable[[Values], Values]) -> None:
+    def __init__(
+        self,
+        key: Column[Any],
+        types: Types,
+        values: Callable[[Values], Values],
+        same: Sequence[str] = (),
+    ) -> None:
+        table = key.table
+
         def statement(given: Values) -> Any:
-            return update(key.table).where(key == given["key"]).values(values(given))
+            matches = [key == given["key"], *(table.c[name] == given[name] for name in same)]
+            return update(table).where(*matches).values(values(given))
 
         types = {"key": key.type, **types}
         self._for_each = _ForEach(types, statement(_parameters(types)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, update
 
 from flowstone_core.store import schema
-from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.row_writes import RowUpdate
 
 _sensors = schema.sensors
 
@@ -25,14 +25,17 @@ def record_quiet(
     connection: Connection, owner: str, reasons: Mapping[str, str], now: datetime
 ) -> None:
     """Record the reasons why polls found nothing, of the sensors that the owner still has."""
-    statement = (
-        update(_sensors)
-        .where(_sensors.c.name == bindparam("sensor"), _sensors.c.owner == owner)
-        .values(quiet_reason=bindparam("reason"), quiet_since=bindparam("since", type_=UtcDateTime))
-    )
     # In one order, so that two runners cannot wait for each other.
     rows = [
-        {"sensor": name, "reason": reason or None, "since": now if reason else None}
+        (name, owner, reason or None, now if reason else None)
         for name, reason in sorted(reasons.items())
     ]
-    connection.execute(statement, rows)
+    _RECORD_QUIET(connection, rows)
+
+
+_RECORD_QUIET = RowUpdate(
+    _sensors.c.name,
+    {name: _sensors.c[name].type for name in ("owner", "quiet_reason", "quiet_since")},
+    lambda given: {name: given[name] for name in ("quiet_reason", "quiet_since")},
+    same=("owner",),
+)

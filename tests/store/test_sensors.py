@@ -218,3 +218,18 @@ def test_X9_sensor_that_a_live_runner_polls_is_not_removed(sensors):
         sensors.sensors.remove("a", NOW)
     sensors.sensors.remove("b", NOW)
     assert [record.name for record in sensors.sensors.all()] == ["a"]
+
+
+def test_quiet_reasons_of_own_sensors_are_recorded_by_one_statement(sensors, writes):
+    sensors.sensors.declare(["c"], NOW)
+    sensors.sensors.claim("one", ["a", "c"], NOW)
+    sensors.sensors.claim("two", ["b"], NOW)
+    sensors.sensors.record_quiet("one", {"a": "nothing new", "b": "?", "c": "late"}, NOW)
+    del writes[:]
+    sensors.sensors.record_quiet("one", {"a": "", "b": "?", "c": "later"}, NOW)
+    updates = [text for text in writes if text.startswith("UPDATE")]
+    found = {
+        record.name: (record.quiet_reason, record.quiet_since) for record in sensors.sensors.all()
+    }
+    assert found == {"a": (None, None), "b": (None, None), "c": ("later", NOW)}
+    assert len(updates) == 1
