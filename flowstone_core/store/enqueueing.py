@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    bindparam,
+    literal,
+    select,
+    true,
+    update,
+)
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.asset import Asset, AssetGraph
-from flowstone_core.model.chunking import chunks
 from flowstone_core.model.json_document import load_object
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
-from flowstone_core.store.statements import among, insert
+from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.row_sets import matching, row_set
+from flowstone_core.store.statements import insert_for
 
 _rows = schema.materializations
 
@@ -47,9 +58,9 @@ def enqueue(
     missing = dict.fromkeys(slots)
     # On PostgreSQL a pending one may be claimed before it is locked: then a new one is inserted.
     while missing:
-        for row in _insert(connection, missing, assets, now):
-            numbers[row.asset, row.partition] = row.id
-            created.append(materialization_of(row))
+        inserted = _insert(connection, missing, assets, now)
+        numbers.update({(item.asset, item.partition): item.id for item in inserted})
+        created += inserted
         numbers.update(_pending(connection, [slot for slot in missing if slot not in numbers]))
         missing = dict.fromkeys(slot for slot in missing if slot not in numbers)
     return numbers, sorted(created, key=lambda item: item.id)
@@ -134,40 +145,72 @@ def materialization_of(row: Row[*tuple[object, ...]]) -> Materialization:
     )
 
 
+_NEW = row_set(
+    "new",
+    **{name: _rows.c[name].type for name in ("run_id", "asset", "partition", "max_attempts")},
+)
+_SLOTS = row_set("slots", **{column.name: column.type for column in SLOT})
+
+
+def _insertion(dialect: str) -> Executable:
+    now = bindparam("now", type_=UtcDateTime)
+    values: dict[str, ColumnElement[Any]] = {
+        **{column.name: column for column in _NEW.c if column.name in _rows.c},
+        "state": literal(MaterializationState.PENDING.value),
+        "attempt": literal(0),
+        "requested_at": now,
+        "available_at": now,
+    }
+    # SQLite needs the condition: it would take ON CONFLICT for that of a join.
+    given = select(*values.values()).where(true()).order_by(_NEW.c.position)
+    return (
+        insert_for(dialect, _rows)
+        .from_select(list(values), given)
+        .on_conflict_do_nothing(index_elements=["asset", "partition"], index_where=schema.PENDING)
+        .returning(_rows.c.id, *SLOT)
+    )
+
+
+_INSERT = {dialect: _insertion(dialect) for dialect in ("sqlite", "postgresql")}
+_FIND_PENDING = (
+    select(_rows.c.id, *SLOT)
+    .select_from(matching(_SLOTS, _rows))
+    .where(schema.PENDING)
+    .order_by(_rows.c.id)
+    # A shared lock: a claim has to wait, another join does not.
+    .with_for_update(read=True, of=_rows)
+)
+
+
 def _insert(
     connection: Connection, slots: Iterable[Slot], assets: AssetGraph, now: datetime
-) -> Iterable[Row[*tuple[object, ...]]]:
-    statement = (
-        insert(connection, _rows)
-        .on_conflict_do_nothing(index_elements=["asset", "partition"], index_where=schema.PENDING)
-        .returning(_rows)
-    )
-    values = [
-        {
-            "run_id": uuid.uuid4().hex,
-            "asset": asset,
-            "partition": partition,
-            "state": MaterializationState.PENDING,
-            "attempt": 0,
-            "max_attempts": asset_named(asset, assets).max_attempts,
-            "requested_at": now,
-            "available_at": now,
-        }
-        for asset, partition in slots
-    ]
-    return connection.execute(statement, values)
-
-
-def _pending(connection: Connection, slots: Iterable[Slot]) -> dict[Slot, int]:
-    found: dict[Slot, int] = {}
-    for chunk in chunks(slots):
-        query = (
-            select(_rows.c.id, _rows.c.asset, _rows.c.partition)
-            .where(schema.PENDING)
-            .order_by(_rows.c.id)
-            # A shared lock: a claim has to wait, another join does not.
-            .with_for_update(read=True, of=_rows)
+) -> list[Materialization]:
+    """Insert a pending materialization for each slot without one; return those inserted."""
+    new = {
+        slot: (uuid.uuid4().hex, *slot, asset_named(slot[0], assets).max_attempts) for slot in slots
+    }
+    given = {"new": list(new.values()), "now": now}
+    inserted = []
+    for number, *slot in connection.execute(_INSERT[connection.dialect.name], given):
+        run_id, asset, partition, most = new[slot[0], slot[1]]
+        inserted.append(
+            Materialization(
+                id=number,
+                run_id=run_id,
+                asset=asset,
+                partition=partition,
+                state=MaterializationState.PENDING,
+                attempt=0,
+                max_attempts=most,
+                requested_at=now,
+                available_at=now,
+            )
         )
-        query = among(query, SLOT, chunk)
-        found.update({(row.asset, row.partition): row.id for row in connection.execute(query)})
-    return found
+    return inserted
+
+
+def _pending(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, int]:
+    if not slots:
+        return {}
+    found = connection.execute(_FIND_PENDING, {"slots": slots})
+    return {(asset, partition): number for number, asset, partition in found}

@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.chunking import chunks
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.json_document import JsonObject, load_object
 from flowstone_core.model.materialization import Materialization
@@ -17,9 +16,21 @@ from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.readable_rows import UnreadableRowError, log_once, read, read_one
-from flowstone_core.store.statements import among
+from flowstone_core.store.row_sets import matching, row_set
+from flowstone_core.store.row_writes import NumberedRowInsert
 
 _events = schema.events
+
+_KEYS = row_set("keys", source=_events.c.source.type, key=_events.c.key.type)
+_FIND_KEYS = (
+    select(_events.c.source, _events.c.key)
+    .select_from(matching(_KEYS, _events))
+    .where(schema.REMEMBERED)
+)
+_INSERT = NumberedRowInsert(
+    *(_events.c[name] for name in ("source", "key", "asset", "partition", "payload")),
+    *(_events.c[name] for name in ("created_at", "materialization_id", "tick_id")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +76,9 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
     Valid until the end of the transaction only if the caller holds a lock on the source: the row
     of a sensor, or of a materialization.
     """
-    known: set[tuple[str, str]] = set()
-    for chunk in chunks(keys):
-        query = select(_events.c.source, _events.c.key).where(schema.REMEMBERED)
-        query = among(query, (_events.c.source, _events.c.key), chunk)
-        known.update((row.source, row.key) for row in connection.execute(query))
-    return known
+    if not keys:
+        return set()
+    return {(source, key) for source, key in connection.execute(_FIND_KEYS, {"keys": list(keys)})}
 
 
 def with_key(connection: Connection, source: str, key: str) -> StoredEvent | None:
@@ -94,27 +102,14 @@ def commit(
         return [], []
     wanted = [(item.event.asset, item.event.partition) for item in found]
     numbers, created = enqueueing.enqueue(connection, wanted, assets, now)
-    rows = [
-        {
-            "source": item.source,
-            "key": item.event.key,
-            "asset": item.event.asset,
-            "partition": item.event.partition,
-            "payload": item.event.payload,
-            "created_at": now,
-            "materialization_id": numbers[item.event.asset, item.event.partition],
-            "tick_id": item.tick_id,
-        }
-        for item in found
-    ]
-    # Matched by key: the order of the rows that an INSERT returns is not guaranteed.
-    statement = insert(_events).returning(_events.c.id, _events.c.source, _events.c.key)
-    ids = {(row.source, row.key): row.id for row in connection.execute(statement, rows)}
-    stored = []
-    for item in found:
-        number = numbers[item.event.asset, item.event.partition]
-        stored.append(_stored(item, ids[item.source, item.event.key], number, now))
-    return stored, created
+    made = [numbers[slot] for slot in wanted]
+    rows = []
+    for item, number in zip(found, made, strict=True):
+        event = item.event
+        slot = event.asset, event.partition
+        rows.append((item.source, event.key, *slot, event.payload, now, number, item.tick_id))
+    given = zip(found, _INSERT(connection, rows), made, strict=True)
+    return [_stored(item, own, number, now) for item, own, number in given], created
 
 
 def _latest(

@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, null, select, update
 
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
+from flowstone_core.store.column_types import ID
 from flowstone_core.store.enqueueing import ACTIVE, of_assets
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.row_sets import matching, row_set
+from flowstone_core.store.row_writes import RowUpdate
 
 _rows = schema.materializations
 _events = schema.events
@@ -71,22 +74,47 @@ def append(
         if item.event.sequential and event.materialization_id is not None:
             own = queues.setdefault((event.source, event.asset), {})
             own.setdefault(event.materialization_id, event.id)
+    added = {queue: sorted(own.keys() & new.keys()) for queue, own in queues.items()}
+    before = _lock_predecessors(
+        connection, [(*key, min(queues[key].values()), own[0]) for key, own in added.items() if own]
+    )
     behind: dict[int, int] = {}
-    for (source, asset), own in queues.items():
-        added = sorted(own.keys() & new.keys())
-        if not added:
-            continue
-        # A shared lock: the transaction that ends the predecessor waits, and sees its successor.
-        query = _before(source, asset, min(own.values()), added[0])
-        predecessor = connection.scalar(query.with_for_update(read=True, of=_rows))
-        for number in sorted(own):
+    for key, own in queues.items():
+        predecessor = before.get(key)
+        for number in sorted(own) if added[key] else ():
             if predecessor is not None and number in new:
                 behind[number] = predecessor
             predecessor = number
-    _set_predecessors(connection, behind)
-    for number, before in behind.items():
-        new[number] = replace(new[number], available_at=None, waiting_for=_waiting_for(before))
+    rows = [(number, each, _waiting_for(each)) for number, each in behind.items()]
+    _QUEUE_BEHIND(connection, rows)
+    for number, _, reason in rows:
+        new[number] = replace(new[number], available_at=None, waiting_for=reason)
     return list(new.values())
+
+
+def _lock_predecessors(
+    connection: Connection, queues: Sequence[tuple[str, str, int, int]]
+) -> dict[tuple[str, str], int]:
+    """Return the last active materialization that each source requested before an event.
+
+    Each gets a shared lock: the transaction that ends the predecessor waits for this one, and
+    then sees its successor.
+
+    Args:
+        connection: A transaction.
+        queues: (source, asset, event, number): a predecessor was requested for this asset before
+            the event, and has a smaller number.
+    """
+    found: dict[tuple[str, str], int] = {}
+    while queues:
+        numbers = connection.scalars(_FIND_PREDECESSORS, {"queues": queues}).all()
+        wanted = {number for number in numbers if number is not None}
+        locked = set(connection.scalars(_LOCK_ACTIVE, {"numbers": [(each,) for each in wanted]}))
+        pairs = list(zip(queues, numbers, strict=True))
+        found |= {queue[:2]: number for queue, number in pairs if number in locked}
+        # On PostgreSQL one may end before it is locked: then there is another one, or none.
+        queues = [queue for queue, number in pairs if number in wanted - locked]
+    return found
 
 
 def on_end(connection: Connection, item: Materialization, now: datetime) -> None:
@@ -162,13 +190,17 @@ def _before(source: str, asset: str, event: int, number: int) -> Select[int]:
     return query.limit(1)
 
 
-def _active(source: str, before: int | None = None) -> Select[int]:
+def _active(
+    source: str | ColumnElement[str], before: int | ColumnElement[int] | None = None
+) -> Select[int]:
     newest = (
         select(_events.c.materialization_id)
         .where(_events.c.source == source)
         .order_by(_events.c.id.desc())
         .limit(HISTORY_LIMIT)
     )
+    if isinstance(source, ColumnElement):
+        newest = newest.correlate(source.table)
     if before is not None:
         newest = newest.where(_events.c.id < before)
     numbers = select(newest.subquery().c.materialization_id)
@@ -180,20 +212,40 @@ def _active(source: str, before: int | None = None) -> Select[int]:
     )
 
 
-def _set_predecessors(connection: Connection, behind: dict[int, int]) -> None:
-    if not behind:
-        return
-    statement = (
-        update(_rows)
-        .where(_rows.c.id == bindparam("number"))
-        .values(after_id=bindparam("predecessor"), available_at=None, waiting_for=bindparam("who"))
-    )
-    rows = [
-        {"number": number, "predecessor": predecessor, "who": _waiting_for(predecessor)}
-        for number, predecessor in behind.items()
-    ]
-    connection.execute(statement, rows)
-
-
 def _waiting_for(predecessor: int) -> str:
     return f"the schedule's previous run, #{predecessor}"
+
+
+_QUEUES = row_set(
+    "queues", source=_events.c.source.type, asset=_events.c.asset.type, event=ID, number=ID
+)
+_FIND_PREDECESSORS = (
+    select(
+        _active(_QUEUES.c.source, _QUEUES.c.event)
+        .where(_rows.c.asset.concat("") == _QUEUES.c.asset, _rows.c.id < _QUEUES.c.number)
+        .limit(1)
+        .correlate(_QUEUES)
+        .scalar_subquery()
+    )
+    .select_from(_QUEUES)
+    .order_by(_QUEUES.c.position)
+)
+
+_NUMBERS = row_set("numbers", id=ID)
+_LOCK_ACTIVE = (
+    select(_rows.c.id)
+    .select_from(matching(_NUMBERS, _rows))
+    .where(_rows.c.state.in_(ACTIVE))
+    .order_by(_rows.c.id)
+    .with_for_update(read=True, of=_rows)
+)
+
+_QUEUE_BEHIND = RowUpdate(
+    _rows.c.id,
+    {name: _rows.c[name].type for name in ("after_id", "waiting_for")},
+    lambda new: {
+        "after_id": new["after_id"],
+        "available_at": null(),
+        "waiting_for": new["waiting_for"],
+    },
+)

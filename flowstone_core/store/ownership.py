@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import Connection, Row, Table, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, bindparam, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from flowstone_core.model.chunking import chunks
 from flowstone_core.store import runners
+from flowstone_core.store.column_types import NAME
+from flowstone_core.store.row_sets import matching, row_set
 
 
 def is_free(owned: Table, runner_id: str, now: datetime) -> ColumnElement[bool]:
@@ -74,13 +77,21 @@ def lock(connection: Connection, owned: Table, owner: str, names: Iterable[str])
     Returns:
         The versions by name.
     """
-    versions: dict[str, int] = {}
-    for chunk in chunks(sorted(names)):
-        query = (
-            select(owned.c.name, owned.c.version)
-            .where(owned.c.name.in_(chunk), owned.c.owner == owner)
-            .order_by(owned.c.name)
-            .with_for_update()
-        )
-        versions.update({row.name: row.version for row in connection.execute(query)})
-    return versions
+    given = {"names": [(name,) for name in names], "owner": owner}
+    if not given["names"]:
+        return {}
+    return {row.name: row.version for row in connection.execute(_locking(owned), given)}
+
+
+_NAMES = row_set("names", name=NAME)
+
+
+@cache
+def _locking(owned: Table) -> Select[str, int]:
+    return (
+        select(owned.c.name, owned.c.version)
+        .select_from(matching(_NAMES, owned))
+        .where(owned.c.owner == bindparam("owner"))
+        .order_by(owned.c.name)
+        .with_for_update(of=owned)
+    )

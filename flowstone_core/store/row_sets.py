@@ -35,12 +35,12 @@ Row: TypeAlias = Sequence[object]
 Rows: TypeAlias = Sequence[Row]
 
 
-def row_set(name: str, **types: TypeEngine[Any]) -> TableValuedAlias:
+def row_set(name: str, /, **types: TypeEngine[Any]) -> TableValuedAlias:
     """Return a table of rows that are a parameter of the statement.
 
     Use the table as any other, in SELECT, in ``UPDATE ... FROM`` and in INSERT from SELECT, and
     pass the rows as the statement's parameter ``name``: tuples in the order of the columns. The
-    column ``position`` has their order.
+    column ``position`` counts them from 1.
 
     Args:
         name: The name of the table and of the parameter.
@@ -156,7 +156,7 @@ def _set_for_sqlite(element: _RowSet, compiler: SQLCompiler, **options: Any) -> 
     parameter, columns = _parts(element)
     quoted = (compiler.preparer.quote(name) for name, _ in columns)
     parts = [f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(quoted)]
-    listed = ", ".join([*parts, "key AS position"])
+    listed = ", ".join([*parts, "key + 1 AS position"])
     document = compiler.process(parameter, **options)
     return f"(SELECT {listed} FROM json_each({document}))"  # noqa: S608 - names of columns
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, select
 
 from flowstone_core.errors import NotFoundError, did_you_mean
 from flowstone_core.model.chunking import chunks
@@ -16,12 +17,14 @@ from flowstone_core.scheduling.schedule import ScheduleSpec, merged
 from flowstone_core.store import schema
 from flowstone_core.store.checkpoint_columns import (
     SCHEDULE_CHECKPOINT,
-    tick_parameters,
-    tick_values,
+    checkpoint_rows,
+    checkpoint_update,
 )
 from flowstone_core.store.readable_rows import read, read_one
 
 _schedules = schema.schedules
+
+_UPDATE = checkpoint_update(_schedules, SCHEDULE_CHECKPOINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +101,8 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> ScheduleRec
 
 def save_checkpoints(connection: Connection, commits: Sequence[ScheduleCommit]) -> None:
     """Write the checkpoints of schedules after their ticks."""
-    statement = (
-        update(_schedules)
-        .where(_schedules.c.name == bindparam("schedule"))
-        .values(**tick_values(_schedules, SCHEDULE_CHECKPOINT))
-    )
-    rows = [
-        {"schedule": item.schedule, **tick_parameters(item, SCHEDULE_CHECKPOINT)}
-        for item in commits
-    ]
-    connection.execute(statement, rows)
+    rows = checkpoint_rows(commits, attrgetter("schedule"), SCHEDULE_CHECKPOINT)
+    _UPDATE(connection, rows)
 
 
 def _load(text: str | None) -> ScheduleSpec | None:

@@ -12,9 +12,15 @@ from flowstone_core.model.tick import Skip, SkipReason, TickOutcome
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.readable_rows import read
+from flowstone_core.store.row_writes import RowInsert
 
 _skips = schema.skips
 _ticks = schema.ticks
+
+_INSERT = RowInsert(
+    *(_skips.c[name] for name in ("schedule", "tick_id", "reason", "first_at", "last_at")),
+    *(_skips.c[name] for name in ("count", "complete")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +85,11 @@ def record(
 ) -> None:
     """Insert skips: (schedule, tick id, skips)."""
     rows = [
-        {
-            "schedule": name,
-            "tick_id": tick_id,
-            "reason": skip.reason,
-            "first_at": skip.first,
-            "last_at": skip.last,
-            "count": skip.count,
-            "complete": skip.complete,
-        }
+        (name, tick_id, skip.reason.value, skip.first, skip.last, skip.count, skip.complete)
         for name, tick_id, skips in skipped
         for skip in skips
     ]
-    if rows:
-        connection.execute(insert(_skips), rows)
+    _INSERT(connection, rows)
 
 
 def _latest(

@@ -27,7 +27,12 @@ def among(
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert:
     """Return an INSERT that takes ``ON CONFLICT``, in the connection's dialect."""
-    if connection.dialect.name == "sqlite":
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> sqlite.Insert:
+    """Return an INSERT that takes ``ON CONFLICT``, in the dialect with this name."""
+    if dialect == "sqlite":
         return sqlite.insert(table)
     # The two classes share the methods used here, but no base class that declares them.
     return cast("sqlite.Insert", postgresql.insert(table))

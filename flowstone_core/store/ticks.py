@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Row, case, select
 
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.event import StoredEvent
+from flowstone_core.model.event import Skipped, StoredEvent
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.skipped_items import count_skipped, dump_skipped, load_skipped
 from flowstone_core.model.tick import NewEvent, ScheduleCommit, Skip, Tick, TickCommit, TickOutcome
 from flowstone_core.store import events, overlap_queue, ownership, schedule_records, schema, skips
 from flowstone_core.store.checkpoint_columns import (
-    GOOD_AT,
     SENSOR_CHECKPOINT,
-    tick_parameters,
-    tick_values,
+    checkpoint_rows,
+    checkpoint_update,
 )
-from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.database import Database
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.readable_rows import read
+from flowstone_core.store.row_writes import NumberedRowInsert
 
 _ticks = schema.ticks
 _sensors = schema.sensors
 
+_INSERT = NumberedRowInsert(
+    *(_ticks.c[field.name] for field in fields(Tick) if field.name != "id"),
+)
+_UPDATE_SENSORS = checkpoint_update(
+    _sensors,
+    SENSOR_CHECKPOINT,
+    ("quiet_reason", "quiet_since"),
+    # A good tick ends the time without one.
+    lambda new: {"stale_since": case((new["last_good_at"].is_(None), _sensors.c.stale_since))},
+)
+
 Commit: TypeAlias = TickCommit | ScheduleCommit
+_Values: TypeAlias = tuple[
+    str, TickOutcome, datetime, datetime, int, int, str | None, int, tuple[Skipped, ...]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +120,21 @@ class _Entry:
     """A commit that is not stale, without its duplicates."""
 
     commit: Commit
+    source: str
     new: list[NewEvent] = field(default_factory=list)
-
-    @property
-    def duplicates(self) -> int:
-        return len(self.commit.events) - len(self.new)
 
     @property
     def skips(self) -> tuple[Skip, ...]:
         return self.commit.skips if isinstance(self.commit, ScheduleCommit) else ()
+
+    def values(self) -> _Values:
+        """Return the values of the tick, without its number."""
+        item, new = self.commit, len(self.new)
+        items = () if isinstance(item, ScheduleCommit) else item.skipped
+        skipped = count_skipped(items) + sum(skip.count for skip in self.skips)
+        times = item.started_at, item.finished_at
+        counts = new, len(item.events) - new
+        return self.source, item.outcome, *times, *counts, item.error, skipped, items
 
 
 def _commit(
@@ -127,11 +147,12 @@ def _commit(
     versions = _lock_and_read_versions(connection, owner, commits)
     entries: dict[int, _Entry] = {}
     for position, item in enumerate(commits):
-        if versions.get(item.source) == item.before.version:
-            versions[item.source] = item.after.version
-            entries[position] = _Entry(item)
+        source = item.source
+        if versions.get(source) == item.before.version:
+            versions[source] = item.after.version
+            entries[position] = _Entry(item, source)
     if not entries:
-        return [TickResult(committed=False) for _ in commits]
+        return [_STALE] * len(commits)
     results = _write(connection, list(entries.values()), assets, now)
     by_position = dict(zip(entries, results, strict=True))
     return [by_position.get(position, _STALE) for position in range(len(commits))]
@@ -177,96 +198,68 @@ def _write(
     _drop_duplicates(connection, entries)
     ticks = _insert(connection, entries)
     found = [
-        FoundEvent(entry.commit.source, event, tick.id)
+        FoundEvent(entry.source, event, tick.id)
         for entry, tick in zip(entries, ticks, strict=True)
         for event in entry.new
     ]
     stored, created = events.commit(connection, found, assets, now)
-    unclaimed = {item.id: item for item in overlap_queue.append(connection, found, stored, created)}
+    created = overlap_queue.append(connection, found, stored, created)
     kept = [entry.commit for entry in entries]
     _save_checkpoints(connection, [item for item in kept if isinstance(item, TickCommit)])
     fired = [item for item in kept if isinstance(item, ScheduleCommit)]
-    if fired:
-        schedule_records.save_checkpoints(connection, fired)
-        skips.record(
-            connection,
-            (
-                (entry.commit.schedule, tick.id, entry.commit.skips)
-                for entry, tick in zip(entries, ticks, strict=True)
-                if isinstance(entry.commit, ScheduleCommit)
-            ),
-        )
+    schedule_records.save_checkpoints(connection, fired)
+    skipped = (
+        (entry.commit.schedule, tick.id, entry.commit.skips)
+        for entry, tick in zip(entries, ticks, strict=True)
+        if isinstance(entry.commit, ScheduleCommit)
+    )
+    skips.record(connection, skipped)
+    return list(_results(entries, ticks, stored, created))
+
+
+def _results(
+    entries: Sequence[_Entry],
+    ticks: Sequence[Tick],
+    stored: Sequence[StoredEvent],
+    created: Sequence[Materialization],
+) -> Iterator[TickResult]:
     rest = iter(stored)
-    results = []
+    unclaimed = {item.id: item for item in created}
     for entry, tick in zip(entries, ticks, strict=True):
         own = tuple(islice(rest, len(entry.new)))
         numbers = dict.fromkeys(event.materialization_id for event in own)
         made = tuple(unclaimed.pop(number) for number in numbers if number in unclaimed)
-        results.append(TickResult(True, tick, own, made, entry.skips))  # noqa: FBT003
-    return results
+        yield TickResult(True, tick, own, made, entry.skips)  # noqa: FBT003
 
 
 def _drop_duplicates(connection: Connection, entries: Iterable[_Entry]) -> None:
-    keys = {
-        (entry.commit.source, event.key): None for entry in entries for event in entry.commit.events
-    }
+    keys = {(entry.source, event.key): None for entry in entries for event in entry.commit.events}
     seen = events.known_keys(connection, keys)
     for entry in entries:
         for event in entry.commit.events:
-            pair = (entry.commit.source, event.key)
+            pair = (entry.source, event.key)
             if pair not in seen:
                 seen.add(pair)
                 entry.new.append(event)
 
 
 def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
+    values = [entry.values() for entry in entries]
     rows = [
-        {
-            "source": entry.commit.source,
-            "outcome": entry.commit.outcome,
-            "started_at": entry.commit.started_at,
-            "finished_at": entry.commit.finished_at,
-            "events": len(entry.new),
-            "duplicates": entry.duplicates,
-            "error": entry.commit.error,
-            **_skipped_columns(entry),
-        }
-        for entry in entries
+        (source, outcome.value, *others, dump_skipped(items))
+        for source, outcome, *others, items in values
     ]
-    statement = insert(_ticks).returning(_ticks, sort_by_parameter_order=True)
-    return [_tick_of(row) for row in connection.execute(statement, rows)]
-
-
-def _skipped_columns(entry: _Entry) -> dict[str, object]:
-    if isinstance(entry.commit, ScheduleCommit):
-        return {"skipped": sum(skip.count for skip in entry.skips), "skipped_items": None}
-    items = entry.commit.skipped
-    return {"skipped": count_skipped(items), "skipped_items": dump_skipped(items)}
+    numbers = _INSERT(connection, rows)
+    return [Tick(number, *each) for number, each in zip(numbers, values, strict=True)]
 
 
 def _save_checkpoints(connection: Connection, commits: Sequence[TickCommit]) -> None:
-    if not commits:
-        return
-    statement = (
-        update(_sensors)
-        .where(_sensors.c.name == bindparam("sensor"))
-        .values(
-            **tick_values(_sensors, SENSOR_CHECKPOINT),
-            stale_since=case((GOOD_AT.is_(None), _sensors.c.stale_since)),
-            quiet_reason=bindparam("reason"),
-            quiet_since=bindparam("reason_at", type_=UtcDateTime),
-        )
-    )
-    rows = [
-        {
-            "sensor": item.sensor,
-            **tick_parameters(item, SENSOR_CHECKPOINT),
-            "reason": item.reason or None,
-            "reason_at": item.finished_at if item.reason else None,
-        }
-        for item in commits
-    ]
-    connection.execute(statement, rows)
+    rows = checkpoint_rows(commits, attrgetter("sensor"), SENSOR_CHECKPOINT, _quiet_columns)
+    _UPDATE_SENSORS(connection, rows)
+
+
+def _quiet_columns(item: TickCommit) -> tuple[str | None, datetime | None]:
+    return (item.reason, item.finished_at) if item.reason else (None, None)
 
 
 def _tick_of(row: Row[*tuple[object, ...]]) -> Tick:
