@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.safe_text import describe
-from flowstone_core.store.driver_errors import is_conflict, store_error
+from flowstone_core.store.driver_errors import diagnosis_of, store_error
 from flowstone_core.store.sql_engines import postgresql_engine, sqlite_engine
 from flowstone_core.store.sqlite_logs import LogFiles, identity
 from flowstone_core.store.store_url import masked
@@ -99,7 +99,8 @@ class Database:
                 with self.transaction() as connection:
                     written = function(connection, *args, **kwargs)
             except StoreError as error:
-                if attempt == WRITE_ATTEMPTS or not is_conflict(error):
+                found = diagnosis_of(error)
+                if attempt == WRITE_ATTEMPTS or found is None or not found.conflict:
                     raise
             else:
                 self.check_file()
@@ -132,12 +133,17 @@ class Database:
             yield
         except PoolTimeoutError:
             raise StoreUnavailableError(
-                "all connections to the store are in use", store=self.display
+                f"the store {self.display}: no free connection: all of this process are in use",
+                hint="is the database slow? see pg_stat_activity",
             ) from None
         except (DBAPIError, sqlite3.Error) as error:
             translated = store_error(error, self.display)
             if isinstance(translated, StoreLostError):
                 self.on_lost(translated)
+            found = diagnosis_of(translated)
+            if found is not None and found.read_only:
+                # After a failover another server takes writes: the next call connects anew.
+                self._engine.dispose()
             raise translated from error
         except StatementError as error:
             raise StoreError(f"cannot store a value: {describe(error.orig or error)}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.safe_text import printable
+from flowstone_core.store.postgresql_errors import Diagnosis, diagnose
 
 # Of SQLite's primary result codes (sqlite.org/rescode.html), those that may be transient:
 # BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN (such as too many open files).
@@ -26,40 +26,6 @@ _SQLITE_HINTS = {
     11: "keep the file, and restore a backup",
     26: "keep the file, and restore a backup",
 }
-_UNREACHABLE = "is PostgreSQL running and reachable?"
-# Of PostgreSQL's error classes and codes (appendix A of its manual), those that may be transient:
-# the longest one that an error's code begins with has the hint.
-_POSTGRESQL_TRANSIENT = {
-    "08": _UNREACHABLE,  # the connection failed, or a pooler refused it
-    "25006": "the server only reads: is it a standby?",
-    "25P03": "the transaction took too long: wait until the server is less busy",
-    "25P04": "the transaction took too long: wait until the server is less busy",
-    "28": "check the user, the password and pg_hba.conf",
-    "3D000": "create it with createdb, or correct its name in the store's URL",
-    "40": "a concurrent transaction was in the way: wait until it has ended",
-    "53": "the server lacks resources: see its log",
-    "53100": "free some space on the server",
-    "53300": "raise max_connections, or use a connection pooler",
-    "55P03": "another session holds the lock: wait until it is released",
-    "57": "the server was stopped, or ended the session: wait until it runs",
-    "57014": "the statement took too long, or was cancelled: wait until the server is less busy",
-    "57P03": "the server is starting up, stopping or recovering: wait until it is ready",
-    "58": "see the log and the disk of the server",
-}
-# A server that refuses a connection sends no code that the driver passes on, only its text.
-_REFUSALS = (
-    (re.compile(r"the database system is \w+|recovery", re.IGNORECASE), "57P03"),
-    (re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE), "53300"),
-    (re.compile(r'database "[^"]*" does not exist|no such database', re.IGNORECASE), "3D000"),
-    (re.compile(r"authentication failed|pg_hba\.conf|role .* does not exist"), "28"),
-    (re.compile(r"no password supplied|password is required"), "28"),
-)
-_FATAL = re.compile(r"FATAL:\s+(.+)")
-_MISCONFIGURED = ("28", "3D000")
-"""Codes that a running runner waits out, as an operator may be at work, and a start does not."""
-# Serialization failure, deadlock, and a unique key that a concurrent transaction inserted: a
-# second attempt sees the other transaction's rows.
-_POSTGRESQL_CONFLICTS = {"40001", "40P01", "23505"}
 
 
 def store_error(error: DBAPIError | sqlite3.Error, display: str) -> StoreError:
@@ -72,51 +38,22 @@ def store_error(error: DBAPIError | sqlite3.Error, display: str) -> StoreError:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _from_sqlite(cause, display)
-    text = f"the store {display}: {_message(cause)}"
-    code = _code(error)
-    hint = _transient_hint(code)
-    lost = isinstance(error, OperationalError) and not code
     invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
-    if hint is not None or lost or invalidated:
-        return StoreUnavailableError(text, hint=hint or _UNREACHABLE)
-    return StoreError(text)
+    # Any failure to connect or to answer: the server's refusals of statements have a code.
+    broken = isinstance(error, OperationalError) and not getattr(cause, "sqlstate", None)
+    found = diagnose(cause, lost=invalidated or broken)
+    kind = StoreUnavailableError if found.transient else StoreError
+    made = kind(f"the store {display}: {found.text}", hint=found.hint)
+    made.__cause__ = error
+    return made
 
 
-def is_conflict(error: StoreError) -> bool:
-    """Return True if PostgreSQL rolled the transaction back because of a concurrent one."""
+def diagnosis_of(error: StoreError) -> Diagnosis | None:
+    """Return the diagnosis of an error of PostgreSQL; None if the cause is another."""
     cause = error.__cause__
-    return isinstance(cause, DBAPIError) and (
-        getattr(cause.orig, "sqlstate", None) in _POSTGRESQL_CONFLICTS
-    )
-
-
-def is_misconfigured(error: StoreError) -> bool:
-    """Return True if the database or the user does not exist, or the password is wrong."""
-    cause = error.__cause__
-    return isinstance(cause, DBAPIError) and _code(cause).startswith(_MISCONFIGURED)
-
-
-def _message(cause: BaseException | None) -> str:
-    """Return the server's own words, without those of the driver around them."""
-    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    refusal = _FATAL.search(str(cause))
-    return printable(primary or (refusal[1] if refusal else str(cause)), 300).strip()
-
-
-def _code(error: DBAPIError | sqlite3.Error) -> str:
-    """Return the SQLSTATE of an error of PostgreSQL; empty if it is not known."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlstate", None) or ""
-    if code and code != "08P01":  # a pooler sends that one for whatever it refuses
-        return str(code)
-    found = (code for pattern, code in _REFUSALS if pattern.search(str(cause)))
-    return next(found, str(code))
-
-
-def _transient_hint(code: str) -> str | None:
-    """Return the hint for a code that may be transient; None for others."""
-    known = [prefix for prefix in _POSTGRESQL_TRANSIENT if code.startswith(prefix)]
-    return _POSTGRESQL_TRANSIENT[max(known, key=len)] if known else None
+    if not isinstance(cause, DBAPIError) or isinstance(cause.orig, sqlite3.Error):
+        return None
+    return diagnose(cause.orig)
 
 
 def _from_sqlite(cause: sqlite3.Error, display: str) -> StoreError:

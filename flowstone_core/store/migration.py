@@ -10,7 +10,7 @@ from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.entry_point_guard import hidden_group
 from flowstone_core.store import sqlite_file
 from flowstone_core.store.database import Database
-from flowstone_core.store.driver_errors import is_misconfigured
+from flowstone_core.store.driver_errors import diagnosis_of
 from flowstone_core.store.postgresql_session import allow_long_statements, check_encoding
 from flowstone_core.store.schema import APPLICATION_ID, VERSION_TABLE
 
@@ -78,7 +78,8 @@ def _check_session(database: Database) -> None:
     try:
         database.read(check_encoding, database.url)
     except StoreUnavailableError as error:
-        if not is_misconfigured(error):
+        found = diagnosis_of(error)
+        if found is None or not found.misconfigured:
             raise
         raise StoreError(error.message, hint=error.hint) from error.__cause__
 

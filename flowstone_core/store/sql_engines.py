@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from flowstone_core.store.postgresql_session import begin_statement, connect_args, read_any_instant
+from flowstone_core.store.postgresql_session import (
+    answer_limit,
+    begin_statement,
+    connect_args,
+    connection_class,
+    limit_answers,
+    read_any_instant,
+)
 from flowstone_core.store.sqlite_logs import LogFiles
 
 if TYPE_CHECKING:
@@ -17,6 +24,12 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT = 5_000
 """How long SQLite waits for another process's transaction, in milliseconds."""
+
+KEPT_CONNECTIONS = 5
+"""Connections to PostgreSQL that a process keeps for its next transactions."""
+
+MOST_CONNECTIONS = 10
+"""Most connections of a process: its threads wait for one, as a transaction takes milliseconds."""
 
 
 class ClosingPool(QueuePool):
@@ -106,7 +119,7 @@ def _text(raw: bytes) -> str | bytes:
 
 def postgresql_engine(url: URL) -> Engine:
     """Return an engine for PostgreSQL, with time-outs that a query in the URL overrides."""
-    begin = begin_statement(url)
+    begin, limit = begin_statement(url), answer_limit(url)
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -114,10 +127,16 @@ def postgresql_engine(url: URL) -> Engine:
         isolation_level="AUTOCOMMIT",
         poolclass=ClosingPool,
         pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=20,
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
         connect_args=connect_args(url),
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(
+        _: object, __: object, arguments: list[str], options: dict[str, str]
+    ) -> psycopg.Connection:
+        return connection_class().connect(*arguments, **options)  # type: ignore[arg-type]  # libpq's
 
     @event.listens_for(engine, "connect")
     def _connected(connection: psycopg.Connection, _: object) -> None:
@@ -125,6 +144,7 @@ def postgresql_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        limit_answers(connection, limit)
         connection.exec_driver_sql(begin)
 
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote_plus
 
 from sqlalchemy import URL, make_url
@@ -12,6 +13,7 @@ from flowstone_core.model.redaction import MASK, Redactor, looks_secret
 from flowstone_core.model.safe_text import printable
 from flowstone_core.model.url_text import has_unescaped_at
 
+_HOSTS = re.compile(r"(postgres\w*(?:\+\w+)?://(?:[^@/?]*@)?)([^@/?]*,[^@/?]*)")
 _SCHEMES = "use sqlite:///path/to/file.db or postgresql://user:password@host/database"
 
 
@@ -28,7 +30,7 @@ def parse_url(text: str) -> URL:
         )
     shown = _shown(text)
     try:
-        url = make_url(text)
+        url = _with_all_hosts(text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError):
         scheme, separator, _ = shown.partition("://")
@@ -51,6 +53,16 @@ def parse_url(text: str) -> URL:
     raise ValidationError(
         f"invalid store URL {shown!r}: unsupported database {url.drivername!r} ({_SCHEMES})"
     )
+
+
+def _with_all_hosts(text: str) -> URL:
+    """Parse a URL that may name several hosts, as libpq's do; SQLAlchemy takes them as a query."""
+    several = _HOSTS.match(text)
+    if several is None:
+        return make_url(text)
+    hosts, ports = zip(*(host.partition(":")[::2] for host in several[2].split(",")), strict=True)
+    url = make_url(several[1] + text[several.end() :])
+    return url.update_query_dict({"host": ",".join(hosts), "port": ",".join(ports)})
 
 
 def _shown(text: str) -> str:

@@ -221,7 +221,7 @@ def test_a_database_in_memory_that_is_never_let_go_is_unavailable(monkeypatch):
     pool._timeout = 0.01
     with (
         store._database._engine.connect(),
-        pytest.raises(StoreUnavailableError, match="all connections to the store are in use"),
+        pytest.raises(StoreUnavailableError, match="no free connection"),
     ):
         store.runners.all()
     store.close()
@@ -313,7 +313,7 @@ class TestPostgresql:
 
 END_ALL = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE application_name = 'flowstone' AND pid <> pg_backend_pid()"
+    "WHERE application_name LIKE 'flowstone:%' AND pid <> pg_backend_pid()"
 )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.store import Store, postgresql_session
 from flowstone_core.store.database import Database
-from flowstone_core.store.driver_errors import is_misconfigured, store_error
+from flowstone_core.store.driver_errors import diagnosis_of, store_error
 from flowstone_core.store.store_url import parse_url
 from tests.store.conftest import Driver
 
@@ -100,20 +100,20 @@ def test_S3_a_time_out_in_the_url_is_kept(url):
     opened.close()
 
 
-def test_S4_a_connection_without_answers_ends_within_twenty_seconds(opened):
+def test_S4_a_connection_without_answers_ends_within_ten_seconds(opened):
     with opened._engine.connect() as connection:
         options = connection.connection.dbapi_connection.info.get_parameters()
-    assert options["tcp_user_timeout"] == "20000"
+    assert options["tcp_user_timeout"] == "10000"
     idle, interval, count = (
         int(options[f"keepalives_{name}"]) for name in ("idle", "interval", "count")
     )
-    assert idle + interval * count <= 20
+    assert idle + interval * count <= 10
 
 
 def test_S4_time_outs_of_a_connection_in_the_url_are_kept(url):
     args = postgresql_session.connect_args(parse_url(f"{url}&tcp_user_timeout=5000"))
     assert "tcp_user_timeout" not in args
-    assert args["keepalives_idle"] == "10"
+    assert args["keepalives_idle"] == "5"
 
 
 # -- poolers ---------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_R5_codes_of_a_passing_state_are_unavailable(code):
     assert isinstance(store_error(failure(code), "the-url"), StoreUnavailableError)
 
 
-@pytest.mark.parametrize("code", ["42P01", "42501", "22021", "23503", "XX000", "0A000", "42703"])
+@pytest.mark.parametrize("code", ["22021", "23503", "XX000", "0A000", "42703"])
 def test_R5_codes_that_waiting_does_not_mend_are_permanent(code):
     found = store_error(failure(code), "the-url")
     assert type(found) is StoreError
@@ -279,9 +279,8 @@ def test_R5_refusals_of_a_passing_state_are_unavailable(said, hint):
 def test_N20_refusals_of_a_wrong_url_end_a_start_and_pause_a_runner(said):
     error = failure(message=f'connection to server at "::1", port 5432 failed: FATAL:  {said}')
     found = store_error(error, "the-url")
-    found.__cause__ = error
     assert isinstance(found, StoreUnavailableError)
-    assert is_misconfigured(found)
+    assert diagnosis_of(found).misconfigured
 
 
 def test_N20_a_missing_database_is_named_at_the_start(postgresql):

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from sqlalchemy import create_engine
 
 from flowstone_core import Flowstone, Pipeline, ValidationError
 from flowstone_core.store.store_url import masked, parse_url
@@ -37,3 +38,21 @@ def test_S9_invalid_store_url_is_shown_without_secrets(url, shown):
     with pytest.raises(ValidationError) as caught:
         parse_url(url)
     assert f"invalid store URL {shown}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "postgresql://me:hunter2@db1,db2:5433/shop?target_session_attrs=read-write",
+            "postgresql://me:***@/shop?host=db1%2Cdb2&port=%2C5433&target_session_attrs=read-write",
+        ),
+        ("postgres://db1:5432,db2:5433/shop", "postgresql:///shop?host=db1%2Cdb2&port=5432%2C5433"),
+    ],
+)
+def test_D13_url_may_name_several_hosts(text, shown):
+    url = parse_url(text)
+    assert masked(url) == shown
+    _, options = create_engine(url).dialect.create_connect_args(url)
+    assert options["host"].split(",") == ["db1", "db2"]
+    assert options["dbname"] == "shop"
