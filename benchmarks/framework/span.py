@@ -41,18 +41,19 @@ class Span:
         self.server_cpu = _server_cpu() - self._server
 
     def sample(self, units: float) -> Sample:
-        """Return ``rate`` (units a second), ``cpu`` and ``server_cpu`` (microseconds for each).
+        """Return ``rate`` (units a second) and ``cpu`` (microseconds for each).
+
+        With a PostgreSQL server that worked meanwhile, ``server_cpu`` is among them.
 
         Raises:
             ValueError: If nothing was measured.
         """
         if not units:
             raise ValueError("nothing was measured")
-        return {
-            "rate": units / self.seconds,
-            "cpu": 1e6 * self.cpu / units,
-            "server_cpu": 1e6 * self.server_cpu / units,
-        }
+        found = {"rate": units / self.seconds, "cpu": 1e6 * self.cpu / units}
+        if self.server_cpu:
+            found["server_cpu"] = 1e6 * self.server_cpu / units
+        return found
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
