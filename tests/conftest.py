@@ -138,6 +138,11 @@ class PostgresqlServer:
         self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     @property
+    def user(self) -> str | None:
+        """The user of the system that the server runs as; None for this one."""
+        return self._server.system_user
+
+    @property
     def folder(self) -> str:
         """The folder of the socket, which libpq takes for a host."""
         return parse_qs(urlsplit(self._uri).query)["host"][0]
