@@ -10,6 +10,7 @@ from flowstone_core.model.engine import EngineSetup
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill_runner import EngineParts
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.wake_up import WakeUp
 from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.publisher import Publisher, Watch
@@ -50,6 +51,7 @@ class Wiring:
             parts.heartbeat,
             parts.dispatcher,
             self.pruner(parts.heartbeat.runner.id),
+            WakeUp(self._store, project.assets, self._clock, parts.engine.wake, runner.wake),
             self._clock,
             RunTerms(
                 project.run.grace,

@@ -127,6 +127,10 @@ class Runner:
         self.settle()
         self._quiet_reasons.record()
 
+    def wake(self) -> None:
+        """Look now for what operators and other runners did; any thread, returns at once."""
+        self._reconciler.wake()
+
     def step(self) -> float | None:
         """Do all that is due now; see `Scheduler.step`."""
         return self._scheduler.step()
@@ -235,9 +239,9 @@ class Runner:
         self._committer.put(ticker, decision)
 
     def _on_result(self, result: TickResult) -> None:
-        self._publisher.result(result)
         if result.events:
             self._wake_engine()
+        self._publisher.result(result)
 
     def _on_outcome(self, outcome: CommitOutcome) -> None:
         ticker, decision = outcome.ticker, outcome.decision

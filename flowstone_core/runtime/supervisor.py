@@ -14,6 +14,7 @@ from flowstone_core.model.engine import Engine, RunnerCondition
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
+from flowstone_core.runtime.coordination.wake_up import WakeUp
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.runner import Runner
 from flowstone_core.runtime.signals import StopSignals
@@ -48,7 +49,7 @@ class RunTerms:
 
 
 class Supervisor:
-    """Supervisor of the runner, the engine, the heartbeat and the pruner of one process.
+    """Supervisor of the runner, the engine, heartbeat, pruner and wake-up of one process.
 
     Args:
         terms: Longest waits, and the facts logged at the start.
@@ -61,6 +62,7 @@ class Supervisor:
         heartbeat: Heartbeat,
         dispatcher: HookDispatcher,
         pruner: Pruner,
+        wake_up: WakeUp,
         clock: Clock,
         terms: RunTerms,
     ) -> None:
@@ -69,6 +71,7 @@ class Supervisor:
         self._heartbeat = heartbeat
         self._dispatcher = dispatcher
         self._pruner = pruner
+        self._wake_up = wake_up
         self._clock = clock
         self._terms = terms
         self._blocked_since: float | None = None
@@ -100,6 +103,7 @@ class Supervisor:
         end = None if duration is None else self._clock.monotonic() + duration.total_seconds()
         with self._signals, self._started() as started:
             if started and self._wait_for_store(self._runner.start, None, end):
+                self._wake_up.start()
                 self._end.wait(None if end is None else end - self._clock.monotonic())
             ended = self._stop() if started else True
         if self._failure is not None:
@@ -150,6 +154,7 @@ class Supervisor:
             logger.info("runner started", extra={**ids, **self._terms.summary})
             yield True
         finally:
+            self._wake_up.stop()
             self._pruner.stop()
             self._heartbeat.stop()
             self._dispatcher.close(timeout=5)

@@ -33,6 +33,8 @@ Other wings import from here only. The modules:
 * `database`: connections and transactions.
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
 * `sqlite_file`, `sqlite_logs`, `postgresql_session`: what only one of the databases has.
+* `wake_up`, `sqlite_listener`, `postgresql_listener`, `notifier`: what one process commits wakes
+  the runners of others.
 * `readable_rows`: leaves out a row that cannot be read.
 * `schema`, `column_types`: the tables and their column types.
 """
@@ -56,16 +58,19 @@ from flowstone_core.store.skips import SkipRepository, StoredSkip
 from flowstone_core.store.store import Store
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
 from flowstone_core.store.ticks import Commit, TickRepository, TickResult
+from flowstone_core.store.wake_up import CommitListener, Findings
 
 __all__ = [
     "BackfillRecord",
     "BackfillRepository",
     "Backup",
     "Commit",
+    "CommitListener",
     "CopyProgress",
     "DeclaredSchedule",
     "EngineQueue",
     "EventRepository",
+    "Findings",
     "IntegrityReport",
     "KeyRetention",
     "MaterializationRepository",

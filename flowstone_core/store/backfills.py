@@ -82,7 +82,9 @@ class BackfillRepository:
         Returns:
             The states of the partitions afterwards, in the order given.
         """
-        return self._database.write(backfill_partitions.request, backfill, partitions, assets, now)
+        return self._database.write_and_notify(
+            backfill_partitions.request, backfill, partitions, assets, now
+        )
 
     def states(self, numbers: Iterable[int]) -> dict[int, MaterializationState]:
         """Return the states of at most `CHUNK` materializations, by number."""

@@ -14,11 +14,14 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableError
+from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.safe_text import describe
 from flowstone_core.store.driver_errors import diagnosis_of, store_error
+from flowstone_core.store.notifier import Notifier
 from flowstone_core.store.sql_engines import postgresql_engine, sqlite_engine
 from flowstone_core.store.sqlite_logs import LogFiles, identity
 from flowstone_core.store.store_url import masked
+from flowstone_core.store.wake_up import CommitListener
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +63,7 @@ class Database:
                 f"the driver for {url.get_backend_name()} is not installed: {error}",
                 hint="pip install 'flowstone-core[postgresql]'",
             ) from None
+        self._notifier = Notifier(self._engine, self.display)
         # SQLite has one writer at a time. Threads of one process take turns here, which is fair
         # and immediate, where SQLite's own waiting sleeps and tries again.
         self._turn = threading.Lock() if self.is_sqlite else nullcontext()
@@ -120,6 +124,42 @@ class Database:
             connection = self._engine.connect().execution_options(flowstone_write=True)
             with connection, connection.begin():
                 yield connection
+
+    def write_and_notify(
+        self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function as `write` does; then wake the runners of other processes.
+
+        Raises:
+            StoreUnavailableError: As for `write`.
+            StoreLostError: As for `write`.
+        """
+        written = self.write(function, *args, **kwargs)
+        self.notify()
+        return written
+
+    def notify(self) -> None:
+        """Wake the runners of other processes, after a commit that made something available.
+
+        Never raises: a runner that is not woken looks once a second.
+        """
+        self._notifier.notify()
+
+    def listen(self, assets: AssetGraph) -> CommitListener | None:
+        """Return a listener for commits; None for a database in memory, which has no others.
+
+        Args:
+            assets: The assets whose materializations may start.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be used at the moment.
+            StoreLostError: As for `read`.
+        """
+        if self.is_sqlite and self.file is None:
+            return None
+        self.check_file()
+        with self.errors():
+            return self._notifier.listen(assets, self.errors)
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""

@@ -36,17 +36,23 @@ class EngineQueue:
         self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.finish`."""
-        return self._database.write(attempts.finish, claim, end, assets, now)
+        changed = self._database.write(attempts.finish, claim, end, assets, now)
+        if len(changed) > 1:  # its followers, which another process may start
+            self._database.notify()
+        return changed
 
     def release(self, claims: Collection[Claim], now: datetime) -> None:
         """See `MaterializationQueue.release`."""
-        self._database.write(attempts.release, claims, now)
+        self._database.write_and_notify(attempts.release, claims, now)
 
     def recover(
         self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.recover`."""
-        return self._database.write(attempts.recover, now, runner_id, held)
+        changed = self._database.write(attempts.recover, now, runner_id, held)
+        if changed:
+            self._database.notify()
+        return changed
 
     def requeue_waiting(self, assets: AssetGraph, now: datetime) -> None:
         """See `MaterializationQueue.requeue_waiting`."""

@@ -61,7 +61,9 @@ class MaterializationRepository:
         Raises:
             ValidationError: If the payload is not JSON, or too large.
         """
-        return self._database.write(_materialize, asset, partition, assets, now, payload, key)
+        return self._database.write_and_notify(
+            _materialize, asset, partition, assets, now, payload, key
+        )
 
     def latest(
         self,
@@ -111,7 +113,7 @@ class MaterializationRepository:
             ConflictError: If its state does not allow a retry, or another materialization of the
                 same partition is pending.
         """
-        return self._database.write(_retry, number, assets, now)
+        return self._database.write_and_notify(_retry, number, assets, now)
 
     def cancel(self, number: int, assets: AssetGraph, now: datetime) -> list[Materialization]:
         """Cancel a materialization that has not ended; a running attempt's result is discarded.
@@ -123,7 +125,7 @@ class MaterializationRepository:
             NotFoundError: If there is no materialization with this number.
             ConflictError: If the materialization has ended.
         """
-        return self._database.write(_cancel, number, assets, now)
+        return self._database.write_and_notify(_cancel, number, assets, now)
 
     def counts(self) -> dict[MaterializationState, int]:
         """Count materializations by state; every state is a key."""

@@ -80,7 +80,7 @@ class RunnerRepository:
 
     def stop(self, runner_id: str, now: datetime) -> None:
         """Mark a runner as stopped and release its sensors and schedules."""
-        self._database.write(_stop, runner_id, now)
+        self._database.write_and_notify(_stop, runner_id, now)
 
     def all(self, machine: str | None = None, alive_at: datetime | None = None) -> list[RunnerInfo]:
         """List runners in the order of their starts.

@@ -42,7 +42,7 @@ class ScheduleRepository:
         """
         changed = self._database.read(schedule_edits.changed, declared)
         if changed:
-            self._database.write(schedule_edits.declare, changed, now)
+            self._database.write_and_notify(schedule_edits.declare, changed, now)
         return changed
 
     def create(self, name: str, spec: ScheduleSpec, now: datetime) -> ScheduleRecord:
@@ -51,7 +51,7 @@ class ScheduleRepository:
         Raises:
             ConflictError: If there is a schedule with this name.
         """
-        return self._database.write(schedule_edits.create, name, spec, now)
+        return self._database.write_and_notify(schedule_edits.create, name, spec, now)
 
     def edit(
         self,
@@ -77,7 +77,9 @@ class ScheduleRepository:
         Raises:
             NotFoundError: If there is no schedule with this name.
         """
-        return self._database.write(schedule_edits.edit, name, version, edits, skips, now)
+        return self._database.write_and_notify(
+            schedule_edits.edit, name, version, edits, skips, now
+        )
 
     def remove(self, name: str) -> None:
         """Delete a schedule; its ticks, events and skips stay.
@@ -85,7 +87,7 @@ class ScheduleRepository:
         Raises:
             NotFoundError: If there is no schedule with this name.
         """
-        self._database.write(schedule_edits.remove, name)
+        self._database.write_and_notify(schedule_edits.remove, name)
 
     def pause(self, name: str) -> ScheduleRecord:
         """Pause a schedule; the next commit of its runner is refused.
@@ -93,7 +95,7 @@ class ScheduleRepository:
         Raises:
             NotFoundError: If there is no schedule with this name.
         """
-        return self._database.write(schedule_edits.pause, name)
+        return self._database.write_and_notify(schedule_edits.pause, name)
 
     def resume(
         self, name: str, version: int, skips: Sequence[Skip], now: datetime
@@ -112,7 +114,7 @@ class ScheduleRepository:
         Raises:
             NotFoundError: If there is no schedule with this name.
         """
-        return self._database.write(schedule_edits.resume, name, version, skips, now)
+        return self._database.write_and_notify(schedule_edits.resume, name, version, skips, now)
 
     def claim(
         self, runner_id: str, names: Iterable[str], now: datetime

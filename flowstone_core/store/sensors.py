@@ -83,7 +83,7 @@ class SensorRepository:
         Raises:
             NotFoundError: If the sensor is not in the store.
         """
-        return self._database.write(_set_paused, name, paused=True)
+        return self._database.write_and_notify(_set_paused, name, paused=True)
 
     def resume(self, name: str) -> SensorRecord:
         """Resume a paused sensor from its checkpoint.
@@ -91,7 +91,7 @@ class SensorRepository:
         Raises:
             NotFoundError: If the sensor is not in the store.
         """
-        return self._database.write(_set_paused, name, paused=False)
+        return self._database.write_and_notify(_set_paused, name, paused=False)
 
     def mark_stale(self, name: str, owner: str, since: datetime) -> bool:
         """Record since when a sensor has had no good poll; its next good poll clears the mark.
@@ -122,7 +122,7 @@ class SensorRepository:
         Raises:
             NotFoundError: If the sensor is not in the store.
         """
-        return self._database.write(_reset, name, forget_keys=forget_keys)
+        return self._database.write_and_notify(_reset, name, forget_keys=forget_keys)
 
     def rename(self, old: str, new: str, now: datetime) -> None:
         """Give a sensor another name, with its state, its ticks, and the keys of its events.

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flowstone_core.errors import StoreLostError
+from flowstone_core.model.asset import AssetGraph
 from flowstone_core.store import (
     backup,
     integrity,
@@ -32,6 +33,7 @@ from flowstone_core.store.skips import SkipRepository
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
 from flowstone_core.store.store_url import masked, parse_url
 from flowstone_core.store.ticks import TickRepository
+from flowstone_core.store.wake_up import CommitListener
 
 logger = logging.getLogger("flowstone.store")
 
@@ -183,6 +185,17 @@ class Store:
         later call replaces the function.
         """
         self._database.on_lost = call
+
+    def listen(self, assets: AssetGraph) -> CommitListener | None:
+        """Return a listener for what other processes commit; None for a store in memory.
+
+        Args:
+            assets: The assets whose materializations the runner may start.
+
+        Raises:
+            StoreUnavailableError: If the store cannot be used at the moment.
+        """
+        return self._database.listen(assets)
 
     @property
     def url(self) -> str:

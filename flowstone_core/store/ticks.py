@@ -94,7 +94,10 @@ class TickRepository:
         Returns:
             One result for each commit, in the order given.
         """
-        return self._database.write(_commit, owner, commits, assets, now)
+        results = self._database.write(_commit, owner, commits, assets, now)
+        if any(result.events for result in results):
+            self._database.notify()
+        return results
 
     def latest(
         self,

@@ -39,6 +39,15 @@ ASSETS = AssetGraph(
 )
 
 
+END_LISTENERS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    # What a listener did last; other connections end with COMMIT.
+    "AND (query LIKE 'LISTEN%' OR query LIKE 'SELECT EXISTS%')"
+)
+"""Ends the connections of listeners on PostgreSQL, and returns their number."""
+
+
 class Driver:
     """Calls the store as a runner and an engine would."""
 

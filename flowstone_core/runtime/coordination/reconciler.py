@@ -73,6 +73,10 @@ class Reconciler:
         """Begin to reconcile once a second, in a thread."""
         self._loop.start()
 
+    def wake(self) -> None:
+        """Reconcile now, if the thread runs; any thread, returns at once."""
+        self._loop.wake()
+
     def reconcile(self) -> None:
         """Reconcile once: report lost assignments, claim what is free.
 

@@ -1,0 +1,84 @@
+"""Listener on SQLite: compares the number that changes with each commit of another connection."""
+
+from __future__ import annotations
+
+import math
+import select
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from flowstone_core.store.wake_up import CommitListener, Findings, Look, Parameters, Values
+
+PERIOD = 0.01
+"""Seconds between two comparisons.
+
+Measured on a virtual machine: a comparison takes 2 microseconds, and so does `os.stat` of the log,
+but to wake a thread for it takes 40 to 70. So 100 a second cost 0.7 % of a core, 200 cost 1.2 %.
+`os.stat` would also miss commits: the log keeps its size when it is written again from its start.
+"""
+
+
+class SqliteListener(CommitListener):
+    """Listener on SQLite: `PRAGMA data_version` of one connection.
+
+    The number changes with the commits of other connections of this process too. Those have woken
+    whom they concern, and the look after the comparison finds nothing more.
+
+    Args:
+        connection: A connection that nothing else uses; given back to the pool at the end.
+        query: The look.
+        errors: Raises the driver's errors as those of the store.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        query: Look,
+        errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__()
+        self._errors = errors
+        self._connection = connection
+        self._cursor = connection.connection.cursor()
+        self._query = query
+        self._version = 0
+
+    def listen(self) -> None:
+        """See `CommitListener.listen`."""
+        with self._errors():
+            self._version = self._read_version()
+
+    def wait(self, seconds: float) -> bool:
+        """See `CommitListener.wait`."""
+        with self._errors():
+            for _ in range(math.ceil(seconds / PERIOD)):
+                version = self._read_version()
+                if version != self._version:
+                    self._version = version
+                    return True
+                if select.select([self._alarmed], [], [], PERIOD)[0]:
+                    self._alarmed.recv(4096)
+                    return False
+        return False
+
+    def look(self, now: datetime) -> Findings:
+        """See `CommitListener.look`."""
+        with self._errors():
+            return self._query.run(self._fetch, now)
+
+    def close(self) -> None:
+        """See `CommitListener.close`."""
+        super().close()
+        self._cursor.close()
+        self._connection.close()
+
+    def _fetch(self, text: str, parameters: Parameters) -> Values:
+        (row,) = self._cursor.execute(text, parameters).fetchall()
+        return tuple(row)
+
+    def _read_version(self) -> int:
+        ((version,),) = self._cursor.execute("PRAGMA data_version").fetchall()
+        return int(version)
