@@ -5,9 +5,12 @@ Triggers compute instants, catch-up selects the due ones, and the decision lists
 * `trigger`: base class of triggers, and the check of their contract
 * `cron`: cron trigger, by the rules of Debian's cron
 * `cron_field`: parser of one cron field
+* `cron_times`: local times of a cron expression
 * `every`: interval trigger, in the grammar of the package schedule
 * `builtin_triggers`: the triggers of the core, and reserved names
-* `time_zone`: IANA time zones, gaps and overlaps
+* `time_zone`: IANA time zones and their data
+* `zone_table`: periods of a zone between two clock changes
+* `clock_rules`: instants of local times, gaps and overlaps
 * `partition_template`: partitions from instants, ``${year}-${month}-${day}``
 * `settings`: settings that every schedule has
 * `schedule`: a schedule ready to be evaluated, from declaration and edits

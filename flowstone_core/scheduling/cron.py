@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-import threading
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
+from functools import lru_cache
 
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.safe_text import printable
 from flowstone_core.scheduling import cron_field
+from flowstone_core.scheduling.clock_rules import fixed_local, next_elapsed, next_fixed
+from flowstone_core.scheduling.cron_times import CronTimes, cron_times
 from flowstone_core.scheduling.cron_words import in_words
-from flowstone_core.scheduling.time_zone import HORIZON, fixed_local, next_elapsed, next_fixed
 from flowstone_core.scheduling.trigger import Trigger, require_aware
-
-if TYPE_CHECKING:
-    from croniter import croniter
+from flowstone_core.scheduling.zone_table import zone_table
 
 TEXT_LIMIT = 1_000
 """Maximum number of characters of an expression."""
+
+KEPT = 1_024
+"""Maximum number of expressions that are kept for triggers to come."""
 
 _FIELDS = (
     cron_field.SECOND,
@@ -41,9 +42,6 @@ _ALLOWED = (
     "five are allowed (minute, hour, day of month, month, day of week), "
     "or six with the second before them"
 )
-# Any start will do: every expression that matches does so within 40 years (29 February on a
-# weekday).
-_ANCHOR = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 class CronTrigger(Trigger):
@@ -73,6 +71,7 @@ class CronTrigger(Trigger):
             it never fires, such as ``0 0 30 2 *``; or if the time zone is unknown.
 
     Example:
+        >>> from datetime import UTC
         >>> trigger = CronTrigger("30 2 * * *", "Europe/Warsaw")
         >>> trigger.next_fire(datetime(2026, 3, 28, 12, tzinfo=UTC)).isoformat()
         '2026-03-29T03:00:00+02:00'
@@ -80,26 +79,10 @@ class CronTrigger(Trigger):
 
     def __init__(self, text: str, timezone: str = "UTC") -> None:
         super().__init__(text, timezone)
-        self._fields = _expand(self.text)
-        parsed = _parse(self._fields)
-        self._values = [each.text for each in parsed]
-        second, minute, hour, day, month, weekday = parsed
-        self._fixed = not (minute.starred or hour.starred)
-        # croniter mixes up the two day fields where either will do: one iterator for each.
-        either = [(day.text, "0-6"), ("1-31", weekday.text)]
-        both = day.starred or weekday.starred
-        head = f"{second.text} {minute.text} {hour.text}"
-        candidates = [
-            _iterator(f"{head} {day_text} {month.text} {weekday_text}")
-            for day_text, weekday_text in ([(day.text, weekday.text)] if both else either)
-        ]
-        self._iterators = [one for one in candidates if _next(one, _ANCHOR) is not None]
-        if not self._iterators:
-            raise ValidationError(
-                f"invalid cron expression {printable(repr(self.text), 80)}: never fires, "
-                "no month of it has such a day"
-            )
-        self._lock = threading.Lock()  # an iterator has a position
+        self._fixed, times = _read(self.text)
+        self._following = times.following
+        self._follow = next_fixed if self._fixed else next_elapsed
+        self._table = zone_table(self.zone)
 
     def next_fire(self, after: datetime) -> datetime | None:
         """Return the first instant of the expression that is strictly later than ``after``.
@@ -115,26 +98,38 @@ class CronTrigger(Trigger):
             ValidationError: If ``after`` is naive.
         """
         require_aware(after)
-        follow = next_fixed if self._fixed else next_elapsed
-        return follow(self._match, self.zone, after)
+        return self._follow(self._following, self._table, after)
 
     def local_time(self, instant: datetime) -> datetime:
         """Return an instant as a local time of the day whose time it is, if clocks skip that."""
         if self._fixed:
-            return fixed_local(self._match, self.zone, instant)
+            return fixed_local(self._following, self._table, instant)
         return super().local_time(instant)
 
     def describe(self) -> str:
         """Return the fire times in English, or the expression if words would be wrong."""
-        return in_words(_FIELDS, self._fields, self._values) or self.text
+        fields = _expand(self.text)
+        return in_words(_FIELDS, fields, [each.text for each in _parse(fields)]) or self.text
 
-    def _match(self, local: datetime) -> datetime | None:
-        # croniter is asked in UTC whatever the zone is: the zone is ours.
-        start = local.replace(microsecond=0, tzinfo=UTC)
-        with self._lock:
-            found = [_next(one, start) for one in self._iterators]
-        first = min((one for one in found if one is not None), default=None)
-        return first and first.replace(tzinfo=None)
+
+@lru_cache(maxsize=KEPT)
+def _read(text: str) -> tuple[bool, CronTimes]:
+    """Return True for a job at fixed times, and the local times of an expression.
+
+    Triggers of the same text share them.
+
+    Raises:
+        ValidationError: If the expression is invalid or never fires.
+    """
+    fields = _parse(_expand(text))
+    times = cron_times(fields)
+    if not times.exist:
+        raise ValidationError(
+            f"invalid cron expression {printable(repr(text), 80)}: never fires, "
+            "no month of it has such a day"
+        )
+    _, minute, hour, *_ = fields
+    return not (minute.starred or hour.starred), times
 
 
 def _expand(text: str) -> list[str]:
@@ -177,7 +172,7 @@ def _alias_hint(text: str) -> str:
     return did_you_mean(text, _ALIASES)
 
 
-def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
+def _parse(fields: list[str]) -> tuple[cron_field.ParsedField, ...]:
     parsed: list[cron_field.ParsedField] = []
     problems: list[Problem] = []
     for field, text in zip(_FIELDS, fields, strict=True):
@@ -187,24 +182,4 @@ def _parse(fields: list[str]) -> list[cron_field.ParsedField]:
             problems.extend(error.problems)
     if problems:
         raise ValidationError(problems)
-    return parsed
-
-
-def _iterator(expression: str) -> croniter[datetime]:
-    from croniter import croniter
-
-    return croniter(
-        expression,
-        _ANCHOR,
-        ret_type=datetime,
-        day_or=False,
-        max_years_between_matches=HORIZON,
-        second_at_beginning=True,
-    )
-
-
-def _next(iterator: croniter[datetime], start: datetime) -> datetime | None:
-    try:
-        return iterator.get_next(datetime, start_time=start)
-    except (ValueError, OverflowError):  # none within the horizon, or none a datetime can hold
-        return None
+    return tuple(parsed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
@@ -34,14 +34,27 @@ class ParsedField:
     """Parsed field of a cron expression.
 
     Attributes:
-        text: The same values for croniter: a list of each of them. It has no ``*``, beside which
-            croniter takes ``1-29,31,L`` for every day.
+        numbers: Its numbers, in ascending order.
+        special: Its items that are not numbers, as croniter has them.
+        full: True if the numbers are all that there are.
         starred: True if the field started with ``*``: cron treats such a field as unrestricted,
             even ``*/2``.
     """
 
-    text: str
+    numbers: tuple[int, ...]
+    special: tuple[str, ...]
+    full: bool
     starred: bool
+
+    @property
+    def text(self) -> str:
+        """The values as a list of each of them."""
+        return ",".join([*map(str, self.numbers), *self.special])
+
+    @property
+    def canonical(self) -> str:
+        """The same values for croniter, as short as can be."""
+        return "*" if self.full else ",".join([*_shortest(self.numbers), *self.special])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +91,20 @@ class Field:
                 numbers.update(self._numbers(item))
             else:
                 special.add(read)
-        return ParsedField(self._canonical(numbers, special), starred=text.startswith("*"))
+        return self._parsed(numbers, special, starred=text.startswith("*"))
 
-    def _canonical(self, numbers: set[int], special: set[str]) -> str:
+    def _parsed(self, numbers: set[int], special: set[str], *, starred: bool) -> ParsedField:
         if self is WEEKDAY:
             numbers = {number % 7 for number in numbers}
             if special:  # croniter takes no number beside a # or an L
                 special |= {f"{day}#{nth}" for day in numbers for nth in _EVERY_OCCURRENCE}
                 numbers = set()
-        return ",".join([*map(str, sorted(numbers)), *sorted(special)])
+        full = len(numbers) == self._span
+        return ParsedField(tuple(sorted(numbers)), tuple(sorted(special)), full, starred)
+
+    @property
+    def _span(self) -> int:
+        return len(self.names) or self.high - self.low + 1  # Sunday counts once
 
     def _special(self, item: str) -> str | None:
         """Parse ``L`` and ``#`` items into croniter's form; return None for a set of numbers."""
@@ -127,9 +145,8 @@ class Field:
 
     def _step(self, item: str, text: str | None) -> int:
         step = 1 if text is None else int(text)
-        span = len(self.names) or self.high - self.low + 1  # Sunday counts once
-        if not 1 <= step <= span:
-            raise self._refusal(item, f"has the step {step}; allowed are 1-{span}")
+        if not 1 <= step <= self._span:
+            raise self._refusal(item, f"has the step {step}; allowed are 1-{self._span}")
         return step
 
     def _number(self, text: str, item: str) -> int:
@@ -160,6 +177,15 @@ class Field:
         return ValidationError(
             Problem(f"invalid cron expression: {self.name} {shown} {why}", hint=hint)
         )
+
+
+def _shortest(numbers: Sequence[int]) -> Iterable[str]:
+    """Return a range with a step for numbers that are evenly spaced, or else each of them."""
+    if len(numbers) > 2:
+        low, high, step = numbers[0], numbers[-1], numbers[1] - numbers[0]
+        if numbers == tuple(range(low, high + 1, step)):
+            return [f"{low}-{high}" if step == 1 else f"{low}-{high}/{step}"]
+    return map(str, numbers)
 
 
 def _foreign(item: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
 from flowstone_core.model.duration import format_duration, parse_duration
 from flowstone_core.model.safe_text import printable
-from flowstone_core.scheduling.time_zone import fixed_local, next_elapsed, next_fixed, to_utc
+from flowstone_core.scheduling.clock_rules import fixed_local, next_elapsed, next_fixed
 from flowstone_core.scheduling.trigger import Trigger, require_aware
+from flowstone_core.scheduling.zone_table import seconds_of, wall_of, zone_table
 
 if TYPE_CHECKING:
     from schedule import Job
@@ -85,6 +86,7 @@ class EveryTrigger(Trigger):
             than ten years, or if the time zone is unknown.
 
     Example:
+        >>> from datetime import UTC
         >>> trigger = EveryTrigger("day at 10:30", "Europe/Warsaw")
         >>> trigger.next_fire(datetime(2026, 3, 28, 12, tzinfo=UTC)).isoformat()
         '2026-03-29T10:30:00+02:00'
@@ -106,6 +108,12 @@ class EveryTrigger(Trigger):
         if not timedelta(seconds=1) <= self._interval.step <= LONGEST:
             raise _refusal(self.text, _RANGE)
         self._dated = self._interval.unit in ("days", "weeks")
+        self._step = self._interval.step // _SIZES["seconds"]
+        # Elapsed time counts from an instant, all else from a local time.
+        begin = _ANCHOR + self._interval.offset
+        elapsed = not (self._dated or self._interval.at)
+        self._begin = seconds_of(begin.replace(tzinfo=self.zone)) if elapsed else wall_of(begin)
+        self._table = zone_table(self.zone)
 
     def next_fire(self, after: datetime) -> datetime | None:
         """Return the first instant of the interval that is strictly later than ``after``.
@@ -121,31 +129,28 @@ class EveryTrigger(Trigger):
         """
         require_aware(after)
         if self._dated:
-            return next_fixed(self._match, self.zone, after)
+            return next_fixed(self._following, self._table, after)
         if self._interval.at:
-            return next_elapsed(self._match, self.zone, after)
+            return next_elapsed(self._following, self._table, after)
         try:
-            anchor = _ANCHOR.replace(tzinfo=self.zone).astimezone(UTC)
-            return _next(anchor, self._interval.step, to_utc(after)).astimezone(self.zone)
+            instant = self._following(seconds_of(after))
+            period = self._table.at(instant)
+            return self._table.local(instant + period.offset, period)
         except OverflowError:
             return None
 
     def local_time(self, instant: datetime) -> datetime:
         """Return an instant as a local time of the day whose time it is, if clocks skip that."""
         if self._dated:
-            return fixed_local(self._match, self.zone, instant)
+            return fixed_local(self._following, self._table, instant)
         return super().local_time(instant)
 
     def describe(self) -> str:
         """Return the interval in words, such as ``every day at 10:30``."""
         return f"every {self._described}"
 
-    def _match(self, local: datetime) -> datetime:
-        return _next(_ANCHOR + self._interval.offset, self._interval.step, local)
-
-
-def _next(anchor: datetime, step: timedelta, after: datetime) -> datetime:
-    return anchor + ((after - anchor) // step + 1) * step
+    def _following(self, after: int) -> int:
+        return self._begin + ((after - self._begin) // self._step + 1) * self._step
 
 
 def _in_words(text: str, match: re.Match[str]) -> _Interval:

@@ -25,9 +25,11 @@ from flowstone_core.model.partition_range import (
     read_ends,
     read_step,
 )
+from flowstone_core.scheduling.clock_rules import Matches, fixed_instant, fixed_local
 from flowstone_core.scheduling.partition_template import PartitionTemplate
 from flowstone_core.scheduling.schedule import ScheduleSpec
-from flowstone_core.scheduling.time_zone import Matches, fixed_instant, fixed_local, load_zone
+from flowstone_core.scheduling.time_zone import load_zone
+from flowstone_core.scheduling.zone_table import wall_of, zone_table
 
 _DAY = timedelta(days=1)
 _LATEST = datetime.max - _DAY  # noqa: DTZ901 - local
@@ -125,7 +127,7 @@ def _days(found: PartitionRange, zone: ZoneInfo) -> PartitionRange:
 
 def _is_shown(day: Partition, zone: ZoneInfo) -> bool:
     assert isinstance(day, date)  # noqa: S101 - for the type checker
-    return fixed_instant(datetime.combine(day, time()), zone) is not None
+    return fixed_instant(datetime.combine(day, time()), zone_table(zone)) is not None
 
 
 def _local_times(first: datetime, last: datetime, step: Step, zone: ZoneInfo) -> PartitionRange:
@@ -137,7 +139,8 @@ def _local_times(first: datetime, last: datetime, step: Step, zone: ZoneInfo) ->
     walls = Steps(wall, min(bound, _LATEST) + _DAY, step.size, step.months)
     every = f"{step.text} in {zone}"
     check_size(len(walls), first, last, every)
-    instants = (fixed_instant(each, zone) for each in walls)
+    table = zone_table(zone)
+    instants = (fixed_instant(each, table) for each in walls)
     later = (each for each in instants if each is not None and first < each <= last)
     return PartitionRange(first, last, every, (first, *later))
 
@@ -206,10 +209,11 @@ def _named(
 ) -> Iterator[Partition]:
     """Yield the partitions that a schedule writes from one local time to another."""
     if step.calendar or template.finest == "day":
+        table = zone_table(zone)
         for wall in Steps(*ends, step.size, step.months):
-            instant = fixed_instant(wall, zone)
+            instant = fixed_instant(wall, table)
             if instant is not None:
-                yield template.partition(fixed_local(_only(wall), zone, instant))
+                yield template.partition(fixed_local(_only(wall), table, instant))
         return
     # Both passes of an hour that comes twice: their texts are the same, and one partition.
     first, last = (
@@ -220,4 +224,5 @@ def _named(
 
 
 def _only(wall: datetime) -> Matches:
-    return lambda after: wall if wall > after else None
+    seconds = wall_of(wall)
+    return lambda after: seconds if seconds > after else None

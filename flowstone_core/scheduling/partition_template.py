@@ -12,12 +12,12 @@ from flowstone_core.model.partition import Partition, parse_partition
 from flowstone_core.model.safe_text import printable
 
 TOKENS: Mapping[str, Callable[[datetime], str]] = {
-    "year": lambda at: f"{at:%Y}".zfill(4),
-    "month": lambda at: f"{at:%m}",
-    "day": lambda at: f"{at:%d}",
-    "hour": lambda at: f"{at:%H}",
-    "minute": lambda at: f"{at:%M}",
-    "second": lambda at: f"{at:%S}",
+    "year": lambda at: f"{at.year:04}",
+    "month": lambda at: f"{at.month:02}",
+    "day": lambda at: f"{at.day:02}",
+    "hour": lambda at: f"{at.hour:02}",
+    "minute": lambda at: f"{at.minute:02}",
+    "second": lambda at: f"{at.second:02}",
     "date": lambda at: at.date().isoformat(),
     "offset": lambda at: at.isoformat()[-6:],
     "instant": lambda at: at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",

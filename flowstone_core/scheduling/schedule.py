@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TypeAlias
 
 from flowstone_core.errors import Problem, ValidationError, did_you_mean
@@ -61,11 +62,10 @@ class Schedule:
         Raises:
             OutcomeError: If the trigger violates its contract. Its own exceptions propagate.
         """
-        start = self.moment(self.settings.start)
+        start, end = self._bounds
         if start is not None and after < start:
             after = start - timedelta(microseconds=1)
         instant = next_fire(self.trigger, after)
-        end = self.moment(self.settings.end)
         return None if instant is None or (end is not None and instant > end) else instant
 
     def due_at(self, instant: datetime) -> datetime:
@@ -85,6 +85,10 @@ class Schedule:
     def partition(self, instant: datetime) -> Partition:
         """Return the partition of an instant; exceptions of a ``partition_fn`` propagate."""
         return self.partition_of(local_time(self.trigger, instant))
+
+    @cached_property
+    def _bounds(self) -> tuple[datetime | None, datetime | None]:
+        return self.moment(self.settings.start), self.moment(self.settings.end)
 
     def moment(self, text: str | None) -> datetime | None:
         """Parse ``start`` or ``end``; without an offset, in the schedule's time zone."""

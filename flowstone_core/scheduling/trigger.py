@@ -96,17 +96,16 @@ def next_fire(trigger: Trigger, after: datetime) -> datetime | None:
     found = trigger.next_fire(after)
     if found is None:
         return None
-    who = f"the trigger {type(trigger).__qualname__} for {trigger.text!r:.80}"
     if not isinstance(found, datetime):
         if inspect.iscoroutine(found):
             found.close()
         kind = type(found).__qualname__
-        raise OutcomeError(f"{who} returned a value of type {kind}; it must return a datetime")
+        raise _violation(trigger, f"a value of type {kind}; it must return a datetime")
     if found.utcoffset() is None:
-        raise OutcomeError(f"{who} returned the naive {found}; it must return an aware datetime")
+        raise _violation(trigger, f"the naive {found}; it must return an aware datetime")
     instant = found.astimezone(UTC)
     if instant <= after:
-        raise OutcomeError(f"{who} returned {instant}, which is not later than {after}")
+        raise _violation(trigger, f"{instant}, which is not later than {after}")
     return instant
 
 
@@ -120,12 +119,17 @@ def local_time(trigger: Trigger, instant: datetime) -> datetime:
     local = trigger.local_time(instant)
     same = isinstance(local, datetime) and local.utcoffset() is not None
     if not same or local.astimezone(UTC) != instant:
-        raise OutcomeError(
-            f"the trigger {type(trigger).__qualname__} for {trigger.text!r:.80} returned "
+        raise _violation(
+            trigger,
             f"{local!r:.80} as the local time of {instant}; local_time must return the same "
-            "instant, as an aware datetime"
+            "instant, as an aware datetime",
         )
     return local
+
+
+def _violation(trigger: Trigger, returned: str) -> OutcomeError:
+    name = type(trigger).__qualname__
+    return OutcomeError(f"the trigger {name} for {trigger.text!r:.80} returned {returned}")
 
 
 def require_aware(after: datetime) -> None:

@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstone_core.errors import ValidationError
-from flowstone_core.scheduling.time_zone import (
-    fixed_local,
-    load_zone,
-    next_elapsed,
-    next_fixed,
-    zone_data,
-    zone_names,
-)
+from flowstone_core.scheduling import clock_rules
+from flowstone_core.scheduling.time_zone import load_zone, zone_data, zone_names
+from flowstone_core.scheduling.zone_table import zone_table
 
 SECOND = timedelta(seconds=1)
 
@@ -47,6 +42,32 @@ def local(*parts):
 
 
 ANCHOR = local(1990, 1, 1)
+EPOCH = local(1970, 1, 1)
+
+
+def in_seconds(matches):
+    """The same local times as whole seconds, which the rules compute with."""
+
+    def following(wall):
+        found = matches(EPOCH + wall * SECOND) if wall <= LAST_WALL else None
+        return None if found is None else (found - EPOCH) // SECOND
+
+    return following
+
+
+LAST_WALL = (datetime.max - EPOCH) // SECOND  # noqa: DTZ901 - local
+
+
+def next_fixed(matches, zone, after):
+    return clock_rules.next_fixed(in_seconds(matches), zone_table(zone), after)
+
+
+def next_elapsed(matches, zone, after):
+    return clock_rules.next_elapsed(in_seconds(matches), zone_table(zone), after)
+
+
+def fixed_local(matches, zone, instant):
+    return clock_rules.fixed_local(in_seconds(matches), zone_table(zone), instant)
 
 
 def every(step, begin=ANCHOR):
