@@ -23,6 +23,7 @@ from sqlalchemy import URL, Engine
 from flowstone_core.cli.log_output import LOGGER
 from flowstone_core.store import Store, sql_engines
 from flowstone_core.store.schema import metadata
+from tests import statements
 
 # A busy machine makes an example slow, not wrong.
 hypothesis.settings.register_profile("flowstone", deadline=None)
@@ -86,6 +87,7 @@ def _share_compiled_statements() -> None:
 
 
 _share_compiled_statements()
+statements.watch()
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,7 +16,7 @@ from flowstone_core.model.tick import (
     SensorCheckpoint,
     TickCommit,
 )
-from flowstone_core.store.row_sets import Row
+from flowstone_core.store.hot_statements import Row
 from flowstone_core.store.row_writes import RowUpdate, Values
 
 C = TypeVar("C", bound=TickCommit | ScheduleCommit)

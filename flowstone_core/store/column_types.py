@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -29,16 +30,9 @@ class UtcDateTime(TypeDecorator[datetime]):
             return dialect.type_descriptor(String(27))
         return dialect.type_descriptor(DateTime(timezone=True))
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """See `TypeDecorator.process_bind_param`."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"naive datetime {value}: must have a time zone")
-        value = value.astimezone(UTC)
-        if dialect.name != "sqlite":
-            return value
-        return f"{value.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], object]:
+        """See `TypeDecorator.bind_processor`."""
+        return _to_text if dialect.name == "sqlite" else _to_utc
 
     def process_result_value(
         self,
@@ -58,3 +52,17 @@ class UtcDateTime(TypeDecorator[datetime]):
             return datetime.fromisoformat(value)
         except ValueError:
             return cast("datetime", value)
+
+
+def _to_utc(value: datetime | None) -> datetime | None:
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"naive datetime {value}: must have a time zone")
+    return value.astimezone(UTC)
+
+
+def _to_text(value: datetime | None) -> str | None:
+    instant = _to_utc(value)
+    # Without the offset, +00:00.
+    return None if instant is None else f"{instant.isoformat('T', 'microseconds')[:26]}Z"

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Executable,
     Row,
     bindparam,
     literal,
@@ -25,6 +24,7 @@ from flowstone_core.model.json_document import load_object
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import UtcDateTime
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
 from flowstone_core.store.statements import insert_for
 
@@ -152,7 +152,7 @@ _NEW = row_set(
 _SLOTS = row_set("slots", **{column.name: column.type for column in SLOT})
 
 
-def _insertion(dialect: str) -> Executable:
+def _insertion(dialect: str) -> HotStatement:
     now = bindparam("now", type_=UtcDateTime)
     values: dict[str, ColumnElement[Any]] = {
         **{column.name: column for column in _NEW.c if column.name in _rows.c},
@@ -163,7 +163,7 @@ def _insertion(dialect: str) -> Executable:
     }
     # SQLite needs the condition: it would take ON CONFLICT for that of a join.
     given = select(*values.values()).where(true()).order_by(_NEW.c.position)
-    return (
+    return HotStatement(
         insert_for(dialect, _rows)
         .from_select(list(values), given)
         .on_conflict_do_nothing(index_elements=["asset", "partition"], index_where=schema.PENDING)
@@ -172,7 +172,7 @@ def _insertion(dialect: str) -> Executable:
 
 
 _INSERT = {dialect: _insertion(dialect) for dialect in ("sqlite", "postgresql")}
-_FIND_PENDING = (
+_FIND_PENDING = HotStatement(
     select(_rows.c.id, *SLOT)
     .select_from(matching(_SLOTS, _rows))
     .where(schema.PENDING)
@@ -189,9 +189,10 @@ def _insert(
     new = {
         slot: (uuid.uuid4().hex, *slot, asset_named(slot[0], assets).max_attempts) for slot in slots
     }
-    given = {"new": list(new.values()), "now": now}
     inserted = []
-    for number, *slot in connection.execute(_INSERT[connection.dialect.name], given):
+    for number, *slot in _INSERT[connection.dialect.name](
+        connection, new=list(new.values()), now=now
+    ):
         run_id, asset, partition, most = new[slot[0], slot[1]]
         inserted.append(
             Materialization(
@@ -212,5 +213,5 @@ def _insert(
 def _pending(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, int]:
     if not slots:
         return {}
-    found = connection.execute(_FIND_PENDING, {"slots": slots})
+    found = _FIND_PENDING(connection, slots=slots)
     return {(asset, partition): number for number, asset, partition in found}

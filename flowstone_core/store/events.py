@@ -15,6 +15,7 @@ from flowstone_core.model.materialization import Materialization
 from flowstone_core.model.tick import NewEvent
 from flowstone_core.store import enqueueing, schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import UnreadableRowError, log_once, read, read_one
 from flowstone_core.store.row_sets import matching, row_set
 from flowstone_core.store.row_writes import NumberedRowInsert
@@ -22,7 +23,7 @@ from flowstone_core.store.row_writes import NumberedRowInsert
 _events = schema.events
 
 _KEYS = row_set("keys", source=_events.c.source.type, key=_events.c.key.type)
-_FIND_KEYS = (
+_FIND_KEYS = HotStatement(
     select(_events.c.source, _events.c.key)
     .select_from(matching(_KEYS, _events))
     .where(schema.REMEMBERED)
@@ -78,7 +79,7 @@ def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> set
     """
     if not keys:
         return set()
-    return {(source, key) for source, key in connection.execute(_FIND_KEYS, {"keys": list(keys)})}
+    return {(source, key) for source, key in _FIND_KEYS(connection, keys=list(keys))}
 
 
 def with_key(connection: Connection, source: str, key: str) -> StoredEvent | None:

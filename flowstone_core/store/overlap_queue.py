@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Select, func, null, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, null, or_, select, update
 
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization, MaterializationState
@@ -23,6 +23,7 @@ from flowstone_core.store import schema
 from flowstone_core.store.column_types import ID
 from flowstone_core.store.enqueueing import ACTIVE, of_assets
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
 from flowstone_core.store.row_writes import RowUpdate
 
@@ -107,9 +108,10 @@ def _lock_predecessors(
     """
     found: dict[tuple[str, str], int] = {}
     while queues:
-        numbers = connection.scalars(_FIND_PREDECESSORS, {"queues": queues}).all()
+        numbers = [number for (number,) in _FIND_PREDECESSORS(connection, queues=queues)]
         wanted = {number for number in numbers if number is not None}
-        locked = set(connection.scalars(_LOCK_ACTIVE, {"numbers": [(each,) for each in wanted]}))
+        rows = _LOCK_ACTIVE(connection, numbers=[(number,) for number in wanted])
+        locked = {number for (number,) in rows}
         pairs = list(zip(queues, numbers, strict=True))
         found |= {queue[:2]: number for queue, number in pairs if number in locked}
         # On PostgreSQL one may end before it is locked: then there is another one, or none.
@@ -207,9 +209,13 @@ def _active(
     return (
         select(_rows.c.id)
         # Not a plain comparison, or SQLite would read all active rows by index.
-        .where(_rows.c.id.in_(numbers), _rows.c.state.concat("").in_(ACTIVE))
+        .where(_rows.c.id.in_(numbers), _is_active(_rows.c.state.concat("")))
         .order_by(_rows.c.id.desc())
     )
+
+
+def _is_active(state: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(state == each for each in ACTIVE))
 
 
 def _waiting_for(predecessor: int) -> str:
@@ -219,7 +225,7 @@ def _waiting_for(predecessor: int) -> str:
 _QUEUES = row_set(
     "queues", source=_events.c.source.type, asset=_events.c.asset.type, event=ID, number=ID
 )
-_FIND_PREDECESSORS = (
+_FIND_PREDECESSORS = HotStatement(
     select(
         _active(_QUEUES.c.source, _QUEUES.c.event)
         .where(_rows.c.asset.concat("") == _QUEUES.c.asset, _rows.c.id < _QUEUES.c.number)
@@ -232,10 +238,10 @@ _FIND_PREDECESSORS = (
 )
 
 _NUMBERS = row_set("numbers", id=ID)
-_LOCK_ACTIVE = (
+_LOCK_ACTIVE = HotStatement(
     select(_rows.c.id)
     .select_from(matching(_NUMBERS, _rows))
-    .where(_rows.c.state.in_(ACTIVE))
+    .where(_is_active(_rows.c.state))
     .order_by(_rows.c.id)
     .with_for_update(read=True, of=_rows)
 )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from flowstone_core.model.chunking import chunks
 from flowstone_core.store import runners
 from flowstone_core.store.column_types import NAME
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
 
 
@@ -77,19 +78,20 @@ def lock(connection: Connection, owned: Table, owner: str, names: Iterable[str])
     Returns:
         The versions by name.
     """
-    given = {"names": [(name,) for name in names], "owner": owner}
-    if not given["names"]:
+    asked = list(names)
+    if not asked:
         return {}
-    return {row.name: row.version for row in connection.execute(_locking(owned), given)}
+    locked = _locking(owned)(connection, names=[(name,) for name in asked], owner=owner)
+    return {asked[position - 1]: version for position, version in locked}
 
 
 _NAMES = row_set("names", name=NAME)
 
 
 @cache
-def _locking(owned: Table) -> Select[str, int]:
-    return (
-        select(owned.c.name, owned.c.version)
+def _locking(owned: Table) -> HotStatement:
+    return HotStatement(
+        select(_NAMES.c.position, owned.c.version)
         .select_from(matching(_NAMES, owned))
         .where(owned.c.owner == bindparam("owner"))
         .order_by(owned.c.name)

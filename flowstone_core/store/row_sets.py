@@ -8,9 +8,9 @@ by SQLAlchemy and by SQLite, and nothing returns rows one by one: ids are taken 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -31,8 +31,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-Row: TypeAlias = Sequence[object]
-Rows: TypeAlias = Sequence[Row]
+from flowstone_core.store.hot_statements import Rows, bind_processor, column_converter, driver
 
 
 def row_set(name: str, /, **types: TypeEngine[Any]) -> TableValuedAlias:
@@ -76,7 +75,7 @@ def ids(connection: Connection, table: Table, count: int) -> list[int]:
     if connection.dialect.name != "sqlite":
         given = {"table": table.name, "count": count}
         return list(connection.exec_driver_sql(_NEXT_IDS, given).scalars())
-    last: int = connection.exec_driver_sql(_LAST_ID.format(table=table.name)).scalar_one()
+    ((last,),) = driver(connection).execute(_LAST_ID.format(table=table.name))
     return list(range(last + 1, last + 1 + count))
 
 
@@ -87,33 +86,6 @@ _LAST_ID = (
     "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{table}'), 0), "
     "ifnull((SELECT max(id) FROM {table}), 0))"
 )
-
-
-def converter(
-    types: Sequence[TypeEngine[Any]], dialect: Dialect, order: Sequence[int] | None = None
-) -> Callable[[Rows], list[Row]]:
-    """Return a function that converts the values of rows as SQLAlchemy does with parameters.
-
-    Args:
-        types: The types of a row's values.
-        dialect: The dialect of the database.
-        order: The positions of the values to return, for each row; by default all of them.
-    """
-    order = range(len(types)) if order is None else order
-    processors = [types[at].dialect_impl(dialect).bind_processor(dialect) for at in order]
-    wanted = list(zip(order, processors, strict=True))
-
-    def convert(rows: Rows) -> list[Row]:
-        if not rows:
-            return []
-        columns = list(zip(*rows, strict=True))
-        # Column by column, since most of them stay as they are.
-        converted = (
-            columns[at] if process is None else map(process, columns[at]) for at, process in wanted
-        )
-        return list(zip(*converted, strict=True))
-
-    return convert
 
 
 class _Lookup(Join):
@@ -145,7 +117,7 @@ class _Document(TypeDecorator[Rows]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:
         """See `TypeDecorator.bind_processor`."""
         names = [name for name, _ in self.columns]
-        convert = converter([kind for _, kind in self.columns], dialect)
+        convert = column_converter([bind_processor(kind, dialect) for _, kind in self.columns])
         if dialect.name == "sqlite":
             return lambda rows: _dump(convert(rows))
         return lambda rows: _dump([dict(zip(names, row, strict=True)) for row in convert(rows)])

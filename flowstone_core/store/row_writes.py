@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, Connection, bindparam, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, bindparam, insert, select, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from flowstone_core.store.row_sets import Rows, converter, ids, row_set
+from flowstone_core.store.hot_statements import Rows, bind_processor, column_converter, driver
+from flowstone_core.store.row_sets import ids, row_set
 
 Types: TypeAlias = Mapping[str, TypeEngine[Any]]
 Values: TypeAlias = Mapping[str, ColumnElement[Any]]
@@ -123,9 +124,6 @@ class RowUpdate:
 class _ForEach:
     """A statement that SQLite executes for each row.
 
-    It goes to the driver as a text: SQLAlchemy would take longer to arrange the parameters of a
-    row than SQLite takes to write the row.
-
     Args:
         types: The values of a row and their types.
         statement: The statement, with the parameters of `_parameters`.
@@ -138,17 +136,20 @@ class _ForEach:
 
     def __call__(self, connection: Connection, rows: Rows) -> None:
         if self._compiled is None:
-            compiled = cast("SQLCompiler", self._statement.compile(dialect=connection.dialect))
-            names = [_PARAMETER.format(name) for name in self._types]
-            order = [names.index(name) for name in compiled.positiontup or ()]
-            convert = converter(list(self._types.values()), connection.dialect, order)
-            self._compiled = compiled.string, convert
-        text, convert_rows = self._compiled
+            self._compiled = self._compile(connection.dialect)
+        text, convert = self._compiled
         try:
-            converted = convert_rows(rows)
+            converted = convert(rows)
         except ValueError as error:
             raise StatementError(str(error), text, None, error) from error
-        connection.exec_driver_sql(text, cast("Any", converted))
+        driver(connection).executemany(text, converted)
+
+    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[Rows], Rows]]:
+        compiled = cast("SQLCompiler", self._statement.compile(dialect=dialect))
+        names = [_PARAMETER.format(name) for name in self._types]
+        order = [names.index(name) for name in compiled.positiontup or ()]
+        processors = [bind_processor(kind, dialect) for kind in self._types.values()]
+        return compiled.string, column_converter(processors, order)
 
 
 _PARAMETER = "new_{}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from flowstone_core.store.hot_statements import driver
 from flowstone_core.store.postgresql_session import (
     answer_limit,
     begin_statement,
@@ -88,7 +89,7 @@ def sqlite_engine(url: URL, file: Path | None, logs: LogFiles | None) -> Engine:
         # A transaction that reads and then writes fails at once if another one wrote in
         # between, whatever the time-out (SQLITE_BUSY_SNAPSHOT).
         writes = connection.get_execution_options().get("flowstone_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver(connection).execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

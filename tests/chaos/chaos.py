@@ -39,7 +39,9 @@ from flowstone_core.testing import CrashPoint
 from flowstone_core.testing.crash_point import VARIABLE
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parent.parent))
 
+import statements
 from ledger import BEFORE_POLL, BEGUN, DONE, IN_POLL, balance, ledger_pipeline
 
 BEFORE_BEGIN = CrashPoint("K3 before BEGIN")
@@ -89,11 +91,13 @@ def arm() -> None:
     REGISTERED.after(RunnerRepository, "register")
     OWNED.after(SensorRepository, "claim")
 
-    @event.listens_for(Engine, "after_cursor_execute")
-    def _executed(_: object, __: object, statement: str, *___: object) -> None:
+    def executed(statement: str) -> None:
         for start, point in _STATEMENTS.items():
             if statement.startswith(start):
                 point.reach()
+
+    statements.watch()
+    statements.tell(executed)
 
     @event.listens_for(Engine, "commit")
     def _committing(_: object) -> None:

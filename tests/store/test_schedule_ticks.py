@@ -17,6 +17,7 @@ from flowstone_core.model.tick import (
     TickOutcome,
 )
 from flowstone_core.store import TickResult, schema
+from tests.statements import refusing
 from tests.store.schedule_desk import event, everything, given
 
 STALE = TickResult(committed=False)
@@ -214,17 +215,8 @@ def test_whichever_statement_fails_nothing_is_written(desk, table):
     desk.create()
     desk.claim()
     before = everything(desk.store)
-
-    def refuse(connection, cursor, statement, parameters, context, executemany):
-        if statement.startswith(("INSERT", "UPDATE")) and f" flowstone_{table} " in statement:
-            raise RuntimeError("the plug is pulled")
-
-    sa.event.listen(sa.Engine, "after_cursor_execute", refuse)
-    try:
-        with pytest.raises(RuntimeError, match="plug"):
-            desk.commit(desk.tick(event("k"), skips=desk.missed()))
-    finally:
-        sa.event.remove(sa.Engine, "after_cursor_execute", refuse)
+    with refusing(table), pytest.raises(RuntimeError, match="plug"):
+        desk.commit(desk.tick(event("k"), skips=desk.missed()))
     assert everything(desk.store) == before
 
 

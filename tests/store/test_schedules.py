@@ -15,6 +15,7 @@ from flowstone_core.model.tick import (
 )
 from flowstone_core.store import DeclaredSchedule, ScheduleRecord, schema
 from flowstone_core.store.schedule_edits import COMMAND
+from tests.statements import listening
 from tests.store.schedule_desk import GIVEN, event, everything, given
 
 
@@ -23,13 +24,12 @@ def writes():
     """Collect the statements that write, from here on."""
     found = []
 
-    def collect(connection, cursor, statement, parameters, context, executemany):
+    def collect(statement):
         if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA", "BEGIN")):
             found.append(statement)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", collect)
-    yield found
-    sa.event.remove(sa.Engine, "before_cursor_execute", collect)
+    with listening(collect):
+        yield found
 
 
 # -- declared --------------------------------------------------------------------------------------

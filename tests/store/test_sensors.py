@@ -11,6 +11,7 @@ from flowstone_core.errors import ConflictError, NotFoundError, StoreError
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.tick import SensorCheckpoint, TickOutcome
 from flowstone_core.store import SensorRecord, schema
+from tests.statements import listening
 
 NOW = datetime(2025, 1, 15, 12, tzinfo=UTC)
 NEW = SensorCheckpoint()
@@ -31,13 +32,12 @@ def writes(monkeypatch):
     """Collect the statements that write, from here on."""
     found = []
 
-    def collect(connection, cursor, statement, parameters, context, executemany):
-        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA", "BEGIN DEFERRED")):
+    def collect(statement):
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA", "BEGIN")):
             found.append(statement)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", collect)
-    yield found
-    sa.event.remove(sa.Engine, "before_cursor_execute", collect)
+    with listening(collect):
+        yield found
 
 
 def test_declared_sensor_has_no_state_and_no_owner(sensors):

@@ -143,7 +143,9 @@ def test_S10_a_file_system_without_a_log_is_not_watched(tmp_path, migrated_file,
                 return super().execute(sql.replace("= WAL", "= DELETE"), *args)
 
         monkeypatch.setattr(
-            sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs, factory=Rollback)
+            sqlite3,
+            "connect",
+            lambda *args, **kwargs: connect(*args, **kwargs | {"factory": Rollback}),
         )
         monkeypatch.setattr(sqlite3.dbapi2, "connect", sqlite3.connect)
         store = Store.open(f"sqlite:///{path}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
 from flowstone_core.errors import NotFoundError
 from flowstone_core.model.event import Skipped
 from flowstone_core.model.tick import SensorCheckpoint, Tick, TickOutcome
 from flowstone_core.store import TickResult
+from tests.statements import listening, refusing
 
 STALE = TickResult(committed=False)
 
@@ -234,17 +234,8 @@ STATEMENTS = ["sensors", "ticks", "events", "materializations"]
 @pytest.mark.parametrize("table", STATEMENTS)
 def test_whichever_statement_fails_nothing_is_written(bench, table):
     before = everything(bench.store)
-
-    def refuse(connection, cursor, statement, parameters, context, executemany):
-        if statement.startswith(("INSERT", "UPDATE")) and f" flowstone_{table} " in statement:
-            raise RuntimeError("the plug is pulled")
-
-    sa.event.listen(sa.Engine, "after_cursor_execute", refuse)
-    try:
-        with pytest.raises(RuntimeError, match="plug"):
-            bench.commit(bench.tick("drop"), bench.tick("feed", bench.event("k")))
-    finally:
-        sa.event.remove(sa.Engine, "after_cursor_execute", refuse)
+    with refusing(table), pytest.raises(RuntimeError, match="plug"):
+        bench.commit(bench.tick("drop"), bench.tick("feed", bench.event("k")))
     assert everything(bench.store) == before
     assert bench.fire(bench.event("k")).tick.events == 1
 
@@ -274,9 +265,8 @@ def test_hundreds_of_ticks_in_one_transaction(bench):
 def test_statements_per_transaction_do_not_grow_with_the_store(bench):
     def statements(*events):
         found = []
-        sa.event.listen(sa.Engine, "before_cursor_execute", listener := lambda *_: found.append(1))
-        bench.fire(*events)
-        sa.event.remove(sa.Engine, "before_cursor_execute", listener)
+        with listening(found.append):
+            bench.fire(*events)
         return len(found)
 
     few = statements(bench.event("first", partition="p0"))
