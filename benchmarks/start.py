@@ -25,24 +25,11 @@ def orders(context):
 """
 SECTION = """
 [flowstone:sensor:feed_{number}]
-type = bench_sensors:Feed
+type = s3_file_arrival
 asset = orders
 every = 30s
-path = /data/{number}.json
-"""
-SENSORS = """from flowstone_core import NotTriggered, Sensor, SensorConfig
-
-class FeedConfig(SensorConfig):
-    path: str
-
-class Feed(Sensor):
-    Config = FeedConfig
-
-    def init(self):
-        return None
-
-    def poll(self, state):
-        return NotTriggered(state)
+bucket = shop
+prefix = feeds/{number}/
 """
 
 
@@ -72,7 +59,6 @@ def run_command(command: list[str], folder: Path) -> tuple[float, float]:
 def write_project(folder: Path, sensors: int) -> None:
     """Write a project with one asset and a number of sensors."""
     (folder / "bench_pipeline.py").write_text(PIPELINE, "utf-8")
-    (folder / "bench_sensors.py").write_text(SENSORS, "utf-8")
     sections = "".join(SECTION.format(number=number) for number in range(sensors))
     (folder / "setup.cfg").write_text(
         f"[flowstone]\npipelines = bench_pipeline:pipeline\nstore = sqlite:///f.db\n{sections}",
@@ -110,13 +96,13 @@ BENCHMARK = Benchmark(
     title="Start of commands",
     about="""
 Whole commands, from the start of the process to its end, with warm caches: the quickest of three
-in each round. `check` reads the configuration, imports the pipeline and the sensors' classes, and
+in each round. `check` reads the configuration, imports the pipeline and the sensors' class, and
 validates every section. The limits are Python that does nothing, and Python that imports
 asyncio.""",
     metrics=(Metric("cpu", "CPU", "ms"), Metric("seconds", "by the clock", "ms")),
     cases=(BARE, VERSION, SMALL, MIDDLE, LARGE),
     arms=(
-        Arm("flowstone", "FlowStone", flowstone),
+        Arm("flowstone", "FlowStone", flowstone, needs=("flowstone-s3",)),
         Arm(
             "asyncio",
             "python -c 'import asyncio'",
