@@ -86,10 +86,10 @@ def same_document(value: object, text: str) -> bool:
         return False
 
 
-def _dump(value: object) -> str:
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
-    )
+# Made once: `json.dumps` with options makes an encoder for each call.
+_dump = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
+).encode
 
 
 def _deviation(value: object, path: tuple[object, ...]) -> tuple[tuple[object, ...], str] | None:

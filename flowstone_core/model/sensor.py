@@ -10,8 +10,8 @@ import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeGuard, TypeVar, cast
 
@@ -48,7 +48,26 @@ class _Deadline:
     seconds: float = math.inf
 
 
-@dataclass(frozen=True)
+class _Limit(AbstractContextManager[None]):
+    """Deadline of one poll, for the length of a block."""
+
+    __slots__ = ("_clock", "_deadline", "_seconds")
+
+    def __init__(self, clock: Clock, deadline: _Deadline, seconds: float) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        deadline = self._deadline
+        deadline.at = self._clock.monotonic() + self._seconds
+        deadline.seconds = self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        self._deadline.at = self._deadline.seconds = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class PollContext:
     """Context of a sensor: its name, a logger, a clock, and the deadline of the running poll.
 
@@ -86,19 +105,13 @@ class PollContext:
                 f"the poll did not end within its deadline of {self._deadline.seconds:g} s"
             )
 
-    @contextmanager
-    def limited(self, seconds: float) -> Iterator[None]:
+    def limited(self, seconds: float) -> AbstractContextManager[None]:
         """Set the deadline of one poll; the runner does this, and a test may.
 
         Args:
             seconds: Seconds from now on.
         """
-        deadline = self._deadline
-        deadline.at, deadline.seconds = self.clock.monotonic() + seconds, seconds
-        try:
-            yield
-        finally:
-            deadline.at = deadline.seconds = math.inf
+        return _Limit(self.clock, self._deadline, seconds)
 
 
 class Sensor(ABC, Generic[C, S]):

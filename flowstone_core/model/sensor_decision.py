@@ -39,7 +39,7 @@ TRANSACTION_LIMIT = 8 * 1024 * 1024
 """Bytes of payload in one transaction; further events go into the next one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TickRules:
     """Settings of a sensor that `decide` needs.
 
@@ -84,7 +84,7 @@ class SensorObservation:
 C_co = TypeVar("C_co", bound="TickCommit | ScheduleCommit", covariant=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision(Generic[C_co]):
     """Decision of a tick: its outcome and its transactions.
 
@@ -102,6 +102,9 @@ class Decision(Generic[C_co]):
     error: str | None = None
     next_at: datetime | None = None
     reason: str = ""
+
+
+_QUIET: Decision[TickCommit] = Decision(TickOutcome.NOT_TRIGGERED)
 
 
 def decide(
@@ -124,9 +127,7 @@ def decide(
         return _decide(rules, checkpoint, observation)
     except BaseException as error:  # noqa: BLE001 - foreign values raise anything when looked at
         broken = OutcomeError(describe(error, rules.redact), sensor=rules.sensor)
-        return _failure(
-            rules, checkpoint, observation, broken, checkpoint.state or observation.initial
-        )
+        return _failure(rules, checkpoint, observation, broken)
 
 
 def _decide(
@@ -134,9 +135,7 @@ def _decide(
 ) -> Decision[TickCommit]:
     seen = observation.outcome
     if observation.raised and isinstance(seen, BaseException):
-        return _failure(
-            rules, checkpoint, observation, seen, checkpoint.state or observation.initial
-        )
+        return _failure(rules, checkpoint, observation, seen)
     if isinstance(seen, PollFailed):
         error = seen.error
         if not isinstance(error, BaseException):
@@ -170,7 +169,7 @@ def _quiet_or_commit(
         and checkpoint.state is not None
         and same_document(state, checkpoint.state)
     ):
-        return Decision(TickOutcome.NOT_TRIGGERED, reason=reason)
+        return Decision(TickOutcome.NOT_TRIGGERED, reason=reason) if reason else _QUIET
     outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
     if rules.baseline and not checkpoint.polled:
         outcome, events = TickOutcome.BASELINE, ()
@@ -199,9 +198,10 @@ def _failure(
     checkpoint: SensorCheckpoint,
     observation: SensorObservation,
     error: BaseException,
-    state: str | None,
+    state: str | None = None,
 ) -> Decision[TickCommit]:
     text = describe(error, rules.redact)
+    state = state or checkpoint.state or observation.initial
     after = replace(checkpoint, state=state, not_before=None)
     delay = honoured_delay(error)
     if isinstance(error, SensorBroken):

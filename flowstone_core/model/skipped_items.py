@@ -30,6 +30,8 @@ def skipped_items(skipped: Sequence[object], redact: Callable[[str], str]) -> tu
     Raises:
         OutcomeError: If a value is not a `Skipped` with a reason and a count.
     """
+    if skipped == ():
+        return ()
     merged: dict[str, Skipped] = {}
     for item in skipped:
         reason, count, example = _checked(item)
@@ -74,7 +76,8 @@ def safe_reason(reason: object, redact: Callable[[str], str]) -> str:
     """
     if not isinstance(reason, str):
         raise OutcomeError(f"the reason of NotTriggered must be a text, not {reason!r:.80}")
-    return _safe(str.__str__(reason), redact)
+    text = str.__str__(reason)
+    return _safe(text, redact) if text else ""
 
 
 def _checked(item: object) -> tuple[str, int, str]:

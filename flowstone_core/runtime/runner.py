@@ -71,8 +71,9 @@ class Runner:
         )
         self._staleness = StalenessMonitor(session, publisher)
         self._quiet_reasons = QuietReasons(session)
+        assets = frozenset(workload.assets)
         self._sensors = {
-            sensor.name: SensorTicker(sensor, workload.assets, session.clock, redact)
+            sensor.name: SensorTicker(sensor, assets, session.clock, redact)
             for sensor in workload.enabled_sensors
         }
         self._scheduler.tickers.update({ticker.source: ticker for ticker in self._sensors.values()})

@@ -12,6 +12,7 @@ from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.engine.local_engine import RECOVER_SECONDS
 from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
 from flowstone_core.runtime.periodic_thread import START_TRIES, PeriodicThread, start_thread
+from flowstone_core.runtime.ticking.sensor_host import ThreadHost
 from flowstone_core.testing import FakeClock
 from tests.runtime.engine.workshop import LONG, Workshop
 from tests.runtime.runner_house import PATIENCE, probe
@@ -121,15 +122,14 @@ def test_S5_tick_without_memory_fails_and_is_polled_again(monkeypatch, house):
     feed = house.sensor("feed", probe(), backoff="1s")
     runner = house.runner()
     runner.open()
-    ticker = next(iter(runner._sensors.values()))
-    tick, refusals = ticker._host.tick, [MemoryError()]
+    tick, refusals = ThreadHost.tick, [MemoryError()]
 
-    def starved(checkpoint):
+    def starved(host, checkpoint):
         if refusals:
             raise refusals.pop()
-        return tick(checkpoint)
+        return tick(host, checkpoint)
 
-    monkeypatch.setattr(ticker._host, "tick", starved)
+    monkeypatch.setattr(ThreadHost, "tick", starved)
     house.pass_time(runner, 20)
     assert house.outcomes("feed") == [TickOutcome.FAILED, TickOutcome.NOT_TRIGGERED]
     assert feed.polls >= 1

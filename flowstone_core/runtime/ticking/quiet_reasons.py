@@ -50,7 +50,7 @@ class QuietReasons:
                 self._recorded[name] = (reason, at)
             elif reason != recorded:
                 self._changed[name] = (ticker, reason)
-        if not decision.commits:
+        if not decision.commits and logger.isEnabledFor(logging.DEBUG):
             extra = {**ticker.labels, "reason": reason} if reason else ticker.labels
             logger.debug("quiet tick", extra=extra)
 

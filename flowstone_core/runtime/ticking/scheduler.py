@@ -64,6 +64,7 @@ class Scheduler:
         self._outage.listen(self._loop.wake)
         self._clock_offset = self._measure_offset()
         self._undecided = 0
+        self._settling = 0
         self._undecided_lock = threading.Lock()
 
     @property
@@ -135,7 +136,13 @@ class Scheduler:
         Returns:
             False if the grace time passed first.
         """
-        return self._wait_until(lambda: not self._undecided, grace)
+        with self._undecided_lock:
+            self._settling += 1
+        try:
+            return self._wait_until(lambda: not self._undecided, grace)
+        finally:
+            with self._undecided_lock:
+                self._settling -= 1
 
     def stop(self) -> None:
         """Start no more ticks; those that run go on."""
@@ -177,8 +184,10 @@ class Scheduler:
             self._rearm(ticker, 0.0)
         with self._undecided_lock:
             self._undecided -= 1
-            idle = not self._undecided
-        if idle:
+            # Only for callers of `settle`: to wake the thread after each quiet tick would double
+            # the cost of the tick.
+            settled = not self._undecided and self._settling
+        if settled:
             self._loop.wake()
 
     def delay_of(self, decision: AnyDecision) -> float | None:

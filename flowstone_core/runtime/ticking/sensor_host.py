@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from contextlib import AbstractContextManager
 from typing import Protocol, cast
 
 from flowstone_core.errors import OutcomeError, StoreError, ValidationError
@@ -45,12 +44,15 @@ class ThreadHost:
         clock: Time of the ticks, and the clock of the sensor.
     """
 
+    __slots__ = ("_clock", "_context", "_declaration", "_rules", "_seconds", "_sensor")
+
     def __init__(
         self, declaration: SensorDeclaration, rules: TickRules, clock: Clock | None = None
     ) -> None:
         self._declaration = declaration
         self._rules = rules
         self._clock = clock or SystemClock()
+        self._seconds = declaration.settings.deadline.total_seconds()
         log = ContextLogger(logging.getLogger("flowstone.sensor"), {"sensor": declaration.name})
         self._context = PollContext(declaration.name, log, self._clock)
         self._sensor: AnySensor | None = None
@@ -62,7 +64,7 @@ class ThreadHost:
         raised = False
         outcome: object
         try:
-            with fork_guard(), self._limited():
+            with fork_guard(), self._context.limited(self._seconds):
                 sensor = self._instance()
                 if checkpoint.state is None:
                     initial = _initial_state(sensor)
@@ -88,7 +90,7 @@ class ThreadHost:
     def connect(self) -> str | None:
         """See `SensorHost.connect`; a poll is judged as that of a tick."""
         try:
-            with fork_guard(), self._limited():
+            with fork_guard(), self._context.limited(self._seconds):
                 sensor = self._instance()
                 if type(sensor).connect is not Sensor.connect:
                     sensor.connect()
@@ -119,9 +121,6 @@ class ThreadHost:
             declaration = self._declaration
             self._sensor = declaration.sensor_class(declaration.config, self._context)
         return self._sensor
-
-    def _limited(self) -> AbstractContextManager[None]:
-        return self._context.limited(self._declaration.settings.deadline.total_seconds())
 
 
 class ProcessHost:

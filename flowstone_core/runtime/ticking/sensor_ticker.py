@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import zlib
-from functools import partial
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import lru_cache, partial
 
 from flowstone_core.errors import PollTimeoutError
-from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.redaction import Redactor
@@ -30,14 +31,20 @@ class SensorTicker(Ticker):
 
     Args:
         declaration: The sensor.
-        assets: All assets; events must be for one of them.
+        assets: The names of all assets; events must be for one of them.
         redact: Hides secrets in error texts.
     """
+
+    # There may be a hundred thousand of them.
+    __slots__ = (
+        "_clock", "_host", "_killed", "_rules", "_warned_of_near_date",
+        "checkpoint", "every", "good_at", "stale_after",
+    )  # fmt: skip
 
     def __init__(
         self,
         declaration: SensorDeclaration,
-        assets: AssetGraph,
+        assets: Iterable[str],
         clock: Clock,
         redact: Redactor,
     ) -> None:
@@ -52,11 +59,11 @@ class SensorTicker(Ticker):
         self._rules = TickRules(
             declaration.name,
             declaration.asset,
-            frozenset(assets),
+            frozenset(assets),  # no copy of a frozenset: sensors share it
             settings.max_events,
             settings.first_poll == "baseline",
             settings.quarantine_after,
-            partial(backoff_delay, first=settings.backoff, limit=settings.backoff_limit),
+            _backoff(settings.backoff, settings.backoff_limit),
             redact,
         )
         host = ThreadHost if settings.isolation == "thread" else ProcessHost
@@ -109,7 +116,8 @@ class SensorTicker(Ticker):
         # then refuse the decision that is based on the old one.
         decision = self._host.tick(self.checkpoint)
         if self._end(number):
-            self._warn_of_near_date(decision)
+            if decision.commits:
+                self._warn_of_near_date(decision)
             return decision
         if not self._killed:
             extra = {"sensor": self.name, "outcome": decision.outcome, "error": decision.error}
@@ -168,3 +176,9 @@ class SensorTicker(Ticker):
     def _failed(self, error: BaseException) -> Decision[TickCommit]:
         now = self._clock.now()
         return decide(self._rules, self.checkpoint, SensorObservation(error, now, now, raised=True))
+
+
+@lru_cache
+def _backoff(first: timedelta, limit: timedelta) -> Callable[[int], timedelta]:
+    """Return the function of back-off; sensors with the same settings share it."""
+    return partial(backoff_delay, first=first, limit=limit)

@@ -31,6 +31,10 @@ class Ticker(ABC):
         armed: Number of the ticker's valid entry in the scheduler's heap; the scheduler's alone.
     """
 
+    __slots__ = (
+        "_holds", "_lock", "_number", "_overdue", "armed", "deadline", "kind", "name", "owned"
+    )  # fmt: skip
+
     def __init__(self, kind: str, name: str, deadline: float) -> None:
         self.kind = kind
         self.name = name
