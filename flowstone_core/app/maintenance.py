@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,18 @@ def check_store(url: str) -> IntegrityReport:
     from flowstone_core.store import Store
 
     return Store.check(url)
+
+
+def check_writable(url: str) -> None:
+    """Check that a store takes writes, by one that changes nothing.
+
+    Raises:
+        StoreError: If the store only reads, is locked or full, or cannot be used.
+    """
+    from flowstone_core.store import Store
+
+    with closing(Store.open(url)) as store:
+        store.check_writable()
 
 
 def installed_plugins(config: Config) -> Plugins:

@@ -173,6 +173,8 @@ def _schedules(project: Project) -> list[dict[str, object]]:
 
 
 def _connect(flow: Flowstone) -> None:
+    from flowstone_core.app.maintenance import check_writable
+
     rows = [
         {
             "sensor": each.sensor,
@@ -185,6 +187,7 @@ def _connect(flow: Flowstone) -> None:
     click.echo()
     print_table(rows, CONNECTION_COLUMNS, empty="no enabled sensors", cell_limit=SETTINGS_LIMIT)
     status = flow.status()
+    check_writable(flow.project.run.store)
     click.echo(f"\nstore {status.store} available; live runners: {len(status.runners)}")
     if any(row["error"] for row in rows):
         raise Exit(FAILED)

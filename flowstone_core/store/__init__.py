@@ -29,6 +29,7 @@ Other wings import from here only. The modules:
 * `integrity`: checks pages, references and invariants.
 * `backup`: copies an SQLite store while it is in use.
 * `store_copy`, `table_copy`: copy a store to another database.
+* `write_probe`: tells if the store takes writes.
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.

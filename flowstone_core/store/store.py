@@ -17,6 +17,7 @@ from flowstone_core.store import (
     sqlite_file,
     statements,
     store_copy,
+    write_probe,
 )
 from flowstone_core.store.backfills import BackfillRepository
 from flowstone_core.store.backup import Backup
@@ -196,6 +197,14 @@ class Store:
             StoreUnavailableError: If the store cannot be used at the moment.
         """
         return self._database.listen(assets)
+
+    def check_writable(self) -> None:
+        """Check that the ticks of a runner can be committed; nothing is changed.
+
+        Raises:
+            StoreError: If the store only reads, is locked or full, or lacks a table or a right.
+        """
+        write_probe.check_writable(self._database)
 
     @property
     def url(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KINDS = {"K": 15, "P": 19, "D": 8, "T": 12, "C": 7}
+KINDS = {"K": 15, "P": 19, "D": 18, "T": 12, "C": 7}
 REPORTED = {
     "F": "1a 1b 2 3 4 5 5b 6 7 8 9 10 13",
     "R": "2 4 5",

@@ -62,7 +62,7 @@ def start(tmp_path: Path, store_url: str) -> Iterator[Callable[[str], subprocess
         process.communicate(timeout=PATIENCE)
 
 
-def test_R2_frozen_runner_gives_up_work_taken_over_by_another(
+def test_R2_D9_frozen_runner_gives_up_work_taken_over_by_another(
     start: Callable[[str], subprocess.Popen[str]], tmp_path: Path, store: Store
 ) -> None:
     frozen = start("frozen")

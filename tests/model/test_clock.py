@@ -88,7 +88,7 @@ def test_store_clock_is_the_machines_until_it_is_set(machine):
     assert clock.offset is None
 
 
-def test_store_clock_goes_on_from_the_answer_of_the_store(machine):
+def test_T8_store_clock_goes_on_from_the_answer_of_the_store(machine):
     clock = StoreClock(machine)
     store = machine.now() - timedelta(seconds=60)
     clock.set(store, machine.monotonic())

@@ -210,13 +210,19 @@ def test_an_error_from_before_is_kept_when_an_attempt_is_given_back(bench):
 # -- lost ------------------------------------------------------------------------------------------
 
 
-def test_recover_leaves_attempts_of_a_live_runner(bench):
+def test_D17_attempt_longer_than_a_lease_of_a_live_runner_is_left(bench):
+    """A lease is its runner's, not the attempt's: it is renewed for as long as the runner lives."""
     bench.ask("items")
     bench.claim()
+    for _ in range(3):
+        bench.later(hours=23)
+        assert bench.store.runners.beat("one", bench.now, timedelta(days=1))
+        assert bench.store.queue.recover(bench.now) == []
+    bench.later(hours=23)
     assert bench.store.queue.recover(bench.now) == []
 
 
-def test_attempts_of_an_expired_runner_are_due_again(bench):
+def test_D18_attempts_of_a_runner_that_never_beat_are_due_again(bench):
     number = bench.ask("items").id
     bench.runner("two", lease=timedelta(seconds=30))
     bench.claim(runner_id="two")

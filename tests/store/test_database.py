@@ -240,7 +240,7 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path):
 class TestPostgresql:
     """What only a server can do."""
 
-    def test_connections_ended_by_the_server_are_replaced(self, store, postgresql):
+    def test_D11_connections_ended_by_the_server_are_replaced(self, store, postgresql):
         store.runners.all()
         postgresql.execute(END_ALL)
         assert store.runners.all() == []
@@ -255,7 +255,7 @@ class TestPostgresql:
             opened.write(write)
         assert opened.read(scalar, "SELECT count(*) FROM flowstone_schema") == 1
 
-    def test_a_server_that_only_reads_is_unavailable(self, opened):
+    def test_D13_server_that_only_reads_is_unavailable(self, opened):
         def write(connection):
             execute(connection, "SET TRANSACTION READ ONLY")
             execute(connection, "DELETE FROM flowstone_schema")
@@ -271,7 +271,7 @@ class TestPostgresql:
             opened.write(write)
         assert caught.value.retryable is False
 
-    def test_of_two_that_wait_for_each_other_one_begins_again(self, opened):
+    def test_D14_of_two_that_wait_for_each_other_one_begins_again(self, opened):
         for name in "ab":
             opened.write(execute, f"CREATE TABLE {name} AS SELECT 1 AS n")
         both = threading.Barrier(2)
@@ -292,7 +292,7 @@ class TestPostgresql:
         assert len(calls) > 2  # each of them may have been the one that was undone
         assert opened.read(scalar, "SELECT a.n + b.n FROM a, b") == 6
 
-    def test_a_key_that_was_taken_meanwhile_is_looked_for_again_a_few_times(self, opened):
+    def test_D14_key_that_was_taken_meanwhile_is_looked_for_again_a_few_times(self, opened):
         opened.write(execute, "CREATE TABLE a AS SELECT 1 AS n")
         opened.write(execute, "CREATE UNIQUE INDEX one ON a (n)")
         calls = []

@@ -74,7 +74,7 @@ def calls(bench):
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_no_call_costs_more_in_a_filled_store(bench, backend, tmp_path):
+def test_D16_no_call_costs_more_in_a_filled_store(bench, backend, tmp_path):
     cost = {name: steps(bench.store, call) for name, call in calls(bench).items()}
     assert min(cost.values()) > 10
     filled = type(bench)(Store.open(f"sqlite:///{tmp_path / 'filled.db'}"))

@@ -131,6 +131,12 @@ class Heartbeat:
             return
         had_stepped_down = not self.lease.held
         self.lease.renewed(began_at)
+        try:
+            if self.outage.on:  # a lease takes less than a tick: a row that there is already
+                self._store.check_writable()
+        except StoreError as error:
+            self.outage.begin(error)
+            return
         self.outage.end()
         if had_stepped_down:
             self.outage.tell()

@@ -34,6 +34,14 @@ def test_heartbeat_registers_process_and_machine(heartbeat, store):
     assert runner.machine == machine_id()
 
 
+def test_D10_runners_of_one_machine_and_process_have_different_ids(heartbeat, store, fake_clock):
+    other = Heartbeat(store, fake_clock, LEASE)
+    other.start()
+    assert alive(store, fake_clock) == {heartbeat.runner.id, other.runner.id}
+    assert (other.runner.host, other.runner.pid) == (heartbeat.runner.host, heartbeat.runner.pid)
+    other.stop()
+
+
 def test_heartbeat_beat_renews_the_lease(heartbeat, store, fake_clock):
     fake_clock.advance(20)
     heartbeat.beat()
@@ -112,11 +120,19 @@ def test_heartbeat_outage_is_logged_once_and_its_end(store, fake_clock, caplog):
                 raise StoreUnavailableError("database is locked")
             return store.runners.beat(*arguments)
 
+        def check_writable(self):
+            probes.append(self.on)
+            if len(probes) == 1:
+                raise StoreUnavailableError("disk full")
+
+    probes = []
     outage = StoreOutage()
     heartbeat = Heartbeat(outage, fake_clock, LEASE)
     store.runners.register(heartbeat.runner)
-    for outage.on in (True, True, True, False, False):
+    for outage.on in (True, True, True, False, False, False):
         heartbeat.beat()
+    # A lease takes less than a tick: the outage lasts until a tick can be written.
+    assert probes == [False, False]
     messages = [record.message for record in caplog.records]
     assert messages == [
         "store unavailable; polling paused until a write succeeds",
