@@ -80,10 +80,13 @@ def check(session: Session, *, connect: bool, empty: bool) -> None:
 
 
 def report_empty(session: Session, project: Project, *, allowed: bool) -> None:
-    """Report a configuration without sensors, schedules and pipelines; exit unless allowed."""
+    """Report a configuration without sensors, schedules and assets; exit unless allowed."""
     if project.file is None:
         text = "no setup.cfg or flowstone.cfg with a section [flowstone] in this folder"
         hint = "change to the project's folder, or name the file with --config"
+    elif project.run.pipelines:
+        text = f"no asset in {' and '.join(project.run.pipelines)}, named by {project.file}"
+        hint = "declare a function with @pipeline.asset, in a module that the pipeline's imports"
     else:
         text = f"{project.file} names no sensor, no schedule and no pipeline"
         hint = (

@@ -107,6 +107,17 @@ def test_N10_configuration_without_anything_to_run_exits_2(shop, command):
     assert not list(shop.folder.glob("flowstone.db*"))
 
 
+@pytest.mark.parametrize("command", [["check"], ["run", "--once"]])
+def test_N10_pipeline_without_assets_exits_2(shop, command):
+    shop.write(pipeline="from flowstone_core import Pipeline\n\npipeline = Pipeline('shop')\n")
+    result = shop.run(*command, code=2)
+    assert result.stderr == (
+        f"error: nothing to run: no asset in {shop.module}:pipeline, named by setup.cfg "
+        "(declare a function with @pipeline.asset, in a module that the pipeline's imports; "
+        "--allow-empty accepts that)\n"
+    )
+
+
 @pytest.mark.parametrize("command", [["check"], ["run"], ["run", "--once"]])
 def test_N10_nothing_to_run_is_accepted_with_allow_empty(empty_folder, command):
     result = empty_folder.run(*command, "--allow-empty")

@@ -15,6 +15,10 @@ import pytest
         ("[flowstone:sensor:b]\nbucket = x", "Type = bucket", "type"),
         ("[flowstone:sensor:b]\ntype = nothing", "Every: 5m", "every"),
         ("[flowstone:schedule:s]\nasset = a", "Catchup-Window = 1d", "catchup_window"),
+        ("[flowstone:schedule:s]\nasset = a", "catchup-window = 1d", "catchup_window"),
+        ("[flowstone:schedule:s]\nasset = a", "catchupWindow = 1d", "catchup_window"),
+        ("[flowstone:sensor:b]\ntype = bucket\nbucket = x", "MaxEvents = 5", "max_events"),
+        ("[flowstone:sensor:b]\ntype = nothing", "first poll = fire", "first_poll"),
     ],
 )
 def test_W3_setting_in_capitals_gets_a_suggestion(
@@ -33,6 +37,30 @@ def test_W3_unknown_name_in_capitals_is_not_shown(problems) -> None:
     (text,) = problems("[flowstone]\nHunter2 = x\n")
     assert "Hunter2" not in text
     assert "invalid setting name (not shown: it may be a secret)" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "meant"),
+    [
+        ("[flowstone]", "Grace-Time = 5s", "grace"),
+        ("[flowstone]", "StoreWaits = 5s", "store_wait"),
+        ("[flowstone:sensor:b]\ntype = bucket\nbucket = x", "Max-Event = 5", "max_events"),
+        ("[flowstone:schedule:s]\nasset = a", "TIMEZONES = UTC", "timezone"),
+    ],
+)
+def test_W3_name_near_to_a_setting_gets_a_suggestion(
+    problems, section: str, line: str, meant: str
+) -> None:
+    found = problems(f"{section}\n{line}\n")
+    (text,) = [each for each in found if "invalid setting name" in each]
+    assert f"did you mean '{meant}'? use small letters" in text
+    assert line.partition(" ")[0] not in text
+
+
+def test_W3_setting_in_other_letters_is_validated_as_the_one_meant(problems) -> None:
+    spelt, value = problems("[flowstone]\npollThreads = x\n")
+    assert spelt.endswith("pollThreads: unknown setting (did you mean 'poll_threads'?)")
+    assert value.startswith("flowstone.cfg:2: [flowstone] poll_threads: ")
 
 
 def test_W3_setting_given_twice_in_two_spellings_is_told(problems) -> None:

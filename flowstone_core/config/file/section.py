@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
@@ -27,8 +27,9 @@ INVALID_NAME = (
 COLON = "write '=' or ': ' after the name of a setting"
 """Hint for a line with a colon that ends no name."""
 
-# Words as people write names, "Time-Zone" and "EVERY", but hardly a secret.
-_WORDS = re.compile(r"(?:[A-Z]+|[A-Z]?[a-z]+)(?:[-_ ](?:[A-Z]+|[A-Z]?[a-z]+))*")
+# Words as people write names, "Time-Zone", "EVERY" and "pollThreads", but hardly a secret.
+_WORD = r"(?:[A-Z]+|[A-Z]?[a-z]+(?:[A-Z][a-z]+)*)"
+_WORDS = re.compile(rf"{_WORD}(?:[-_ ]{_WORD})*")
 _SEPARATOR = re.compile(r"[:.\s]+")
 
 
@@ -121,6 +122,15 @@ def without_value(header: str) -> str:
 def plain_key(written: str) -> str:
     """Return a key of words in other letters as FlowStone's settings have it, or unchanged."""
     return re.sub(r"[-\s]", "_", written.lower()) if _WORDS.fullmatch(written) else written
+
+
+def meant_key(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that differs from a key in underscores at most, or None."""
+    return next((each for each in known if _folded(each) == _folded(key)), None)
+
+
+def _folded(key: str) -> str:
+    return key.replace("_", "")
 
 
 def split_name(header: str) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pydantic
 
-from flowstone_core.config.file.section import INVALID_NAME, Section, Setting
+from flowstone_core.config.file.section import INVALID_NAME, Section, Setting, meant_key
 from flowstone_core.config.model_fields import takes_list
-from flowstone_core.errors import Problem
+from flowstone_core.errors import Problem, did_you_mean
 from flowstone_core.model.redaction import Redactor, looks_secret
 
 
@@ -41,13 +41,17 @@ class SectionReader:
     ) -> None:
         self.strays = dict(_strays(section, known))
         self.swallowed = [*_swallowed(section, model, known), *_misnamed(section, known)]
-        self.places: Mapping[str, str] = {key: section.where(key) for key in section.settings}
-        self.values: dict[str, object] = {
-            key: _lines(setting.value) if takes_list(model, key) else setting.value
+        meant = {
+            key: meant_key(key, known) if setting.written else key
             for key, setting in section.settings.items()
-            if key not in exclude
-            and key not in self.strays
-            and (key in known or not setting.written)
+        }
+        self.places: Mapping[str, str] = {
+            name or key: section.where(key) for key, name in meant.items()
+        }
+        self.values: dict[str, object] = {
+            name: _lines(setting.value) if takes_list(model, name) else setting.value
+            for key, setting in section.settings.items()
+            if (name := meant[key]) and name not in exclude and key not in self.strays
         }
 
     @property
@@ -123,13 +127,16 @@ def _swallowed(
 def _misnamed(section: Section, known: Collection[str]) -> Iterator[Problem]:
     """Yield a problem for each key in other letters; only one that is a setting's is shown."""
     for key, setting in section.settings.items():
-        where = f"{section.file}:{setting.line}"
-        if setting.written and key in known:
+        if not setting.written:
+            continue
+        where, meant = f"{section.file}:{setting.line}", meant_key(key, known)
+        if meant is not None:
             subject = f"{section.title} {setting.written}"
-            yield Problem("unknown setting", where, subject, f"did you mean {key!r}?")
-        elif setting.written:
+            yield Problem("unknown setting", where, subject, f"did you mean {meant!r}?")
+        else:
             message, hint = INVALID_NAME
-            yield Problem(message, where, section.title, hint)
+            near = did_you_mean(key, known)
+            yield Problem(message, where, section.title, f"{near} {hint}" if near else hint)
 
 
 def _concealed(message: str, setting: Setting) -> str:
