@@ -121,7 +121,7 @@ class Look:
 
     def run(self, fetch: Fetch, now: datetime) -> Findings:
         """Look; `CommitListener.look` documents it."""
-        instant = UtcDateTime().process_bind_param(now, self._dialect)
+        instant = UtcDateTime().bind_processor(self._dialect)(now)
         named = {**self._parameters, "now": instant}
         # The driver of SQLite takes parameters by position, the one of PostgreSQL by name.
         given: Parameters = named if self._names is None else [named[name] for name in self._names]
