@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -186,28 +186,24 @@ def _insert(
     connection: Connection, slots: Iterable[Slot], assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
     """Insert a pending materialization for each slot without one; return those inserted."""
-    new = {
-        slot: (uuid.uuid4().hex, *slot, asset_named(slot[0], assets).max_attempts) for slot in slots
-    }
-    inserted = []
-    for number, *slot in _INSERT[connection.dialect.name](
-        connection, new=list(new.values()), now=now
-    ):
-        run_id, asset, partition, most = new[slot[0], slot[1]]
-        inserted.append(
-            Materialization(
-                id=number,
-                run_id=run_id,
-                asset=asset,
-                partition=partition,
-                state=MaterializationState.PENDING,
-                attempt=0,
-                max_attempts=most,
-                requested_at=now,
-                available_at=now,
-            )
+    slots = list(slots)
+    most = {name: asset_named(name, assets).max_attempts for name in {name for name, _ in slots}}
+    new = {slot: (secrets.token_hex(16), *slot, most[slot[0]]) for slot in slots}
+    statement = _INSERT[connection.dialect.name]
+    return [
+        Materialization(
+            id=number,
+            run_id=new[asset, partition][0],
+            asset=asset,
+            partition=partition,
+            state=MaterializationState.PENDING,
+            attempt=0,
+            max_attempts=most[asset],
+            requested_at=now,
+            available_at=now,
         )
-    return inserted
+        for number, asset, partition in statement(connection, new=list(new.values()), now=now)
+    ]
 
 
 def _pending(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, int]:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Boolean, Connection, Dialect
 from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -77,8 +77,13 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return cast("sqlite3.Connection", connection.connection.dbapi_connection)
 
 
+_TRUTH = {True: 1, False: 0, None: None}
+
+
 def bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> _Process | None:
-    """Return the function with which SQLAlchemy converts a parameter; None if none is needed."""
+    """Return a function that converts a parameter as SQLAlchemy does; None if none is needed."""
+    if isinstance(kind, Boolean) and dialect.name == "sqlite":
+        return _TRUTH.__getitem__
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 

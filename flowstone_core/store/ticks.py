@@ -133,11 +133,24 @@ class _Entry:
     def values(self) -> _Values:
         """Return the values of the tick, without its number."""
         item, new = self.commit, len(self.new)
-        items = () if isinstance(item, ScheduleCommit) else item.skipped
-        skipped = count_skipped(items) + sum(skip.count for skip in self.skips)
-        times = item.started_at, item.finished_at
-        counts = new, len(item.events) - new
-        return self.source, item.outcome, *times, *counts, item.error, skipped, items
+        skipped = 0
+        items: tuple[Skipped, ...] = ()
+        if isinstance(item, ScheduleCommit):
+            if item.skips:
+                skipped = sum(skip.count for skip in item.skips)
+        elif item.skipped:
+            skipped, items = count_skipped(item.skipped), item.skipped
+        return (
+            self.source,
+            item.outcome,
+            item.started_at,
+            item.finished_at,
+            new,
+            len(item.events) - new,
+            item.error,
+            skipped,
+            items,
+        )
 
 
 def _commit(
@@ -147,10 +160,10 @@ def _commit(
     assets: AssetGraph,
     now: datetime,
 ) -> list[TickResult]:
-    versions = _lock_and_read_versions(connection, owner, commits)
+    sources = [item.source for item in commits]
+    versions = _lock_and_read_versions(connection, owner, commits, sources)
     entries: dict[int, _Entry] = {}
-    for position, item in enumerate(commits):
-        source = item.source
+    for position, (item, source) in enumerate(zip(commits, sources, strict=True)):
         if versions.get(source) == item.before.version:
             versions[source] = item.after.version
             entries[position] = _Entry(item, source)
@@ -183,15 +196,20 @@ _STALE = TickResult(committed=False)
 
 
 def _lock_and_read_versions(
-    connection: Connection, owner: str, commits: Sequence[Commit]
+    connection: Connection, owner: str, commits: Sequence[Commit], sources: Sequence[str]
 ) -> dict[str, int]:
     """Lock the owner's rows; return their versions by source."""
-    sensors = {item.sensor: item.source for item in commits if isinstance(item, TickCommit)}
-    named = {item.schedule: item.source for item in commits if isinstance(item, ScheduleCommit)}
+    sensors: dict[str, str] = {}
+    named: dict[str, str] = {}
+    for item, source in zip(commits, sources, strict=True):
+        if isinstance(item, ScheduleCommit):
+            named[item.schedule] = source
+        else:
+            sensors[item.sensor] = source
     return {
-        sources[name]: version
-        for owned, sources in ((_sensors, sensors), (schema.schedules, named))
-        for name, version in ownership.lock(connection, owned, owner, sources).items()
+        own[name]: version
+        for owned, own in ((_sensors, sensors), (schema.schedules, named))
+        for name, version in ownership.lock(connection, owned, owner, own).items()
     }
 
 
@@ -229,6 +247,9 @@ def _results(
     rest = iter(stored)
     unclaimed = {item.id: item for item in created}
     for entry, tick in zip(entries, ticks, strict=True):
+        if not entry.new:
+            yield TickResult(True, tick, skips=entry.skips)  # noqa: FBT003
+            continue
         own = tuple(islice(rest, len(entry.new)))
         numbers = dict.fromkeys(event.materialization_id for event in own)
         made = tuple(unclaimed.pop(number) for number in numbers if number in unclaimed)
@@ -248,10 +269,7 @@ def _drop_duplicates(connection: Connection, entries: Iterable[_Entry]) -> None:
 
 def _insert(connection: Connection, entries: Sequence[_Entry]) -> list[Tick]:
     values = [entry.values() for entry in entries]
-    rows = [
-        (source, outcome.value, *others, dump_skipped(items))
-        for source, outcome, *others, items in values
-    ]
+    rows = [(each[0], each[1].value, *each[2:8], dump_skipped(each[8])) for each in values]
     numbers = _INSERT(connection, rows)
     return [Tick(number, *each) for number, each in zip(numbers, values, strict=True)]
 
