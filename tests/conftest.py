@@ -6,11 +6,13 @@ import gc
 import logging
 import os
 import shutil
+import sysconfig
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,10 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 import hypothesis
 import pytest
 import sqlalchemy
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from flowstone_core.cli.log_output import LOGGER
-from flowstone_core.store import Store, sql_engines
+from flowstone_core.plugin import entry_points
+from flowstone_core.store import Store, migration, sql_engines
 from flowstone_core.store.schema import metadata
 from tests import statements
 
@@ -86,7 +89,55 @@ def _share_compiled_statements() -> None:
     sql_engines.create_engine = create  # type: ignore[assignment]  # it has more overloads
 
 
+def _migrate_an_empty_file_once() -> None:
+    """Run Alembic for the first empty SQLite store of this process, and repeat what came of it.
+
+    Hundreds of tests begin with a new store, and seven revisions cost more than the rest of one.
+    Stores with rows, PostgreSQL and child processes migrate for real, each time.
+    """
+    apply = migration._apply
+    made: dict[str, tuple[str, ...]] = {}  # by the revision: tests of migrations lower it
+
+    def repeat(connection: Connection, display: str) -> str | None:
+        run = connection.exec_driver_sql
+        if connection.dialect.name != "sqlite" or run("SELECT 1 FROM sqlite_master").first():
+            return apply(connection, display)
+        if migration.HEAD in made:
+            for statement in made[migration.HEAD]:
+                run(statement)
+            return None
+        before = apply(connection, display)
+        number = run("PRAGMA application_id").scalar()
+        _, *statements, _ = connection.connection.driver_connection.iterdump()  # BEGIN, COMMIT
+        made[migration.HEAD] = (f"PRAGMA application_id = {number}", *statements)
+        return before
+
+    migration._apply = repeat
+
+
+def _remember_who_has_no_plugin() -> None:
+    """Read the entry points of each other distribution of this environment once in this process.
+
+    There are more than a hundred, none changes during the run, and each command reads them all.
+    """
+    read, none = entry_points._reports, set()
+    site = Path(sysconfig.get_path("purelib"))
+
+    def remember(distribution: Distribution) -> entry_points.Installed:
+        path = getattr(distribution, "_path", None)
+        if path in none:
+            return ()
+        found = read(distribution)
+        if not found and isinstance(path, Path) and path.parent == site:
+            none.add(path)
+        return found
+
+    entry_points._reports = remember
+
+
 _share_compiled_statements()
+_migrate_an_empty_file_once()
+_remember_who_has_no_plugin()
 statements.watch()
 
 

@@ -80,15 +80,15 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     del sys.modules[name]
 
 
-OPENED: list[House] = []
+OPENED: list[Flowstone] = []
 
 
 @pytest.fixture(autouse=True)
 def _close() -> Iterator[None]:
-    """Close what the houses of a test have opened."""
+    """Close what a test has opened."""
     yield
     while OPENED:
-        OPENED.pop().flow.close()
+        OPENED.pop().close()
 
 
 class House:
@@ -100,7 +100,7 @@ class House:
         self.pipeline.asset(name="made", **settings)(function)
         self.flow = Flowstone(self.pipeline, store=f"sqlite:///{folder / 'house.db'}")
         self.starts = folder / "starts"
-        OPENED.append(self)
+        OPENED.append(self.flow)
         self.number = self.flow.materialize("made", "eu", payload={"n": 1}).id
 
     def run(self) -> None:
@@ -186,6 +186,7 @@ def test_attempt_beyond_the_grace_time_is_released_at_the_stop(
 ) -> None:
     house = House(tmp_path, assets.hangs)
     flow = Flowstone(house.pipeline, store=f"sqlite:///{tmp_path / 'house.db'}", grace="1ms")
+    OPENED.append(flow)
     thread = threading.Thread(target=flow.run, daemon=True)
     thread.start()
     until(lambda: bool(house.pids))
