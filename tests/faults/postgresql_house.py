@@ -72,8 +72,8 @@ class HarmedServer(PostgresqlServer):
         self.execute(f"ALTER ROLE {role} PASSWORD '{password}'")
         everything = "IN SCHEMA public TO"
         self.execute(
-            f"GRANT ALL ON ALL TABLES {everything} {role}",
-            f"GRANT ALL ON ALL SEQUENCES {everything} {role}",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES {everything} {role}",
+            f"GRANT USAGE, SELECT ON ALL SEQUENCES {everything} {role}",
             database=database,
         )
 
