@@ -79,6 +79,6 @@ def masked(url: URL) -> str:
     shown = (
         url.set(drivername=url.get_backend_name())
         .update_query_dict(hidden)
-        .render_as_string(hide_password=True)
+        .render_as_string(hide_password=bool(url.password))
     )
     return shown.replace(quote_plus(MASK), MASK)

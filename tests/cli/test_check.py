@@ -76,6 +76,11 @@ def test_password_in_the_store_url_is_hidden(shop):
     assert refused.stderr.startswith("error: ")
 
 
+def test_empty_password_in_the_store_url_hides_nothing(shop):
+    shop.write(settings="store = postgresql://me:@localhost:1/shop\n")
+    assert "postgresql://me:@localhost:1/shop" in shop.run("check").stdout
+
+
 def test_suspicious_setting_is_a_warning(shop):
     shop.write(settings="store = sqlite:///x%y.db\n")
     assert shop.run("check").stderr.startswith(

@@ -40,6 +40,11 @@ def test_S9_invalid_store_url_is_shown_without_secrets(url, shown):
     assert f"invalid store URL {shown}: " in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["me:@host/shop", "me@host/shop", "host/shop"])
+def test_url_without_a_password_is_shown_as_it_is(address):
+    assert masked(parse_url(f"postgresql://{address}")) == f"postgresql://{address}"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -303,6 +303,8 @@ def test_secret_indented_by_mistake_is_recorded(read):
         ("postgresql://me:p@w@host/db", {"p", "p@w"}),
         ("postgresql://me:p/w@host/db", {"p/w"}),
         ("postgresql://:pw@host", {"pw"}),
+        ("postgresql://me:@host/db", set()),
+        ("postgresql://me:@p@host/db", {"@p"}),
         ("postgresql://host/db?user=me&password=p%20w", {"p%20w", "p w"}),
         ("sqlite:///flowstone.db", set()),
         ("postgresql://me:p w@host/db\nhttp://u:x@h", {"p w", "x"}),
