@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowstone_core.runtime.backfill.backfill import Progress
     from flowstone_core.runtime.backfill.backfill_runner import BackfillRunner
     from flowstone_core.runtime.backfill.plan import Plan
+    from flowstone_core.runtime.coordination.store_wait import StartWait
     from flowstone_core.store import Store
 
 
@@ -48,6 +49,7 @@ class Backfills:
         self._project = project
         self._clock = clock
         self._schedules = schedules
+        self._start: StartWait | None = None
         self._runner: BackfillRunner | None = None
 
     def run(
@@ -90,14 +92,17 @@ class Backfills:
         from flowstone_core.runtime.backfill.backfill import Backfill, BackfillRequest
         from flowstone_core.runtime.backfill.backfill_runner import BackfillLimits, BackfillRunner
 
-        store, project, clock = self._await_store(), self._project, self._clock
+        project, clock = self._project, self._clock
+        store, start = self._await_store()
         span = self.range(asset, first, last, every=every, timezone=timezone)
         request = BackfillRequest(asset, span, force, limit)
         backfill = Backfill(request, store.backfills, clock, project.assets)
         build_engine = Wiring(store, project, clock).engine_parts
-        limits = BackfillLimits(project.run.grace, project.run.store_wait)
-        self._runner = BackfillRunner(backfill, store, clock, build_engine, limits)
-        return self._runner.run(watch)
+        limits = BackfillLimits(project.run.grace, project.run.store_wait, start.since)
+        self._runner = runner = BackfillRunner(backfill, store, clock, build_engine, limits)
+        if start.stopped:
+            runner.stop()
+        return runner.run(watch)
 
     def plan(
         self,
@@ -118,7 +123,7 @@ class Backfills:
         from flowstone_core.runtime.backfill.backfill import BackfillRequest
         from flowstone_core.runtime.backfill.plan import plan
 
-        store = self._await_store()
+        store, _ = self._await_store()
         span = self.range(asset, first, last, every=every, timezone=timezone)
         return plan(BackfillRequest(asset, span, force), store.backfills)
 
@@ -202,15 +207,20 @@ class Backfills:
                 store.materializations.cancel(pending, self._project.assets, now)
         return self.get(number)
 
-    def _await_store(self) -> Store:
-        from flowstone_core.runtime.coordination.store_wait import wait_for_store
+    def _await_store(self) -> tuple[Store, StartWait]:
+        from flowstone_core.runtime.coordination.store_wait import StartWait, StopRequestedError
 
-        return wait_for_store(self._open_store, self._clock, self._project.run.store_wait)
+        self._start = start = StartWait(self._clock, self._project.run.store_wait)
+        try:
+            return start.wait_for(self._open_store), start
+        except StopRequestedError as stopped:
+            raise stopped.error from None
 
     def stop(self) -> None:
-        """Stop a running backfill gracefully."""
-        if self._runner is not None:
-            self._runner.stop()
+        """Stop a running backfill gracefully, its wait for the store too."""
+        for running in (self._start, self._runner):
+            if running is not None:
+                running.stop()
 
     def _zone(
         self,

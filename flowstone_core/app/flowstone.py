@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowstone_core.model.materialization import Materialization
     from flowstone_core.model.tick import Tick
     from flowstone_core.runtime.backfill.backfill import Progress
+    from flowstone_core.runtime.coordination.store_wait import StartWait
     from flowstone_core.runtime.publisher import Watch
     from flowstone_core.runtime.supervisor import Supervisor
     from flowstone_core.store import Pruned, Store
@@ -81,6 +82,7 @@ class Flowstone:
         self._store: Store | None = None
         self._schedules: Schedules | None = None
         self._backfills: Backfills | None = None
+        self._start: StartWait | None = None
         self._supervisor: Supervisor | None = None
 
     def __enter__(self) -> Self:
@@ -162,7 +164,7 @@ class Flowstone:
 
         Args:
             once: Tick each sensor and schedule once, run what is due to its end, and return.
-            duration: Return after this time.
+            duration: Return after this time, the wait for the store included.
             watch: Called after the commit of each tick that was not quiet and of each change of a
                 materialization; in any thread. It must not block or raise.
 
@@ -173,28 +175,32 @@ class Flowstone:
             StoreError: If the store cannot be used, or is unavailable for ``store_wait``.
             ConflictError: If a child process that imports the calling script reaches this call.
         """
-        from flowstone_core.runtime.coordination.store_wait import wait_for_store
+        from flowstone_core.runtime.coordination.store_wait import StartWait, StopRequestedError
         from flowstone_core.runtime.isolation.child_process import refuse_in_child
 
         refuse_in_child()
-        wait_for_store(self._open_store, self._clock, self.project.run.store_wait)
-        self._supervisor = self._wiring().supervisor(self.schedules.factory, watch)
-        return self._supervisor.run_once() if once else self._supervisor.run(duration)
+        self._start = start = StartWait(self._clock, self.project.run.store_wait, duration)
+        try:
+            start.wait_for(self._open_store)
+        except StopRequestedError:
+            return True
+        self._supervisor = running = self._wiring().supervisor(self.schedules.factory, watch)
+        if start.stopped:
+            running.stop()
+        return running.run_once(start.since) if once else running.run(duration, start.since)
 
     def stop(self) -> None:
-        """Stop `run` and `backfill` gracefully; in any thread."""
-        if self._supervisor is not None:
-            self._supervisor.stop()
-        if self._backfills is not None:
-            self._backfills.stop()
+        """Stop `run` and `backfill` gracefully, the wait for a store too; in any thread."""
+        for running in (self._start, self._supervisor, self._backfills):
+            if running is not None:
+                running.stop()
 
     def status(self) -> Status:
         """Return runners, sensors, schedules and counts of materializations."""
         from flowstone_core.app.status import overview
 
-        return overview(
-            self._open_store(), self.sensors.all(), self.schedules.all(), self._clock.now()
-        )
+        store, now = self._open_store(), self._clock.now()
+        return overview(store, self.sensors.all(), self.schedules.all(), now)
 
     def explain(self, name: str) -> list[Explanation]:
         """Explain the state of a sensor, a schedule or a materialization.
@@ -234,11 +240,8 @@ class Flowstone:
         """
         from flowstone_core.model.duration import parse_duration
 
-        if isinstance(older_than, str):
-            older_than = parse_duration(older_than)
-        return self._wiring().pruner().prune(older_than, dry_run=dry_run, trust_clock=trust_clock)
-
-    # -- short forms -------------------------------------------------------------------------------
+        age = parse_duration(older_than) if isinstance(older_than, str) else older_than
+        return self._wiring().pruner().prune(age, dry_run=dry_run, trust_clock=trust_clock)
 
     def materialize(
         self, asset: str, partition: Partition, *, payload: JsonObject | None = None

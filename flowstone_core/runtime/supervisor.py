@@ -13,7 +13,11 @@ from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import Engine, RunnerCondition
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
-from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
+from flowstone_core.runtime.coordination.store_wait import (
+    StopRequestedError,
+    shortest,
+    wait_for_store,
+)
 from flowstone_core.runtime.coordination.wake_up import WakeUp
 from flowstone_core.runtime.pruner import Pruner
 from flowstone_core.runtime.runner import Runner
@@ -81,7 +85,7 @@ class Supervisor:
         self._signals = StopSignals(self.stop)
         self._failure: FlowstoneError | None = None
 
-    def run(self, duration: timedelta | None = None) -> bool:
+    def run(self, duration: timedelta | None = None, since: float | None = None) -> bool:
         """Run until a signal arrives, `stop` is called, or the time is over.
 
         In the main thread SIGINT, SIGTERM and SIGHUP stop gracefully: nothing new is started, and
@@ -90,6 +94,7 @@ class Supervisor:
 
         Args:
             duration: Longest time to run; None for no limit.
+            since: Monotonic time of the start, if it waited for the store before.
 
         Returns:
             True if all running ticks and attempts ended within the grace time.
@@ -97,11 +102,13 @@ class Supervisor:
         Raises:
             StoreError: If the store cannot be used at the start, or is lost while it runs. A
                 store that is unavailable is waited for: until this process is registered for
-                ``store_wait``, later without a limit.
+                ``store_wait`` and at most the duration, later without a limit.
             FlowstoneError: If every thread hangs, for longer than a lease.
         """
-        end = None if duration is None else self._clock.monotonic() + duration.total_seconds()
-        with self._signals, self._started() as started:
+        since = self._clock.monotonic() if since is None else since
+        end = None if duration is None else since + duration.total_seconds()
+        limit = shortest(self._terms.store_wait, duration)
+        with self._signals, self._started(limit, since) as started:
             if started and self._wait_for_store(self._runner.start, None, end):
                 self._wake_up.start()
                 self._end.wait(None if end is None else end - self._clock.monotonic())
@@ -110,8 +117,11 @@ class Supervisor:
             raise self._failure
         return ended
 
-    def run_once(self) -> bool:
+    def run_once(self, since: float | None = None) -> bool:
         """Tick each sensor and schedule once, run what is due to its end, and stop.
+
+        Args:
+            since: As for `run`.
 
         Returns:
             True if all running ticks and attempts ended, as for `run`.
@@ -119,7 +129,7 @@ class Supervisor:
         Raises:
             StoreError: If the store cannot be used.
         """
-        with self._signals, self._started() as started:
+        with self._signals, self._started(self._terms.store_wait, since) as started:
             if not started:
                 return True
             if self._wait_for_store(self._runner.run_once, self._terms.store_wait):
@@ -141,8 +151,8 @@ class Supervisor:
             self.stop()
 
     @contextmanager
-    def _started(self) -> Iterator[bool]:
-        if not self._wait_for_store(self._heartbeat.start, self._terms.store_wait):
+    def _started(self, limit: timedelta, since: float | None) -> Iterator[bool]:
+        if not self._wait_for_store(self._heartbeat.start, limit, since=since):
             yield False
             return
         try:
@@ -161,7 +171,11 @@ class Supervisor:
             logger.info("runner stopped", extra={"runner": self._heartbeat.runner.id})
 
     def _wait_for_store(
-        self, step: Callable[[], None], limit: timedelta | None, end: float | None = None
+        self,
+        step: Callable[[], None],
+        limit: timedelta | None,
+        end: float | None = None,
+        since: float | None = None,
     ) -> bool:
         """Return False if the process was asked to stop first, or its time is over."""
         outage = self._heartbeat.outage
@@ -182,7 +196,7 @@ class Supervisor:
             return self._end.wait(min(seconds, left)) or seconds >= left
 
         try:
-            wait_for_store(attempt, self._clock, limit, wait)
+            wait_for_store(attempt, self._clock, limit, wait, since)
         except StopRequestedError:
             return False
         return True

@@ -116,11 +116,9 @@ def hidden_in_urls(text: str) -> Iterator[str]:
     """Yield the passwords of the URLs and connection strings in a text, invalid ones included."""
     for match in _AFTER_USER.finditer(text):
         # An '@' may be part of the password or of the text after the host, or be missing.
-        rest = match[1]
-        passwords = {rest.partition("@")[0], rest.rpartition("@")[0]} if "@" in rest else {rest}
-        for found in filter(None, passwords):
-            yield found
-            yield unquote(found)
+        first, at, _ = match[1].partition("@")
+        for found in filter(None, {first, match[1].rpartition("@")[0] if at else first}):
+            yield from (found, unquote(found))
     for name, value in _PARAMETER.findall(text):
         if looks_secret(name):
             yield value

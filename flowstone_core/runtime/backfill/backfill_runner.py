@@ -45,10 +45,12 @@ class BackfillLimits:
     Attributes:
         grace: For running attempts, at a graceful stop.
         store_wait: For an unavailable store, at the start.
+        since: Monotonic time of the start, if it waited for the store before.
     """
 
     grace: timedelta
     store_wait: timedelta
+    since: float | None = None
 
 
 BuildEngine: TypeAlias = Callable[[Watch], EngineParts]
@@ -80,7 +82,7 @@ class BackfillRunner:
         self._clock = clock
         self._build_engine = build_engine
         self._grace = limits.grace
-        self._store_wait = limits.store_wait
+        self._limits = limits
         self._waker = clock.waker()
         # Never started: it only retires the dead runners of this machine.
         self._observer = Heartbeat(store, clock, timedelta(0))
@@ -141,7 +143,8 @@ class BackfillRunner:
             return self._stopping
 
         try:
-            return wait_for_store(self._step, self._clock, self._store_wait, wait)
+            limits = self._limits
+            return wait_for_store(self._step, self._clock, limits.store_wait, wait, limits.since)
         except StopRequestedError as stopped:
             raise stopped.error from None
 

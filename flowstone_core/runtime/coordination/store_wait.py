@@ -34,11 +34,51 @@ class StopRequestedError(Exception):
         self.error = error
 
 
+class StartWait:
+    """Wait of a start for the store: one limit for all its steps, which `stop` ends.
+
+    Args:
+        clock: Measures the wait.
+        limit: The setting ``store_wait``.
+        duration: Longest time of the run; it limits the wait, too.
+
+    Attributes:
+        since: Monotonic time of the start, for the steps that wait elsewhere.
+        stopped: True after `stop`.
+    """
+
+    def __init__(self, clock: Clock, limit: timedelta, duration: timedelta | None = None) -> None:
+        self._clock = clock
+        self._limit = shortest(limit, duration)
+        self._waker = clock.waker()
+        self.since = clock.monotonic()
+        self.stopped = False
+
+    def wait_for(self, step: Callable[[], T]) -> T:
+        """Repeat a step as `wait_for_store` does; raises what that raises."""
+        return wait_for_store(step, self._clock, self._limit, self._wait, self.since)
+
+    def stop(self) -> None:
+        """End the wait; any thread."""
+        self.stopped = True
+        self._waker.set()
+
+    def _wait(self, seconds: float) -> bool:
+        self._waker.wait(seconds)
+        return self.stopped
+
+
+def shortest(limit: timedelta, duration: timedelta | None) -> timedelta:
+    """Return the limit of a wait in a run that lasts for a time."""
+    return limit if duration is None else min(limit, duration)
+
+
 def wait_for_store(
     step: Callable[[], T],
     clock: Clock,
     limit: timedelta | None,
     wait: Callable[[float], bool] | None = None,
+    since: float | None = None,
 ) -> T:
     """Repeat a step while the store is unavailable: locked, full, starting up or not reachable.
 
@@ -47,6 +87,7 @@ def wait_for_store(
         clock: Measures the wait.
         limit: Longest wait, which the first log line shows; None for no limit and no log line.
         wait: Waits for some seconds, and returns True if the process was asked to stop.
+        since: Monotonic time that the limit counts from; now if it is None.
 
     Returns:
         The return value of the step.
@@ -56,7 +97,8 @@ def wait_for_store(
         StopRequestedError: If ``wait`` returned True.
     """
     wait = wait or clock.waker().wait
-    end = math.inf if limit is None else clock.monotonic() + limit.total_seconds()
+    begin = clock.monotonic() if since is None else since
+    end = math.inf if limit is None else begin + limit.total_seconds()
     told = format_duration(limit or timedelta(0))
     report = ReportOnce(
         logger,

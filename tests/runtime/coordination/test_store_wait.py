@@ -5,7 +5,11 @@ from datetime import timedelta
 import pytest
 
 from flowstone_core.errors import StoreError, StoreUnavailableError
-from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
+from flowstone_core.runtime.coordination.store_wait import (
+    StartWait,
+    StopRequestedError,
+    wait_for_store,
+)
 
 MINUTE = timedelta(minutes=1)
 LOCKED = StoreUnavailableError("the store is locked", hint="another process holds the lock")
@@ -67,3 +71,21 @@ def test_wait_ends_when_a_stop_is_requested(fake_clock):
 def test_wait_is_not_for_a_store_that_refuses(fake_clock, passing):
     with pytest.raises(StoreError, match="newer"):
         wait_for_store(Store(1, StoreError("newer")).use, fake_clock, MINUTE, passing)
+
+
+def test_R4_limit_counts_from_the_start(fake_clock, passing):
+    since = fake_clock.monotonic()
+    fake_clock.advance(50)
+    store = Store(1_000)
+    with pytest.raises(StoreUnavailableError, match="gave up after 1m"):
+        wait_for_store(store.use, fake_clock, MINUTE, passing, since)
+    assert store.calls == 11
+
+
+def test_R4_start_that_was_stopped_does_not_wait(fake_clock):
+    start = StartWait(fake_clock, MINUTE)
+    assert start.wait_for(Store(0).use) == "used"
+    start.stop()
+    assert start.stopped
+    with pytest.raises(StopRequestedError, match="locked"):
+        start.wait_for(Store(2).use)
