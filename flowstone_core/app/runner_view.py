@@ -20,6 +20,7 @@ from flowstone_core.config.settings_reference import given_settings, schedule_se
 from flowstone_core.errors import ValidationError
 from flowstone_core.model.duration import parse_duration
 from flowstone_core.model.sensor import SensorDeclaration
+from flowstone_core.runtime.coordination.tickable import Tickable
 from flowstone_core.scheduling.schedule import ScheduleSpec
 from flowstone_core.store import ScheduleRecord, SensorRecord, Store
 
@@ -36,7 +37,13 @@ LoadedSensors = Mapping[str, Mapping[str, str]]
 def dump_loaded(project: Project) -> str:
     """Return the settings that a runner of the project has loaded, as JSON."""
     sensors = {name: _settings(each, project) for name, each in project.sensors.items()}
-    return json.dumps({"sensors": sensors})
+    return json.dumps({"sensors": sensors, "tickable": tickable_of(project).dump()})
+
+
+def tickable_of(project: Project) -> Tickable:
+    """Return the names of all that a runner of the project is able to tick."""
+    enabled = (name for name, each in project.sensors.items() if each.settings.enabled)
+    return Tickable.of(enabled, project.schedules, project.assets)
 
 
 class RunnerView:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flowstone_core.app.runner_view import dump_loaded
+from flowstone_core.app.runner_view import dump_loaded, tickable_of
 from flowstone_core.app.schedule_factory import ScheduleFactory
 from flowstone_core.config.project import Project
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import EngineSetup
+from flowstone_core.model.role import Role
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill_runner import EngineParts
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
@@ -34,7 +35,7 @@ class Wiring:
     def supervisor(self, schedules: ScheduleFactory, watch: Watch) -> Supervisor:
         """Build the supervisor of a runner and an engine, for `Flowstone.run`."""
         project = self._project
-        parts = self.engine_parts(watch)
+        parts = self.engine_parts(watch, Role.ALL)
         runner = Runner(
             parts.heartbeat.session,
             Workload(
@@ -71,13 +72,20 @@ class Wiring:
         self._store.when_lost(supervisor.fail)
         return supervisor
 
-    def engine_parts(self, watch: Watch) -> EngineParts:
-        """Build an engine with its heartbeat, dispatcher and publisher."""
+    def engine_parts(self, watch: Watch, role: Role = Role.WORKERS) -> EngineParts:
+        """Build an engine with its heartbeat, dispatcher and publisher.
+
+        Args:
+            watch: Called at each change of a materialization.
+            role: The role of the process; one that runs a backfill ticks nothing.
+        """
         project = self._project
         dispatcher = HookDispatcher(project.plugins, project.redactor)
         publisher = Publisher(dispatcher, watch)
-        heartbeat = Heartbeat(self._store, self._clock, project.run.lease)
+        settings = project.run
+        heartbeat = Heartbeat(self._store, self._clock, settings.lease, role, settings.engine)
         heartbeat.loaded = dump_loaded(project)
+        heartbeat.workload = tickable_of(project).digest if role.ticks else None
         engine = project.engine(
             EngineSetup(
                 queue=self._store.queue,

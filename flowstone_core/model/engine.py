@@ -12,6 +12,7 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.materialization import Claim, Materialization
+from flowstone_core.model.role import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,17 @@ class RunnerInfo:
         machine: Opaque identity of the machine; a process on the same machine can check whether
             the runner is alive.
         lease_until: End of the lease: the runner renews the lease before, or loses its work.
-        stopped_at: When the runner stopped in good order; None while it runs or if it was killed.
+        stopped_at: When the runner stopped, or was taken for dead; None while it runs.
         stuck_threads: Number of threads left behind in calls that do not return.
         problem: What the runner fails to do, again and again; None if there is nothing.
         blocked: True if the runner can start nothing more, because every thread hangs.
+        role: Whether the runner ticks, materializes, or both; a value of `Role`.
+        engine: The name of its engine; None if it is not known.
         beat_at: The last renewal of the lease.
         clock_offset: Seconds by which the machine's clock is ahead of the store's; None if the
             store has no clock (SQLite).
+        lock_key: The key of the session lock that the runner holds; None if it holds none, with
+            SQLite or behind a pooler: only its lease tells then that it is dead.
     """
 
     id: str
@@ -44,8 +49,11 @@ class RunnerInfo:
     stuck_threads: int = 0
     problem: str | None = None
     blocked: bool = False
+    role: str = Role.ALL.value
+    engine: str | None = None
     beat_at: datetime | None = None
     clock_offset: float | None = None
+    lock_key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

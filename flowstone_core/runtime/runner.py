@@ -11,13 +11,15 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 from flowstone_core.model.redaction import Redactor
 from flowstone_core.model.sensor_decision import Decision
 from flowstone_core.model.tick import SensorCheckpoint, TickCommit
-from flowstone_core.runtime.coordination.assignment import ScheduleAssignment, SensorAssignment
+from flowstone_core.runtime.coordination.assignment import Listeners
 from flowstone_core.runtime.coordination.reconciler import AnyAssignment, Reconciler
+from flowstone_core.runtime.coordination.schedule_assignment import ScheduleAssignment
+from flowstone_core.runtime.coordination.sensor_assignment import SensorAssignment
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
 from flowstone_core.runtime.publisher import Publisher
@@ -29,6 +31,8 @@ from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.staleness import StalenessMonitor
 from flowstone_core.runtime.ticking.ticker import AnyDecision, Ticker
 from flowstone_core.store import ScheduleRecord, TickResult
+
+T = TypeVar("T")
 
 logger = logging.getLogger("flowstone.runner")
 
@@ -79,7 +83,7 @@ class Runner:
         self._scheduler.tickers.update({ticker.source: ticker for ticker in self._sensors.values()})
         self._assignments = self._assign(session, workload)
         self._reconciler = Reconciler(
-            tuple(self._assignments.values()), session, self._on_reconciled
+            tuple(self._assignments.values()), session, self._on_retired, self._on_reconciled
         )
 
     @property
@@ -97,13 +101,16 @@ class Runner:
         """What the runner fails to do, again and again, other than for an unavailable store."""
         return self._scheduler.problem or self._reconciler.problem
 
-    def open(self) -> None:
+    def open(self, *, everything: bool = False) -> None:
         """Claim what is free and be ready to `step`; `start` and `run_once` call it.
+
+        Args:
+            everything: Claim more than a share of it.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._reconciler.open()
+        self._reconciler.open(everything=everything)
         self._committer.start()
         self._scheduler.receive()
 
@@ -123,7 +130,7 @@ class Runner:
         Raises:
             StoreError: If the store cannot be used.
         """
-        self.open()
+        self.open(everything=True)
         self._scheduler.dispatch_all()
         self.settle()
         self._quiet_reasons.record()
@@ -183,7 +190,7 @@ class Runner:
     def _assign(self, session: RunnerSession, workload: Workload) -> dict[str, AnyAssignment]:
         assignments: dict[str, AnyAssignment] = {
             "sensor": SensorAssignment(
-                session, tuple(self._sensors), self._on_sensor, partial(self._on_lost, "sensor")
+                session, tuple(self._sensors), self._listeners("sensor", self._on_sensor)
             )
         }
         if workload.build_schedule is not None:
@@ -191,10 +198,12 @@ class Runner:
                 session,
                 workload,
                 workload.build_schedule,
-                partial(self._on_schedule, workload.build_schedule),
-                partial(self._on_lost, "schedule"),
+                self._listeners("schedule", partial(self._on_schedule, workload.build_schedule)),
             )
         return assignments
+
+    def _listeners(self, kind: str, on_claimed: Callable[[str, T], None]) -> Listeners[T]:
+        return Listeners(on_claimed, partial(self._on_lost, kind), partial(self._is_busy, kind))
 
     def _on_sensor(self, name: str, checkpoint: SensorCheckpoint) -> None:
         self._scheduler.post(partial(self._adopt_sensor, self._sensors[name], checkpoint))
@@ -219,6 +228,18 @@ class Runner:
         ticker = self._scheduler.tickers.get(f"{kind}:{name}")
         if ticker is not None:
             ticker.owned = False
+
+    def _is_busy(self, kind: str, name: str) -> bool:
+        ticker = self._scheduler.tickers.get(f"{kind}:{name}")
+        return ticker is not None and ticker.busy
+
+    def _on_retired(self) -> None:
+        """Recover the attempts of runners that died; the engine looks for them less often."""
+        recovered = self._store.queue.recover(self._clock.now())
+        for materialization in recovered:
+            self._publisher.materialization(materialization)
+        if recovered:
+            self._wake_engine()
 
     def _on_reconciled(self) -> None:
         self._staleness.check()

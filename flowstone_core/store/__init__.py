@@ -4,6 +4,9 @@ Other wings import from here only. The modules:
 
 * `store`: opens, upgrades, backs up and checks the database, and holds the repositories.
 * `runners`: runners and their leases.
+* `peers`: the runners that have not stopped, as another one sees them.
+* `looks`: all that a runner reads each second.
+* `session_lock`: an advisory lock of PostgreSQL that ends with its process.
 * `sensors`: sensors, their checkpoints and owners.
 * `sensor_records`: rows of sensors, read.
 * `sensor_names`: sensors that were renamed, or are gone.
@@ -46,7 +49,9 @@ from flowstone_core.store.backup import Backup
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository
 from flowstone_core.store.integrity import IntegrityReport
+from flowstone_core.store.looks import Look, Ownership
 from flowstone_core.store.materializations import MaterializationRepository
+from flowstone_core.store.peers import Peer
 from flowstone_core.store.pruning import Pruned
 from flowstone_core.store.retention import KeyRetention
 from flowstone_core.store.runners import RunnerRepository
@@ -55,6 +60,7 @@ from flowstone_core.store.schedule_records import ScheduleRecord
 from flowstone_core.store.schedules import ScheduleRepository
 from flowstone_core.store.sensor_records import SensorRecord
 from flowstone_core.store.sensors import SensorRepository
+from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.skips import SkipRepository, StoredSkip
 from flowstone_core.store.store import Store
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
@@ -74,14 +80,18 @@ __all__ = [
     "Findings",
     "IntegrityReport",
     "KeyRetention",
+    "Look",
     "MaterializationRepository",
+    "Ownership",
     "PartitionState",
+    "Peer",
     "Pruned",
     "RunnerRepository",
     "ScheduleRecord",
     "ScheduleRepository",
     "SensorRecord",
     "SensorRepository",
+    "SessionLock",
     "SkipRepository",
     "Store",
     "StoreCopy",

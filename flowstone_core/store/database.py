@@ -161,6 +161,15 @@ class Database:
         with self.errors():
             return self._notifier.listen(assets, self.errors)
 
+    def connect(self) -> Connection:
+        """Return a connection for the caller's alone, to be closed by the caller.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be used at the moment.
+        """
+        with self.errors():
+            return self._engine.connect()
+
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
         self._engine.dispose()

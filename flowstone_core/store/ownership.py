@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from flowstone_core.model.chunking import chunks
@@ -61,15 +61,16 @@ def claim(
         yield from found
 
 
-def count(connection: Connection, owned: Table, owner: str) -> int:
-    """Return the number of rows that the owner has."""
-    query = select(func.count()).select_from(owned).where(owned.c.owner == owner)
-    return connection.scalar(query) or 0
-
-
 def names(connection: Connection, owned: Table, owner: str) -> set[str]:
     """Return the names of the rows that the owner has."""
     return set(connection.scalars(select(owned.c.name).where(owned.c.owner == owner)))
+
+
+def release(connection: Connection, owned: Table, owner: str, names: Iterable[str]) -> None:
+    """Release those of the rows with these names that the owner has."""
+    for chunk in chunks(names):
+        mine = update(owned).where(owned.c.name.in_(chunk), owned.c.owner == owner)
+        connection.execute(mine.values(owner=None))
 
 
 def lock(connection: Connection, owned: Table, owner: str, names: Iterable[str]) -> dict[str, int]:

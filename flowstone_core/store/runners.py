@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.witnessed_time import Period
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.readable_rows import read
+from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.statements import insert
 
 _runners = schema.runners
@@ -43,14 +54,17 @@ class RunnerRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, info: RunnerInfo, loaded: str | None = None) -> None:
+    def register(
+        self, info: RunnerInfo, loaded: str | None = None, workload: str | None = None
+    ) -> None:
         """Insert a runner, or replace the row of one whose lease expired.
 
         Args:
             info: The runner.
             loaded: The settings that it has loaded, as JSON.
+            workload: The digest of all that it is able to tick.
         """
-        self._database.write(_register, info, loaded)
+        self._database.write(_register, info, loaded, workload)
 
     def beat(
         self,
@@ -58,6 +72,7 @@ class RunnerRepository:
         now: datetime,
         lease: timedelta,
         condition: RunnerCondition | None = None,
+        lock: SessionLock | None = None,
     ) -> Beat | None:
         """Renew a runner's lease, and store its condition; one statement.
 
@@ -66,13 +81,19 @@ class RunnerRepository:
             now: The current time.
             lease: How long the renewal is valid.
             condition: The runner's condition.
+            lock: The runner's session lock: its connection is used, and the lock is held then.
 
         Returns:
             None if the runner is unknown, was taken for dead or has stopped, or its lease has
             ended; nothing was written.
         """
         condition = condition or RunnerCondition()
-        return self._database.write(_beat, runner_id, now, lease, condition)
+        write = self._database.write if lock is None else lock.write
+        return write(_beat, runner_id, now, lease, condition, lock)
+
+    def loaded_by(self, runner_ids: Collection[str]) -> dict[str, str]:
+        """Return the settings that the given runners have loaded, as JSON, by runner id."""
+        return self._database.read(_loaded_by, runner_ids)
 
     def loaded(self, alive_at: datetime) -> dict[str, str]:
         """Return the settings that the living runners have loaded, as JSON, by runner id."""
@@ -99,7 +120,7 @@ class RunnerRepository:
 def alive(runner_id: ColumnElement[str], now: datetime) -> ColumnElement[bool]:
     """Return the condition that the runner with this id is alive."""
     living = _runners.alias("living")  # under another name: the caller may select from runners
-    return exists().where(living.c.id == runner_id, _is_alive(living, now))
+    return exists().where(living.c.id == runner_id, is_alive(living, now))
 
 
 def living(connection: Connection, now: datetime) -> list[RunnerInfo]:
@@ -107,8 +128,10 @@ def living(connection: Connection, now: datetime) -> list[RunnerInfo]:
     return _all(connection, None, now)
 
 
-def _register(connection: Connection, info: RunnerInfo, loaded: str | None) -> None:
-    values = {**asdict(info), "loaded": loaded}
+def _register(
+    connection: Connection, info: RunnerInfo, loaded: str | None, workload: str | None
+) -> None:
+    values = {**asdict(info), "loaded": loaded, "workload": workload}
     statement = insert(connection, _runners).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
@@ -119,11 +142,13 @@ def _beat(
     now: datetime,
     lease: timedelta,
     condition: RunnerCondition,
+    lock: SessionLock | None,
 ) -> Beat | None:
+    held = {"lock_key": None if lock is None else lock.key}
     renewed = (
         update(_runners)
-        .where(_runners.c.id == runner_id, _is_alive(_runners, now))
-        .values(lease_until=now + lease, beat_at=now, **asdict(condition))
+        .where(_runners.c.id == runner_id, is_alive(_runners, now))
+        .values(lease_until=now + lease, beat_at=now, **held, **asdict(condition))
     )
     if connection.dialect.name == "sqlite":
         return Beat() if connection.execute(renewed).rowcount else None
@@ -148,7 +173,7 @@ def _all(
     if machine is not None:
         query = query.where(_runners.c.machine == machine)
     if alive_at is not None:
-        query = query.where(_is_alive(_runners, alive_at))
+        query = query.where(is_alive(_runners, alive_at))
     return read(connection.execute(query), _runners, _info_of)
 
 
@@ -166,12 +191,20 @@ def _info_of(row: Row[*tuple[object, ...]]) -> RunnerInfo:
 
 def _loaded(connection: Connection, alive_at: datetime) -> dict[str, str]:
     query = select(_runners.c.id, _runners.c.loaded).where(
-        _is_alive(_runners, alive_at), _runners.c.loaded.is_not(None)
+        is_alive(_runners, alive_at), _runners.c.loaded.is_not(None)
     )
     return {row.id: row.loaded for row in connection.execute(query)}
 
 
-def _is_alive(table: FromClause, now: datetime) -> ColumnElement[bool]:
+def _loaded_by(connection: Connection, runner_ids: Collection[str]) -> dict[str, str]:
+    query = select(_runners.c.id, _runners.c.loaded).where(
+        _runners.c.id.in_(sorted(runner_ids)), _runners.c.loaded.is_not(None)
+    )
+    return {row.id: row.loaded for row in connection.execute(query)}
+
+
+def is_alive(table: FromClause, now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a row of runners is of one that is alive."""
     # A lease that is not an instant sorts behind all of them, and would never expire.
     held = (table.c.lease_until > now) & (table.c.lease_until <= _NEVER)
     return table.c.stopped_at.is_(None) & held

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, select
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, select
 
 from flowstone_core.model.tick import Skip
 from flowstone_core.scheduling.schedule import ScheduleSpec
-from flowstone_core.store import ownership, runners, schedule_edits, schema
+from flowstone_core.store import ownership, schedule_edits, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.readable_rows import read
 from flowstone_core.store.schedule_edits import DeclaredSchedule
@@ -126,23 +125,13 @@ class ScheduleRepository:
         """
         return self._database.write(_claim, runner_id, names, now)
 
-    def unowned(
-        self, runner_id: str, taken_over_at: datetime | None = None
-    ) -> dict[str, str | None]:
-        """Return the schedules without an owner, including paused ones.
+    def release(self, runner_id: str, names: Iterable[str]) -> None:
+        """Release those of the given schedules that a runner owns."""
+        self._database.write(ownership.release, _schedules, runner_id, names)
 
-        Args:
-            runner_id: The runner that asks.
-            taken_over_at: Include schedules of other runners that are not alive at this instant.
-
-        Returns:
-            By name: the asset of an undeclared schedule, None for a declared one.
-        """
-        return self._database.read(_unowned, runner_id, taken_over_at)
-
-    def count_owned(self, runner_id: str) -> int:
-        """Return the number of schedules that a runner owns."""
-        return self._database.read(ownership.count, _schedules, runner_id)
+    def assets(self) -> dict[str, str | None]:
+        """Return the asset of each schedule that nothing declares, by name; None for the others."""
+        return self._database.read(_assets)
 
     def owned(self, runner_id: str) -> set[str]:
         """Return the names of the schedules that a runner owns."""
@@ -172,15 +161,8 @@ def _claim(
     return {record.name: record for record in read(rows, _schedules, record_of)}
 
 
-def _unowned(
-    connection: Connection, runner_id: str, taken_over_at: datetime | None
-) -> dict[str, str | None]:
-    condition: ColumnElement[bool] = _schedules.c.owner.is_(None)
-    if taken_over_at is not None:
-        dead = ~runners.alive(_schedules.c.owner, taken_over_at)
-        condition = or_(condition, (_schedules.c.owner != runner_id) & dead)
+def _assets(connection: Connection) -> dict[str, str | None]:
     query = select(_schedules.c.name, _schedules.c.asset, _schedules.c.declared.is_(None))
     return {
-        name: asset if undeclared else None
-        for name, asset, undeclared in connection.execute(query.where(condition))
+        name: asset if undeclared else None for name, asset, undeclared in connection.execute(query)
     }

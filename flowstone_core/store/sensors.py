@@ -49,13 +49,9 @@ class SensorRepository:
         free = self._database.read(_claimable, runner_id, names, now)
         return self._database.write(_claim, runner_id, free, now) if free else {}
 
-    def unowned(self) -> set[str]:
-        """Return the names of the sensors without an owner, including paused ones."""
-        return self._database.read(_unowned)
-
-    def count_owned(self, runner_id: str) -> int:
-        """Return the number of sensors that a runner owns."""
-        return self._database.read(ownership.count, _sensors, runner_id)
+    def release(self, runner_id: str, names: Iterable[str]) -> None:
+        """Release those of the given sensors that a runner owns."""
+        self._database.write(ownership.release, _sensors, runner_id, names)
 
     def owned(self, runner_id: str) -> set[str]:
         """Return the names of the sensors that a runner owns."""
@@ -188,10 +184,6 @@ def _claim(
     unknown = {"quiet_reason": None, "quiet_since": None}
     rows = ownership.claim(connection, _sensors, runner_id, names, now, **unknown)
     return {row.name: found for row, found in pairs(rows, _sensors, checkpoint_of)}
-
-
-def _unowned(connection: Connection) -> set[str]:
-    return set(connection.scalars(select(_sensors.c.name).where(_sensors.c.owner.is_(None))))
 
 
 def _all(connection: Connection, names: Collection[str] | None) -> list[SensorRecord]:

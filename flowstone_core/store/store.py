@@ -13,6 +13,7 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.store import (
     backup,
     integrity,
+    looks,
     migration,
     sqlite_file,
     statements,
@@ -25,11 +26,14 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository
 from flowstone_core.store.integrity import IntegrityReport
+from flowstone_core.store.looks import Look
 from flowstone_core.store.materializations import MaterializationRepository
+from flowstone_core.store.peers import PeerRepository
 from flowstone_core.store.pruning import Pruning
 from flowstone_core.store.runners import RunnerRepository
 from flowstone_core.store.schedules import ScheduleRepository
 from flowstone_core.store.sensors import SensorRepository
+from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.skips import SkipRepository
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
 from flowstone_core.store.store_url import masked, parse_url
@@ -50,6 +54,7 @@ class Store:
 
     Attributes:
         runners: The processes and their leases.
+        peers: Those that have not stopped, as another one sees them.
         sensors: Sensors, their checkpoints and owners.
         schedules: Schedules, their declarations, edits, checkpoints and owners.
         skips: The instants for which a schedule fired nothing.
@@ -63,6 +68,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.runners = RunnerRepository(database)
+        self.peers = PeerRepository(database)
         self.sensors = SensorRepository(database)
         self.schedules = ScheduleRepository(database)
         self.skips = SkipRepository(database)
@@ -178,6 +184,14 @@ class Store:
     def now(self) -> datetime | None:
         """Return the time of the database; None for SQLite, which has none but the machine's."""
         return self._database.read(statements.database_time)
+
+    def session_lock(self, runner_id: str) -> SessionLock | None:
+        """Return the session lock of a runner, not yet held; None for SQLite, which has none."""
+        return None if self._database.is_sqlite else SessionLock(self._database, runner_id)
+
+    def look(self, runner_id: str, now: datetime) -> Look:
+        """Return all that a runner reads each second: its peers, and what is owned or free."""
+        return self._database.read(looks.look, runner_id, now)
 
     def when_lost(self, call: Callable[[StoreLostError], None]) -> None:
         """Set the function to call when the store's file is found to be missing or damaged.

@@ -42,7 +42,7 @@ GONE = re.compile(
     | \bpolled\sno\smore\b
     | \bat\shand\b
     | \bcarr(?:y|ies|ied)\s(?:the\s)?materializations?\b
-    | \bworkers?\b
+    | (?<!["`|])\bworkers?\b  # the role of a runner is quoted
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -130,10 +130,8 @@ class Stumbling(Flaky):
         super().__init__(store)
         self.looks = 0
         self.looked = threading.Event()
-        self.schedules = copy(store.schedules)
-        self.schedules.unowned = self._unowned
 
-    def _unowned(self, *arguments, **named):
+    def look(self, *arguments):
         self.looks += 1
         if self.looks in {2, 3}:
             raise StoreUnavailableError("away")
@@ -143,7 +141,7 @@ class Stumbling(Flaky):
             raise StoreError("permission denied")
         if self.looks > 11:
             self.looked.set()
-        return self._store.schedules.unowned(*arguments, **named)
+        return self._store.look(*arguments)
 
 
 def test_reconciler_failures_are_logged_once_and_survived(desk, caplog):

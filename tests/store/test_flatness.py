@@ -62,7 +62,7 @@ def calls(bench):
         "cancel": lambda: store.materializations.cancel(
             store.materializations.latest(asset="alone", limit=1)[0].id, bench.assets, bench.now
         ),
-        "look at free sensors": store.sensors.unowned,
+        "look": lambda: store.look("one", bench.now),
         "list": lambda: [
             store.ticks.latest(source="sensor:drop"),
             store.events.latest(source="sensor:drop"),

@@ -155,7 +155,9 @@ def test_each_sensor_is_claimed_by_one_runner(bench, race):
     for runner, part in zip(runners, found, strict=True):
         assert {owners[name] for name in part} <= {runner}
     # What one passed over because another looked at it is still free, or taken.
-    rest = bench.store.sensors.claim("two", bench.store.sensors.unowned(), bench.now)
+    rest = bench.store.sensors.claim(
+        "two", bench.store.look("two", bench.now).sensors.free, bench.now
+    )
     assert set(taken) | set(rest) == set(names)
 
 

@@ -131,7 +131,7 @@ def test_stopped_runner_frees_only_its_own_schedules(desk):
     assert set(desk.claim("a", "b", runner="two")) == {"a", "b"}
 
 
-def test_unowned_lists_assets_of_undeclared_schedules(desk):
+def test_look_lists_free_schedules_with_undeclared_assets(desk):
     desk.create("created", asset="items")
     desk.create("own", asset="items")
     desk.declare(name="declared")
@@ -140,23 +140,35 @@ def test_unowned_lists_assets_of_undeclared_schedules(desk):
     desk.declare(name="both")
     desk.claim("own")
     desk.store.schedules.pause("paused")
-    free = {"created": "items", "declared": None, "paused": "orders", "both": None}
-    assert desk.store.schedules.unowned("one") == free
-    assert desk.store.schedules.unowned("two") == free
+    for runner, count in (("one", 1), ("two", 0)):
+        found = desk.store.look(runner, desk.now).schedules
+        assert found.free == {"created": "items", "declared": None, "both": None}
+        assert (found.paused, found.count) == ({"paused"}, count)
+    assert desk.store.schedules.assets() == {
+        "created": "items",
+        "own": "items",
+        "declared": None,
+        "paused": "orders",
+        "both": None,
+    }
 
 
-def test_unowned_includes_schedules_of_dead_runners(desk):
-    desk.bench.runner("short", timedelta(seconds=30))
-    desk.bench.runner("mine", timedelta(seconds=30))
-    for name, runner in (("a", "one"), ("b", "short"), ("c", "ghost"), ("d", "mine")):
+def test_released_schedules_are_those_that_the_runner_owns(desk):
+    for name, runner in (("a", "one"), ("b", "one"), ("c", "two")):
         desk.create(name)
         desk.claim(name, runner=runner)
-    assert desk.store.schedules.unowned("mine") == {}
-    assert desk.store.schedules.unowned("mine", desk.now) == {"c": "orders"}
+    desk.store.schedules.release("one", ["a", "c", "unheard"])
+    assert [record.owner for record in desk.store.schedules.all()] == [None, "one", "two"]
+
+
+def test_schedules_of_retired_and_unknown_runners_are_released(desk):
+    desk.bench.runner("short", timedelta(seconds=30))
+    for name, runner in (("a", "one"), ("b", "short"), ("c", "ghost")):
+        desk.create(name)
+        desk.claim(name, runner=runner)
     late = desk.now + timedelta(seconds=30)
-    assert desk.store.schedules.unowned("mine", late) == {"b": "orders", "c": "orders"}
-    assert desk.store.schedules.unowned("one", late) == {
-        "b": "orders",
-        "c": "orders",
-        "d": "orders",
-    }
+    assert desk.store.peers.retire(["one", "short"], late) == {"short"}
+    assert [record.owner for record in desk.store.schedules.all()] == ["one", None, "ghost"]
+    assert desk.store.peers.release_orphans(late) == 1
+    assert [record.owner for record in desk.store.schedules.all()] == ["one", None, None]
+    assert desk.store.peers.release_orphans(late) == 0

@@ -17,6 +17,7 @@ from flowstone_core.model.safe_text import describe
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.backfill.backfill import Backfill, Progress
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.retirement import retire_dead
 from flowstone_core.runtime.coordination.store_wait import StopRequestedError, wait_for_store
 from flowstone_core.runtime.publisher import Publisher, Watch
 from flowstone_core.runtime.signals import StopSignals
@@ -84,8 +85,6 @@ class BackfillRunner:
         self._grace = limits.grace
         self._limits = limits
         self._waker = clock.waker()
-        # Never started: it only retires the dead runners of this machine.
-        self._observer = Heartbeat(store, clock, timedelta(0))
         self._parts: EngineParts | None = None
         self._stopping = False
         self._unavailable = ReportOnce(
@@ -168,8 +167,9 @@ class BackfillRunner:
 
     def _start_engine(self) -> None:
         """Become a runner if there is none."""
-        self._observer.retire_dead()
-        if self._store.runners.all(alive_at=self._clock.now()):
+        now = self._clock.now()
+        retire_dead(self._store, self._store.peers.all(now), "", now)
+        if self._store.runners.all(alive_at=now):
             return
         parts = self._build_engine(lambda _: self._waker.set())
         parts.heartbeat.start()

@@ -5,9 +5,15 @@ loses it when the lease expires or when an operator changes it.
 
 Modules:
     session: a runner's registration: store, runner id, clock and circuit breaker.
-    heartbeat: registers the runner and renews its lease; retires dead runners of this machine.
+    heartbeat: registers the runner and renews its lease.
+    lease: the runner's lease by its own clock; steps down before the lease can end.
+    clock_watch: sets the clock to the time of the store, and warns of a wrong one.
+    retirement: retires dead runners.
     workload: the assets, sensors and schedules that a runner is able to run.
-    assignment: the sensors, or schedules, that a runner owns; claims free ones.
+    tickable: the names of all that a runner is able to tick.
+    shares: how many sensors and schedules each runner may own.
+    assignment: what a runner owns; claims its share of the free ones, hands over a surplus.
+    sensor_assignment, schedule_assignment: the assignment of sensors, and of schedules.
     reconciler: keeps the assignments in step with the store, once a second.
     registration: declares schedules to the store; counts the instants that a change skips.
     store_outage: circuit breaker for the store.

@@ -1,75 +1,112 @@
-"""Assignment: the sensors, or the schedules, that a runner owns; claims free ones.
+"""Assignment: the sensors, or the schedules, that a runner owns; claims and hands over its share.
 
-Pausing, resuming, resetting or editing a sensor or schedule takes it from its runner. So one query
-for those without an owner finds everything that operators did, at a cost that does not grow with
-the number of sensors. Another runner that takes over leaves none without an owner: a count shows
-that this runner has lost something, and only then the names are read.
+Pausing, resuming, resetting or editing a sensor or schedule takes it from its runner. So those
+without an owner show everything that operators did, at a cost that does not grow with the number
+of sensors. Another runner that takes over leaves none without an owner: a count shows that this
+runner has lost something, and only then the names are read.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowstone_core.model.tick import SensorCheckpoint
-from flowstone_core.runtime.coordination.registration import declare_schedules
 from flowstone_core.runtime.coordination.session import RunnerSession
-from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
-from flowstone_core.store import ScheduleRecord
+from flowstone_core.runtime.coordination.shares import Shares
+from flowstone_core.store import Look, Ownership
 
 T = TypeVar("T")
 
 logger = logging.getLogger("flowstone.reconciler")
 
+UNWANTED_SECONDS = 3.0
+"""Seconds after which a runner may claim above its quota what no runner has claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners(Generic[T]):
+    """Functions that an assignment calls, in the thread that reconciles.
+
+    Attributes:
+        on_claimed: Called with the name and the record of each that the runner owns from now on.
+        on_lost: Called with the name of each that the runner must not tick any longer.
+        is_busy: Returns True while a tick of the one with this name has not ended.
+    """
+
+    on_claimed: Callable[[str, T], None]
+    on_lost: Callable[[str], None]
+    is_busy: Callable[[str], bool] = lambda _: False
+
 
 class Assignment(ABC, Generic[T]):
-    """Tracks which sensors (or schedules) a runner owns, and claims free ones.
+    """Tracks which sensors (or schedules) a runner owns, and keeps them at its share.
 
     Args:
         kind: ``sensor`` or ``schedule``.
-        on_claimed: Called with the name and the record of each that the runner owns from now on.
-        on_lost: Called with the name of each that the runner no longer owns.
+        session: The runner's session.
+        listeners: Called for each that is claimed or lost.
     """
 
-    def __init__(
-        self, kind: str, on_claimed: Callable[[str, T], None], on_lost: Callable[[str], None]
-    ) -> None:
+    def __init__(self, kind: str, session: RunnerSession, listeners: Listeners[T]) -> None:
         self._kind = kind
-        self._on_claimed = on_claimed
-        self._on_lost = on_lost
+        self._store = session.store
+        self._clock = session.clock
+        self._lease = session.lease
+        self._runner_id = session.runner_id
+        self._listeners = listeners
         self._owned: set[str] = set()
         self._forgotten: set[str] = set()
+        self._leaving: dict[str, float] = {}  # not ticked here, to be released after its tick
+        self._unwanted: set[str] = set()  # above the quota, because no other runner took them
+        self._free_since: dict[str, float] = {}
 
-    def open(self) -> None:
-        """Declare the sensors or schedules to the store, and claim free ones.
+    @abstractmethod
+    def declare(self) -> None:
+        """Declare the sensors or schedules to the store.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        self._declare()
-        self._claim_all(self._claimable())
 
-    def reconcile(self, *, take_over: bool) -> None:
-        """Reconcile once with the store: report the lost ones, claim free ones.
+    def reconcile(
+        self, look: Look, shares: Shares, *, recheck: bool, everything: bool = False
+    ) -> None:
+        """Reconcile once with the store: give up what is lost, hand over what is too much, claim.
 
         Args:
-            take_over: Also claim those of runners whose leases have expired.
+            look: What the store has now.
+            shares: The shares of the living runners.
+            recheck: Compare the names of all that is owned, whatever their number.
+            everything: Claim all that is free, whatever the share.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        free = self._unowned()
-        for name in free & self._owned:
+        found = self._of(look)
+        for name in self._owned & (found.free.keys() | found.paused):
             self._lose(name)
-        if take_over or self._count_owned() != len(self._owned):
-            self._give_up_taken_over()
-        wanted = free | self._forgotten
-        self._forgotten -= wanted
-        if take_over:
-            wanted |= self._claimable()
-        self._claim_all(wanted)
+        again = set(self._forgotten)
+        self._forgotten -= again
+        if recheck or found.count != len(self._owned):
+            again |= self._settle()
+        tickable = self._tickable(found, refresh=recheck or shares.changed)
+        for name in found.paused & tickable.keys():
+            del tickable[name]
+        if shares.changed:
+            self._unwanted.clear()
+        quota = shares.quota(self._kind, tickable) + len(self._unwanted & self._owned)
+        self._hand_over(len(self._owned) - len(self._leaving) - quota, tickable, shares)
+        room = math.inf if everything else quota - len(self._owned)
+        free = {
+            name: shares.candidates(self._kind, name, tickable[name])
+            for name in found.free.keys() & tickable.keys()
+        }
+        self._claim_all(again | self._choose(free, room))
 
     def forget(self, name: str) -> None:
         """Give up one whose commit was refused; it may be claimed again. Any thread."""
@@ -77,138 +114,108 @@ class Assignment(ABC, Generic[T]):
         self._lose(name)
 
     @abstractmethod
-    def _declare(self) -> None:
-        """Declare the sensors or schedules to the store."""
+    def _of(self, look: Look) -> Ownership:
+        """Return the sensors, or the schedules, of a look."""
 
     @abstractmethod
-    def _unowned(self) -> set[str]:
-        """Return those without an owner that this runner is able to run, paused ones included."""
+    def _tickable(self, found: Ownership, *, refresh: bool) -> dict[str, str | None]:
+        """Return all that this runner is able to tick.
 
-    @abstractmethod
-    def _count_owned(self) -> int:
-        """Return the number of those that the store has this runner as the owner of."""
+        Returns:
+            By name: the asset of a schedule that nothing declares, else None.
+        """
 
     @abstractmethod
     def _read_owned(self) -> set[str]:
         """Return those that the store has this runner as the owner of."""
 
     @abstractmethod
-    def _claimable(self) -> set[str]:
-        """Return those that this runner is able to own and does not."""
-
-    @abstractmethod
     def _claim(self, names: Sequence[str]) -> Mapping[str, T]:
         """Claim those of the names that are free."""
 
-    def _give_up_taken_over(self) -> None:
-        """Give up those that another runner claimed while this one did not renew its lease."""
+    @abstractmethod
+    def _release(self, names: Collection[str]) -> None:
+        """Release those of the names that this runner owns."""
+
+    def _settle(self) -> set[str]:
+        """Give up what another runner owns; return what this one owns and does not know.
+
+        A claim may have been committed though its answer was lost.
+        """
         before = set(self._owned)
-        taken = sorted(before - self._read_owned())
+        owned = self._read_owned()
+        taken = sorted(before - owned)
         if taken:
             extra = {"kind": self._kind, "count": len(taken), "examples": ", ".join(taken[:5])}
             logger.warning("taken over by another runner; no longer ticked here", extra=extra)
         for name in taken:
             self._lose(name)
+        return owned - before
+
+    def _hand_over(self, surplus: int, tickable: Mapping[str, str | None], shares: Shares) -> None:
+        """Stop to tick what is above the share, and release it once its tick has ended."""
+        now = self._clock.monotonic()
+        is_busy = self._listeners.is_busy
+        if surplus > 0:
+            others = {
+                name: shares.candidates(self._kind, name, tickable.get(name))
+                for name in self._owned - self._leaving.keys() - self._unwanted
+                if not is_busy(name)
+            }
+            chosen = sorted(others, key=lambda name: (-others[name], self._place(name)))[:surplus]
+            for name in chosen:
+                if others[name] > 1:
+                    self._leaving[name] = now
+                    self._listeners.on_lost(name)
+        # A call that hangs must not keep it: its late commit is refused.
+        ready = [
+            name
+            for name, since in list(self._leaving.items())
+            if not is_busy(name) or now - since > self._lease.seconds
+        ]
+        if ready:
+            self._release(ready)
+            self._owned.difference_update(ready)
+            for name in ready:
+                self._leaving.pop(name, None)
+            extra = {"kind": self._kind, "count": len(ready)}
+            logger.info("handed over to other runners", extra=extra)
+
+    def _choose(self, free: Mapping[str, int], room: float) -> set[str]:
+        """Return those to claim: as many as there is room for, and what no runner wants.
+
+        Args:
+            free: The free ones, each with the number of runners that are able to tick it.
+            room: How many this runner may claim.
+        """
+        now = self._clock.monotonic()
+        self._free_since = {name: self._free_since.get(name, now) for name in free}
+        ordered = sorted(free, key=lambda name: (free[name], self._place(name)))
+        chosen = set(ordered if room == math.inf else ordered[: max(0, int(room))])
+        unwanted = {
+            name
+            for name, since in self._free_since.items()
+            if name not in chosen and now - since >= UNWANTED_SECONDS
+        }
+        self._unwanted |= unwanted
+        return chosen | unwanted
+
+    def _place(self, name: str) -> int:
+        """Return the place of a name in the order in which this runner prefers them.
+
+        Each runner has another order, so that those who claim at once rarely meet.
+        """
+        return zlib.crc32(f"{self._runner_id} {name}".encode())
 
     def _lose(self, name: str) -> None:
         self._owned.discard(name)
-        self._on_lost(name)
+        self._leaving.pop(name, None)
+        self._unwanted.discard(name)
+        self._listeners.on_lost(name)
 
     def _claim_all(self, names: Iterable[str]) -> None:
         wanted = sorted(names)
         if wanted:
             for name, found in self._claim(wanted).items():
                 self._owned.add(name)
-                self._on_claimed(name, found)
-
-
-class SensorAssignment(Assignment[SensorCheckpoint]):
-    """Assignment of the sensors that a runner declares.
-
-    Args:
-        session: The runner's session.
-        names: Names of the sensors that the runner is able to poll.
-    """
-
-    def __init__(
-        self,
-        session: RunnerSession,
-        names: Collection[str],
-        on_claimed: Callable[[str, SensorCheckpoint], None],
-        on_lost: Callable[[str], None],
-    ) -> None:
-        super().__init__("sensor", on_claimed, on_lost)
-        self._store = session.store
-        self._clock = session.clock
-        self._runner_id = session.runner_id
-        self._names = frozenset(names)
-
-    def _declare(self) -> None:
-        self._store.sensors.declare(sorted(self._names), self._clock.now())
-
-    def _unowned(self) -> set[str]:
-        return self._store.sensors.unowned() & self._names
-
-    def _count_owned(self) -> int:
-        return self._store.sensors.count_owned(self._runner_id)
-
-    def _read_owned(self) -> set[str]:
-        return self._store.sensors.owned(self._runner_id)
-
-    def _claimable(self) -> set[str]:
-        return set(self._names - self._owned)
-
-    def _claim(self, names: Sequence[str]) -> Mapping[str, SensorCheckpoint]:
-        return self._store.sensors.claim(self._runner_id, names, self._clock.now())
-
-
-class ScheduleAssignment(Assignment[ScheduleRecord]):
-    """Assignment of the schedules that a runner declares, and of those of its assets.
-
-    Args:
-        session: The runner's session.
-        workload: The declared schedules, and the assets that the runner is able to materialize.
-        build: Builds a schedule from its record.
-    """
-
-    def __init__(
-        self,
-        session: RunnerSession,
-        workload: Workload,
-        build: BuildSchedule,
-        on_claimed: Callable[[str, ScheduleRecord], None],
-        on_lost: Callable[[str], None],
-    ) -> None:
-        super().__init__("schedule", on_claimed, on_lost)
-        self._store = session.store
-        self._clock = session.clock
-        self._runner_id = session.runner_id
-        self._declared = workload.schedules
-        self._assets = workload.assets
-        self._build = build
-
-    def _declare(self) -> None:
-        declare_schedules(self._store, self._declared.values(), self._build, self._clock)
-
-    def _unowned(self) -> set[str]:
-        return self._runnable(self._store.schedules.unowned(self._runner_id))
-
-    def _count_owned(self) -> int:
-        return self._store.schedules.count_owned(self._runner_id)
-
-    def _read_owned(self) -> set[str]:
-        return self._store.schedules.owned(self._runner_id)
-
-    def _claimable(self) -> set[str]:
-        now = self._clock.now()
-        return self._runnable(self._store.schedules.unowned(self._runner_id, taken_over_at=now))
-
-    def _claim(self, names: Sequence[str]) -> Mapping[str, ScheduleRecord]:
-        return self._store.schedules.claim(self._runner_id, names, self._clock.now())
-
-    def _runnable(self, unowned: Mapping[str, str | None]) -> set[str]:
-        return {
-            name
-            for name, asset in unowned.items()
-            if name in self._declared or (asset is not None and asset in self._assets)
-        }
+                self._listeners.on_claimed(name, found)

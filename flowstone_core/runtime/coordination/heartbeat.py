@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import uuid
@@ -11,23 +12,27 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 
 from flowstone_core.errors import StoreError
-from flowstone_core.model.clock import Clock
+from flowstone_core.model.clock import Clock, StoreClock
 from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.report_once import ReportOnce
+from flowstone_core.model.role import Role
 from flowstone_core.runtime.coordination.clock_watch import ClockWatch
 from flowstone_core.runtime.coordination.lease import Lease
+from flowstone_core.runtime.coordination.retirement import machine_id
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.store_outage import StoreOutage
 from flowstone_core.runtime.periodic_thread import PeriodicThread
-from flowstone_core.store import Store
+from flowstone_core.store import SessionLock, Store
 
 logger = logging.getLogger("flowstone.heartbeat")
 
 PROBE_SECONDS = 1.0
 """Seconds between two beats during a store outage: the first beat that succeeds ends it."""
+
+TOLERANCE = 0.05
+"""Seconds by which a beat may come early, rather than a second late."""
 
 CLOCK_JUMP = timedelta(hours=1)
 """Wall clock and monotonic clock may drift apart by this much before the start is corrected."""
@@ -37,11 +42,12 @@ class Heartbeat:
     """Registers this process in the store and renews its lease.
 
     A runner whose lease expires loses its sensors, schedules and materializations to the other
-    runners. A runner that was killed on this machine is retired at once, because its process is
-    seen to be gone.
+    runners.
 
     Args:
         duration: How long a renewal of the lease is valid; it is renewed five times as often.
+        role: The role of this runner.
+        engine: The name of its engine.
 
     Attributes:
         runner: This process, as the store knows it.
@@ -52,14 +58,24 @@ class Heartbeat:
         on_expired: Called after a lease that had ended was registered again, before the next tick
             begins: it reads from the store what this runner still owns.
         loaded: The settings that this process has loaded, as JSON; stored by `start`.
+        workload: The digest of all that this process is able to tick; None if it ticks nothing.
     """
 
-    def __init__(self, store: Store, clock: Clock, duration: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        duration: timedelta,
+        role: Role = Role.ALL,
+        engine: str | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._duration = duration
         self.lease = Lease(duration, clock)
         self._clock_watch = ClockWatch(clock)
+        self._lock: SessionLock | None = None
+        self._beat_at = -math.inf
         self._loop = PeriodicThread("heartbeat", self._step, clock, first_wait=self.lease.period)
         self._probing = False
         self._expired = False
@@ -71,20 +87,11 @@ class Heartbeat:
         self.inspect: Callable[[], RunnerCondition] = RunnerCondition
         self.on_expired: Callable[[], None] = lambda: None
         self.loaded: str | None = None
+        self.workload: str | None = None
         self.outage = StoreOutage(self.lease)
         self.outage.listen(self._loop.wake)
-        now = clock.now()
         self._began = clock.monotonic()
-        self.runner = RunnerInfo(
-            id=uuid.uuid4().hex,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            machine=machine_id(),
-            version=version("flowstone-core"),
-            started_at=now,
-            lease_until=now + duration,
-            beat_at=now,
-        )
+        self.runner = _this_process(clock.now(), duration, role, engine)
         self.session = RunnerSession(store, self.runner.id, clock, self.outage, self.lease)
 
     @property
@@ -93,16 +100,19 @@ class Heartbeat:
         return self._loop.alive
 
     def start(self) -> None:
-        """Register, retire the dead runners of this machine, and begin to renew the lease.
+        """Register, and begin to renew the lease.
 
         Raises:
             StoreError: If the store cannot be written.
         """
         asked_at = self._clock.monotonic()
         self._clock_watch.answered(self._store.now(), asked_at)
+        if isinstance(self._clock, StoreClock):  # silence is measured on the clock of the store
+            self._lock = self._store.session_lock(self.runner.id)
+        if self._lock is not None:
+            self._lock.open()
         self._register()
         self.lease.renewed(asked_at)
-        self.retire_dead()
         self._probing = self.outage.on
         self.lease.start()
         self._loop.start()
@@ -120,7 +130,7 @@ class Heartbeat:
             self._slow_commit.begin(seconds=round(lasted))
         if lasted >= self.lease.seconds:
             return
-        began_at = self._clock.monotonic()
+        began_at = self._beat_at = self._clock.monotonic()
         try:
             self._renew(began_at)
             if self._expired:
@@ -141,17 +151,6 @@ class Heartbeat:
         if had_stepped_down:
             self.outage.tell()
 
-    def retire_dead(self) -> None:
-        """Mark runners of this machine as stopped if their processes are gone."""
-        now = self._clock.now()
-        for other in self._store.runners.all(machine=self.runner.machine, alive_at=now):
-            if other.id != self.runner.id and not process_exists(other.pid):
-                logger.warning(
-                    "runner died; taking over its work",
-                    extra={"runner": other.id, "pid": other.pid},
-                )
-                self._store.runners.stop(other.id, now)
-
     def stop(self) -> None:
         """Stop renewing and sign off: other runners may claim what this one owned at once."""
         self.lease.stop()
@@ -160,6 +159,8 @@ class Heartbeat:
         with suppress(StoreError):  # the lease expires by itself
             self._follow_clock(now)
             self._store.runners.stop(self.runner.id, now)
+        if self._lock is not None and not self._loop.alive:
+            self._lock.close()
 
     def _renew(self, began_at: float) -> None:
         """Renew the lease by one statement, or register again.
@@ -170,7 +171,7 @@ class Heartbeat:
         now = self._clock.now()
         self._follow_clock(now)
         condition = replace(self.inspect(), clock_offset=self._clock_watch.offset)
-        beat = self._store.runners.beat(self.runner.id, now, self._duration, condition)
+        beat = self._store.runners.beat(self.runner.id, now, self._duration, condition, self._lock)
         if beat is not None:
             self._clock_watch.answered(beat.answered_at, began_at)
         # A clock that stood still with the machine renews a lease that has long ended.
@@ -181,8 +182,9 @@ class Heartbeat:
 
     def _register(self) -> None:
         now = self._clock.now()
-        info = replace(self.runner, lease_until=now + self._duration, beat_at=now)
-        self._store.runners.register(info, self.loaded)
+        key = None if self._lock is None else self._lock.key
+        info = replace(self.runner, lease_until=now + self._duration, beat_at=now, lock_key=key)
+        self._store.runners.register(info, self.loaded, self.workload)
 
     def _follow_clock(self, now: datetime) -> None:
         """Correct the stored start if the wall clock was set.
@@ -197,32 +199,34 @@ class Heartbeat:
 
     def _step(self) -> float:
         # Woken because an outage has just begun or ended: the store gets its wait first.
-        if self.outage.on is self._probing:
+        if self.outage.on is self._probing and (self.outage.on or self._is_due()):
             self.beat()
         self._probing = self.outage.on
-        return min(PROBE_SECONDS, self.lease.period) if self._probing else self.lease.period
+        if self._probing or self._lock is not None:
+            return min(PROBE_SECONDS, self.lease.period)
+        return self.lease.period
+
+    def _is_due(self) -> bool:
+        """Return True if it is time to beat, or the session that holds the lock was lost.
+
+        Others take a silent runner without a session for dead, so a session is replaced at once.
+        """
+        if self._lock is None:
+            return True
+        waited = self._clock.monotonic() - self._beat_at
+        return waited >= self.lease.period - TOLERANCE or not self._lock.lives()
 
 
-def machine_id() -> str:
-    """Return a name of this machine for comparing process ids.
-
-    Two processes with the same name see each other's ids. A container has its own ids, hence the
-    namespace; a restart of the machine renews all ids, hence the boot id (proc(5)).
-    """
-    parts = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with suppress(OSError):
-            found = Path(path)
-            parts.append(str(found.readlink()) if found.is_symlink() else found.read_text().strip())
-    return " ".join(parts)
-
-
-def process_exists(pid: int) -> bool:
-    """Return True if a process with this id exists on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it exists, and belongs to another user
-        return True
-    return True
+def _this_process(now: datetime, lease: timedelta, role: Role, engine: str | None) -> RunnerInfo:
+    return RunnerInfo(
+        id=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        machine=machine_id(),
+        version=version("flowstone-core"),
+        started_at=now,
+        lease_until=now + lease,
+        role=role.value,
+        engine=engine,
+        beat_at=now,
+    )

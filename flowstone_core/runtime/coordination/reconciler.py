@@ -12,16 +12,19 @@ from flowstone_core.errors import StoreError, StoreLostError, StoreUnavailableEr
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.coordination.assignment import Assignment
+from flowstone_core.runtime.coordination.retirement import retire_dead
 from flowstone_core.runtime.coordination.session import RunnerSession
+from flowstone_core.runtime.coordination.shares import Shares
 from flowstone_core.runtime.periodic_thread import PeriodicThread
+from flowstone_core.store import Look
 
 logger = logging.getLogger("flowstone.reconciler")
 
 RECONCILE_SECONDS = 1.0
 """Seconds between two reconciliations with what operators and other runners did."""
 
-TAKEOVER_PERIOD = 10
-"""Every tenth reconciliation also claims what runners with expired leases own."""
+RECHECK_PERIOD = 10
+"""Every tenth reconciliation compares the names of all that is owned, and frees orphans."""
 
 AnyAssignment: TypeAlias = Assignment[Any]
 
@@ -31,6 +34,7 @@ class Reconciler:
 
     Args:
         assignments: The assignments, of sensors and of schedules.
+        on_retired: Called after runners were taken for dead; it recovers their attempts.
         on_reconciled: Called after each reconciliation of the thread, also if it failed.
     """
 
@@ -38,10 +42,17 @@ class Reconciler:
         self,
         assignments: Sequence[AnyAssignment],
         session: RunnerSession,
+        on_retired: Callable[[], None],
         on_reconciled: Callable[[], None],
     ) -> None:
         self._assignments = assignments
+        self._store = session.store
+        self._runner_id = session.runner_id
+        self._clock = session.clock
+        self._lease = session.lease
         self._outage = session.outage
+        self._shares = Shares(session.store, session.runner_id)
+        self._on_retired = on_retired
         self._on_reconciled = on_reconciled
         self._numbers = count(1)
         self._failed = False
@@ -60,14 +71,19 @@ class Reconciler:
         """The error of the last reconciliation of the thread, other than of the store."""
         return self._loop.problem
 
-    def open(self) -> None:
-        """Declare what the runner has, and claim what is free.
+    def open(self, *, everything: bool = False) -> None:
+        """Declare what the runner has, and claim its share of what is free.
+
+        Args:
+            everything: Claim all that is free.
 
         Raises:
             StoreError: If the store cannot be used.
         """
         for assignment in self._assignments:
-            assignment.open()
+            assignment.declare()
+        self._failed = True
+        self._reconcile(everything=everything)
 
     def start(self) -> None:
         """Begin to reconcile once a second, in a thread."""
@@ -78,17 +94,12 @@ class Reconciler:
         self._loop.wake()
 
     def reconcile(self) -> None:
-        """Reconcile once: report lost assignments, claim what is free.
+        """Reconcile once: report lost assignments, hand over a surplus, claim what is free.
 
         Raises:
             StoreError: If the store cannot be used.
         """
-        with self._turn:
-            # A claim may have been committed though its answer was lost: this runner owns something
-            # and does not know.
-            take_over = next(self._numbers) % TAKEOVER_PERIOD == 0 or self._failed
-            for assignment in self._assignments:
-                assignment.reconcile(take_over=take_over)
+        self._reconcile(everything=False)
 
     def recheck(self) -> None:
         """Reconcile once by the names of all that is owned: the lease had ended. Any thread.
@@ -97,16 +108,37 @@ class Reconciler:
             StoreError: If the store cannot be used.
         """
         self._failed = True
-        self.reconcile()
+        self._reconcile(everything=False)
 
     def stop(self) -> None:
         """Stop the thread."""
         self._loop.stop()
 
+    def _reconcile(self, *, everything: bool) -> None:
+        with self._turn:
+            recheck = next(self._numbers) % RECHECK_PERIOD == 0 or self._failed
+            look = self._look(recheck=recheck)
+            self._shares.update(look.peers)
+            for assignment in self._assignments:
+                assignment.reconcile(look, self._shares, recheck=recheck, everything=everything)
+            self._failed = False
+
+    def _look(self, *, recheck: bool) -> Look:
+        """Look once; if runners have died, retire them and look again."""
+        store, runner_id, now = self._store, self._runner_id, self._clock.now()
+        look = store.look(runner_id, now)
+        if not self._lease.settled:
+            return look
+        retired = retire_dead(store, look.peers, runner_id, now)
+        if retired:
+            self._on_retired()
+        if retired or (recheck and store.peers.release_orphans(now)):
+            return store.look(runner_id, now)
+        return look
+
     def _step(self) -> float:
         try:
             self.reconcile()
-            self._failed = False
             self._refusal.end()
         except (StoreUnavailableError, StoreLostError) as error:
             self._failed = True

@@ -32,7 +32,7 @@ from flowstone_core.plugin.registry import Plugins
 from flowstone_core.runtime.backfill.backfill import Progress
 from flowstone_core.runtime.backfill.backfill_runner import BackfillLimits, BackfillRunner
 from flowstone_core.runtime.backfill.plan import PartitionAction
-from flowstone_core.runtime.coordination.heartbeat import machine_id
+from flowstone_core.runtime.coordination.retirement import machine_id
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
 

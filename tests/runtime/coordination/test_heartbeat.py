@@ -1,8 +1,6 @@
 """Heartbeat: registration, renewal of the lease, and retirement of dead runners."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +8,8 @@ import pytest
 
 from flowstone_core.errors import StoreUnavailableError
 from flowstone_core.model.engine import RunnerCondition
-from flowstone_core.runtime.coordination.heartbeat import Heartbeat, machine_id
+from flowstone_core.runtime.coordination.heartbeat import Heartbeat
+from flowstone_core.runtime.coordination.retirement import machine_id
 
 LEASE = timedelta(seconds=30)
 
@@ -25,6 +24,14 @@ def heartbeat(store, fake_clock):
     heartbeat.start()
     yield heartbeat
     heartbeat.stop()
+
+
+@pytest.fixture
+def unstarted(store, fake_clock):
+    """A heartbeat that is registered, and beats when a test has it beat."""
+    heartbeat = Heartbeat(store, fake_clock, LEASE)
+    store.runners.register(heartbeat.runner)
+    return heartbeat
 
 
 def test_heartbeat_registers_process_and_machine(heartbeat, store):
@@ -65,25 +72,25 @@ def test_heartbeat_after_expired_lease_registers_again(heartbeat, store, fake_cl
     assert "lease expired; registering this runner again" in caplog.text
 
 
-def test_S4_runner_that_cannot_commit_does_not_renew(heartbeat, store, fake_clock, caplog):
+def test_S4_runner_that_cannot_commit_does_not_renew(unstarted, store, fake_clock, caplog):
     until = store.runners.all()[0].lease_until
-    with heartbeat.session.commits.measured(fake_clock):
+    with unstarted.session.commits.measured(fake_clock):
         fake_clock.advance(9)
-        heartbeat.beat()
+        unstarted.beat()
         assert "a commit takes too long" not in caplog.text
         fake_clock.advance(1)
-        heartbeat.beat()
+        unstarted.beat()
         assert "a commit takes too long" in caplog.text
         renewed = store.runners.all()[0].lease_until
         assert renewed == until + timedelta(seconds=10)
         for _ in range(3):
             fake_clock.advance(10)
-            heartbeat.beat()
+            unstarted.beat()
         assert store.runners.all()[0].lease_until == renewed + timedelta(seconds=10)
         fake_clock.advance(10)
         assert alive(store, fake_clock) == set()
-    heartbeat.beat()
-    assert alive(store, fake_clock) == {heartbeat.runner.id}
+    unstarted.beat()
+    assert alive(store, fake_clock) == {unstarted.runner.id}
     assert "the commit that took too long has ended" in caplog.text
     assert caplog.text.count("a commit takes too long") == 1
 
@@ -162,56 +169,33 @@ def test_heartbeat_stop_releases_its_sensors(store, fake_clock):
     assert store.sensors.get("feed").owner is None
 
 
-def dead_pid():
-    """The id of a process that is certainly gone."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
-
-
-@pytest.mark.parametrize(("where", "survives"), [("here", False), ("elsewhere", True)])
-def test_D8_heartbeat_retires_a_killed_runner_of_this_machine(store, fake_clock, where, survives):
-    other = Heartbeat(store, fake_clock, LEASE)
-    machine = machine_id() if where == "here" else "another machine"
-    store.runners.register(replace(other.runner, pid=dead_pid(), machine=machine))
-    store.sensors.declare(["feed"], fake_clock.now())
-    store.sensors.claim(other.runner.id, ["feed"], fake_clock.now())
-    heartbeat = Heartbeat(store, fake_clock, LEASE)
-    heartbeat.start()
-    assert (other.runner.id in alive(store, fake_clock)) is survives
-    assert (store.sensors.get("feed").owner is not None) is survives
-    heartbeat.stop()
-
-
-def test_heartbeat_leaves_a_live_runner_alone(store, fake_clock):
-    other = Heartbeat(store, fake_clock, LEASE)
-    store.runners.register(replace(other.runner, pid=os.getppid()))
-    heartbeat = Heartbeat(store, fake_clock, LEASE)
-    heartbeat.start()
-    assert alive(store, fake_clock) == {other.runner.id, heartbeat.runner.id}
-    heartbeat.stop()
-
-
-def test_heartbeat_counts_a_foreign_users_process_as_alive(store, fake_clock):
-    other = Heartbeat(store, fake_clock, LEASE)
-    store.runners.register(replace(other.runner, pid=1))
-    heartbeat = Heartbeat(store, fake_clock, LEASE)
-    heartbeat.start()
-    assert other.runner.id in alive(store, fake_clock)
-    heartbeat.stop()
-
-
-def test_heartbeat_rechecks_what_is_owned_before_polling_resumes(heartbeat, store, fake_clock):
+def test_heartbeat_rechecks_what_is_owned_before_polling_resumes(unstarted, store, fake_clock):
     seen, answers = [], [StoreUnavailableError("gone"), None]
 
     def recheck():
-        seen.append(heartbeat.outage.on)
+        seen.append(unstarted.outage.on)
         if (answer := answers.pop(0)) is not None:
             raise answer
 
-    heartbeat.on_expired = recheck
+    unstarted.on_expired = recheck
+    unstarted.beat()
+    told = []
+    unstarted.outage.listen(lambda: told.append(unstarted.outage.on))
     fake_clock.advance(LEASE)
-    while heartbeat.outage.on:  # the thread beats, too
-        heartbeat.beat()
-    assert seen == [True, True]
-    assert alive(store, fake_clock) == {heartbeat.runner.id}
+    assert unstarted.outage.on
+    unstarted.beat()
+    assert (seen, unstarted.outage.on) == ([True], True)
+    unstarted.beat()
+    assert (seen, unstarted.outage.on) == ([True, True], False)
+    assert told[-1] is False
+    assert alive(store, fake_clock) == {unstarted.runner.id}
+
+
+def test_heartbeat_that_was_late_tells_that_polling_resumes(unstarted, fake_clock):
+    unstarted.beat()
+    told = []
+    unstarted.outage.listen(lambda: told.append(unstarted.outage.on))
+    fake_clock.advance(LEASE * 0.9)
+    assert unstarted.outage.on
+    unstarted.beat()
+    assert told == [False]
