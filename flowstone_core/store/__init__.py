@@ -36,7 +36,8 @@ Other wings import from here only. The modules:
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
-* `sqlite_file`, `sqlite_logs`, `postgresql_session`: what only one of the databases has.
+* `sqlite_file`, `sqlite_logs`, `write_turn`, `postgresql_session`: what only one of the databases
+  has.
 * `wake_up`, `sqlite_listener`, `postgresql_listener`, `notifier`: what one process commits wakes
   the runners of others.
 * `readable_rows`: leaves out a row that cannot be read.

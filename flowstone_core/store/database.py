@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from flowstone_core.store.sql_engines import postgresql_engine, sqlite_engine
 from flowstone_core.store.sqlite_logs import LogFiles, identity
 from flowstone_core.store.store_url import masked
 from flowstone_core.store.wake_up import CommitListener
+from flowstone_core.store.write_turn import WriteTurn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,9 +64,8 @@ class Database:
                 hint="pip install 'flowstone-core[postgresql]'",
             ) from None
         self._notifier = Notifier(self._engine, self.display)
-        # SQLite has one writer at a time. Threads of one process take turns here, which is fair
-        # and immediate, where SQLite's own waiting sleeps and tries again.
-        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+        self._write_turn = WriteTurn()
+        self._turn = self._write_turn if self.is_sqlite else nullcontext()
 
     def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -159,7 +158,7 @@ class Database:
             return None
         self.check_file()
         with self.errors():
-            return self._notifier.listen(assets, self.errors)
+            return self._notifier.listen(assets, self.errors, self._write_turn)
 
     def connect(self) -> Connection:
         """Return a connection for the caller's alone, to be closed by the caller.
@@ -172,6 +171,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
+        self._notifier.close()
         self._engine.dispose()
         self._identity = None
 

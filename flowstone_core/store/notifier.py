@@ -12,27 +12,24 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
-from flowstone_core.store.postgresql_listener import NOTIFY, NOTIFY_SECONDS, PostgresqlListener
+from flowstone_core.store.postgresql_listener import NOTIFY, PostgresqlListener
 from flowstone_core.store.sqlite_listener import SqliteListener
-from flowstone_core.store.wake_up import CommitListener, Look
+from flowstone_core.store.wake_up import Allowance, CommitListener, Look
+from flowstone_core.store.write_turn import WriteTurn
 
 if TYPE_CHECKING:
     import psycopg
 
 logger = logging.getLogger("flowstone.store")
 
-BURST = 10
-"""Notifications that a process without a listener may send at once."""
-
 
 class Notifier:
     """Notifier of the runners of other processes, for one database; any thread.
 
     The listener of a process sends its notifications, too. A process without one, such as a
-    command, sends them from the thread that committed.
+    command, sends them from the thread that committed, or soon after it if they are many.
 
     Args:
         engine: The database's connections.
@@ -44,10 +41,9 @@ class Notifier:
         self._display = display
         self._sends = engine.dialect.name == "postgresql"
         self._listener: PostgresqlListener | None = None
-        self._clock = SystemClock()
         self._lock = threading.Lock()
-        self._left = float(BURST)
-        self._counted_at = self._clock.monotonic()
+        self._allowance = Allowance()
+        self._timer: threading.Timer | None = None
         self._failure = ReportOnce(
             logger, "cannot notify other runners: they find what was committed within a second"
         )
@@ -59,23 +55,27 @@ class Notifier:
         listener = self._listener
         if listener is not None and not listener.closed:
             listener.notify()
-        elif self._may_send():
-            self._send()
+        else:
+            self._send_or_owe()
 
     def listen(
-        self, assets: AssetGraph, errors: Callable[[], AbstractContextManager[None]]
+        self,
+        assets: AssetGraph,
+        errors: Callable[[], AbstractContextManager[None]],
+        turn: WriteTurn,
     ) -> CommitListener:
         """Open a listener; see `Database.listen`.
 
         Args:
             errors: Raises the driver's errors as those of the store.
+            turn: The turns of this process to write.
         """
         query = Look(self._engine.dialect, assets)
         connection = self._engine.connect()
         listener = (
             self._postgresql_listener(connection, query)
             if self._sends
-            else SqliteListener(connection, query, errors)
+            else SqliteListener(connection, query, errors, turn)
         )
         try:
             listener.listen()
@@ -90,16 +90,31 @@ class Notifier:
         self._listener = PostgresqlListener(driver, query, self._display)
         return self._listener
 
-    def _may_send(self) -> bool:
+    def close(self) -> None:
+        """Send what is owed, at once."""
         with self._lock:
-            now = self._clock.monotonic()
-            gained = (now - self._counted_at) / NOTIFY_SECONDS
-            self._left = min(self._left + gained, float(BURST))
-            self._counted_at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            self._send()
+
+    def _send_or_owe(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                return
+            left = self._allowance.take()
+            if left:
+                self._timer = threading.Timer(left, self._send_owed)
+                self._timer.daemon = True
+                self._timer.start()
+                return
+        self._send()
+
+    def _send_owed(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._allowance.take()
+        self._send()
 
     def _send(self) -> None:
         from psycopg import Error

@@ -9,9 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flowstone_core.errors import StoreUnavailableError
-from flowstone_core.model.clock import SystemClock
 from flowstone_core.store.postgresql_errors import diagnose
-from flowstone_core.store.wake_up import CommitListener, Findings, Look, Parameters, Values
+from flowstone_core.store.wake_up import (
+    Allowance,
+    CommitListener,
+    Findings,
+    Look,
+    Parameters,
+    Values,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,9 +29,6 @@ The name of a channel is at most 63 bytes long, as that of a schema."""
 NOTIFY = f"BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_notify({CHANNEL}, ''); COMMIT"
 """Notifies all listeners, in one round trip. The commit waits for no disk: meanwhile it holds the
 lock of the queue of notifications."""
-
-NOTIFY_SECONDS = 0.1
-"""Shortest time between two notifications of one process."""
 
 
 class PostgresqlListener(CommitListener):
@@ -45,9 +48,8 @@ class PostgresqlListener(CommitListener):
         self._connection = connection
         self._query = query
         self._display = display
-        self._clock = SystemClock()
+        self._allowance = Allowance()
         self._owed = False
-        self._sent_at = -NOTIFY_SECONDS
         self._heard = False
         self._pid = 0
 
@@ -74,11 +76,12 @@ class PostgresqlListener(CommitListener):
         """See `CommitListener.wait`; sends what `notify` asked for, too."""
         with self._errors():
             if self._owed:
-                left = self._sent_at + NOTIFY_SECONDS - self._clock.monotonic()
-                if left <= 0:
-                    self._send()
-                else:
+                left = self._allowance.take()
+                if left:
                     seconds = min(seconds, left)
+                else:
+                    self._owed = False
+                    self._connection.execute(NOTIFY)
             self._receive()
             if not self._heard:
                 sent, alarmed = self._connection.fileno(), self._alarmed.fileno()
@@ -100,11 +103,6 @@ class PostgresqlListener(CommitListener):
         """See `CommitListener.close`."""
         super().close()
         self._connection.close()
-
-    def _send(self) -> None:
-        self._owed = False
-        self._connection.execute(NOTIFY)
-        self._sent_at = self._clock.monotonic()
 
     def _receive(self) -> None:
         while sent := self._connection.pgconn.notifies():

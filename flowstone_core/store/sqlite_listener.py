@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from flowstone_core.store.wake_up import CommitListener, Findings, Look, Parameters, Values
+from flowstone_core.store.write_turn import WriteTurn
 
 PERIOD = 0.01
 """Seconds between two comparisons.
@@ -24,13 +25,14 @@ but to wake a thread for it takes 40 to 70. So 100 a second cost 0.7 % of a core
 class SqliteListener(CommitListener):
     """Listener on SQLite: `PRAGMA data_version` of one connection.
 
-    The number changes with the commits of other connections of this process too. Those have woken
-    whom they concern, and the look after the comparison finds nothing more.
+    The number changes with the commits of other connections of this process, too. What these make
+    available has been begun by the next comparison, so a change that may be theirs waits for it.
 
     Args:
         connection: A connection that nothing else uses; given back to the pool at the end.
         query: The look.
         errors: Raises the driver's errors as those of the store.
+        turn: The turns of this process to write.
     """
 
     def __init__(
@@ -38,12 +40,15 @@ class SqliteListener(CommitListener):
         connection: Connection,
         query: Look,
         errors: Callable[[], AbstractContextManager[None]],
+        turn: WriteTurn,
     ) -> None:
         super().__init__()
         self._errors = errors
         self._connection = connection
         self._cursor = connection.connection.cursor()
         self._query = query
+        self._turn = turn
+        self._turns = turn.count
         self._version = 0
 
     def listen(self) -> None:
@@ -54,11 +59,17 @@ class SqliteListener(CommitListener):
     def wait(self, seconds: float) -> bool:
         """See `CommitListener.wait`."""
         with self._errors():
+            postponed = False
             for _ in range(math.ceil(seconds / PERIOD)):
-                version = self._read_version()
-                if version != self._version:
-                    self._version = version
+                version, turns = self._read_version(), self._turn.count
+                changed = version != self._version
+                if changed and (postponed or not self._turn.taken_since(self._turns)):
+                    self._version, self._turns = version, turns
                     return True
+                if changed:
+                    postponed = True
+                else:
+                    self._turns = turns
                 if select.select([self._alarmed], [], [], PERIOD)[0]:
                     self._alarmed.recv(4096)
                     return False

@@ -21,6 +21,7 @@ from typing import TypeAlias
 from sqlalchemy import Dialect, Select, Subquery, Table, bindparam, case, exists, func, select
 
 from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.clock import SystemClock
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.enqueueing import of_assets
@@ -29,6 +30,12 @@ _rows = schema.materializations
 
 UNOWNED_LIMIT = 100
 """Sensors, and schedules, without an owner that one look reads: the cost of a look is bounded."""
+
+BURST = 10
+"""Notifications that a process may send at once."""
+
+NOTIFY_SECONDS = 0.1
+"""Time in which it may send another one."""
 
 Values: TypeAlias = tuple[object, ...]
 
@@ -100,6 +107,25 @@ class CommitListener(ABC):
         """Close the connection."""
         self._alarm.close()
         self._alarmed.close()
+
+
+class Allowance:
+    """Allowance of notifications: a few at once, then ten a second; not thread-safe."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self._left = float(BURST)
+        self._counted_at = self._clock.monotonic()
+
+    def take(self) -> float:
+        """Use up one; return 0, or the seconds until there is one, and use up none."""
+        now = self._clock.monotonic()
+        self._left = min(self._left + (now - self._counted_at) / NOTIFY_SECONDS, float(BURST))
+        self._counted_at = now
+        if self._left < 1:
+            return (1 - self._left) * NOTIFY_SECONDS
+        self._left -= 1
+        return 0.0
 
 
 class Look:

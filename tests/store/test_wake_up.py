@@ -11,9 +11,11 @@ import pytest
 
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.store import Store, notifier
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.store import Store, notifier, wake_up
 from flowstone_core.store.postgresql_listener import CHANNEL
-from flowstone_core.store.wake_up import UNOWNED_LIMIT
+from flowstone_core.store.sqlite_listener import PERIOD
+from flowstone_core.store.wake_up import BURST, NOTIFY_SECONDS, UNOWNED_LIMIT
 from flowstone_core.testing import assert_no_leaks
 from tests.store.conftest import ASSETS, END_LISTENERS, Driver, make_asset
 
@@ -102,29 +104,61 @@ def test_commits_of_many_asks_send_few_notifications(store_url, bench):
     with psycopg.connect(store_url, autocommit=True) as other:
         (channel,) = other.execute(f"SELECT {CHANNEL}").fetchone()
         other.execute(f'LISTEN "{channel}"')
-        started = notifier.SystemClock().monotonic()
+        started = SystemClock().monotonic()
         for number in range(200):
             bench.ask("orders", f"p{number}")
-        seconds = notifier.SystemClock().monotonic() - started
+        seconds = SystemClock().monotonic() - started
         sent = list(other.notifies(timeout=0.2))
-    assert 1 <= len(sent) <= notifier.BURST + seconds / notifier.NOTIFY_SECONDS
+    assert 1 <= len(sent) <= BURST + 1 + seconds / NOTIFY_SECONDS
     assert {each.payload for each in sent} == {""}
 
 
+def ask_in(store, bench, partition):
+    store.materializations.materialize(ASSETS["orders"], partition, ASSETS, bench.now)
+
+
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_listener_sends_what_came_within_its_shortest_time(bench, listener):
-    mine = bench.store.listen(ASSETS)
-    try:
-        bench.ask("orders")
+@pytest.mark.parametrize("listens", [False, True], ids=["command", "runner"])
+def test_last_of_two_requests_wakes_too(listens, store_url, bench, listener, monkeypatch):
+    monkeypatch.setattr(wake_up, "BURST", 1)
+    monkeypatch.setattr(wake_up, "NOTIFY_SECONDS", 1.0)
+    store = Store.open(store_url)
+    mine = store.listen(ASSETS) if listens else None
+    for partition in ("p1", "p2"):
+        ask_in(store, bench, partition)
+        if mine is not None:
+            mine.wait(0)  # the thread that waits sends the notification, or owes it
+        assert partition == "p2" or listener.wait(PATIENCE)
+    if mine is not None:
+        mine.wait(1.0)
         mine.wait(0)
-        assert listener.wait(PATIENCE)
-        bench.ask("items")
-        mine.wait(0)  # too early: it is owed
-        mine.wait(notifier.NOTIFY_SECONDS)
-        mine.wait(0)
-        assert listener.wait(PATIENCE)
-    finally:
+    assert listener.wait(PATIENCE)
+    if mine is not None:
         mine.close()
+    store.close()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_store_that_closes_sends_what_it_owes(store_url, bench, listener, monkeypatch):
+    monkeypatch.setattr(wake_up, "BURST", 1)
+    monkeypatch.setattr(wake_up, "NOTIFY_SECONDS", 3600.0)
+    store = Store.open(store_url)
+    for partition in ("p1", "p2", "p3"):
+        ask_in(store, bench, partition)
+    assert listener.wait(PATIENCE)
+    assert not listener.wait(0.5)
+    with assert_no_leaks():
+        store.close()
+    assert listener.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_commit_that_may_be_of_this_process_waits_for_the_next_look(bench):
+    listener = bench.store.listen(ASSETS)
+    bench.ask("orders")
+    assert not listener.wait(PERIOD)
+    assert listener.wait(PERIOD) or listener.wait(PATIENCE)
+    listener.close()
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
