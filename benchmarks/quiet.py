@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import random
 import sqlite3
@@ -82,9 +83,11 @@ def summarize(span: Span) -> Sample:
 
 
 def wait(seconds: float) -> Sample:
-    """Measure other threads for so long."""
-    with Span() as span:
-        late.clear()
+    """Measure other threads for so long, after they have caught up with a collection."""
+    gc.collect()
+    time.sleep(min(seconds, 1.0))
+    late.clear()
+    with Span(collect=False) as span:
         time.sleep(seconds)
     return summarize(span)
 

@@ -18,18 +18,24 @@ SERVER_PID = "BENCH_POSTGRESQL_PID"
 class Span:
     """A measured stretch of an arm.
 
+    Args:
+        collect: Collect garbage first, so that the arm begins with as little as the others; False
+            where threads run already, which would stand still meanwhile.
+
     Attributes:
         seconds: Its length by the clock.
         cpu: CPU seconds of this process, in user code and in the system.
         server_cpu: CPU seconds of the PostgreSQL server; zero without one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, collect: bool = True) -> None:
+        self._collect = collect
         self.seconds = self.cpu = self.server_cpu = 0.0
 
     def __enter__(self) -> Self:
-        """Begin, with as little rubbish as the other arms have."""
-        gc.collect()
+        """Begin."""
+        if self._collect:
+            gc.collect()
         self._server = _server_cpu()
         self._cpu, self._begin = time.process_time(), time.perf_counter()
         return self

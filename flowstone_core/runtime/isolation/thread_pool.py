@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.report_once import ReportOnce
@@ -49,6 +50,10 @@ class Call(ABC):
 class ThreadPool:
     """Pool of at most ``limit`` threads; abandoned threads are not counted.
 
+    A call wakes a thread only if none is waking already; a thread that takes a call wakes the next
+    one, if more calls wait, before it makes its own. So a burst of calls that return at once is
+    made by one or two threads, and calls that block still have a thread each.
+
     Args:
         name: Prefix of the threads' names.
         limit: Calls that may run at once.
@@ -60,10 +65,13 @@ class ThreadPool:
         self._clock = clock
         self._limit = limit
         self._stuck_limit = stuck_limit
-        self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._calls: deque[Call] = deque()
+        self._alarms: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._active: dict[int, Call] = {}
-        self._waiting = 0
+        self._closed = False
+        self._waking = False
+        """True from the alarm, or the start, of a thread until the thread looks for a call."""
         self._idle = 0
         self._threads = 0
         self._stuck = 0
@@ -87,9 +95,8 @@ class ThreadPool:
     def submit(self, call: Call) -> None:
         """Queue a call for the next free thread; any thread, returns at once."""
         with self._lock:
-            self._queue.put(call)
-            self._waiting += 1
-            self._grow()
+            self._calls.append(call)
+            self._wake()
 
     def expire(self) -> float | None:
         """Abandon the calls that are past their deadlines.
@@ -105,16 +112,18 @@ class ThreadPool:
                 nearest = left if nearest is None else min(nearest, left)
             elif self._abandon(call):
                 call.expired()
-        if self._waiting:  # a call that starts in between has a deadline too
+        if self._calls:  # a call that starts in between has a deadline too
             with self._lock:
-                self._grow()
+                self._wake()
             nearest = _EXPIRE_SECONDS if nearest is None else min(nearest, _EXPIRE_SECONDS)
         return nearest
 
     def close(self) -> None:
         """End the idle threads now, and the others when their calls return."""
-        for _ in range(self._threads):
-            self._queue.put(None)
+        with self._lock:
+            self._closed = True
+            for _ in range(self._threads):
+                self._alarms.put(None)
 
     def _abandon(self, call: Call) -> bool:
         with self._lock:
@@ -123,7 +132,7 @@ class ThreadPool:
             call.abandoned = True
             self._stuck += 1
             self._threads -= 1
-            self._grow()
+            self._wake()
         if self.blocked:
             logger.error(
                 "every thread hangs in a call that does not return; no calls are made until one "
@@ -136,9 +145,18 @@ class ThreadPool:
     def _allowed(self) -> int:
         return self._limit - max(0, self._stuck - self._stuck_limit)
 
-    def _grow(self) -> None:
-        if self._waiting <= self._idle or self._threads >= self._allowed:
+    def _wake(self) -> None:
+        """Wake a thread, or start one, if calls wait and none is waking; under the lock."""
+        if not self._calls or self._waking:
             return
+        if self._idle:
+            self._idle -= 1
+            self._waking = True
+            self._alarms.put(None)
+        elif self._threads < self._allowed:
+            self._start()
+
+    def _start(self) -> None:
         name = f"{self._name}-{self._started + 1}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
@@ -146,19 +164,16 @@ class ThreadPool:
             # The limit of threads or of memory: nothing is counted that is not there.
             self._refusal.begin(threads=self._name, error=describe(error))
             return
+        self._waking = True
         self._threads += 1
-        self._idle += 1
         self._started += 1
         self._refusal.end(threads=self._name)
 
     def _work(self) -> None:
         me = threading.get_ident()
-        while (call := self._queue.get()) is not None:
-            with self._lock:
-                self._waiting -= 1
-                self._idle -= 1
-                call.started = self._clock.monotonic()
-                self._active[me] = call
+        woken = True
+        while (call := self._take(me, woken=woken)) is not None:
+            woken = False
             try:
                 call.run()
             except BaseException:
@@ -167,6 +182,23 @@ class ThreadPool:
                 del self._active[me]
                 if call.abandoned:
                     self._stuck -= 1
-                    self._grow()
+                    self._wake()
                     return
+
+    def _take(self, thread: int, *, woken: bool) -> Call | None:
+        """Take the next call, and wait for one; return None once the pool is closed."""
+        while True:
+            with self._lock:
+                if woken:
+                    self._waking = False
+                if self._calls:
+                    call = self._calls.popleft()
+                    call.started = self._clock.monotonic()
+                    self._active[thread] = call
+                    self._wake()
+                    return call
+                if self._closed:
+                    return None
                 self._idle += 1
+            self._alarms.get()
+            woken = True

@@ -29,6 +29,10 @@ set, or if the machine slept; every schedule is then evaluated at once."""
 RETRY_SECONDS = 1.0
 """Seconds until a tick that could not be started is tried again."""
 
+GRAIN = 0.001
+"""Shortest wait for the next due time, in seconds: ticks due within it start together, which takes
+a fraction of the CPU of a wake-up for each."""
+
 OnDecided: TypeAlias = Callable[[Ticker, AnyDecision, int], None]
 """Called with a ticker, its decision, and the number of holds that end with the decision."""
 
@@ -209,7 +213,7 @@ class Scheduler:
                     self._arm(ticker, following)
                 waits.append(ticker.deadline)
         if self._heap:
-            waits.append(self._heap[0][0] - now)
+            waits.append(max(self._heap[0][0] - now, GRAIN))
         return waits
 
     def _dispatch(self, ticker: Ticker) -> bool:
