@@ -11,7 +11,7 @@ from benchmarks.framework.arm_process import ArmError, missing_packages, run_arm
 from benchmarks.framework.benchmark import Arm, Benchmark, Case, Sample
 from benchmarks.framework.machine import commit, describe_machine, describe_versions
 from benchmarks.framework.result import Result
-from benchmarks.framework.scratch import postgresql_server
+from benchmarks.framework.scratch import cache_folder, postgresql_server
 
 
 def measure(
@@ -44,6 +44,7 @@ def measure(
             result.missing[arm.name] = f"not installed: {', '.join(missing)}"
     present = [arm for arm in arms if arm.name not in result.missing]
     with ExitStack() as stack:
+        stack.enter_context(cache_folder())
         if any(case.postgresql for case in cases):
             cases = _with_server(cases, stack, result)
         result.versions.update(describe_versions(present))

@@ -16,6 +16,20 @@ from benchmarks.framework.span import SERVER_PID
 SERVER_URL = "BENCH_POSTGRESQL"
 """Variable with the URL of a PostgreSQL server in which arms make databases."""
 
+CACHE = "BENCH_CACHE"
+"""Variable with a folder that the arms of one run share, for what takes long to make."""
+
+
+@contextmanager
+def cache_folder() -> Iterator[None]:
+    """Make the folder that the arms of one run share, and remove it at the end."""
+    with scratch_folder() as folder:
+        os.environ[CACHE] = str(folder)
+        try:
+            yield
+        finally:
+            del os.environ[CACHE]
+
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:

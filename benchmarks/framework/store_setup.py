@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,14 +17,13 @@ from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.tick import NewEvent, SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.store import Store
 
-OWNER = "bench"
-
 
 @dataclass
 class Desk:
     """A new store in which a runner owns some sensors.
 
     Attributes:
+        owner: The runner.
         url: The store's URL.
         names: Names of the sensors.
         assets: One asset, ``orders``.
@@ -31,6 +31,7 @@ class Desk:
     """
 
     store: Store
+    owner: str
     url: str
     names: list[str]
     assets: AssetGraph
@@ -47,7 +48,8 @@ class Desk:
             events: tuple[NewEvent, ...] = ()
             if position % each == 0:
                 self._events += 1
-                events = (NewEvent(f"key-{self._events}", "orders", f"part-{self._events}"),)
+                name_of_it = f"{self.owner}-{self._events}"
+                events = (NewEvent(name_of_it, "orders", name_of_it),)
             outcome = TickOutcome.TRIGGERED if events else TickOutcome.NOT_TRIGGERED
             after = SensorCheckpoint(version, f'{{"seen":{version}}}', polled=True)
             commits.append(TickCommit(name, outcome, self.now, self.now, before, after, events))
@@ -60,7 +62,7 @@ class Desk:
         Raises:
             RuntimeError: If one of them was stale.
         """
-        results = self.store.ticks.commit(OWNER, commits, self.assets, self.now)
+        results = self.store.ticks.commit(self.owner, commits, self.assets, self.now)
         if not all(result.committed for result in results):
             raise RuntimeError("a tick was stale")
 
@@ -68,17 +70,26 @@ class Desk:
 @contextmanager
 def open_desk(case: Case, sensors: int) -> Iterator[Desk]:
     """Make a store on the case's database, with a runner and sensors that it owns."""
+    with store_url(case.postgresql) as url, desk_on(url, sensors) as desk:
+        yield desk
+
+
+@contextmanager
+def desk_on(url: str, sensors: int) -> Iterator[Desk]:
+    """Open a store, with a runner and sensors that it owns."""
     now = datetime.now(UTC)
     names = [f"sensor-{number:06}" for number in range(sensors)]
-    with store_url(case.postgresql) as url:
-        store = Store.open(url, migrate=True)
-        lease_until = now + timedelta(days=1)
-        store.runners.register(RunnerInfo(OWNER, "host", 1, "machine", "0", now, lease_until))
-        store.sensors.declare(names, now)
-        claimed = store.sensors.claim(OWNER, names, now)
-        assets = AssetGraph([Asset("orders", _nothing)])
-        yield Desk(store, url, names, assets, now, dict(claimed))
-        store.close()
+    owner = uuid.uuid4().hex
+    store = Store.open(url, migrate=True)
+    lease_until = now + timedelta(days=1)
+    store.runners.register(RunnerInfo(owner, "host", 1, "machine", "0", now, lease_until))
+    store.sensors.declare(names, now)
+    claimed = store.sensors.claim(owner, names, now)
+    assets = AssetGraph([Asset("orders", _nothing)])
+    yield Desk(store, owner, url, names, assets, now, dict(claimed))
+    # Another run on the same store claims them anew.
+    store.runners.stop(owner, now)
+    store.close()
 
 
 @contextmanager
