@@ -78,44 +78,46 @@ def main() -> int:
     with s3_server(), warehouse() as stock:
         os.environ["SHOP_STOCK_URL"] = stock.url
         connect().create_bucket(Bucket=BUCKET)
-        say("Three order files are in the bucket before FlowStone starts.")
+        heading("Three order files are in the bucket before FlowStone starts.")
         upload(THERE_AT_FIRST)
         returns.note(returns.THERE_AT_FIRST)
-        say(f"FlowStone starts: flowstone run (its log: {os.path.relpath(LOG)})")
+        heading(f"FlowStone starts: flowstone run (its log: {os.path.relpath(LOG)})")
         with runner() as process:
-            tell(process, stock)
-            say("FlowStone is asked to stop, and finishes what is running.")
-    say("All reports that were materialized, newest first: flowstone materializations list")
+            narrate(process, stock)
+            heading("FlowStone is asked to stop, and finishes what is running.")
+    heading("All reports that were materialized, newest first: flowstone materializations list")
     flowstone("materializations", "list", "--asset", "daily_report")
     if not all(map(is_completed, made())):
-        say("Not every materialization is completed: this is a bug.")
+        heading("Not every materialization is completed: this is a bug.")
         return 1
-    say(f"To look around: cd {os.path.relpath(HERE)}")
+    heading(f"To look around: cd {os.path.relpath(HERE)}")
     for command in ("status", "sensors list", "explain new_orders", "events list"):
         print(f"    {FLOWSTONE} {command}")
     return 0
 
 
-def tell(process: subprocess.Popen[bytes], stock: Warehouse) -> None:
-    """Tell what happens while FlowStone runs."""
+def narrate(process: subprocess.Popen[bytes], stock: Warehouse) -> None:
+    """Print each step while FlowStone runs."""
     wait_until(process, lambda: is_reported(THERE_AT_FIRST))
     before = reports()
-    say("The sensor has found them, and each day has its report:")
+    heading("The sensor has found them, and each day has its report:")
     show(before)
-    say("A late file for 14 January arrives, and the orders of 15 January.")
+    heading("A late file for 14 January arrives, and the orders of 15 January.")
     upload(ARRIVING_LATER)
     returns.note(returns.COMING_LATER)
     stock.counted.append(THERE_AT_FIRST[0].day)
     wait_until(process, lambda: is_reported(THERE_AT_FIRST + ARRIVING_LATER))
     after = reports()
-    say("14 January is materialized again, because its orders changed; 13 January is not:")
+    heading("14 January is materialized again, because its orders changed; 13 January is not:")
     show({f"{LATE} before": before[LATE], f"{LATE} after": after[LATE]})
     show({day: report for day, report in after.items() if day not in before})
     wait_until(process, are_others_made)
-    say("Rows of a database counted the returned goods, and a web server named a day of stock.")
+    heading("Rows of a database counted the returned goods, and a web server named a day of stock.")
     wait_until(process, lambda: is_on_board(THERE_AT_FIRST + ARRIVING_LATER))
     total = sum(report["orders"] for report in after.values())
-    say(f"A schedule sums up the reports every two seconds; its board now has all {total} orders.")
+    heading(
+        f"A schedule sums up the reports every two seconds; its board now has all {total} orders."
+    )
     flowstone("schedules", "pause", BOARD)
     wait_until(process, lambda: all(map(is_completed, made())))
 
@@ -134,7 +136,7 @@ def show(shown: Mapping[str, Report]) -> None:
         print(f"    {name:<17}  {orders} orders, revenue {revenue:>7}, best seller: {best}")
 
 
-def say(text: str) -> None:
+def heading(text: str) -> None:
     """Print a line that stands out from the log."""
     print(f"\n==> {text}", flush=True)
 

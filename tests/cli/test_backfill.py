@@ -174,7 +174,7 @@ def test_dry_run_reports_a_resumable_backfill(shop):
         (["raw_orders", *WEEK, "--limit", "1001"], 2, "1001 is not in the range"),
     ],
 )
-def test_what_is_wrong_is_said(shop, arguments, code, said):
+def test_backfill_with_an_invalid_argument_exits_with_its_code(shop, arguments, code, said):
     for more in ([], ["--dry-run"]):
         assert said in shop.run("backfill", *arguments, *more, code=code).stderr
     assert shop.json("materializations", "list") == []

@@ -29,13 +29,13 @@ def test_all_names_come_of_one(name, distribution, package, kind, sensor_class):
 @pytest.mark.parametrize(
     "name", ["", "flowstone-", "7up", "a--b", "a b", "-a", "../a", "ä", "a" * 61]
 )
-def test_what_is_no_name_is_refused(name):
+def test_new_plugin_with_an_invalid_name_is_refused(name):
     with pytest.raises(ValidationError, match="invalid plugin name"):
         name_plugin(name)
 
 
 @pytest.mark.parametrize("kind", ["", "Files", "class", "a-b", "_a", "a" * 81])
-def test_what_is_no_type_is_refused(kind):
+def test_new_plugin_with_an_invalid_type_is_refused(kind):
     with pytest.raises(ValidationError, match="invalid sensor type"):
         name_plugin("acme", kind)
 

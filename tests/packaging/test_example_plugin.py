@@ -294,7 +294,7 @@ def test_the_trigger_can_be_used_in_a_file_and_in_a_pipeline(
     assert "At 09:15 on business days (UTC)" in added.stdout
 
 
-def test_what_is_wrong_with_a_plugins_trigger_is_said_with_its_line(
+def test_problem_of_a_plugins_trigger_is_reported_with_its_line(
     make_house: Callable[..., House],
 ) -> None:
     house = make_house("good")
@@ -401,7 +401,9 @@ def test_P14_an_entry_point_that_two_distributions_name_is_nobodys(
         assert found[distribution, "contested"]["error"] == said
 
 
-def test_what_is_not_to_be_loaded_is_not_even_imported(make_house: Callable[..., House]) -> None:
+def test_plugin_not_in_the_setting_plugins_is_not_imported(
+    make_house: Callable[..., House],
+) -> None:
     house = make_house("good", "broken")
     (house.folder / "only.cfg").write_text("[flowstone]\nplugins = flowstone_example\n")
     listing = ("--config", "only.cfg", "plugins", "list", "--json")

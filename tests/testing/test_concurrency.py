@@ -187,25 +187,25 @@ class Broken(NewFiles):
         raise OSError("down")
 
 
-def test_what_is_found_again_by_each_runner_is_said(inbox):
+def test_event_found_by_each_runner_is_reported(inbox):
     report = inbox.run(Forgetful, without=["reset"], operations=8)
     with pytest.raises(AssertionError, match=r"'file-1' is in \d+ events, after 0 resets"):
         report.assert_sound()
 
 
-def test_what_is_lost_is_said_with_the_seed(inbox):
+def test_lost_event_is_reported_with_the_seed(inbox):
     report = inbox.run(Hasty, seed=11)
     with pytest.raises(AssertionError, match="is in no event: it is lost") as caught:
         report.assert_sound()
     assert "to repeat it: run(seed=11)" in str(caught.value)
 
 
-def test_what_is_expected_besides_is_missed(inbox):
+def test_expected_event_that_is_missing_is_reported(inbox):
     report = inbox.run(expected=lambda: ["file-1", "elsewhere"], operations=8)
     assert report.problems == ("the change 'elsewhere' is in no event: it is lost",)
 
 
-def test_what_does_not_come_to_rest_is_said(inbox):
+def test_sensor_that_does_not_come_to_rest_is_reported(inbox):
     report = inbox.run(Broken, operations=2, change=lambda number: None)
     assert report.problems == ("it did not come to rest: sensor 'files' fails: OSError: down",)
     assert report.ticks["failed"] > 2
@@ -387,7 +387,7 @@ def test_an_operation_that_there_is_not_is_refused():
         ConcurrencyHarness(minutely, without=["puase", "resume"])
 
 
-def test_what_is_wrong_with_the_declaration_is_raised():
+def test_problem_of_the_declaration_is_raised():
     def declare(pipeline: Pipeline) -> None:
         pipeline.schedule("made", cron="never")
 

@@ -94,7 +94,7 @@ def test_every_check_finds_a_fault():
 # -- what an author says, and does not say ---------------------------------------------------------
 
 
-ASKED = {"test_what_it_skips_is_told_once", "test_a_poll_stops_at_its_deadline"}
+ASKED = {"test_skipped_items_are_told_once", "test_a_poll_stops_at_its_deadline"}
 """The checks that an author must define or excuse; `RowsContract` excuses both."""
 
 
@@ -130,7 +130,7 @@ def test_missing_override_is_skipped_with_a_remedy(judge):
         "test_a_source_that_never_answers_is_given_up": "not checked: define hang_source",
         "test_wrong_settings_are_refused_by_name": "not checked: define invalid_settings",
         "test_secrets_are_never_shown": "not checked: define secrets",
-        "test_what_it_skips_is_told_once": "does not apply: each row fires",
+        "test_skipped_items_are_told_once": "does not apply: each row fires",
         "test_a_poll_stops_at_its_deadline": "does not apply: a poll is one query",
     }
 

@@ -20,31 +20,31 @@ class TestPaged(PagedContract):
     """A sound sensor that leaves something out, under pytest itself."""
 
 
-@fails("test_what_it_skips_is_told_once", "was left out for good, and no tick tells it")
+@fails("test_skipped_items_are_told_once", "was left out for good, and no tick tells it")
 class SkipsInSilence(Paged):
     def skipped(self, rows):
         return []
 
 
-@fails("test_what_it_skips_is_told_once", "the ticks count 1 items")
+@fails("test_skipped_items_are_told_once", "the ticks count 1 items")
 class CountsTheFirstOnly(Paged):
     def skipped(self, rows):
         return super().skipped(rows[:1])
 
 
-@fails("test_what_it_skips_is_told_once", "the ticks name none of them: a temporary name (2)")
+@fails("test_skipped_items_are_told_once", "the ticks name none of them: a temporary name (2)")
 class NamesNoExample(Paged):
     def skipped(self, rows):
         return [Skipped("a temporary name", len(rows))] if rows else []
 
 
-@fails("test_what_it_skips_is_told_once", "is left out for good, and it fired")
+@fails("test_skipped_items_are_told_once", "is left out for good, and it fired")
 class FiresForAll(Paged):
     def poll(self, state):
         return super(Paged, self).poll(state)
 
 
-@fails("test_what_it_skips_is_told_once", "Given the same state again")
+@fails("test_skipped_items_are_told_once", "Given the same state again")
 class TellsOnceInItsLife(Paged):
     told = False
 
@@ -54,7 +54,7 @@ class TellsOnceInItsLife(Paged):
         return skipped
 
 
-@fails("test_what_it_skips_is_told_once", "was told again, and nothing was changed outside")
+@fails("test_skipped_items_are_told_once", "was told again, and nothing was changed outside")
 class TellsAgainAfterARestart(Paged):
     fresh = True
 
@@ -71,7 +71,7 @@ class TellsAgainAfterARestart(Paged):
         )
 
 
-@fails("test_what_it_skips_is_told_once", "was not found beside what was left out")
+@fails("test_skipped_items_are_told_once", "was not found beside what was left out")
 class LeavesOutWhatIsBeside(Paged):
     """A page with a temporary name in it is left out as a whole, and told as one."""
 
@@ -142,7 +142,7 @@ class Reticent(PagedContract):
     endless_source = SensorContract.endless_source
 
 
-CHECKS = ["test_what_it_skips_is_told_once", "test_a_poll_stops_at_its_deadline"]
+CHECKS = ["test_skipped_items_are_told_once", "test_a_poll_stops_at_its_deadline"]
 
 
 def test_sensor_without_a_word_on_what_it_skips_fails(judge):

@@ -84,14 +84,14 @@ def test_everything_is_named_at_once(until, tmp_path):
     assert re.search(r"'forgotten', the open file .*, the temporary file", left_by(forget))
 
 
-def test_what_is_gone_a_moment_later_is_not_left_behind():
+def test_leak_that_ends_a_moment_later_is_not_reported():
     let_go = threading.Event()
     with assert_no_leaks():
         thread = threading.Thread(target=lambda: let_go.wait(0.2))
         thread.start()
 
 
-def test_what_the_block_raises_passes():
+def test_exception_of_the_block_passes():
     def fail():
         tempfile.mkdtemp()
         raise KeyError

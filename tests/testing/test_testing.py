@@ -193,7 +193,7 @@ def test_a_pipeline_takes_a_list_or_a_script():
 
 
 @pytest.mark.parametrize("script", ["text", 7, None])
-def test_what_is_no_script_is_refused(script):
+def test_scripted_sensor_without_a_script_is_refused(script):
     with pytest.raises(ValueError, match="script"):
         ScriptedSensor.Config(script=script)
 

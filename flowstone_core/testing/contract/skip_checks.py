@@ -19,7 +19,7 @@ class SkipChecks(ContractOverrides):
     """Check that nothing a sensor skips is silent."""
 
     @check("test_nothing_is_lost_when_a_commit_fails")
-    def test_what_it_skips_is_told_once(self) -> None:
+    def test_skipped_items_are_told_once(self) -> None:
         """Items left out for good are reported in a tick, with count and example, and only once."""
         driver = self._driver()
         count = 1 if self.sees_only_the_last else 2

@@ -17,6 +17,7 @@ class Limited(SensorConfig):
     timeout: timedelta = timedelta(seconds=10)
     poll_timeout: timedelta | None = None
     wait: str | timedelta = "long"
+    visibility: timedelta | None = None
 
 
 class Feed(Sensor[Limited, int]):
@@ -29,9 +30,9 @@ class Feed(Sensor[Limited, int]):
         return NotTriggered(state)
 
 
-def warned(deadline=60, **seconds):
+def warned(deadline=60, every=30, **seconds):
     limits = {name: timedelta(seconds=each) for name, each in seconds.items()}
-    settings = SensorSettings(deadline=timedelta(seconds=deadline))
+    settings = SensorSettings(deadline=timedelta(seconds=deadline), every=timedelta(seconds=every))
     sensor = SensorDeclaration("feed", Feed, Limited(**limits), settings, "a", "f.cfg:1", (), "x")
     return [str(each) for each in slow_requests([sensor])]
 
@@ -70,6 +71,21 @@ def test_time_limits_below_the_deadline_are_not_warned_of(seconds):
 )
 def test_time_limit_that_reaches_the_deadline_is_warned_of(seconds, text):
     assert warned(**seconds) == [f"f.cfg:1: sensor 'feed': deadline = 1m must exceed {text}"]
+
+
+@pytest.mark.parametrize(
+    ("every", "deadline", "longest", "shown"),
+    [(30, 60, 90, "1m30s"), (40, 60, 80, "1m20s"), (300, 60, 300, "5m"), (60, 60, 120, "2m")],
+)
+def test_messages_visible_before_the_next_poll_are_warned_of(every, deadline, longest, shown):
+    given = {"every": every, "deadline": deadline}
+    assert warned(visibility=longest + 1, **given) == []
+    (text,) = warned(visibility=longest, **given)
+    assert text.startswith(
+        f"f.cfg:1: sensor 'feed': visibility = {shown} must exceed {shown}, the longest time from "
+        "poll to poll with every = "
+    )
+    assert text.endswith("deletes them: raise visibility, or lower every or deadline)")
 
 
 SETTINGS = ["asset", "backoff", "cron", "deadline", "enabled", "every", "first_poll", "lease",
