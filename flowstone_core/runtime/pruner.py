@@ -147,7 +147,7 @@ class Pruner:
         self._tell(witnessed, max([*self._dedupe_for.values(), age or default_age]))
         ago = witnessed.ago
         ages = {f"sensor:{name}": ago(kept) for name, kept in self._dedupe_for.items()}
-        pruning = self._store.pruning(dry_run=dry_run)
+        pruning = self._store.pruning(self._clock, dry_run=dry_run)
         forgetting = (pruning.forget(source, moment) for source, moment in ages.items())
         steps = chain.from_iterable(forgetting)
         if age is None:

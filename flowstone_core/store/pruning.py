@@ -1,8 +1,9 @@
 """Pruning: deletes old history in small batches.
 
 Each batch is one transaction, so that other writers proceed between two batches, and the store is
-consistent after each. Rows are scanned by number, the oldest first; the scan ends at a page
-without old rows.
+consistent after each. A batch has as many rows as take some milliseconds, as measured with the
+batches before it. Rows are scanned by number, the oldest first; the scan ends at a page without
+old rows.
 """
 
 from __future__ import annotations
@@ -12,20 +13,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Table,
-    and_,
-    delete,
-    exists,
-    func,
-    not_,
-    select,
-    update,
-)
+from sqlalchemy import Column, Connection, Table, and_, delete, exists, func, not_, select, update
 
+from flowstone_core.model.clock import Clock
 from flowstone_core.store import schema
+from flowstone_core.store.batch_writer import BatchWriter
 from flowstone_core.store.database import Database
 from flowstone_core.store.retention import (
     Condition,
@@ -38,7 +30,7 @@ from flowstone_core.store.retention import (
 )
 
 BATCH = 500
-"""Rows in one transaction."""
+"""Rows of a page, and the most rows in one transaction."""
 
 _rows = schema.materializations
 _events = schema.events
@@ -76,7 +68,7 @@ class Pruned:
         return Pruned(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
-_Delete: TypeAlias = Callable[[Connection, Collection[int], Expiry], tuple[Pruned, bool]]
+_Delete: TypeAlias = Callable[[Connection, Collection[int], Expiry, int], tuple[Pruned, bool]]
 
 
 class Pruning:
@@ -87,11 +79,13 @@ class Pruning:
 
     Args:
         database: The store's database.
+        clock: Measures the transactions.
         dry_run: Count the rows that would be deleted, and delete nothing.
     """
 
-    def __init__(self, database: Database, *, dry_run: bool = False) -> None:
+    def __init__(self, database: Database, clock: Clock, *, dry_run: bool = False) -> None:
         self._database = database
+        self._writer = BatchWriter(database, clock, BATCH)
         self._dry_run = dry_run
 
     def forget(self, source: str, before: datetime) -> Iterator[Pruned]:
@@ -101,10 +95,12 @@ class Pruning:
             yield Pruned(keys=self._database.read(_count, _events, condition))
             return
         # Read first: most sources have none, and need no transaction that writes.
-        while found := self._database.read(_some, condition):
-            yield Pruned(keys=self._database.write(_forget, found))
-            if len(found) < BATCH:
+        room = self._writer.room
+        while found := self._database.read(_some, condition, room):
+            yield Pruned(keys=self._writer.write(_forget, found))
+            if len(found) < room:
                 return
+            room = self._writer.room
 
     def prune(self, before: datetime, keys: KeyRetention) -> Iterator[Pruned]:
         """Delete rows that ended before an instant and are no longer needed.
@@ -134,10 +130,13 @@ class Pruning:
         if self._dry_run or found == Pruned():
             yield found
             return
-        more = True
-        while more:
-            step, more = self._database.write(prune, page, expiry)
-            yield step
+        rest = list(page)
+        while rest:
+            part, rest = rest[: self._writer.room], rest[self._writer.room :]
+            more = True
+            while more:
+                step, more = self._writer.write(prune, part, expiry, self._writer.room)
+                yield step
 
     def _runners(self, expiry: Expiry) -> Iterator[Pruned]:
         last: str | None = ""
@@ -147,7 +146,7 @@ class Pruning:
                 yield Pruned(runners=len(gone))
             else:
                 condition = and_(_runners.c.id.in_(gone), expiry.is_gone())
-                yield Pruned(runners=self._database.write(_delete, _runners, condition))
+                yield Pruned(runners=self._writer.write(_delete, _runners, condition))
 
     def _pages(
         self, table: Table, begun: Column[datetime], ended: Column[datetime], before: datetime
@@ -181,8 +180,8 @@ def _page(
     return rows[-1].id if goes_on else None, old
 
 
-def _some(connection: Connection, condition: Condition) -> list[int]:
-    return list(connection.scalars(select(_events.c.id).where(condition).limit(BATCH)))
+def _some(connection: Connection, condition: Condition, limit: int) -> list[int]:
+    return list(connection.scalars(select(_events.c.id).where(condition).limit(limit)))
 
 
 def _forget(connection: Connection, numbers: Collection[int]) -> int:
@@ -209,20 +208,20 @@ def _count_materializations(
 
 
 def _prune_materializations(
-    connection: Connection, page: Collection[int], expiry: Expiry
+    connection: Connection, page: Collection[int], expiry: Expiry, room: int
 ) -> tuple[Pruned, bool]:
     """Delete one batch of a page; return True if there is more."""
     # Locked: an operator may have retried one meanwhile.
     query = select(_rows.c.id).where(_rows.c.id.in_(page), expiry.ended()).order_by(_rows.c.id)
     ended = connection.scalars(query.with_for_update(skip_locked=True)).all()
     asked = select(_events.c.id).where(_events.c.materialization_id.in_(ended))
-    going = asked.where(not_(expiry.stays())).limit(BATCH)
+    going = asked.where(not_(expiry.stays())).limit(room)
     events = _delete(connection, _events, _events.c.id.in_(going))
-    if events == BATCH:
+    if events == room:
         return Pruned(events=events), True
     free = and_(_rows.c.id.in_(ended), not_(is_referred_to()), not_(is_latest()))
     link = _attempts.c.materialization_id
-    rows, attempts, more = _delete_with(connection, _rows, free, link, BATCH - events)
+    rows, attempts, more = _delete_with(connection, _rows, free, link, room - events)
     return Pruned(events=events, materializations=rows, attempts=attempts), more
 
 
@@ -237,9 +236,10 @@ def _prune_ticks(
     connection: Connection,
     page: Collection[int],
     expiry: Expiry,  # noqa: ARG001 - one signature for all
+    room: int,
 ) -> tuple[Pruned, bool]:
     free = and_(_ticks.c.id.in_(page), not_(exists().where(_events.c.tick_id == _ticks.c.id)))
-    rows, skips, more = _delete_with(connection, _ticks, free, _skips.c.tick_id, BATCH)
+    rows, skips, more = _delete_with(connection, _ticks, free, _skips.c.tick_id, room)
     return Pruned(ticks=rows, skips=skips), more
 
 
@@ -247,6 +247,7 @@ def _prune_backfills(
     connection: Connection,
     page: Collection[int],
     expiry: Expiry,  # noqa: ARG001 - one signature for all
+    room: int,  # noqa: ARG001
 ) -> tuple[Pruned, bool]:
     # A finished backfill stays finished.
     return Pruned(backfills=_delete(connection, _backfills, _backfills.c.id.in_(page))), False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowstone_core.errors import StoreLostError
 from flowstone_core.model.asset import AssetGraph
+from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.store import (
     backup,
     integrity,
@@ -225,13 +226,14 @@ class Store:
         """The store's URL, with its password masked."""
         return self._database.display
 
-    def pruning(self, *, dry_run: bool = False) -> Pruning:
+    def pruning(self, clock: Clock | None = None, *, dry_run: bool = False) -> Pruning:
         """Return the deletion of old history, which runs in many transactions.
 
         Args:
+            clock: Measures the transactions, to keep them short; by default the machine's.
             dry_run: Count what would be deleted, and delete nothing.
         """
-        return Pruning(self._database, dry_run=dry_run)
+        return Pruning(self._database, clock or SystemClock(), dry_run=dry_run)
 
 
 def _warn_of_network(database: Database) -> None:

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from flowstone_core.store import KeyRetention, Pruned, Store, pruning, schema
+from flowstone_core.model.clock import SystemClock
+from flowstone_core.store import KeyRetention, Pruned, Store, batch_writer, pruning, schema
 from tests.store.pruning_calls import DAY, MONTH, counts, fire_and_finish, prune, steps
 
 # -- in batches ------------------------------------------------------------------------------------
@@ -262,3 +263,34 @@ def test_no_statement_reads_a_whole_table(bench, backend):
     # Only those backfills are read one and all that are not finished: the index has no others.
     unfinished = "SCAN flowstone_backfills USING INDEX uq_flowstone_backfills_unfinished"
     assert scans(bench, both) == {unfinished}
+
+
+# -- how long a batch takes ------------------------------------------------------------------------
+
+
+class Stopwatch(SystemClock):
+    """Shows another time each time it is read."""
+
+    def __init__(self, seconds):
+        self.seconds, self.shown = seconds, 0.0
+
+    def monotonic(self):
+        self.shown += self.seconds
+        return self.shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "batches"), [(0.001, [4, 8, 16, 32]), (0.015, [4] * 5), (0.03, [16, 8, 4, 4])]
+)
+def test_batches_are_as_large_as_their_time_allows(bench, monkeypatch, seconds, batches):
+    monkeypatch.setattr(batch_writer, "LEAST", 4)
+    for number in range(60):
+        bench.commit(bench.tick(error=f"no {number}"))
+    bench.later(days=40)
+    keys = KeyRetention({}, bench.now - DAY, bench.now - DAY)
+    run = bench.store.pruning(Stopwatch(seconds))
+    run._writer.room = batches[0]
+    found = run.prune(bench.now - MONTH, keys)
+    sizes = [step.ticks for step in found if step.ticks]
+    assert sizes[: len(batches)] == batches
+    assert sum(sizes) == 60
