@@ -9,7 +9,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest lint format bench bench-compare bench-page chaos clean
+.PHONY: help demo test pytest lint format bench bench-compare bench-page chaos soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -62,6 +62,9 @@ chaos: $(VENV)/.dev ## kill a runner a thousand times, fail its store at every s
 	@FLOWSTONE_CHAOS=1 $(BIN)/pytest -q -n auto tests/testing tests/model tests/scheduling
 	@$(BIN)/python tests/chaos/hangs.py
 
+soak: $(VENV)/.dev ## ten minutes of load and an hour of virtual days: fails if memory, files, threads or children go on growing; SOAK_ARGS="--minutes 1 --virtual-minutes 1"
+	@$(BIN)/python tests/chaos/soak.py $(SOAK_ARGS)
+
 bench: $(VENV)/.bench ## measure FlowStone beside its peers and limits; one benchmark: make bench NAME=jobs; keep the run: RECORD=1
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(RECORD),--record) $(BENCH_ARGS)
 
@@ -92,6 +95,9 @@ $(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
 	$(BIN)/pip install --quiet $(INSTALL_ARGS) -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml)))
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-$(VENV)/.bench: $(VENV)/.dev
+$(VENV)/.soak: $(VENV)/.dev ## ten minutes of load and an hour of virtual days: fails if memory, files, threads or children go on growing; SOAK_ARGS="--minutes 1 --virtual-minutes 1"
+	@$(BIN)/python tests/chaos/soak.py $(SOAK_ARGS)
+
+bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -e '.[bench]'
 	@touch $@
