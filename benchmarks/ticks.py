@@ -152,7 +152,7 @@ def _cases() -> Iterator[Case]:
     for group in ("SQLite", "PostgreSQL"):
         for batch, commits in ((1, 400), (10, 150), (100, 40)):
             values: dict[str, int | float | str] = {
-                "batch": batch, "commits": commits, "each": 1, "jobs": 2_000, "seconds": 3.0
+                "batch": batch, "commits": commits, "each": 1, "jobs": 1_000, "seconds": 3.0
             }  # fmt: skip
             on_server = group == "PostgreSQL"
             yield Case(f"{group}, batches of {batch}", batch, values, group, on_server)

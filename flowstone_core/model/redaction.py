@@ -37,6 +37,7 @@ _SECRET_NAME = re.compile(
 _KEY_VARIABLE = re.compile(r"(?:_(?:key|pat|pwd|pw|dsn)|(?:_|^)jwt)$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1_000)
 def looks_secret(name: str) -> bool:
     """Return True if a setting of this name is a secret, whatever its type."""
     return _SECRET_NAME.search(name) is not None

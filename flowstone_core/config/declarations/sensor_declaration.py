@@ -131,7 +131,8 @@ def _secrets(value: object, *, secret: bool = False) -> Iterable[str]:
 
 def _url_password(value: object) -> Iterable[str]:
     try:
-        password = urlsplit(str(value)).password
+        text = str(value)
+        password = urlsplit(text).password if "@" in text else None
     except Exception:  # noqa: BLE001 - not a URL, or a foreign value whose str() raises
         return
     if password:

@@ -252,9 +252,9 @@ class _Reading:
                 where, hint = f"{subject} {key}", f"first set on line {other.line}"
                 self._problem(option.line, where, "duplicate setting", hint)
             else:
-                written = option.key if key != option.key else ""
-                setting = self._setting(replace(option, key=key), f"{subject} {key}")
-                settings[key] = replace(setting, written=written)
+                named = option if key == option.key else replace(option, key=key)
+                setting = self._setting(named, f"{subject} {key}")
+                settings[key] = setting if named is option else replace(setting, written=option.key)
         return settings
 
     def _setting(self, option: ini.Option, subject: str) -> Setting:
