@@ -32,6 +32,7 @@ Other wings import from here only. The modules:
 * `integrity`: checks pages, references and invariants.
 * `backup`: copies an SQLite store while it is in use.
 * `store_copy`, `table_copy`: copy a store to another database.
+* `row_numbers`: the last number that each table has given.
 * `write_probe`: tells if the store takes writes.
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.

@@ -24,6 +24,7 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.postgresql_session import allow_long_statements
 from flowstone_core.store.readable_rows import faults, name_of
+from flowstone_core.store.row_numbers import repeating_tables
 
 MAX_SHOWN = 20
 """Problems of one kind that are listed; the others are only counted."""
@@ -71,6 +72,7 @@ def check(database: Database) -> IntegrityReport:
     complete = revision == migration.HEAD and not problems
     if complete:
         problems += database.read(_violations)
+        problems += database.read(_repeated_numbers)
         problems += database.read(_unreadable)
     return IntegrityReport(database.display, revision, journal_mode, complete, tuple(problems))
 
@@ -122,6 +124,15 @@ def _violations(connection: Connection) -> list[str]:
             count = connection.scalar(counted) or 0
         problems += _capped([f"materialization {number} {text}" for number in numbers], count)
     return problems
+
+
+def _repeated_numbers(connection: Connection) -> list[str]:
+    """Return the tables that would give the number of a row again."""
+    return [
+        f"{name} numbers its next row as one that it has: no row can be added "
+        "(set its sequence to the largest id)"
+        for name in repeating_tables(connection)
+    ]
 
 
 def _unreadable(connection: Connection) -> list[str]:

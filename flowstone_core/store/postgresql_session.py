@@ -88,7 +88,7 @@ def connection_class() -> type[psycopg.Connection]:
             try:
                 wanted = next(gen)
                 while True:
-                    ready = yield wanted
+                    ready = yield wanted  # none ten times a second, from psycopg 3.3 on
                     if not ready and clock.monotonic() > end:
                         self.close()  # the answer may still come: nobody may read it later
                         raise psycopg.OperationalError(f"no answer: timed out after {limit:.0f}s")

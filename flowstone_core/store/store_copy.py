@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, Table, column, func, literal_column, select, table, text
+from sqlalchemy import Connection, Table, func, literal_column, select
 
 from flowstone_core.errors import ConflictError, StoreError
 from flowstone_core.store import migration, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.postgresql_session import allow_long_transactions
+from flowstone_core.store.row_numbers import NUMBERED, last_number, number_after
 from flowstone_core.store.runners import living
 from flowstone_core.store.table_copy import TableCopy
 
-_SEQUENCES = table("sqlite_sequence", column("name"), column("seq"))
 _PREFIX = "flowstone_"
 
 
@@ -86,9 +86,9 @@ def copy(
                 hint="repair these rows, or delete them: nothing was copied",
             )
         with source.errors():
-            last = {each: _last_id(held, each) for each in _numbered()}
+            last = {each: last_number(held, each) for each in NUMBERED}
         for each, number in last.items():
-            _number_after(made, each, number)
+            number_after(made, each, number)
         if not target.is_sqlite:
             made.exec_driver_sql(f"ANALYZE {', '.join(schema.metadata.tables)}")
     return StoreCopy(source.display, target.display, migration.HEAD, rows)
@@ -165,39 +165,6 @@ def _copy_tables(
 
 def _tell(watch: Callable[[CopyProgress], object], what: str, total: int, done: int) -> None:
     watch(CopyProgress(what, done, total))
-
-
-def _numbered() -> list[Table]:
-    """Return the tables whose rows the database numbers."""
-    return [each for each in schema.metadata.sorted_tables if each.autoincrement_column is not None]
-
-
-def _last_id(connection: Connection, numbered: Table) -> int:
-    """Return the last number that was given to a row, be it a deleted one."""
-    if connection.dialect.name == "sqlite":
-        query = select(_SEQUENCES.c.seq).where(_SEQUENCES.c.name == numbered.name)
-        return connection.scalar(query) or 0
-    sequence = _sequence(connection, numbered)
-    query = select(text("CASE WHEN is_called THEN last_value ELSE last_value - 1 END")).select_from(
-        text(sequence)
-    )
-    return connection.scalar(query) or 0
-
-
-def _number_after(connection: Connection, numbered: Table, last: int) -> None:
-    """Number the next row after the last one of the source, as no number is given twice."""
-    if last == 0:
-        return
-    if connection.dialect.name == "sqlite":
-        mine = _SEQUENCES.c.name == numbered.name
-        connection.execute(_SEQUENCES.delete().where(mine))
-        connection.execute(_SEQUENCES.insert().values(name=numbered.name, seq=last))
-    else:
-        connection.execute(select(func.setval(_sequence(connection, numbered), last)))
-
-
-def _sequence(connection: Connection, numbered: Table) -> str:
-    return str(connection.scalar(select(func.pg_get_serial_sequence(numbered.name, "id"))))
 
 
 def _name(each: Table) -> str:

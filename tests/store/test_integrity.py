@@ -247,3 +247,20 @@ def test_check_of_a_pruned_store_finds_no_problem(bench, store_url):
     keys = KeyRetention({}, bench.now, bench.now)
     list(bench.store.pruning().prune(bench.now - timedelta(days=1), keys))
     assert problems(store_url) == []
+
+
+def test_table_that_would_give_a_number_again_is_named(bench, store_url, backend):
+    fill(bench)
+    before = {
+        "sqlite": "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'flowstone_events'",
+        "postgresql": "SELECT setval('flowstone_events_id_seq', 1)",
+    }
+    change(store_url, before[backend])
+    if backend == "postgresql":
+        (found,) = problems(store_url)
+        assert found.startswith("flowstone_events numbers its next row as one that it has")
+        with pytest.raises(StoreError):
+            bench.ask("alone", "again")
+    else:  # there the largest number counts, too
+        assert problems(store_url) == []
+        bench.ask("alone", "again")
