@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from flowstone_core.model.callables import fit_function as fit_function
     from flowstone_core.model.clock import Clock as Clock
     from flowstone_core.model.clock import Waker as Waker
+    from flowstone_core.model.engine import AttemptEnd as AttemptEnd
     from flowstone_core.model.engine import ClaimRound as ClaimRound
+    from flowstone_core.model.engine import EndRound as EndRound
     from flowstone_core.model.engine import Engine as Engine
     from flowstone_core.model.engine import EngineSetup as EngineSetup
     from flowstone_core.model.engine import MaterializationQueue as MaterializationQueue
@@ -73,6 +75,8 @@ _HOMES = {
     "ClaimRound": "model.engine",
     "Clock": "model.clock",
     "Engine": "model.engine",
+    "AttemptEnd": "model.engine",
+    "EndRound": "model.engine",
     "EngineSetup": "model.engine",
     "InvalidSecretError": "errors",
     "Materialization": "model.materialization",

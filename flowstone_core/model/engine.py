@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.clock import Clock
@@ -90,10 +91,35 @@ class ClaimRound:
     next_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """End of an attempt: the claim and the result to commit for it."""
+
+    claim: Claim
+    result: AttemptResult
+
+
+@dataclass(frozen=True, slots=True)
+class EndRound:
+    """Result of one `MaterializationQueue.finish`.
+
+    Attributes:
+        changed: The materializations that changed: those whose attempts ended, in their order,
+            then those that were requested because they follow a completed one.
+        stale: The ends of which nothing was written, by token: another attempt was started, or
+            the materialization was cancelled.
+    """
+
+    changed: tuple[Materialization, ...] = ()
+    stale: Mapping[str, StaleAttemptError] = field(default_factory=dict)
+
+
 class MaterializationQueue(Protocol):
     """Interface of the store for engines: each method is one transaction, from any thread."""
 
-    def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+    def claim(
+        self, runner_id: str, limit: int, assets: AssetGraph, now: datetime, ahead: int = 0
+    ) -> ClaimRound:
         """Claim up to ``limit`` materializations that may start, oldest first.
 
         * At most one materialization of an (asset, partition) runs at a time.
@@ -101,19 +127,17 @@ class MaterializationQueue(Protocol):
           missing partitions are requested first.
         * A materialization whose requested dependency was discarded is discarded.
         * Materializations of assets that are not in ``assets`` are not touched.
+        * ``ahead`` more are claimed to start as soon as others end. One that was lost with its
+          runner is not claimed ahead, nor one behind it: perhaps it kills its runners, and then
+          those that wait for a thread of that runner are lost with it again and again.
         """
         ...
 
-    def finish(
-        self, claim: Claim, result: AttemptResult, assets: AssetGraph, now: datetime
-    ) -> Sequence[Materialization]:
-        """Commit the result of an attempt; a completed one makes its followers due, in one go.
+    def finish(self, ends: Sequence[AttemptEnd], assets: AssetGraph, now: datetime) -> EndRound:
+        """Commit the results of attempts; a completed one makes its followers due, in one go.
 
-        Returns:
-            All materializations that changed, the finished one first.
-
-        Raises:
-            StaleAttemptError: If the claim's token is no longer current; nothing is written.
+        A stale end is left out and reported, and the others are committed. If the store refuses
+        the data of one of them, it raises and nothing is written.
         """
         ...
 

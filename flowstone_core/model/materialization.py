@@ -90,7 +90,12 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt of a materialization; numbers begin at 1."""
+    """One attempt of a materialization; numbers begin at 1.
+
+    Attributes:
+        started_at: When it was claimed. Its function is called as soon as a thread is free, after
+            at most some tenths of a second; the asset's timeout counts from there.
+    """
 
     number: int
     started_at: datetime

@@ -23,8 +23,10 @@ Other wings import from here only. The modules:
 * `claims`: starts materializations that are due and ready.
 * `dependencies`: decides if a materialization may start.
 * `discarding`: ends materializations that can never run.
-* `attempts`: ends, releases and recovers attempts.
+* `attempts`: ends and releases attempts.
+* `attempt_recovery`: ends the attempts of dead runners.
 * `overlap_queue`: the order of a schedule's materializations.
+* `overlap_ends`: what an end changes in that order.
 * `engine_queue`: the materialization queue of engines.
 * `backfills`, `backfill_partitions`: backfills, and the requests for their partitions.
 * `pruning`: deletes old history in small batches.

@@ -1,124 +1,160 @@
-"""Attempts: end, release and recover them, and requeue the materializations that wait."""
+"""Attempts: end and release them, and requeue the materializations that wait."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Integer, String, Text, and_, func, literal_column, null, select
 
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.attempt_result import AttemptResult
+from flowstone_core.model.engine import AttemptEnd, EndRound
+from flowstone_core.model.json_document import load_object
 from flowstone_core.model.materialization import (
     Attempt,
     AttemptOutcome,
     Claim,
     Materialization,
     MaterializationState,
-    predecessors,
 )
 from flowstone_core.model.tick import NewEvent
-from flowstone_core.store import events, overlap_queue, runners, schema
-from flowstone_core.store.discarding import discard_unreadable
-from flowstone_core.store.enqueueing import materialization_of, requeue
+from flowstone_core.store import events, overlap_ends, schema
+from flowstone_core.store.column_types import ID, NAME, UtcDateTime
+from flowstone_core.store.discarding import requeue_after, slots_after
+from flowstone_core.store.enqueueing import Slot
 from flowstone_core.store.events import FoundEvent
-from flowstone_core.store.readable_rows import UnreadableRowError, read, read_one
+from flowstone_core.store.readable_rows import AnyRow, read
+from flowstone_core.store.row_sets import row_set
+from flowstone_core.store.row_writes import RowUpdate
 
 _rows = schema.materializations
 _attempts = schema.attempts
 
-LOST_LIMIT = 5
-"""Lost attempts after which a materialization is discarded: perhaps it kills its runners."""
+ENDED = {
+    "state": _rows.c.state.type,
+    "available_at": UtcDateTime(),
+    "finished_at": UtcDateTime(),
+    "error": Text(),
+}
+"""What an attempt leaves behind in its materialization."""
+
+ONE = literal_column("1", Integer())
+
+LET_GO = {"token": null(), "runner_id": null()}
+"""Nobody holds the materialization."""
+
+_numbers = row_set("numbers", id=ID)
+_tokens = row_set("tokens", held=String(32))
+_claims = row_set("claims", id=ID, token=String(32))
+_slots = row_set("slots", asset=NAME, partition=Text())
+
+_HELD = select(_rows.c.token).join(_tokens, _rows.c.token == _tokens.c.held).where(schema.HELD)
+_LAST_STARTS = (
+    select(_attempts.c.materialization_id, func.max(_attempts.c.started_at).label("last"))
+    .join(_numbers, _attempts.c.materialization_id == _numbers.c.id)
+    .group_by(_attempts.c.materialization_id)
+)
+_LOCK_PENDING = (
+    select(_rows.c.id)
+    .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
+    .where(schema.PENDING)
+    .order_by(_rows.c.id)
+    .with_for_update(of=_rows)
+)
+_LOCK_CURRENT = (
+    select(_rows.c.token)
+    .join(_claims, and_(_rows.c.id == _claims.c.id, _rows.c.token == _claims.c.token))
+    # Only a running one has a token.
+    .order_by(_rows.c.id)
+    .with_for_update(of=_rows)
+)
+_FINISH = RowUpdate(
+    _rows.c.id,
+    {**ENDED, "metadata": Text(), "spared": Integer()},
+    lambda given: {
+        **{name: given[name] for name in (*ENDED, "metadata")},
+        "max_attempts": _rows.c.max_attempts + given["spared"],
+        **LET_GO,
+    },
+)
+_RELEASE = RowUpdate(
+    _rows.c.id,
+    {"available_at": UtcDateTime()},
+    lambda given: {
+        "state": literal_column(f"'{MaterializationState.RETRYING}'"),
+        "available_at": given["available_at"],
+        "max_attempts": _rows.c.max_attempts + ONE,
+        **LET_GO,
+    },
+)
+CLOSE = RowUpdate(
+    _attempts.c.materialization_id,
+    {"number": Integer(), "outcome": String(20), "error": Text(), "finished_at": UtcDateTime()},
+    lambda given: {name: given[name] for name in ("outcome", "error", "finished_at")},
+    same=["number"],
+)
 
 
 def finish(
-    connection: Connection, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
-) -> list[Materialization]:
-    """End an attempt, and requeue the materializations that wait for it.
+    connection: Connection, ends: Sequence[AttemptEnd], assets: AssetGraph, now: datetime
+) -> EndRound:
+    """End attempts, and requeue the materializations that wait for them.
 
-    See `MaterializationQueue.finish`.
+    See `MaterializationQueue.finish`. The number of statements does not depend on that of ends.
     """
-    asset, partition = claim.materialization.asset, claim.materialization.partition
-    waiting = (asset, *assets.dependents(asset))
-    if end.state.ended:
-        _lock_pending(connection, partition, waiting)
-    values: dict[str, object] = {"error": end.error, "metadata": end.metadata}
-    if end.spared:
-        values["max_attempts"] = _rows.c.max_attempts + 1
-    row = _move(connection, claim, end.state, end.retry_at, now, values)
-    if row is None:
-        raise StaleAttemptError(
-            f"attempt {claim.materialization.attempt} of {asset} "
-            f"#{claim.materialization.id} is stale: its token expired; "
-            "its result was discarded",
-            materialization=claim.materialization.id,
-        )
-    (finished,) = with_last_starts(connection, [materialization_of(row)])
-    _close(connection, finished.id, finished.attempt, end.outcome, end.error, now)
-    if not finished.state.ended:
-        return [finished]
+    waiting = [end.claim.materialization for end in ends if end.result.state.ended]
+    _lock_pending(connection, slots_after(waiting, assets))
+    current = _lock_current(connection, [end.claim for end in ends])
+    stale = {end.claim.token: _stale(end.claim) for end in ends if end.claim.token not in current}
+    ends = [end for end in ends if end.claim.token in current]
+    _FINISH(connection, [_row_of(end, now) for end in ends])
+    finished = with_last_starts(connection, [_finished(end, now) for end in ends])
+    close(
+        connection,
+        [(end.claim.materialization, end.result.outcome, end.result.error) for end in ends],
+        now,
+    )
+    ended = [item for item in finished if item.state.ended]
     followers = []
-    if finished.state is MaterializationState.COMPLETED:
-        followers = _follow(connection, finished, assets, now)
-    requeue(connection, partition, waiting, now)
-    overlap_queue.on_end(connection, finished, now)
-    return [finished, *followers]
+    if ended:
+        followers = _follow(connection, ended, assets, now)
+        requeue_after(connection, ended, assets, now)
+        overlap_ends.on_end(connection, ended, now)
+    return EndRound((*finished, *followers), stale)
 
 
-def release(connection: Connection, claims: Collection[Claim], now: datetime) -> None:
-    """Release attempts; attempts whose token has expired are left alone."""
-    for claim in claims:
-        _give_back(connection, claim, now)
-
-
-def recover(
-    connection: Connection, now: datetime, runner_id: str | None, held: Collection[str]
+def release(
+    connection: Connection, claims: Collection[Claim], now: datetime
 ) -> list[Materialization]:
-    """End the attempts of dead runners as lost, and release claims unknown to a live runner.
-
-    See `MaterializationQueue.recover`.
-    """
-    owners = schema.runners
-    unknown = and_(_rows.c.runner_id == runner_id, _rows.c.token.not_in(list(held)))
-    lost = connection.execute(
-        select(_rows, owners.c.host, owners.c.pid, owners.c.lease_until, owners.c.stopped_at)
-        .outerjoin(owners, owners.c.id == _rows.c.runner_id)
-        .where(
-            _rows.c.state == MaterializationState.RUNNING,
-            or_(~runners.alive(_rows.c.runner_id, now), unknown),
+    """Release attempts, which are not counted; attempts whose token has expired are left alone."""
+    current = _lock_current(connection, claims)
+    given_back = [claim.materialization for claim in claims if claim.token in current]
+    _RELEASE(connection, [(item.id, now) for item in given_back])
+    close(connection, [(item, AttemptOutcome.RELEASED, None) for item in given_back], now)
+    return [
+        replace(
+            item,
+            state=MaterializationState.RETRYING,
+            available_at=now,
+            max_attempts=item.max_attempts + 1,
         )
-        .order_by(_rows.c.id)
-        .with_for_update(of=_rows, skip_locked=True)
-    ).all()
-    changed = []
-    for row in lost:
-        try:
-            read_one(row, _rows, materialization_of)
-        except UnreadableRowError as error:
-            _close(connection, row.id, row.attempt, AttemptOutcome.LOST, error.message, now)
-            changed.append(discard_unreadable(connection, row, error, None, now))
-            continue
-        if row.runner_id == runner_id and row.token not in held:
-            claim = Claim(materialization_of(row), row.token, (), {})
-            changed += _give_back(connection, claim, now)
-        else:
-            changed.append(_lose(connection, row, now))
-    return changed
+        for item in given_back
+    ]
 
 
 def stale_tokens(connection: Connection, tokens: Collection[str]) -> set[str]:
     """Return the tokens that have expired."""
-    query = select(_rows.c.token).where(schema.HELD, _rows.c.token.in_(list(tokens)))
-    return set(tokens).difference(connection.scalars(query))
+    given = {"tokens": [(token,) for token in tokens]}
+    return set(tokens).difference(connection.scalars(_HELD, given))
 
 
 def close_running(
     connection: Connection, number: int, attempt: int, error: str, now: datetime
 ) -> None:
     """Mark the running attempt of a materialization as cancelled."""
-    _close(connection, number, attempt, AttemptOutcome.CANCELLED, error, now)
+    CLOSE(connection, [(number, attempt, AttemptOutcome.CANCELLED, error, now)])
 
 
 def of_materialization(connection: Connection, number: int) -> list[Attempt]:
@@ -135,19 +171,15 @@ def with_last_starts(
     connection: Connection, items: Sequence[Materialization]
 ) -> list[Materialization]:
     """Return materializations with the start of their last attempt, if they have several."""
-    again = [item.id for item in items if item.attempt > 1]
+    again = [(item.id,) for item in items if item.attempt > 1]
     if not again:
         return list(items)
-    starts = (
-        select(_attempts.c.materialization_id, func.max(_attempts.c.started_at).label("last"))
-        .where(_attempts.c.materialization_id.in_(again))
-        .group_by(_attempts.c.materialization_id)
-    )
-    last = {row.materialization_id: row.last for row in connection.execute(starts)}
+    rows = connection.execute(_LAST_STARTS, {"numbers": again})
+    last = {row.materialization_id: row.last for row in rows}
     return [replace(item, attempt_started_at=last.get(item.id)) for item in items]
 
 
-def _attempt_of(row: Row[*tuple[object, ...]]) -> Attempt:
+def _attempt_of(row: AnyRow) -> Attempt:
     return Attempt(
         number=row.number,
         started_at=row.started_at,
@@ -158,122 +190,85 @@ def _attempt_of(row: Row[*tuple[object, ...]]) -> Attempt:
     )
 
 
-def _lock_pending(connection: Connection, partition: str, names: Sequence[str]) -> None:
+def _lock_pending(connection: Connection, slots: Iterable[Slot]) -> None:
     """Lock waiting materializations before the ones they wait for, in the order of claims.
 
     SQLite has one writer, and needs no order of locks.
     """
-    if connection.dialect.name == "sqlite":
-        return
-    connection.execute(
-        select(_rows.c.id)
-        .where(
-            _rows.c.asset.in_(names),
-            _rows.c.partition == partition,
-            _rows.c.state == MaterializationState.PENDING,
-        )
-        .order_by(_rows.c.id)
-        .with_for_update()
+    if slots and connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_PENDING, {"slots": list(dict.fromkeys(slots))})
+
+
+def _lock_current(connection: Connection, claims: Collection[Claim]) -> set[str]:
+    """Lock the materializations that claims still hold; return the tokens."""
+    held = [(claim.materialization.id, claim.token) for claim in claims]
+    return set(connection.scalars(_LOCK_CURRENT, {"claims": held}))
+
+
+def _stale(claim: Claim) -> StaleAttemptError:
+    item = claim.materialization
+    return StaleAttemptError(
+        f"attempt {item.attempt} of {item.asset} #{item.id} is stale: its token expired; "
+        "its result was discarded",
+        materialization=item.id,
     )
 
 
-def _move(
-    connection: Connection,
-    claim: Claim,
-    state: MaterializationState,
-    available_at: datetime | None,
-    now: datetime,
-    values: Mapping[str, object],
-) -> Row[*tuple[object, ...]] | None:
-    """Change the state of a running materialization if the claim still holds it."""
-    return connection.execute(
-        update(_rows)
-        .where(
-            _rows.c.id == claim.materialization.id,
-            _rows.c.token == claim.token,
-            _rows.c.state == MaterializationState.RUNNING,
-            _rows.c.state.in_(predecessors(state)),
-        )
-        .values(
-            state=state,
-            available_at=available_at,
-            finished_at=now if state.ended else None,
-            token=None,
-            runner_id=None,
-            **values,
-        )
-        .returning(_rows)
-    ).one_or_none()
+def _row_of(end: AttemptEnd, now: datetime) -> tuple[object, ...]:
+    result = end.result
+    return (
+        end.claim.materialization.id,
+        result.state,
+        result.retry_at,
+        now if result.state.ended else None,
+        result.error,
+        result.metadata,
+        int(result.spared),
+    )
 
 
-def _close(
+def _finished(end: AttemptEnd, now: datetime) -> Materialization:
+    """Return a materialization as it is stored after the end of its attempt."""
+    before, result = end.claim.materialization, end.result
+    return replace(
+        before,
+        state=result.state,
+        available_at=result.retry_at,
+        finished_at=now if result.state.ended else None,
+        error=result.error,
+        metadata=None if result.metadata is None else load_object(result.metadata),
+        max_attempts=before.max_attempts + result.spared,
+    )
+
+
+def close(
     connection: Connection,
-    number: int,
-    attempt: int,
-    outcome: AttemptOutcome,
-    error: str | None,
+    ended: Iterable[tuple[Materialization, AttemptOutcome, str | None]],
     now: datetime,
 ) -> None:
-    connection.execute(
-        update(_attempts)
-        .where(_attempts.c.materialization_id == number, _attempts.c.number == attempt)
-        .values(outcome=outcome, error=error, finished_at=now)
-    )
+    """Close the running attempts of materializations."""
+    rows = [(item.id, item.attempt, outcome, error, now) for item, outcome, error in ended]
+    CLOSE(connection, rows)
 
 
 def _follow(
-    connection: Connection, finished: Materialization, assets: AssetGraph, now: datetime
+    connection: Connection,
+    finished: Iterable[Materialization],
+    assets: AssetGraph,
+    now: datetime,
 ) -> list[Materialization]:
-    """Insert an event for each follower of a completed materialization."""
+    """Insert an event for each follower of the completed ones of ended materializations."""
     found = [
-        FoundEvent(
-            f"asset:{finished.asset}",
-            NewEvent(f"{finished.run_id}:{name}", name, finished.partition),
-        )
-        for name in assets.followers(finished.asset)
+        FoundEvent(f"asset:{item.asset}", NewEvent(f"{item.run_id}:{name}", name, item.partition))
+        for item in finished
+        if item.state is MaterializationState.COMPLETED
+        for name in assets.followers(item.asset)
     ]
+    # In one order, whatever ends together: concurrent transactions insert the same slots.
+    if not found:
+        return []
+    # In one order, whatever ends together: concurrent transactions insert the same slots.
+    order = {name: number for number, name in enumerate(assets)}
+    found.sort(key=lambda item: (order[item.event.asset], item.event.partition))
     _, created = events.commit(connection, found, assets, now)
     return created
-
-
-def _give_back(connection: Connection, claim: Claim, now: datetime) -> list[Materialization]:
-    """Requeue a claimed materialization without counting the attempt."""
-    spared = {"max_attempts": _rows.c.max_attempts + 1}
-    row = _move(connection, claim, MaterializationState.RETRYING, now, now, spared)
-    if row is None:
-        return []
-    given_back = materialization_of(row)
-    _close(connection, given_back.id, given_back.attempt, AttemptOutcome.RELEASED, None, now)
-    return [given_back]
-
-
-def _lose(connection: Connection, row: Row[*tuple[object, ...]], now: datetime) -> Materialization:
-    lost = materialization_of(row)
-    count = row.lost_attempts + 1
-    exhausted = count >= LOST_LIMIT
-    state = MaterializationState.DISCARDED if exhausted else MaterializationState.RETRYING
-    error = f"attempt {lost.attempt} was lost: {_fate(row)}"
-    if exhausted:
-        error += f"; {count} attempts were lost with their runners, and no more are started"
-    values = {"error": error, "lost_attempts": count, "max_attempts": _rows.c.max_attempts + 1}
-    claim = Claim(lost, row.token, (), {})
-    moved = _move(connection, claim, state, None if exhausted else now, now, values)
-    _close(connection, lost.id, lost.attempt, AttemptOutcome.LOST, error, now)
-    if moved is None:
-        return lost
-    if exhausted:
-        requeue(connection, lost.partition, None, now)
-        overlap_queue.on_end(connection, materialization_of(moved), now)
-    return materialization_of(moved)
-
-
-def _fate(row: Row[*tuple[object, ...]]) -> str:
-    """Describe the end of the runner that held a materialization."""
-    if row.host is None:
-        return f"unknown runner {row.runner_id}"
-    runner = f"its runner on {row.host} (pid {row.pid})"
-    if row.stopped_at is not None:
-        return f"{runner} stopped or died"
-    if not isinstance(row.lease_until, datetime):  # unreadable
-        return f"{runner} is gone"
-    return f"the lease of {runner} expired at {row.lease_until:%Y-%m-%d %H:%M:%S}Z"

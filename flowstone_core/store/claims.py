@@ -4,99 +4,130 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Text, and_, bindparam, delete, func, select
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.engine import ClaimRound
 from flowstone_core.model.event import StoredEvent
-from flowstone_core.model.materialization import (
-    Claim,
-    Materialization,
-    MaterializationState,
-    predecessors,
-)
+from flowstone_core.model.materialization import Claim, Materialization, MaterializationState
 from flowstone_core.store import events, schema
+from flowstone_core.store.column_types import ID, NAME, UtcDateTime
 from flowstone_core.store.dependencies import Readiness, check_readiness
 from flowstone_core.store.discarding import discard, discard_unreadable
-from flowstone_core.store.enqueueing import (
-    ACTIVE,
-    SLOT,
-    enqueue,
-    materialization_of,
-    of_assets,
-)
-from flowstone_core.store.readable_rows import UnreadableRowError, read_one
-from flowstone_core.store.statements import among
+from flowstone_core.store.enqueueing import ACTIVE, Slot, enqueue, materialization_of
+from flowstone_core.store.readable_rows import AnyRow, UnreadableRowError, read_one
+from flowstone_core.store.row_sets import row_set
+from flowstone_core.store.row_writes import RowInsert, RowUpdate
 
 _rows = schema.materializations
 
 CANDIDATE_LIMIT = 1_000
 """Candidates examined in one transaction: most are claimed, but all of them may have to wait."""
 
+_assets = row_set("assets", name=NAME)
+_numbers = row_set("numbers", id=ID)
+_slots = row_set("slots", asset=NAME, partition=Text(), id=ID)
+_now = bindparam("now", type_=UtcDateTime())
+# Not a plain comparison, or SQLite would use the index on assets; see `of_assets`.
+_OF_ASSETS = _rows.c.asset.concat("").in_(select(_assets.c.name))
+
+_CANDIDATES = (
+    select(_rows)
+    .where(schema.CLAIMABLE, _rows.c.available_at <= _now, _OF_ASSETS)
+    .order_by(_rows.c.available_at, _rows.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_NEXT_AT = select(func.min(_rows.c.available_at)).where(
+    schema.CLAIMABLE, _rows.c.available_at > _now, _OF_ASSETS
+)
+_OVERTAKEN = (
+    select(_rows.c.asset, _rows.c.partition)
+    .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
+    .where(_rows.c.state.in_([*ACTIVE, MaterializationState.COMPLETED]), _rows.c.id != _slots.c.id)
+)
+_DELETE = delete(_rows).where(_rows.c.id.in_(select(_numbers.c.id)))
+_HOLD = RowUpdate(
+    _rows.c.id,
+    {"available_at": UtcDateTime(), "waiting_for": Text()},
+    lambda given: {name: given[name] for name in ("available_at", "waiting_for")},
+)
+_STARTED = {
+    name: _rows.c[name].type
+    for name in ("state", "attempt", "available_at", "started_at", "runner_id", "token")
+}
+_START = RowUpdate(_rows.c.id, _STARTED, lambda given: {name: given[name] for name in _STARTED})
+_INSERT = RowInsert(
+    *(
+        schema.attempts.c[name]
+        for name in ("materialization_id", "number", "started_at", "runner_id")
+    )
+)
+
 
 def claim(
-    connection: Connection, runner_id: str, limit: int, assets: AssetGraph, now: datetime
+    connection: Connection,
+    runner_id: str,
+    limit: int,
+    assets: AssetGraph,
+    now: datetime,
+    ahead: int = 0,
 ) -> ClaimRound:
     """Start ready materializations; enqueue missing dependencies, and discard those that failed.
 
-    See `MaterializationQueue.claim`.
+    See `MaterializationQueue.claim`. The number of statements does not depend on ``limit``, unless
+    candidates have to wait and others take their places.
     """
     claims: list[Claim] = []
     changed: list[Materialization] = []
     examined = 0
-    while len(claims) < limit and examined < CANDIDATE_LIMIT:
-        rows = _candidates(connection, limit - len(claims), assets, now)
-        if not rows:
-            return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, assets, now))
+    known = [(name,) for name in assets]
+    while examined < CANDIDATE_LIMIT:
+        wanted = limit + ahead - len(claims)
+        given = {"assets": known, "now": now, "limit": wanted}
+        rows = connection.execute(_CANDIDATES, given).all()
         examined += len(rows)
-        candidates, discarded = _readable(connection, rows, assets, now)
-        changed += discarded
+        candidates, unreadable = _readable(_without_lost_ones(rows, limit - len(claims)))
         checked = check_readiness(connection, candidates, assets)
         found = _read_events(connection, checked)
         ready = [item for item in checked if item.error is None and not item.must_wait]
-        if ready:
-            claims += _start(connection, ready, found, runner_id, now)
-        for item in checked:
-            if item.must_wait:
-                changed += _hold(connection, item, assets, now)
+        claims += _start(connection, ready, found, runner_id, now)
+        held = _hold(connection, [item for item in checked if item.must_wait], assets, now)
         # Last, because each requeues what waits for it, perhaps some of these.
-        for item in checked:
-            if item.error is not None:
-                changed.append(discard(connection, item.candidate.id, item.error, assets, now))
+        errors = {item.candidate.id: item.error for item in checked if item.error is not None}
+        changed += [
+            *discard_unreadable(connection, unreadable, assets, now),
+            *held,
+            *discard(connection, errors, assets, now),
+        ]
+        if len(claims) >= limit or not rows:
+            return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, known, now))
+        if len(ready) == len(rows) < wanted:  # all that were due
+            return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, known, now))
     # More may be due: a caller with free threads claims again at once.
-    next_at = _next_at(connection, assets, now) if len(claims) >= limit else now
-    return ClaimRound(tuple(claims), tuple(changed), next_at)
+    return ClaimRound(tuple(claims), tuple(changed), now)
 
 
-def _candidates(
-    connection: Connection, limit: int, assets: AssetGraph, now: datetime
-) -> Sequence[Row[*tuple[object, ...]]]:
-    query = (
-        select(_rows)
-        .where(schema.CLAIMABLE, _rows.c.available_at <= now, of_assets(assets))
-        .order_by(_rows.c.available_at, _rows.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return connection.execute(query).all()
+def _without_lost_ones(rows: Sequence[AnyRow], limit: int) -> Sequence[AnyRow]:
+    """Return no more rows than may start at once if one of them was lost with its runner."""
+    return rows[:limit] if any(row.lost_attempts for row in rows) else rows
 
 
 def _readable(
-    connection: Connection,
-    rows: Iterable[Row[*tuple[object, ...]]],
-    assets: AssetGraph,
-    now: datetime,
-) -> tuple[list[Materialization], list[Materialization]]:
-    """Return the candidates that can be read; discard the others, and return them, too."""
-    candidates, discarded = [], []
+    rows: Iterable[AnyRow],
+) -> tuple[list[Materialization], dict[AnyRow, UnreadableRowError]]:
+    """Return the candidates that can be read, and the rows that cannot."""
+    candidates = []
+    unreadable = {}
     for row in rows:
         try:
             candidates.append(read_one(row, _rows, materialization_of))
         except UnreadableRowError as error:
-            discarded.append(discard_unreadable(connection, row, error, assets, now))
-    return candidates, discarded
+            unreadable[row] = error
+    return candidates, unreadable
 
 
 def _read_events(
@@ -106,6 +137,8 @@ def _read_events(
     ready = {
         item.candidate.id: item for item in checked if item.error is None and not item.must_wait
     }
+    if not ready:
+        return {}
     unreadable: dict[int, UnreadableRowError] = {}
     found = events.of_materializations(connection, ready, unreadable)
     for number, error in unreadable.items():
@@ -113,84 +146,74 @@ def _read_events(
     return found
 
 
-def _next_at(connection: Connection, assets: AssetGraph, now: datetime) -> datetime | None:
-    query = select(func.min(_rows.c.available_at)).where(
-        schema.CLAIMABLE, _rows.c.available_at > now, of_assets(assets)
-    )
-    earliest: datetime | None = connection.scalar(query)
+def _next_at(
+    connection: Connection, assets: Sequence[tuple[str]], now: datetime
+) -> datetime | None:
+    earliest: datetime | None = connection.scalar(_NEXT_AT, {"assets": assets, "now": now})
     return earliest
 
 
 def _hold(
-    connection: Connection, item: Readiness, assets: AssetGraph, now: datetime
+    connection: Connection, held: Sequence[Readiness], assets: AssetGraph, now: datetime
 ) -> list[Materialization]:
-    """Hold a candidate back until the materializations it waits for have ended."""
-    numbers, created = enqueue(connection, item.missing, assets, now)
-    if _overtaken(connection, created):
-        # The candidate stays in the queue, and is examined again.
-        numbers_created = [item.id for item in created]
-        connection.execute(delete(_rows).where(_rows.c.id.in_(numbers_created)))
+    """Hold candidates back until the materializations they wait for have ended."""
+    if not held:
         return []
-    waits_for = item.waits_for + [f"{name} #{number}" for (name, _), number in numbers.items()]
-    connection.execute(
-        update(_rows)
-        .where(_rows.c.id == item.candidate.id)
-        .values(available_at=None, waiting_for=", ".join(waits_for))
-    )
+    missing = dict.fromkeys(slot for item in held for slot in item.missing)
+    numbers, created = enqueue(connection, missing, assets, now) if missing else ({}, [])
+    overtaken = _overtaken(connection, created)
+    if overtaken:
+        gone = [(item.id,) for item in created if (item.asset, item.partition) in overtaken]
+        connection.execute(_DELETE, {"numbers": gone})
+        created = [item for item in created if (item.asset, item.partition) not in overtaken]
+    rows = []
+    for item in held:
+        if overtaken.intersection(item.missing):
+            # The candidate stays in the queue, and is examined again.
+            continue
+        waits_for = [*item.waits_for, *(f"{slot[0]} #{numbers[slot]}" for slot in item.missing)]
+        rows.append((item.candidate.id, None, ", ".join(waits_for)))
+    _HOLD(connection, rows)
     return created
 
 
-def _overtaken(connection: Connection, created: Sequence[Materialization]) -> bool:
-    """Return True if a concurrent transaction enqueued or completed one of the created slots.
+def _overtaken(connection: Connection, created: Sequence[Materialization]) -> set[Slot]:
+    """Return the created slots that a concurrent transaction enqueued or completed, too.
 
     On PostgreSQL that is possible between the check and the insert, and no longer after it.
     """
-    if not created:
-        return False
-    slots = [(item.asset, item.partition) for item in created]
-    query = select(_rows.c.id).where(
-        _rows.c.state.in_([*ACTIVE, MaterializationState.COMPLETED]),
-        _rows.c.id.not_in([item.id for item in created]),
-    )
-    return connection.scalar(among(query, SLOT, slots).limit(1)) is not None
+    if not created or connection.dialect.name == "sqlite":
+        return set()
+    slots = [(item.asset, item.partition, item.id) for item in created]
+    return {
+        (asset, partition) for asset, partition in connection.execute(_OVERTAKEN, {"slots": slots})
+    }
 
 
 def _start(
     connection: Connection,
-    checked: Sequence[Readiness],
+    ready: Sequence[Readiness],
     found: Mapping[int, Sequence[StoredEvent]],
     runner_id: str,
     now: datetime,
 ) -> list[Claim]:
     claims = []
-    for item in checked:
-        token = uuid.uuid4().hex
-        row = connection.execute(
-            update(_rows)
-            .where(
-                _rows.c.id == item.candidate.id,
-                _rows.c.state.in_(predecessors(MaterializationState.RUNNING)),
-            )
-            .values(
-                state=MaterializationState.RUNNING,
-                attempt=_rows.c.attempt + 1,
-                available_at=None,
-                started_at=item.candidate.started_at or now,
-                runner_id=runner_id,
-                token=token,
-            )
-            .returning(_rows)
-        ).one()
-        started = materialization_of(row)
-        claims.append(Claim(started, token, tuple(found[started.id]), item.upstream))
-    attempts = [
-        {
-            "materialization_id": item.materialization.id,
-            "number": item.materialization.attempt,
-            "started_at": now,
-            "runner_id": runner_id,
-        }
-        for item in claims
-    ]
-    connection.execute(insert(schema.attempts), attempts)
+    for item in ready:
+        started = replace(
+            item.candidate,
+            state=MaterializationState.RUNNING,
+            attempt=item.candidate.attempt + 1,
+            available_at=None,
+            started_at=item.candidate.started_at or now,
+        )
+        claims.append(Claim(started, uuid.uuid4().hex, tuple(found[started.id]), item.upstream))
+    started_now = [(item.materialization, item.token) for item in claims]
+    _START(
+        connection,
+        [
+            (item.id, item.state, item.attempt, None, item.started_at, runner_id, token)
+            for item, token in started_now
+        ],
+    )
+    _INSERT(connection, [(item.id, item.attempt, now, runner_id) for item, _ in started_now])
     return claims

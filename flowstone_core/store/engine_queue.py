@@ -8,10 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection, func, or_, select
 
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.attempt_result import AttemptResult
-from flowstone_core.model.engine import ClaimRound
+from flowstone_core.model.engine import AttemptEnd, ClaimRound, EndRound
 from flowstone_core.model.materialization import Claim, Materialization
-from flowstone_core.store import attempts, claims, enqueueing, schema
+from flowstone_core.store import attempt_recovery, attempts, claims, enqueueing, schema
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE, of_assets
 
@@ -28,18 +27,18 @@ class EngineQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, runner_id: str, limit: int, assets: AssetGraph, now: datetime) -> ClaimRound:
+    def claim(
+        self, runner_id: str, limit: int, assets: AssetGraph, now: datetime, ahead: int = 0
+    ) -> ClaimRound:
         """See `MaterializationQueue.claim`."""
-        return self._database.write(claims.claim, runner_id, limit, assets, now)
+        return self._database.write(claims.claim, runner_id, limit, assets, now, ahead)
 
-    def finish(
-        self, claim: Claim, end: AttemptResult, assets: AssetGraph, now: datetime
-    ) -> Sequence[Materialization]:
+    def finish(self, ends: Sequence[AttemptEnd], assets: AssetGraph, now: datetime) -> EndRound:
         """See `MaterializationQueue.finish`."""
-        changed = self._database.write(attempts.finish, claim, end, assets, now)
-        if len(changed) > 1:  # its followers, which another process may start
-            self._database.notify()
-        return changed
+        written = self._database.write(attempts.finish, ends, assets, now)
+        if len(written.changed) + len(written.stale) > len(ends):
+            self._database.notify()  # followers, which another process may start
+        return written
 
     def release(self, claims: Collection[Claim], now: datetime) -> None:
         """See `MaterializationQueue.release`."""
@@ -49,7 +48,7 @@ class EngineQueue:
         self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:
         """See `MaterializationQueue.recover`."""
-        changed = self._database.write(attempts.recover, now, runner_id, held)
+        changed = self._database.write(attempt_recovery.recover, now, runner_id, held)
         if changed:
             self._database.notify()
         return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -11,8 +11,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    and_,
     bindparam,
     literal,
+    null,
     select,
     true,
     update,
@@ -26,6 +28,7 @@ from flowstone_core.store import schema
 from flowstone_core.store.column_types import UtcDateTime
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
+from flowstone_core.store.row_writes import RowUpdate
 from flowstone_core.store.statements import insert_for
 
 _rows = schema.materializations
@@ -66,38 +69,29 @@ def enqueue(
     return numbers, sorted(created, key=lambda item: item.id)
 
 
-def requeue(
-    connection: Connection, partition: str, names: Collection[str] | None, now: datetime
-) -> None:
-    """Requeue materializations that are held back for a dependency.
+def requeue(connection: Connection, slots: Iterable[Slot], now: datetime) -> None:
+    """Requeue materializations of slots that are held back for a dependency.
 
     Args:
         connection: A transaction.
-        partition: The partition of the materializations.
-        names: Their assets; None for any.
+        slots: The slots of the materializations.
         now: The time from which they are due.
     """
-    held = [
-        _rows.c.partition == partition,
-        _rows.c.state == MaterializationState.PENDING,
-        _rows.c.available_at.is_(None),
-        _rows.c.after_id.is_(None),
-    ]
-    if names is not None:
-        held.append(_rows.c.asset.in_(names))
-    connection.execute(update(_rows).where(*held).values(available_at=now, waiting_for=None))
+    held = dict.fromkeys(slots)
+    _REQUEUE(connection, [(asset, partition, now) for asset, partition in held])
+
+
+def requeue_partitions(connection: Connection, partitions: Iterable[str], now: datetime) -> None:
+    """Requeue materializations of partitions, of any asset; see `requeue`."""
+    given = [(partition,) for partition in dict.fromkeys(partitions)]
+    connection.execute(_REQUEUE_PARTITIONS, {"partitions": given, "now": now})
 
 
 def requeue_all(connection: Connection, assets: AssetGraph, now: datetime) -> None:
     """Requeue all materializations that are held back, for a check against the current assets."""
     connection.execute(
         update(_rows)
-        .where(
-            schema.PENDING,
-            _rows.c.available_at.is_(None),
-            _rows.c.after_id.is_(None),
-            of_assets(assets),
-        )
+        .where(_HELD_BACK, of_assets(assets))
         .values(available_at=now, waiting_for=None)
     )
 
@@ -170,6 +164,21 @@ def _insertion(dialect: str) -> HotStatement:
         .returning(_rows.c.id, *SLOT)
     )
 
+
+_HELD_BACK = and_(schema.PENDING, _rows.c.available_at.is_(None), _rows.c.after_id.is_(None))
+_REQUEUE = RowUpdate(
+    _rows.c.asset,
+    {"partition": _rows.c.partition.type, "now": UtcDateTime()},
+    lambda new: {"available_at": new["now"], "waiting_for": null()},
+    same=["partition"],
+    where=_HELD_BACK,
+)
+_PARTITIONS = row_set("partitions", held=_rows.c.partition.type)
+_REQUEUE_PARTITIONS = (
+    update(_rows)
+    .where(_rows.c.partition.in_(select(_PARTITIONS.c.held)), _HELD_BACK)
+    .values(available_at=bindparam("now", type_=UtcDateTime()), waiting_for=None)
+)
 
 _INSERT = {dialect: _insertion(dialect) for dialect in ("sqlite", "postgresql")}
 _FIND_PENDING = HotStatement(

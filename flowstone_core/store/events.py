@@ -32,6 +32,10 @@ _INSERT = NumberedRowInsert(
     *(_events.c[name] for name in ("source", "key", "asset", "partition", "payload")),
     *(_events.c[name] for name in ("created_at", "materialization_id", "tick_id")),
 )
+_NUMBERS = row_set("numbers", materialization_id=_events.c.materialization_id.type)
+_OF_MATERIALIZATIONS = (
+    select(_events).select_from(matching(_NUMBERS, _events)).order_by(_events.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,8 @@ def of_materializations(
             read; such an event is left out.
     """
     found: dict[int, list[StoredEvent]] = {number: [] for number in numbers}
-    query = select(_events).where(_events.c.materialization_id.in_(found)).order_by(_events.c.id)
-    for row in connection.execute(query):
+    given = {"numbers": [(number,) for number in found]}
+    for row in connection.execute(_OF_MATERIALIZATIONS, given):
         try:
             found[row.materialization_id].append(read_one(row, _events, _event_of))
         except UnreadableRowError as error:

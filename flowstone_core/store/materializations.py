@@ -18,9 +18,10 @@ from flowstone_core.model.materialization import (
     predecessors,
 )
 from flowstone_core.model.tick import NewEvent
-from flowstone_core.store import attempts, events, overlap_queue, schema
+from flowstone_core.store import attempts, events, overlap_ends, overlap_queue, schema
 from flowstone_core.store.database import Database
-from flowstone_core.store.enqueueing import materialization_of, requeue
+from flowstone_core.store.discarding import requeue_after
+from flowstone_core.store.enqueueing import materialization_of
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.readable_rows import read, read_one
 
@@ -254,10 +255,9 @@ def _cancel(
     )
     if found.state is MaterializationState.RUNNING:
         attempts.close_running(connection, number, found.attempt, _CANCELLED, now)
-    waiting = (found.asset, *assets.dependents(found.asset))
-    requeue(connection, found.partition, waiting, now)
     cancelled = _get(connection, number)
-    overlap_queue.on_end(connection, cancelled, now)
+    requeue_after(connection, [cancelled], assets, now)
+    overlap_ends.on_end(connection, [cancelled], now)
     return [cancelled]
 
 

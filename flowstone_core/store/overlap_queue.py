@@ -13,15 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Select, func, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    null,
+    or_,
+    select,
+)
 
 from flowstone_core.model.event import StoredEvent
-from flowstone_core.model.materialization import Materialization, MaterializationState
+from flowstone_core.model.materialization import Materialization
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import ID
-from flowstone_core.store.enqueueing import ACTIVE, of_assets
+from flowstone_core.store.enqueueing import ACTIVE
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
@@ -86,7 +92,7 @@ def append(
             if predecessor is not None and number in new:
                 behind[number] = predecessor
             predecessor = number
-    rows = [(number, each, _waiting_for(each)) for number, each in behind.items()]
+    rows = [(number, each, waiting_for(each)) for number, each in behind.items()]
     _QUEUE_BEHIND(connection, rows)
     for number, _, reason in rows:
         new[number] = replace(new[number], available_at=None, waiting_for=reason)
@@ -108,88 +114,15 @@ def _lock_predecessors(
     """
     found: dict[tuple[str, str], int] = {}
     while queues:
-        numbers = [number for (number,) in _FIND_PREDECESSORS(connection, queues=queues)]
+        numbers = [number for (number,) in FIND_PREDECESSORS(connection, queues=queues)]
         wanted = {number for number in numbers if number is not None}
-        rows = _LOCK_ACTIVE(connection, numbers=[(number,) for number in wanted])
+        rows = LOCK_ACTIVE(connection, numbers=[(number,) for number in wanted])
         locked = {number for (number,) in rows}
         pairs = list(zip(queues, numbers, strict=True))
         found |= {queue[:2]: number for queue, number in pairs if number in locked}
         # On PostgreSQL one may end before it is locked: then there is another one, or none.
         queues = [queue for queue, number in pairs if number in wanted - locked]
     return found
-
-
-def on_end(connection: Connection, item: Materialization, now: datetime) -> None:
-    """Start the successors of an ended materialization, and pause schedules after a failure."""
-    _advance(connection, item.id, now)
-    if item.state is MaterializationState.DISCARDED:
-        _pause_schedules(connection, item.id)
-
-
-def _advance(connection: Connection, number: int, now: datetime) -> None:
-    """Give the successors of a materialization their next predecessor, or make them due."""
-    own = connection.scalar(select(_rows.c.after_id).where(_rows.c.id == number))
-    if own is not None:
-        connection.execute(update(_rows).where(_rows.c.id == number).values(after_id=None))
-    there = schema.QUEUED, _rows.c.after_id == number
-    behind = select(_rows.c.id).where(*there).order_by(_rows.c.id).limit(1)
-    # Until there is none: a cancelled successor leaves its own successor here.
-    while each := connection.scalar(behind):
-        predecessor = _predecessor(connection, each, own)
-        values: dict[str, object] = {"after_id": None, "available_at": now, "waiting_for": None}
-        if predecessor is not None:
-            values = {"after_id": predecessor, "waiting_for": _waiting_for(predecessor)}
-        connection.execute(update(_rows).where(_rows.c.id == each, *there).values(values))
-
-
-def _predecessor(connection: Connection, number: int, own: int | None) -> int | None:
-    """Return the last active materialization that the same sources requested before one.
-
-    Args:
-        connection: A transaction.
-        number: The materialization.
-        own: The predecessor of the one that ends. It needs no lock: the transaction that ends it
-            waits for this one before it advances its successors.
-    """
-    requested = (
-        select(_events.c.source, _events.c.asset, func.min(_events.c.id))
-        .where(_events.c.materialization_id == number)
-        .group_by(_events.c.source, _events.c.asset)
-    )
-    found = []
-    for source, asset, event in connection.execute(requested):
-        if source.startswith(PREFIX):
-            query = _before(source, asset, event, number)
-            predecessor = connection.scalar(query)
-            if predecessor not in {None, own}:
-                predecessor = connection.scalar(query.with_for_update(read=True, of=_rows))
-            found.append(predecessor or 0)
-    return max(found, default=0) or None
-
-
-def _pause_schedules(connection: Connection, number: int) -> None:
-    sources = connection.scalars(
-        select(_events.c.source).where(_events.c.materialization_id == number)
-    )
-    names = {source.removeprefix(PREFIX) for source in sources if source.startswith(PREFIX)}
-    if names:
-        connection.execute(
-            update(_schedules)
-            .where(_schedules.c.name.in_(names), _schedules.c.pause_on_failure)
-            .where(~_schedules.c.paused)
-            .values(
-                paused=True,
-                owner=None,
-                version=_schedules.c.version + 1,
-                paused_because=f"materialization #{number} was discarded",
-            )
-        )
-
-
-def _before(source: str, asset: str, event: int, number: int) -> Select[int]:
-    """Select the last one that a source requested before an event, with a smaller number."""
-    query = _active(source, event).where(of_assets([asset]), _rows.c.id < number)
-    return query.limit(1)
 
 
 def _active(
@@ -218,14 +151,15 @@ def _is_active(state: ColumnElement[str]) -> ColumnElement[bool]:
     return or_(*(state == each for each in ACTIVE))
 
 
-def _waiting_for(predecessor: int) -> str:
+def waiting_for(predecessor: int) -> str:
+    """Return the reason why a successor waits, for people."""
     return f"the schedule's previous run, #{predecessor}"
 
 
 _QUEUES = row_set(
     "queues", source=_events.c.source.type, asset=_events.c.asset.type, event=ID, number=ID
 )
-_FIND_PREDECESSORS = HotStatement(
+FIND_PREDECESSORS = HotStatement(
     select(
         _active(_QUEUES.c.source, _QUEUES.c.event)
         .where(_rows.c.asset.concat("") == _QUEUES.c.asset, _rows.c.id < _QUEUES.c.number)
@@ -238,7 +172,7 @@ _FIND_PREDECESSORS = HotStatement(
 )
 
 _NUMBERS = row_set("numbers", id=ID)
-_LOCK_ACTIVE = HotStatement(
+LOCK_ACTIVE = HotStatement(
     select(_rows.c.id)
     .select_from(matching(_NUMBERS, _rows))
     .where(_is_active(_rows.c.state))

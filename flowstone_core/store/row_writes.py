@@ -94,6 +94,7 @@ class RowUpdate:
         types: The other values of a row of the set, and their types.
         values: Returns the values of the columns, given those of the set by name.
         same: Further columns that must have the values of the row of the set, by their names.
+        where: A condition that the updated rows must meet.
     """
 
     def __init__(
@@ -102,12 +103,14 @@ class RowUpdate:
         types: Types,
         values: Callable[[Values], Values],
         same: Sequence[str] = (),
+        where: ColumnElement[bool] | None = None,
     ) -> None:
         table = key.table
+        conditions = [] if where is None else [where]
 
         def statement(given: Values) -> Any:
             matches = [key == given["key"], *(table.c[name] == given[name] for name in same)]
-            return update(table).where(*matches).values(values(given))
+            return update(table).where(*matches, *conditions).values(values(given))
 
         types = {"key": key.type, **types}
         self._for_each = _ForEach(types, statement(_parameters(types)))

@@ -22,6 +22,7 @@ from flowstone_core.model.materialization import AttemptOutcome, Materialization
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool
 from flowstone_core.runtime.engine.execution import Execution
+from flowstone_core.runtime.engine.result_writer import ResultWriter
 from flowstone_core.runtime.isolation.child_process import ChildProcess
 from tests.processes import until
 
@@ -247,8 +248,10 @@ def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(
             return child
 
     child, children = Late("late", AssetHost, str), Lone(str)
-    execution = Execution(claim, setup, ended.append, children)
+    writer = ResultWriter(setup, ended.extend)
+    execution = Execution(claim, setup, writer.put, children)
     execution.run()
+    writer.write()
     assert ended == [execution]
     assert house.state is MaterializationState.COMPLETED
     assert children._idle == []

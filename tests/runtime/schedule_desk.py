@@ -21,6 +21,7 @@ from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.coordination.workload import Workload
 from flowstone_core.runtime.publisher import Publisher
 from flowstone_core.runtime.runner import Runner
+from tests.attempt_ends import finish
 
 PATIENCE = timedelta(seconds=300)
 START = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
@@ -127,7 +128,7 @@ class Desk:
         claims = self.store.queue.claim("ticker", 1_000, assets, now).claims
         for claim in claims:
             end = AttemptResult(outcome, state)
-            self.store.queue.finish(claim, end, assets, now)
+            finish(self.store.queue, claim, end, assets, now)
         return len(claims)
 
 

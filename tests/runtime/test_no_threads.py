@@ -9,7 +9,7 @@ from flowstone_core.errors import FlowstoneError
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
-from flowstone_core.runtime.engine.local_engine import RECOVER_SECONDS
+from flowstone_core.runtime.engine.held_attempts import RECOVER_SECONDS
 from flowstone_core.runtime.isolation.thread_pool import Call, ThreadPool
 from flowstone_core.runtime.periodic_thread import START_TRIES, PeriodicThread, start_thread
 from flowstone_core.runtime.ticking.sensor_host import ThreadHost

@@ -8,6 +8,7 @@ import pytest
 
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from tests.attempt_ends import finish
 from tests.runtime.schedule_desk import (
     at,
 )
@@ -28,7 +29,8 @@ def lined_up(desk, count):
 
 
 def end(desk, claim, state=MaterializationState.COMPLETED):
-    desk.store.queue.finish(
+    finish(
+        desk.store.queue,
         claim,
         AttemptResult(AttemptOutcome.COMPLETED, state),
         desk.project.assets,
@@ -59,7 +61,7 @@ def test_queue_waits_for_a_retried_predecessor(desk):
     retry = AttemptResult(
         AttemptOutcome.FAILED, MaterializationState.RETRYING, "no", retry_at=later
     )
-    desk.store.queue.finish(claim, retry, desk.project.assets, desk.clock.now())
+    finish(desk.store.queue, claim, retry, desk.project.assets, desk.clock.now())
     assert started(desk)[0] == []
     desk.clock.advance(60)
     assert started(desk)[0] == [1]

@@ -18,6 +18,7 @@ from flowstone_core.model.tick import (
     TickCommit,
     TickOutcome,
 )
+from tests.attempt_ends import finish
 from tests.store.overlap_line import Line
 from tests.store.schedule_desk import Desk
 
@@ -114,7 +115,7 @@ class Driver:
         return by_asset
 
     def complete(self, claim, result=None):
-        return self.store.queue.finish(claim, succeed(result), self.assets, self.now)
+        return finish(self.store.queue, claim, succeed(result), self.assets, self.now)
 
     def fail(self, claim, error="no luck", retry_in=timedelta(seconds=5)):
         end = AttemptResult(
@@ -123,11 +124,11 @@ class Driver:
             error,
             retry_at=self.now + retry_in,
         )
-        return self.store.queue.finish(claim, end, self.assets, self.now)
+        return finish(self.store.queue, claim, end, self.assets, self.now)
 
     def discard(self, claim, error="gave up"):
         end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, error)
-        return self.store.queue.finish(claim, end, self.assets, self.now)
+        return finish(self.store.queue, claim, end, self.assets, self.now)
 
     def make(self, asset, partition="p", result=None):
         """Have a partition made, from asking to completion."""

@@ -10,7 +10,8 @@ import pytest
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
-from flowstone_core.store.attempts import LOST_LIMIT
+from flowstone_core.store.attempt_recovery import LOST_LIMIT
+from tests.attempt_ends import finish
 
 
 def everything(store, number):
@@ -73,7 +74,7 @@ def test_a_spared_attempt_is_not_counted(bench):
         spared=True,
     )
     claim = bench.claimed()["items"]
-    (changed,) = bench.store.queue.finish(claim, end, bench.assets, bench.now)
+    (changed,) = finish(bench.store.queue, claim, end, bench.assets, bench.now)
     assert (changed.attempt, changed.max_attempts) == (1, 4)
 
 

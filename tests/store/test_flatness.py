@@ -9,6 +9,7 @@ import pytest
 from flowstone_core.model.attempt_result import succeed
 from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import Store
+from tests.attempt_ends import finish
 from tests.store.sqlite_steps import steps
 
 HISTORY = 400
@@ -56,7 +57,7 @@ def calls(bench):
         "give back": lambda: store.queue.release(claimed, bench.now),
         "claim again": claim,
         "finish": lambda: [
-            store.queue.finish(item, succeed(None), bench.assets, bench.now) for item in claimed
+            finish(store.queue, item, succeed(None), bench.assets, bench.now) for item in claimed
         ],
         "ask for what was made": lambda: bench.ask("alone"),
         "cancel": lambda: store.materializations.cancel(

@@ -12,6 +12,7 @@ import pytest
 from flowstone_core.errors import ConflictError, StaleAttemptError
 from flowstone_core.model.attempt_result import succeed
 from flowstone_core.store import Store, sql_engines
+from tests.attempt_ends import finish
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_many_runners_materialize_each_partition_once(bench, race):
     def work(store):
         for _ in range(10_000):
             for claim in store.queue.claim("one", 3, bench.assets, bench.now).claims:
-                store.queue.finish(claim, succeed({"made": True}), bench.assets, bench.now)
+                finish(store.queue, claim, succeed({"made": True}), bench.assets, bench.now)
             if store.queue.unfinished(bench.assets) == 0:
                 return
         raise AssertionError("something waits for ever")
@@ -97,7 +98,7 @@ def test_no_event_is_lost_between_one_that_starts_and_the_next_one(bench, race):
             for claim in store.queue.claim("one", 3, bench.assets, bench.now).claims:
                 if claim.materialization.asset == "orders":
                     seen += [event.key for event in claim.events]
-                store.queue.finish(claim, succeed(None), bench.assets, bench.now)
+                finish(store.queue, claim, succeed(None), bench.assets, bench.now)
             if len(store.events.latest(source="sensor:feed", limit=count)) == count and (
                 store.queue.unfinished(bench.assets) == 0
             ):
@@ -173,9 +174,9 @@ def test_an_attempt_ends_once_whoever_ends_it(bench, race):
         bench.ask("alone", f"p{number}")
         (claim,) = bench.claim().claims
 
-        def finish(store, claim=claim):
+        def end(store, claim=claim):
             try:
-                store.queue.finish(claim, succeed(None), bench.assets, bench.now)
+                finish(store.queue, claim, succeed(None), bench.assets, bench.now)
             except StaleAttemptError:
                 return "stale"
             return "completed"
@@ -187,7 +188,7 @@ def test_an_attempt_ends_once_whoever_ends_it(bench, race):
                 return "conflict"
             return "cancelled"
 
-        ends = race(finish, cancel)
+        ends = race(end, cancel)
         assert ends in (["completed", "conflict"], ["stale", "cancelled"])
         assert bench.get(claim.materialization.id).state in ends
 

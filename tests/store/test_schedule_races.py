@@ -15,6 +15,7 @@ from flowstone_core.model.materialization import AttemptOutcome, Materialization
 from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
 from flowstone_core.store import DeclaredSchedule, Store
+from tests.attempt_ends import finish
 
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
@@ -79,7 +80,7 @@ class Line:
         return [claim.materialization.id for claim in found]
 
     def finish(self, claim, end=None):
-        return lambda store: store.queue.finish(claim, end or succeed(None), ASSETS, self.now)
+        return lambda store: finish(store.queue, claim, end or succeed(None), ASSETS, self.now)
 
     def cancel(self, number):
         return lambda store: store.materializations.cancel(number, ASSETS, self.now)

@@ -1,29 +1,22 @@
-"""Execution: one attempt; calls the asset function and commits the result."""
+"""Execution: one attempt; calls the asset function and hands on the result."""
 
 from __future__ import annotations
 
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import cast
 
-from flowstone_core.errors import AttemptTimeoutError, StaleAttemptError, StoreError
+from flowstone_core.errors import AttemptTimeoutError
 from flowstone_core.model.attempt_result import AttemptResult
-from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.engine import EngineSetup
-from flowstone_core.model.materialization import Claim, Materialization, MaterializationState
-from flowstone_core.model.report_once import ReportOnce
-from flowstone_core.model.safe_text import describe
+from flowstone_core.model.materialization import Claim
 from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool, ids
 from flowstone_core.runtime.isolation.child_process import ChildProcess
 from flowstone_core.runtime.isolation.thread_pool import Call
 
 logger = logging.getLogger("flowstone.engine")
-
-_FIRST_WAIT = timedelta(seconds=1)
-_LONGEST_WAIT = timedelta(seconds=30)
 
 
 class Execution(Call):
@@ -32,15 +25,23 @@ class Execution(Call):
     Args:
         claim: The attempt.
         setup: The setup of the engine.
-        on_end: Called when the attempt is over: committed, found to be stale, or given up.
+        on_result: Called once, with the result to commit; with None if there is none, because the
+            attempt was cancelled or taken over.
         children: Lends a child process if the asset runs in processes.
+
+    Attributes:
+        claim: The attempt.
+        claimed_at: When it was claimed, on the monotonic clock.
+        ids: The fields of log lines about it.
+        given_up: True if its result need not be stored.
+        over: True once its result was committed, found to be stale, or given up.
     """
 
     def __init__(
         self,
         claim: Claim,
         setup: EngineSetup,
-        on_end: Callable[[Execution], None],
+        on_result: Callable[[Execution, AttemptResult | None], None],
         children: ChildPool,
     ) -> None:
         self._asset = setup.assets[claim.materialization.asset]
@@ -48,22 +49,26 @@ class Execution(Call):
         super().__init__(math.inf if timeout is None else timeout.total_seconds())
         self.claim = claim
         self._setup = setup
-        self._on_end = on_end
+        self._on_result = on_result
         self._children = children
         self._host = AssetHost(setup.redact, setup.clock)
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
         self._cancelled = threading.Event()
+        self.claimed_at = setup.clock.monotonic()
+        self._begun = False
         self._returned = False
         self._timed_out = False
-        self._given_up = False
-        self._waker = setup.clock.waker()
-        self._ids = ids(claim)
+        self.given_up = False
+        self.over = False
+        self.ids = ids(claim)
 
     def run(self) -> None:
-        """Call the asset function and commit the result."""
-        if self._cancelled.is_set():  # while it waited for a thread
-            self._on_end(self)
+        """Call the asset function and hand on the result."""
+        with self._lock:
+            self._begun = not self._cancelled.is_set()
+        if not self._begun:  # cancelled or taken back while it waited for a thread
+            self._on_result(self, None)
             return
         in_process = self._asset.run_in == "process"
         result = self._in_process() if in_process else self._in_thread()
@@ -71,13 +76,11 @@ class Execution(Call):
             self._returned = True
             timed_out = self._timed_out
         if timed_out and not in_process:
-            logger.warning("late result discarded: attempt timed out before", extra=self._ids)
+            logger.warning("late result discarded: attempt timed out before", extra=self.ids)
         elif result is not None:
-            self._conclude(result)
-        elif timed_out:
-            self._conclude(self._time_out())
+            self._on_result(self, result)
         else:
-            self._on_end(self)
+            self._on_result(self, self._time_out() if timed_out else None)
 
     def expired(self) -> None:
         """End the attempt as timed out; a process is killed, a thread's late result discarded."""
@@ -89,22 +92,32 @@ class Execution(Call):
         if self._asset.run_in == "process":
             self._kill()
         else:
-            self._conclude(self._time_out())
+            self._on_result(self, self._time_out())
 
     def cancel(self) -> None:
         """Cancel the asset function cooperatively, or kill its process; any thread."""
         # After its return the token may be stale because of the attempt's own commit.
         if not self._returned and not self._cancelled.is_set():
             self._cancelled.set()
-            logger.warning("running attempt cancelled or taken over", extra=self._ids)
+            logger.warning("running attempt cancelled or taken over", extra=self.ids)
             self._kill()
 
     def give_up(self) -> None:
-        """Stop retrying to commit the result while the store cannot be used; any thread."""
+        """Cancel the attempt, whose result need not be stored; any thread."""
         self._cancelled.set()
-        self._given_up = True
+        self.given_up = True
         self._kill()
-        self._waker.set()
+
+    def take_back(self) -> bool:
+        """Keep an attempt that waits for a thread from starting; return False if it has started."""
+        with self._lock:
+            if not self._begun:
+                self._cancelled.set()
+            return not self._begun
+
+    def fail(self, error: BaseException) -> AttemptResult:
+        """Return the result of the attempt if it has failed with this error, and log it."""
+        return self._host.fail(self._asset, self.claim, error)
 
     def _in_thread(self) -> AttemptResult:
         return self._host.attempt(self._asset, self.claim, self._cancelled)
@@ -122,7 +135,7 @@ class Execution(Call):
             child.close()
             if self._cancelled.is_set():
                 return None
-            return self._host.fail(self._asset, self.claim, error)
+            return self.fail(error)
         with self._lock:
             self._child = None
             perhaps_killed = self._cancelled.is_set()
@@ -142,55 +155,4 @@ class Execution(Call):
         if self._asset.run_in == "thread":
             hint = "its late result is discarded; a thread cannot be killed, a process can: run_in"
         message = f"the attempt did not end within its timeout of {self.deadline:g} s"
-        return self._host.fail(self._asset, self.claim, AttemptTimeoutError(message, hint=hint))
-
-    def _conclude(self, result: AttemptResult) -> None:
-        try:
-            for materialization in self._finish(result):
-                publish(self._setup, materialization)
-        finally:
-            self._on_end(self)
-
-    def _finish(self, result: AttemptResult) -> Sequence[Materialization]:
-        setup = self._setup
-        report = ReportOnce(
-            logger,
-            "cannot store the result of an attempt; trying again until it is stored",
-            "result of an attempt stored after a delay",
-        )
-        while True:
-            try:
-                changed = setup.queue.finish(self.claim, result, setup.assets, setup.clock.now())
-            except StaleAttemptError as error:
-                # After a failure this may be the attempt's own commit, whose answer was lost.
-                logger.warning(
-                    "result discarded: attempt no longer current",
-                    extra={**self._ids, "outcome": result.outcome.value, "error": describe(error)},
-                )
-                return ()
-            except Exception as error:
-                if result.state is MaterializationState.COMPLETED and not isinstance(
-                    error, StoreError
-                ):
-                    logger.exception("cannot store a result", extra=self._ids)
-                    result = self._host.fail(self._asset, self.claim, error)
-                    continue
-                report.begin(error=describe(error, setup.redact), **self._ids)
-                delay = backoff_delay(report.times, _FIRST_WAIT, _LONGEST_WAIT)
-                self._waker.wait(delay.total_seconds())
-                if self._given_up:
-                    return ()
-            else:
-                report.end(**self._ids)
-                return changed
-
-
-def publish(setup: EngineSetup, materialization: Materialization) -> None:
-    """Publish that a materialization changed; never raises."""
-    try:
-        setup.publish(materialization)
-    except Exception:
-        logger.exception(
-            "cannot publish a materialization",
-            extra={"materialization": materialization.id},
-        )
+        return self.fail(AttemptTimeoutError(message, hint=hint))

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flowstone_core.errors import StoreError, StoreUnavailableError
+from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.backoff import backoff_delay
 from flowstone_core.model.clock import Waker
 from flowstone_core.model.engine import ClaimRound, Engine, EngineSetup
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.engine.asset_host import ChildPool
-from flowstone_core.runtime.engine.execution import Execution, publish
+from flowstone_core.runtime.engine.claim_ahead import AHEAD_SECONDS, ClaimAhead
+from flowstone_core.runtime.engine.execution import Execution
+from flowstone_core.runtime.engine.held_attempts import HeldAttempts
+from flowstone_core.runtime.engine.result_writer import ResultWriter, publish
 from flowstone_core.runtime.isolation.thread_pool import ThreadPool
 from flowstone_core.runtime.periodic_thread import PeriodicThread
 
@@ -24,9 +28,6 @@ logger = logging.getLogger("flowstone.engine")
 
 CLAIM_SECONDS = 1.0
 """Seconds between two claims without a wake-up: other processes enqueue materializations too."""
-
-RECOVER_SECONDS = 10.0
-"""Seconds between two recoveries of attempts that dead runners held."""
 
 _FIRST_RETRY = timedelta(seconds=1)
 _LONGEST_RETRY = timedelta(seconds=30)
@@ -61,9 +62,9 @@ class LocalEngine(Engine):
         self._pool = ThreadPool("flowstone-asset", setup.clock, setup.threads)
         self._children = ChildPool(setup.redact)
         self._claiming = threading.Lock()
-        self._running: dict[str, Execution] = {}
-        self._begun = False
-        self._recover_at = self._check_at = setup.clock.monotonic()
+        self._held = HeldAttempts(setup)
+        self._ahead = ClaimAhead()
+        self._writer = ResultWriter(setup, self._on_end)
         self._outage = ReportOnce(
             logger, "cannot claim materializations", "claiming of materializations resumed"
         )
@@ -116,13 +117,15 @@ class LocalEngine(Engine):
         attempts = 0
         while True:
             with self._claiming:
-                self._maintain()
+                self._held.maintain()
                 now = self.setup.clock.now()
                 claimed, found = self._claim(1, now)
             if not claimed and (found.next_at is None or found.next_at > now):
                 return attempts
             for execution in claimed:
+                execution.started = self.setup.clock.monotonic()
                 execution.run()
+                self._writer.write()
                 attempts += 1
 
     def drain(self, timeout: timedelta | None = None) -> bool:
@@ -165,13 +168,14 @@ class LocalEngine(Engine):
         self._waiting.add(waker)
         self._loop.stop()
         self.wake()
-        while self._running and (left := end - clock.monotonic()) > 0:
+        while self._give_back_waiting() and (left := end - clock.monotonic()) > 0:
             waker.wait(left)
         self._waiting.discard(waker)
-        rest = list(self._running.values())
-        self._release(rest)
+        rest = self._held.all()
+        self._held.release(rest)
         for execution in rest:
             execution.give_up()
+        self._writer.close()
         self._pool.close()
         self._children.close()
         return not rest
@@ -212,26 +216,35 @@ class LocalEngine(Engine):
         Raises:
             StoreError: If the store cannot be used.
         """
+        self._writer.start()
         with self._claiming:
             # Read before the claim: an attempt that ends after it may make another one due.
-            idle = not self._running
+            idle = not self._held
             if self._loop.stopping:
                 return _Round(idle, CLAIM_SECONDS)
             if not self.setup.may_claim():
                 return _Round(idle=False, wait=CLAIM_SECONDS)
-            self._maintain()
-            free = self.setup.threads - len(self._running)
-            if free <= 0:
+            self._held.maintain()
+            free, ahead = self._capacity()
+            if not free and not ahead:
                 return _Round(idle=False, wait=CLAIM_SECONDS)
             now = self.setup.clock.now()
-            claimed, found = self._claim(free, now)
+            claimed, found = self._claim(free, now, ahead)
             self._problem = None
             self._outage.end()
             self._submit(claimed)
         wait = CLAIM_SECONDS
-        if found.next_at is not None:
+        if found.next_at is not None and free:
             wait = min(wait, max((found.next_at - now).total_seconds(), 0.0))
         return _Round(idle and not claimed and wait > 0, wait)
+
+    def _capacity(self) -> tuple[int, int]:
+        """Return how many attempts to claim for free threads, and how many more ahead."""
+        threads, held = self.setup.threads, len(self._held)
+        most = self._ahead.allowed(threads - self._pool.busy(AHEAD_SECONDS))
+        free, wanted = max(threads - held, 0), max(threads + most - held, 0)
+        # One claim of many costs less than many claims: not before half of them have started.
+        return free, wanted - free if free or wanted > most // 2 else 0
 
     def _submit(self, claimed: Sequence[Execution]) -> None:
         submitted = 0
@@ -241,60 +254,45 @@ class LocalEngine(Engine):
                 submitted += 1
         except BaseException:
             # Out of memory: what this runner does not hold is given back by the next round.
-            for execution in claimed[submitted:]:
-                self._running.pop(execution.claim.token, None)
-            self._recover_at = self.setup.clock.monotonic()
+            self._held.remove(claimed[submitted:])
+            self._held.recover_soon()
             raise
 
-    def _claim(self, limit: int, now: datetime) -> tuple[list[Execution], ClaimRound]:
+    def _claim(
+        self, limit: int, now: datetime, ahead: int = 0
+    ) -> tuple[list[Execution], ClaimRound]:
         setup = self.setup
         try:
-            found = setup.queue.claim(setup.runner_id, limit, setup.assets, now)
+            found = setup.queue.claim(setup.runner_id, limit, setup.assets, now, ahead)
         except StoreUnavailableError:
             # The claim may have been committed although its answer was lost.
-            self._recover_at = setup.clock.monotonic()
+            self._held.recover_soon()
             raise
-        claimed = [Execution(claim, setup, self._on_end, self._children) for claim in found.claims]
+        claimed = [
+            Execution(claim, setup, self._on_result, self._children) for claim in found.claims
+        ]
         if self._loop.stopping:
-            self._release(claimed)
+            self._held.release(claimed)
             claimed = []
-        for execution in claimed:
-            self._running[execution.claim.token] = execution
+        self._held.add(claimed)
         for materialization in found.changed:
             publish(setup, materialization)
         for execution in claimed:
             publish(setup, execution.claim.materialization)
         return claimed, found
 
-    def _maintain(self) -> None:
-        """Recover attempts of dead runners; cancel attempts that this runner has lost."""
-        setup = self.setup
-        now = setup.clock.monotonic()
-        running = dict(self._running)
-        if not self._begun:
-            setup.queue.requeue_waiting(setup.assets, setup.clock.now())
-            self._begun = True
-        if now >= self._recover_at:
-            for materialization in setup.queue.recover(setup.clock.now(), setup.runner_id, running):
-                publish(setup, materialization)
-            self._recover_at = now + RECOVER_SECONDS
-        if running and now >= self._check_at:
-            for token in setup.queue.stale_tokens(running):
-                running[token].cancel()
-            self._check_at = now + CLAIM_SECONDS
+    def _give_back_waiting(self) -> int:
+        """Release the attempts that wait for a thread; return the number of those that run."""
+        waiting = [execution for execution in self._held.all() if execution.take_back()]
+        self._held.release(waiting)
+        self._held.remove(waiting)
+        return len(self._held)
 
-    def _release(self, executions: Sequence[Execution]) -> None:
-        if not executions:
-            return
-        try:
-            claims = [execution.claim for execution in executions]
-            self.setup.queue.release(claims, self.setup.clock.now())
-        except StoreError as error:
-            logger.warning(
-                "cannot release attempts; they are recovered when this runner's lease expires",
-                extra={"attempts": len(executions), "error": describe(error, self.setup.redact)},
-            )
+    def _on_result(self, execution: Execution, result: AttemptResult | None) -> None:
+        if result is not None:
+            self._ahead.note(self.setup.clock.monotonic() - execution.started)
+        self._writer.put(execution, result)
 
-    def _on_end(self, execution: Execution) -> None:
-        self._running.pop(execution.claim.token, None)
+    def _on_end(self, executions: Sequence[Execution]) -> None:
+        self._held.remove(executions)
         self.wake()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flowstone_core.model.engine import EngineSetup
 from flowstone_core.model.materialization import Claim
 from flowstone_core.runtime.engine.asset_host import ChildPool
 from flowstone_core.runtime.engine.execution import Execution
+from flowstone_core.runtime.engine.result_writer import ResultWriter
 from flowstone_core.runtime.isolation.thread_pool import ThreadPool
 
 
@@ -22,16 +25,19 @@ def run_attempt(claim: Claim, setup: EngineSetup) -> None:
     done = setup.clock.waker()
     ended: list[Execution] = []
 
-    def on_end(execution: Execution) -> None:
-        ended.append(execution)
+    def on_end(executions: Sequence[Execution]) -> None:
+        ended.extend(executions)
         done.set()
 
+    writer = ResultWriter(setup, on_end)
     children = ChildPool(setup.redact)
     threads = ThreadPool("flowstone-asset", setup.clock, 1)
     try:
-        threads.submit(Execution(claim, setup, on_end, children))
+        writer.start()
+        threads.submit(Execution(claim, setup, writer.put, children))
         while not ended:
             done.wait(threads.expire())
     finally:
         threads.close()
         children.close()
+        writer.close()

@@ -92,6 +92,11 @@ class ThreadPool:
         """True if the abandoned threads leave none for a further call."""
         return self._allowed <= 0
 
+    def busy(self, seconds: float) -> int:
+        """Return the number of calls that have run for longer than ``seconds``."""
+        before = self._clock.monotonic() - seconds
+        return sum(call.started < before for call in list(self._active.values()))
+
     def submit(self, call: Call) -> None:
         """Queue a call for the next free thread; any thread, returns at once."""
         with self._lock:

@@ -25,6 +25,7 @@ from flowstone_core.runtime.backfill.backfill import (
 from flowstone_core.runtime.backfill.plan import PartitionAction, plan
 from flowstone_core.store import Store
 from flowstone_core.testing import FakeClock
+from tests.attempt_ends import finish
 
 ASSETS = AssetGraph([Asset("report", lambda context: None), Asset("other", lambda context: None)])
 FIRST = date(2025, 1, 1)
@@ -75,14 +76,14 @@ class Driver:
         if discard:
             end = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "gave up")
         for day in days or list(self.claims):
-            self.store.queue.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
+            finish(self.store.queue, self.claims.pop(day), end, ASSETS, self.clock.now())
 
     def retry_later(self, day):
         until = self.clock.now() + timedelta(hours=1)
         end = AttemptResult(
             AttemptOutcome.FAILED, MaterializationState.RETRYING, "no luck", retry_at=until
         )
-        self.store.queue.finish(self.claims.pop(day), end, ASSETS, self.clock.now())
+        finish(self.store.queue, self.claims.pop(day), end, ASSETS, self.clock.now())
 
     def make(self, *days):
         self.ask(*days)
@@ -426,7 +427,7 @@ def test_backfill_run_by_several_processes_doubles_nothing(bench, store_url, for
                 return progress
             most.append(patiently(store.queue.unfinished, ASSETS))
             for claim in patiently(store.queue.claim, "one", 2, ASSETS, bench.clock.now()).claims:
-                patiently(store.queue.finish, claim, succeed(None), ASSETS, bench.clock.now())
+                patiently(finish, store.queue, claim, succeed(None), ASSETS, bench.clock.now())
         raise AssertionError("it does not end")
 
     with ExitStack() as stack, ThreadPoolExecutor(3) as pool:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from flowstone_core.errors import StoreUnavailableError
 from flowstone_core.model.materialization import AttemptOutcome
-from flowstone_core.runtime.engine.local_engine import CLAIM_SECONDS, RECOVER_SECONDS
+from flowstone_core.runtime.engine.held_attempts import RECOVER_SECONDS
+from flowstone_core.runtime.engine.local_engine import CLAIM_SECONDS
 from tests.runtime.engine.workshop import (
     CANCELLED,
     COMPLETED,

@@ -12,6 +12,7 @@ from flowstone_core.plugin_api import (
     AssetGraph,
     AttemptOutcome,
     Claim,
+    EndRound,
     EngineSetup,
     Materialization,
     MaterializationState,
@@ -27,12 +28,12 @@ class Queue:
         self.failures = failures
         self.results = []
 
-    def finish(self, claim, result, assets, now):
+    def finish(self, ends, assets, now):
         if self.failures:
             self.failures -= 1
             raise StoreUnavailableError("the database is locked")
-        self.results.append(result)
-        return [claim.materialization]
+        self.results += [end.result for end in ends]
+        return EndRound(tuple(end.claim.materialization for end in ends))
 
 
 def made(context):
