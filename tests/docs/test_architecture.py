@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def drawn(heading: str) -> set[tuple[str, str]]:
     return {(start, end) for start, ends in lines for end in ends.split()}
 
 
-def imported(folder: str) -> set[tuple[str, str]]:
+@cache
+def imported(folder: str) -> frozenset[tuple[str, str]]:
     """Return which child of a folder imports which other child of it."""
     package = ".".join(("flowstone_core", *folder.split("/"))).rstrip(".")
     arrows = set()
@@ -33,7 +35,7 @@ def imported(folder: str) -> set[tuple[str, str]]:
             if name.startswith(f"{package}."):
                 end = name.removeprefix(f"{package}.").split(".")[0]
                 arrows.add((start, end))
-    return {(start, end) for start, end in arrows if start != end and start not in FACES}
+    return frozenset((start, end) for start, end in arrows if start != end and start not in FACES)
 
 
 def modules_of(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ import pytest
 FLOWSTONE = Path(sys.executable).parent / "flowstone"
 PATIENCE = 120
 COMMANDS = (
-    ("plugins", "list"),
+    ("plugins", "list", "--json"),
     ("check",),
     ("run", "--once"),  # which creates the store, too
 )
@@ -51,14 +51,13 @@ class Environment:
             timeout=PATIENCE,
         )
 
-    def every_command(self) -> dict[str, str]:
-        """Run the commands; each must succeed. Returns their standard errors."""
+    def every_command(self) -> dict[str, subprocess.CompletedProcess[str]]:
+        """Run the commands; each must succeed."""
         said = {}
         for command in COMMANDS:
-            ended = self.run(FLOWSTONE, *command)
+            ended = said[command[0]] = self.run(FLOWSTONE, *command)
             assert ended.returncode == 0, ended
             assert "Traceback" not in ended.stderr
-            said[command[0]] = ended.stderr
         return said
 
 
@@ -136,10 +135,10 @@ def test_G3_unreadable_entry_points_are_told_and_end_no_command(
     house: Environment, damage: Callable[[Environment], str]
 ) -> None:
     cause = damage(house)
-    warned = house.every_command()["check"]
+    said = house.every_command()
     expected = f"plugin '?' of foreign 3.1: broken: its entry_points.txt cannot be read: {cause}"
-    assert f"warning: {expected} (install foreign again)" in warned
-    listed = json.loads(house.run(FLOWSTONE, "plugins", "list", "--json").stdout)
+    assert f"warning: {expected} (install foreign again)" in said["check"].stderr
+    listed = json.loads(said["plugins"].stdout)
     statuses = {each["distribution"]: each["status"] for each in listed}
     assert statuses.pop("foreign") == "broken"
     assert set(statuses.values()) == {"ok"}
