@@ -29,7 +29,7 @@ Other wings import from here only. The modules:
 * `overlap_ends`: what an end changes in that order.
 * `engine_queue`: the materialization queue of engines.
 * `backfills`, `backfill_partitions`: backfills, and the requests for their partitions.
-* `pruning`: deletes old history in small batches.
+* `pruning`, `batch_writer`: delete old history in small batches.
 * `retention`: the policy that decides which rows are kept.
 * `integrity`: checks pages, references and invariants.
 * `backup`: copies an SQLite store while it is in use.
@@ -38,6 +38,7 @@ Other wings import from here only. The modules:
 * `write_probe`: tells if the store takes writes.
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
+* `row_sets`, `row_writes`, `hot_statements`: many rows in one statement, compiled once.
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
 * `sqlite_file`, `sqlite_logs`, `write_turn`, `postgresql_session`: what only one of the databases
   has.

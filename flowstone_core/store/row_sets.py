@@ -161,8 +161,11 @@ def _parts(element: _RowSet) -> tuple[BindParameter[Rows], Iterable[tuple[str, T
     return parameter, parameter.type.columns
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat)
+
+
 def _dump(rows: object) -> str:
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat)
+    text = _ENCODER.encode(rows)
     # SQLite would cut the text off there, and PostgreSQL refuses it.
     if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
         raise ValueError("text cannot contain NUL")
