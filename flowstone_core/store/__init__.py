@@ -42,8 +42,8 @@ Other wings import from here only. The modules:
 * `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
 * `sqlite_file`, `sqlite_logs`, `write_turn`, `postgresql_session`: what only one of the databases
   has.
-* `wake_up`, `sqlite_listener`, `postgresql_listener`, `notifier`: what one process commits wakes
-  the runners of others.
+* `wake_up`, `sqlite_listener`, `file_watch`, `postgresql_listener`, `notifier`: what one process
+  commits wakes the runners of others.
 * `readable_rows`: leaves out a row that cannot be read.
 * `schema`, `column_types`: the tables and their column types.
 """

@@ -158,7 +158,7 @@ class Database:
             return None
         self.check_file()
         with self.errors():
-            return self._notifier.listen(assets, self.errors, self._write_turn)
+            return self._notifier.listen(assets, self.errors, self._write_turn, self.file)
 
     def connect(self) -> Connection:
         """Return a connection for the caller's alone, to be closed by the caller.

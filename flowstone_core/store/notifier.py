@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, Engine
@@ -63,19 +64,21 @@ class Notifier:
         assets: AssetGraph,
         errors: Callable[[], AbstractContextManager[None]],
         turn: WriteTurn,
+        file: Path | None,
     ) -> CommitListener:
         """Open a listener; see `Database.listen`.
 
         Args:
             errors: Raises the driver's errors as those of the store.
             turn: The turns of this process to write.
+            file: The SQLite file.
         """
         query = Look(self._engine.dialect, assets)
         connection = self._engine.connect()
         listener = (
             self._postgresql_listener(connection, query)
             if self._sends
-            else SqliteListener(connection, query, errors, turn)
+            else SqliteListener(connection, query, errors, turn, f"{file}-wal")
         )
         try:
             listener.listen()

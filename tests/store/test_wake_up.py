@@ -12,7 +12,7 @@ import pytest
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.clock import SystemClock
-from flowstone_core.store import Store, notifier, wake_up
+from flowstone_core.store import Store, file_watch, notifier, wake_up
 from flowstone_core.store.postgresql_listener import CHANNEL
 from flowstone_core.store.sqlite_listener import PERIOD
 from flowstone_core.store.wake_up import BURST, NOTIFY_SECONDS, UNOWNED_LIMIT
@@ -150,6 +150,17 @@ def test_store_that_closes_sends_what_it_owes(store_url, bench, listener, monkey
     with assert_no_leaks():
         store.close()
     assert listener.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_listener_notices_commits_where_no_file_is_watched(bench, elsewhere, monkeypatch):
+    monkeypatch.setattr(file_watch.sys, "platform", "darwin")
+    listener = elsewhere.listen(ASSETS)
+    for number in range(3):
+        assert not listener.wait(PERIOD)
+        bench.ask("orders", f"p{number}")
+        assert listener.wait(PATIENCE)
+    listener.close()
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
