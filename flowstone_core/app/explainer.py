@@ -86,6 +86,6 @@ class Explainer:
             self._store.materializations.get(number),
             self._store.materializations.attempts(number),
             self._store.materializations.events(number),
-            self._store.runners.all(alive_at=now),
+            [each for each in self._store.runners.all(alive_at=now) if each.materializes],
             now,
         )

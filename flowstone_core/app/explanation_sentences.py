@@ -75,7 +75,7 @@ def explain_materialization(
         found: The materialization.
         attempts: All its attempts, in order.
         events: The events that requested it, oldest first.
-        runners: The live runners.
+        runners: The live runners that run materializations.
         now: The current time.
     """
     subject = f"materialization {found.id}: {found.asset} {show_partition(found.partition)}"

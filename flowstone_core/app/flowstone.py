@@ -20,10 +20,11 @@ from flowstone_core.model.partition import Partition
 if TYPE_CHECKING:
     from flowstone_core.app.backfills import Backfills
     from flowstone_core.app.materializations import Materializations
+    from flowstone_core.app.overview import Status
     from flowstone_core.app.phrases import Explanation
     from flowstone_core.app.schedules import Schedules
     from flowstone_core.app.sensors import Sensors
-    from flowstone_core.app.status import ScheduleStatus, Status
+    from flowstone_core.app.status import ScheduleStatus
     from flowstone_core.app.wiring import Wiring
     from flowstone_core.model.event import StoredEvent
     from flowstone_core.model.materialization import Materialization
@@ -197,10 +198,9 @@ class Flowstone:
 
     def status(self) -> Status:
         """Return runners, sensors, schedules and counts of materializations."""
-        from flowstone_core.app.status import overview
+        from flowstone_core.app.overview import overview
 
-        store, now = self._open_store(), self._clock.now()
-        return overview(store, self.sensors.all(), self.schedules.all(), now)
+        return overview(self._open_store(), self.sensors.all(), self.schedules.all(), self._clock)
 
     def explain(self, name: str) -> list[Explanation]:
         """Explain the state of a sensor, a schedule or a materialization.

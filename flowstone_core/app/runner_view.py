@@ -47,7 +47,7 @@ def tickable_of(project: Project) -> Tickable:
 
 
 class RunnerView:
-    """The living runners as the statuses of sensors show them.
+    """The living runners that tick, as the statuses of sensors show them.
 
     Args:
         store: The store.
@@ -56,7 +56,7 @@ class RunnerView:
     """
 
     def __init__(self, store: Store, project: Project, now: datetime) -> None:
-        self.runners = store.runners.all(alive_at=now)
+        self.runners = [each for each in store.runners.all(alive_at=now) if each.ticks]
         self._project = project
         self._blocked = {each.id for each in self.runners if each.blocked}
         found = store.runners.loaded(now)

@@ -233,7 +233,8 @@ class Schedules:
         return replace(status, not_loaded=changes)
 
     def _is_run(self) -> bool:
-        return bool(self._open_store().runners.all(alive_at=self._clock.now()))
+        runners = self._open_store().runners.all(alive_at=self._clock.now())
+        return any(runner.ticks for runner in runners)
 
     def _record(self, name: str) -> ScheduleRecord:
         stored = next(iter(self._open_store().schedules.all([name])), None)

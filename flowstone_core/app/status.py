@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
-from flowstone_core.app.backfill_status import BackfillStatus, backfill_statuses
-from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.json_document import JsonObject
-from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.model.safe_text import describe, printable
 from flowstone_core.model.sensor import SensorDeclaration
 from flowstone_core.model.tick import TickOutcome
 from flowstone_core.plugin.time_limit import TimeLimit
 from flowstone_core.scheduling.builtin_triggers import BUILT_IN
 from flowstone_core.scheduling.schedule import Schedule
-from flowstone_core.store import ScheduleRecord, SensorRecord, Store
+from flowstone_core.store import ScheduleRecord, SensorRecord
 
 WORDS_LIMIT = 500
 """Most characters of a trigger's description."""
@@ -138,42 +135,6 @@ class ScheduleStatus:
     last_outcome: TickOutcome | None = None
     owner: str | None = None
     not_loaded: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Overview of a store.
-
-    Attributes:
-        store: The store's URL, without its password.
-        runners: The live runners.
-        materializations: Their number in each state.
-        backfills: The unfinished ones, newest first, at most 50.
-    """
-
-    store: str
-    runners: tuple[RunnerInfo, ...]
-    sensors: tuple[SensorStatus, ...]
-    schedules: tuple[ScheduleStatus, ...]
-    materializations: Mapping[MaterializationState, int]
-    backfills: tuple[BackfillStatus, ...] = ()
-
-
-def overview(
-    store: Store,
-    sensors: Iterable[SensorStatus],
-    schedules: Iterable[ScheduleStatus],
-    now: datetime,
-) -> Status:
-    """Return the overview of a store."""
-    return Status(
-        store.url,
-        tuple(store.runners.all(alive_at=now)),
-        tuple(sensors),
-        tuple(schedules),
-        store.materializations.counts(),
-        backfill_statuses(store, store.backfills.latest(unfinished=True), now),
-    )
 
 
 def sensor_status(

@@ -35,15 +35,15 @@ class Wiring:
     def supervisor(self, schedules: ScheduleFactory, watch: Watch) -> Supervisor:
         """Build the supervisor of a runner and an engine, for `Flowstone.run`."""
         project = self._project
-        parts = self.engine_parts(watch, Role.ALL)
+        role = project.run.role
+        parts = self.engine_parts(watch, role)
+        wake_engine = parts.engine.wake if role.materializes else _nothing
         runner = Runner(
             parts.heartbeat.session,
-            Workload(
-                project.assets, project.sensors, schedules.declared, build_schedule=schedules.make
-            ),
+            self._workload(schedules) if role.ticks else Workload(project.assets),
             publisher=parts.publisher,
             redact=project.redactor,
-            wake_engine=parts.engine.wake,
+            wake_engine=wake_engine,
             poll_threads=project.run.poll_threads,
         )
         supervisor = Supervisor(
@@ -52,7 +52,7 @@ class Wiring:
             parts.heartbeat,
             parts.dispatcher,
             self.pruner(parts.heartbeat.runner.id),
-            WakeUp(self._store, project.assets, self._clock, parts.engine.wake, runner.wake),
+            WakeUp(self._store, project.assets, self._clock, wake_engine, runner.wake),
             self._clock,
             RunTerms(
                 project.run.grace,
@@ -62,15 +62,23 @@ class Wiring:
                     "config": None if project.file is None else str(project.file),
                     "pipelines": ", ".join(project.run.pipelines) or None,
                     "store": self._store.url,
-                    "engine": project.run.engine,
+                    "role": role.value,
+                    "engine": parts.heartbeat.runner.engine,
                     "sensors": len(project.sensors),
                     "schedules": len(schedules.declared),
                     "assets": len(project.assets),
                 },
+                role,
             ),
         )
         self._store.when_lost(supervisor.fail)
         return supervisor
+
+    def _workload(self, schedules: ScheduleFactory) -> Workload:
+        project = self._project
+        return Workload(
+            project.assets, project.sensors, schedules.declared, build_schedule=schedules.make
+        )
 
     def engine_parts(self, watch: Watch, role: Role = Role.WORKERS) -> EngineParts:
         """Build an engine with its heartbeat, dispatcher and publisher.
@@ -82,8 +90,8 @@ class Wiring:
         project = self._project
         dispatcher = HookDispatcher(project.plugins, project.redactor)
         publisher = Publisher(dispatcher, watch)
-        settings = project.run
-        heartbeat = Heartbeat(self._store, self._clock, settings.lease, role, settings.engine)
+        engine_name = project.run.engine if role.materializes else None
+        heartbeat = Heartbeat(self._store, self._clock, project.run.lease, role, engine_name)
         heartbeat.loaded = dump_loaded(project)
         heartbeat.workload = tickable_of(project).digest if role.ticks else None
         engine = project.engine(
@@ -106,3 +114,7 @@ class Wiring:
         dedupe_for = {name: sensor.settings.dedupe_for for name, sensor in sensors}
         retention = self._project.run.retention
         return Pruner(self._store, self._clock, dedupe_for, retention, runner_id)
+
+
+def _nothing() -> None:
+    """Do nothing: the engine of a runner that only ticks is not started."""

@@ -192,5 +192,7 @@ def _connect(flow: Flowstone) -> None:
     status = flow.status()
     check_writable(flow.project.run.store)
     click.echo(f"\nstore {status.store} available; live runners: {len(status.runners)}")
+    for warning in status.warnings():
+        click.echo(f"warning: {warning}")
     if any(row["error"] for row in rows):
         raise Exit(FAILED)

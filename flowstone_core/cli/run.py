@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from click.exceptions import Exit
 
 from flowstone_core.cli.check import allow_empty, report_empty
 from flowstone_core.cli.session import FAILED, Session, pass_session
+from flowstone_core.model.role import Role
 from flowstone_core.runtime.isolation.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -79,9 +81,17 @@ def _duration(_: click.Context, __: click.Parameter, text: str | None) -> timede
     callback=_duration,
     help="Stop after this time, such as 10m.",
 )
+@click.option(
+    "--role",
+    type=click.Choice(list(Role), case_sensitive=False),
+    help="sensors ticks sensors and schedules only, `workers` runs materializations only, "
+    "all does both; the setting 'role' by default.",
+)
 @allow_empty
 @pass_session
-def run(session: Session, *, once: bool, duration: timedelta | None, empty: bool) -> None:
+def run(
+    session: Session, *, once: bool, duration: timedelta | None, role: Role | None, empty: bool
+) -> None:
     """Tick sensors and schedules, and run materializations, until a signal arrives.
 
     Ctrl-C, SIGTERM or a closed terminal (SIGHUP) stops gracefully: running attempts may finish
@@ -97,6 +107,9 @@ def run(session: Session, *, once: bool, duration: timedelta | None, empty: bool
     if once and duration is not None:
         raise click.UsageError("--once and --for exclude each other")
     flow = session.flow(log_level="info", preload_log=True, warn_if_empty=False)
+    if role is not None:
+        settings = flow.project.run.model_copy(update={"role": role})
+        flow.project = replace(flow.project, run=settings)
     session.warn(*map(str, flow.project.warnings))
     if not flow.project.sensors and not flow.project.assets:
         report_empty(session, flow.project, allowed=empty)

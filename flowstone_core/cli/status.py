@@ -11,7 +11,7 @@ import click
 
 from flowstone_core.cli.backfills import COLUMNS as BACKFILL_COLUMNS
 from flowstone_core.cli.backfills import backfill_row
-from flowstone_core.cli.listing import json_option, print_json, print_table
+from flowstone_core.cli.listing import json_option, print_json, print_table, shown
 from flowstone_core.cli.not_loaded import print_not_loaded
 from flowstone_core.cli.schedule_rows import COLUMNS as SCHEDULE_COLUMNS
 from flowstone_core.cli.schedule_rows import schedule_fields, schedule_row
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 RUNNER_COLUMNS = {
     "host": "RUNNER ON",
     "pid": "PID",
+    "role": "ROLE",
+    "engine": "ENGINE",
     "version": "VERSION",
+    "sensors": "SENSORS",
+    "schedules": "SCHEDULES",
+    "running": "RUNNING",
     "started_at": "SINCE",
-    "lease_until": "LEASE UNTIL",
+    "beat_at": "LAST BEAT",
+    "clock_offset": "CLOCK AHEAD",
     "stuck_threads": "STUCK",
 }
 
@@ -43,7 +49,11 @@ def status(session: Session, *, as_json: bool) -> None:
 
     With --json an object: store, runners (id, host, pid, machine, version, started_at,
     lease_until, stopped_at, stuck_threads: the number of threads in calls that do not return,
-    problem: what the runner fails to do, again and again, blocked: true if every thread hangs),
+    problem: what the runner fails to do, again and again, blocked: true if every thread hangs,
+    role, engine, beat_at: its last heartbeat, clock_offset: the seconds by which its clock is ahead
+    of the store's, lock_key: null if it holds no session lock, sensors, schedules and running: how
+    many it owns, and how many materializations it runs), oldest_due: since when the oldest
+    materialization that may start is due, clock_offset: of this machine,
     backfills (the unfinished ones, with the fields of 'backfills list'),
     sensors (with the fields of 'sensors list'), schedules (with the fields of 'schedules list')
     and materializations (their number in each state).
@@ -55,8 +65,8 @@ def status(session: Session, *, as_json: bool) -> None:
         schedules = [schedule_fields(each, redact) for each in found.schedules]
         backfills = [backfill_row(each) for each in found.backfills]
         store = session.missing_store or found.store
-        shown = {"store": store, "schedules": schedules, "backfills": backfills}
-        print_json({**asdict(found), **shown})
+        redacted = {"store": store, "schedules": schedules, "backfills": backfills}
+        print_json({**asdict(found), **redacted})
         return
     missing = f"{session.missing_store} (does not exist yet: 'flowstone run' creates it)"
     click.echo(f"store: {missing if session.missing_store else found.store}\n")
@@ -64,6 +74,8 @@ def status(session: Session, *, as_json: bool) -> None:
     for runner in found.runners:
         if runner.problem is not None:
             click.echo(f"problem on {runner.host} (pid {runner.pid}): {redact(runner.problem)}")
+    for warning in found.warnings():
+        click.echo(f"warning: {warning}")
     health = Counter(sensor.health.value for sensor in found.sensors)
     click.echo(f"\nsensors: {_counted(health)}")
     unhealthy = [asdict(sensor) for sensor in found.sensors if sensor.health in UNHEALTHY]
@@ -78,6 +90,8 @@ def status(session: Session, *, as_json: bool) -> None:
         print_table(rows, SCHEDULE_COLUMNS, empty="")
     counts = {state.value: count for state, count in found.materializations.items()}
     click.echo(f"\nmaterializations: {_counted(counts)}")
+    if found.oldest_due is not None:
+        click.echo(f"oldest due: {shown(found.oldest_due)}")
     if found.backfills:
         states = Counter(each.state.value for each in found.backfills)
         click.echo(f"\nbackfills: {_counted(states)}")

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowstone_core.errors import InvalidSecretError
+from flowstone_core.model.role import Role
 from flowstone_core.model.setting_types import Age, Duration, duration_within
 from flowstone_core.model.url_text import has_unescaped_at
 
@@ -35,6 +36,11 @@ class RunSettings(BaseModel):
         "sqlite:///flowstone.db", description="the store's URL"
     )
     engine: str = Field("local", description="the engine that runs materializations")
+    role: Role = Field(
+        Role.ALL,
+        description="what a runner does: `all`; `sensors`: ticks sensors and schedules only; "
+        "`workers`: runs materializations only",
+    )
     pipelines: tuple[str, ...] = Field((), description="module:name of each pipeline, one a line")
     plugins: tuple[str, ...] | None = Field(
         None, description="load only plugins of these distributions; all installed ones by default"

@@ -56,6 +56,16 @@ class RunnerInfo:
     clock_offset: float | None = None
     lock_key: int | None = None
 
+    @property
+    def ticks(self) -> bool:
+        """True if it ticks sensors and schedules."""
+        return self.role != Role.WORKERS
+
+    @property
+    def materializes(self) -> bool:
+        """True if it runs materializations."""
+        return self.role != Role.SENSORS
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerCondition:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from flowstone_core.errors import FlowstoneError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.engine import Engine, RunnerCondition
+from flowstone_core.model.role import Role
 from flowstone_core.plugin.hook_dispatcher import HookDispatcher
 from flowstone_core.runtime.coordination.heartbeat import Heartbeat
 from flowstone_core.runtime.coordination.store_wait import (
@@ -44,12 +45,14 @@ class RunTerms:
         store_wait: How long a start waits for an unavailable store.
         lease: How long every thread may hang before the process ends.
         summary: What is loaded, from where; fields of the log line at the start.
+        role: The role of the runner; the engine of one that only ticks is not started.
     """
 
     grace: timedelta
     store_wait: timedelta
     lease: timedelta
     summary: Mapping[str, object] = field(default_factory=dict)
+    role: Role = Role.ALL
 
 
 class Supervisor:
@@ -133,8 +136,7 @@ class Supervisor:
             if not started:
                 return True
             if self._wait_for_store(self._runner.run_once, self._terms.store_wait):
-                while not self._signals.received and not self._engine.drain(DRAIN_TIME):
-                    pass
+                self._drain()
             ended = self._stop()
         if self._failure is not None:
             raise self._failure
@@ -150,13 +152,20 @@ class Supervisor:
             self._failure = error
             self.stop()
 
+    def _drain(self) -> None:
+        """Run what is due to its end, or until a signal arrives."""
+        if self._terms.role.materializes:
+            while not self._signals.received and not self._engine.drain(DRAIN_TIME):
+                pass
+
     @contextmanager
     def _started(self, limit: timedelta, since: float | None) -> Iterator[bool]:
         if not self._wait_for_store(self._heartbeat.start, limit, since=since):
             yield False
             return
         try:
-            self._engine.start()
+            if self._terms.role.materializes:
+                self._engine.start()
             self._pruner.start()
             self._dispatcher.dispatch("flowstone_runner_started", runner=self._heartbeat.runner)
             runner = self._heartbeat.runner

@@ -19,6 +19,7 @@ Other wings import from here only. The modules:
 * `skips`: the instants for which a schedule fired nothing.
 * `events`: events, one for each key of a source.
 * `materializations`: listings, requests, retries and cancellations.
+* `load`: what the runners run, and what waits for them.
 * `enqueueing`: creates pending materializations, joins existing ones, requeues held ones.
 * `claims`: starts materializations that are due and ready.
 * `dependencies`: decides if a materialization may start.

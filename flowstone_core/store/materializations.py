@@ -23,6 +23,7 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.discarding import requeue_after
 from flowstone_core.store.enqueueing import materialization_of
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.load import Load, read_load
 from flowstone_core.store.readable_rows import read, read_one
 
 _rows = schema.materializations
@@ -131,6 +132,10 @@ class MaterializationRepository:
     def counts(self) -> dict[MaterializationState, int]:
         """Count materializations by state; every state is a key."""
         return self._database.read(_counts)
+
+    def load(self, now: datetime) -> Load:
+        """Return what runs, and since when the oldest one that may start is due."""
+        return self._database.read(read_load, now)
 
     def active(self, source: str, limit: int = 2) -> int:
         """Count the recent materializations of a source that have not ended, up to a limit.

@@ -311,7 +311,8 @@ def test_status_shows_who_runs(shop):
     assert str(process.pid) in table[1].split()
     assert [runner["pid"] for runner in shown["runners"]] == [process.pid]
     assert set(shown) == {
-        "store", "runners", "sensors", "schedules", "backfills", "materializations"
+        "store", "runners", "sensors", "schedules", "backfills", "materializations",
+        "oldest_due", "clock_offset",
     }  # fmt: skip
     assert set(shown["materializations"]) == {
         "pending", "running", "retrying", "completed", "discarded", "cancelled"

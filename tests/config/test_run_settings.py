@@ -10,6 +10,7 @@ def test_defaults():
     assert RunSettings().model_dump() == {
         "store": "sqlite:///flowstone.db",
         "engine": "local",
+        "role": "all",
         "pipelines": (),
         "plugins": None,
         "poll_threads": 32,

@@ -103,4 +103,6 @@ def test_glossary_has_each_word_of_the_wings(word: str) -> None:
 
 
 def test_no_word_is_worker() -> None:
-    assert not [row for row in rows() if "worker" in " ".join(row).lower()]
+    # One role has it for a name.
+    told = [" ".join(row).replace("`workers`", "").lower() for row in rows()]
+    assert not [text for text in told if "worker" in text]

@@ -166,10 +166,10 @@ class BackfillRunner:
         return replace(progress, here=True)
 
     def _start_engine(self) -> None:
-        """Become a runner if there is none."""
+        """Become a runner if there is none that runs materializations."""
         now = self._clock.now()
         retire_dead(self._store, self._store.peers.all(now), "", now)
-        if self._store.runners.all(alive_at=now):
+        if any(each.materializes for each in self._store.runners.all(alive_at=now)):
             return
         parts = self._build_engine(lambda _: self._waker.set())
         parts.heartbeat.start()

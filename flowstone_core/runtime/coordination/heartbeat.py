@@ -109,9 +109,13 @@ class Heartbeat:
         self._clock_watch.answered(self._store.now(), asked_at)
         if isinstance(self._clock, StoreClock):  # silence is measured on the clock of the store
             self._lock = self._store.session_lock(self.runner.id)
-        if self._lock is not None:
-            self._lock.open()
-        self._register()
+        try:
+            if self._lock is not None:
+                self._lock.open()
+            self._register()
+        except BaseException:
+            self._close_lock()
+            raise
         self.lease.renewed(asked_at)
         self._probing = self.outage.on
         self.lease.start()
@@ -159,7 +163,11 @@ class Heartbeat:
         with suppress(StoreError):  # the lease expires by itself
             self._follow_clock(now)
             self._store.runners.stop(self.runner.id, now)
-        if self._lock is not None and not self._loop.alive:
+        if not self._loop.alive:
+            self._close_lock()
+
+    def _close_lock(self) -> None:
+        if self._lock is not None:
             self._lock.close()
 
     def _renew(self, began_at: float) -> None:
