@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 
 import psycopg
@@ -276,3 +277,20 @@ def test_copy_that_is_interrupted_leaves_nothing(made, postgresql):
         assert not other.execute(sleeping).fetchone()
         for table in schema.metadata.tables:
             assert other.execute(f"TABLE {table}").fetchall() == []
+
+
+def test_copy_on_a_terminal_shows_its_progress(made):
+    terminal, end = os.openpty()
+    running = made.process(
+        "db", "copy", "sqlite:///flowstone.db", "sqlite:///other.db", "--yes", stdout=end
+    )
+    os.close(end)
+    said = b""
+    with suppress(OSError):  # the end of a terminal
+        while piece := os.read(terminal, 65_536):
+            said += piece
+    os.close(terminal)
+    assert running.wait(300) == 0
+    running.communicate()
+    assert b" of " in said
+    assert b"copied sqlite:///flowstone.db to sqlite:///other.db" in said
