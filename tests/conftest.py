@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -58,7 +59,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _FOLDER in config.stash:
         os.environ.pop("TMPDIR")
         tempfile.tempdir = None
-        shutil.rmtree(config.stash[_FOLDER], ignore_errors=True)
+        # After multiprocessing, which removes its own folder in it at the end of this process.
+        Finalize(None, shutil.rmtree, (config.stash[_FOLDER], True), exitpriority=-200)
 
 
 def _has_room(folder: Path) -> bool:
