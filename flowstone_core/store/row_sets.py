@@ -46,9 +46,12 @@ def row_set(name: str, /, **types: TypeEngine[Any]) -> TableValuedAlias:
         types: The columns and their types.
 
     Example:
-        >>> wanted = row_set("wanted", id=ID)
-        >>> query = select(ticks.c.source).select_from(matching(wanted, ticks))
-        >>> connection.execute(query, {"wanted": [(1,), (2,)]})
+        >>> from sqlalchemy import create_engine, select
+        >>> wanted = row_set("wanted", key=Text())
+        >>> query = select(wanted.c.position, wanted.c.key)
+        >>> with create_engine("sqlite://").connect() as connection:
+        ...     connection.execute(query, {"wanted": [("a",), ("b",)]}).all()
+        [(1, 'a'), (2, 'b')]
     """
     columns = tuple(types.items())
     source = _RowSet(bindparam(name, type_=_Document(columns)))
