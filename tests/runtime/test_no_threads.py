@@ -163,7 +163,7 @@ def test_S5_engine_releases_what_it_cannot_start_when_it_stops(monkeypatch, work
     number = workshop.ask("orders")
     engine = workshop.engine()
     assert not engine.drain(timedelta(0))
-    assert not engine.stop(timedelta(0))
+    assert engine.stop(timedelta(0)), "nothing runs"
     full.on = False
     engine._pool.expire()
     assert workshop.outcomes(number) == [AttemptOutcome.RELEASED]

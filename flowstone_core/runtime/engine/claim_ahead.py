@@ -37,7 +37,7 @@ class ClaimAhead:
         Args:
             threads: The threads that are free, or in an attempt that has not taken long so far.
         """
-        if self._expected is None:
+        if self._expected is None or threads <= 0:
             return 0
         if self._expected * AHEAD_LIMIT <= threads * AHEAD_SECONDS:
             return AHEAD_LIMIT
