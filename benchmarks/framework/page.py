@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.framework.benchmark import Benchmark, benchmark_names, load_benchmark
 from benchmarks.framework.result import RECORDED, Result
-from benchmarks.framework.table import columns, missing_lines, number, rows, target_rows
+from benchmarks.framework.table import columns, missing_lines, rows, target_rows
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
@@ -72,12 +72,12 @@ def write_page() -> Path:
 
 
 def _target_table(loaded: Sequence[tuple[Benchmark, Result]]) -> Iterator[str]:
-    yield "| target | measured | verdict |"
-    yield "| --- | ---: | --- |"
+    yield "| target | wanted | measured | verdict |"
+    yield "| --- | ---: | ---: | --- |"
     for benchmark, result in loaded:
         link = f"[{benchmark.title}](#{_anchor(benchmark.title)})"
-        for text, value, verdict in target_rows(benchmark, result):
-            yield f"| {link}: {text} | {value} | {verdict} |"
+        for text, *others in target_rows(benchmark, result):
+            yield _row([f"{link}: {text}", *others])
 
 
 def _section(benchmark: Benchmark, result: Result) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _section(benchmark: Benchmark, result: Result) -> Iterator[str]:
     machine = ", ".join(f"{name} {text}" for name, text in result.machine.items())
     versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
     yield (
-        f"Measured {result.date} at commit `{result.commit}`, {number(result.rounds)} rounds. "
+        f"Measured {result.date} at commit `{result.commit}`, {result.rounds} rounds. "
         f"Machine: {machine}. Versions: {versions}."
     )
 

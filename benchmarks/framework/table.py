@@ -17,7 +17,7 @@ def columns(benchmark: Benchmark) -> list[str]:
     headings = ["case", "arm"]
     for metric in benchmark.metrics:
         headings.append(metric.title)
-        if metric.ratio:
+        if _has_ratio(benchmark, metric):
             headings.append("FlowStone ÷ it")
     return headings
 
@@ -33,7 +33,7 @@ def rows(benchmark: Benchmark, result: Result) -> Iterator[list[str]]:
             row = [shown, arm.title + (" (limit)" if arm.role == "limit" else "")]
             for metric in benchmark.metrics:
                 row.append(_shown(result.spread(case.name, arm.name, metric.name), metric))
-                if metric.ratio:
+                if _has_ratio(benchmark, metric):
                     ratio = result.ratio(case.name, ours, arm.name, metric.name)
                     row.append("" if ratio is None or arm.name == ours else number(ratio.median))
             shown = ""
@@ -41,13 +41,16 @@ def rows(benchmark: Benchmark, result: Result) -> Iterator[list[str]]:
 
 
 def target_rows(benchmark: Benchmark, result: Result) -> Iterator[list[str]]:
-    """Yield the text, the value and the verdict for each target."""
+    """Yield the text, the wanted value, the measured one and the verdict for each target."""
     for target in benchmark.targets:
+        wanted = "≥ " if target.at_least is not None else "≤ "
+        wanted += number(target.at_least or target.at_most or 0.0)
         value = result.reached(target)
         if value is None:
-            yield [target.text, "", "not measured"]
+            yield [target.text, wanted, "", "not measured"]
         else:
-            yield [target.text, number(value), "met" if met(target, value) else "missed"]
+            verdict = "met" if met(target, value) else "missed"
+            yield [target.text, wanted, number(value), verdict]
 
 
 def missing_lines(benchmark: Benchmark, result: Result) -> list[str]:
@@ -64,8 +67,9 @@ def print_result(benchmark: Benchmark, result: Result, console: Console) -> None
     for row in rows(benchmark, result):
         table.add_row(*row)
     console.print(table)
-    for text, value, verdict in target_rows(benchmark, result):
-        console.print(f"target: {text}: {value or '-'}, {verdict}", markup=False)
+    for text, wanted, value, verdict in target_rows(benchmark, result):
+        reached = f"{value}, {verdict}" if value else verdict
+        console.print(f"target: {text} ({wanted}): {reached}", markup=False)
     for line in missing_lines(benchmark, result):
         console.print(f"missing: {line}", markup=False)
     console.print(
@@ -86,6 +90,10 @@ def number(value: float) -> str:
         return f"{value:g}"
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def _has_ratio(benchmark: Benchmark, metric: Metric) -> bool:
+    return metric.ratio and len(benchmark.arms) > 1
 
 
 def _shown(spread: Spread | None, metric: Metric) -> str:

@@ -107,11 +107,15 @@ def test_ratio_is_taken_within_each_round() -> None:
 
 def test_target_has_a_value_and_a_verdict() -> None:
     result = result_of([10.0], [20.0])
-    assert list(target_rows(BENCHMARK, result)) == [["half of the limit", "0.500", "met"]]
+    assert list(target_rows(BENCHMARK, result)) == [
+        ["half of the limit", "≥ 0.500", "0.500", "met"]
+    ]
     assert not met(TARGET, 0.4)
     assert not met(replace(TARGET, at_least=None, at_most=0.3), 0.4)
     nothing = Result("made_up", "then", "0", 1, {}, {})
-    assert list(target_rows(BENCHMARK, nothing)) == [["half of the limit", "", "not measured"]]
+    assert list(target_rows(BENCHMARK, nothing)) == [
+        ["half of the limit", "≥ 0.500", "", "not measured"]
+    ]
 
 
 def test_target_of_several_cases_is_their_geometric_mean() -> None:
