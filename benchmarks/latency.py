@@ -352,8 +352,9 @@ wake-up, one commit of the claim. *Two processes*: from the call of `materialize
 the first line in the runner of another process. The limit is a row that one process inserts and
 commits, and another claims and commits, in a table with one index; on SQLite the other process
 compares `PRAGMA data_version` each millisecond, for which it burns 4 % of a core, on PostgreSQL it
-listens. FlowStone compares a hundred times a second. huey (SQLite, with `fsync`) polls with its
-default back-off from 0.1 s and forgets a task when it begins it; procrastinate listens.""",
+listens. FlowStone compares after a write to the log of SQLite. huey (SQLite, with `fsync`) polls
+with its default back-off from 0.1 s and forgets a task when it begins it; procrastinate
+listens.""",
     metrics=(
         Metric("p50", "p50", "ms"),
         Metric("p99", "p99", "ms"),
