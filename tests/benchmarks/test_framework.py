@@ -84,10 +84,10 @@ def test_arm_that_fails_is_named_and_the_others_go_on() -> None:
 
 
 def test_arm_process_that_fails_raises_its_last_words() -> None:
-    quiet = load_benchmark("quiet")
-    unknown = replace(quiet.arms[0], name="nobody")
+    cron = load_benchmark("cron")
+    unknown = replace(cron.arms[0], name="nobody")
     with pytest.raises(ArmError, match="StopIteration"):
-        run_arm(quiet, unknown, quiet.smoke[0])
+        run_arm(cron, unknown, cron.smoke[0])
 
 
 def test_sample_is_the_last_line_of_the_output() -> None:
