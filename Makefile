@@ -75,7 +75,7 @@ bench-page: $(VENV)/.bench ## write docs/performance.md and its plots from the r
 	@$(BIN)/python -m benchmarks --page
 
 clean: ## remove .venv and everything the other targets leave
-	rm -rf .venv .venv-newest .venv-lowest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis examples/shop/.run
+	rm -rf .venv .venv-newest .venv-lowest $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/.last examples/shop/.run
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
@@ -95,9 +95,6 @@ $(VENV)/.dev: $(VENV)/bin/python $(PROJECTS)
 	$(BIN)/pip install --quiet $(INSTALL_ARGS) -e '.[dev]' $(addprefix -e ,$(dir $(wildcard plugins/*/pyproject.toml)))
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-$(VENV)/.soak: $(VENV)/.dev ## ten minutes of load and an hour of virtual days: fails if memory, files, threads or children go on growing; SOAK_ARGS="--minutes 1 --virtual-minutes 1"
-	@$(BIN)/python tests/chaos/soak.py $(SOAK_ARGS)
-
-bench: $(VENV)/.dev
+$(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -e '.[bench]'
 	@touch $@
