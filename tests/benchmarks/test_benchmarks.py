@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,3 +64,16 @@ def test_benchmark_targets_name_what_it_measures(name: str) -> None:
                 assert all(benchmark.arm(arm).takes(benchmark.case(each)) for each in cases)
     if benchmark.draw is not None:
         benchmark.metric(benchmark.draw)
+
+
+def test_make_runs_records_and_compares_a_benchmark() -> None:
+    def commands(*words: str) -> str:
+        made = subprocess.run(
+            ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert made.stderr == ""
+        return made.stdout.splitlines()[-1]
+
+    assert commands("bench", "NAME=cron", "RECORD=1").endswith("-m benchmarks cron --record ")
+    assert commands("bench-compare", "NAME=cron").endswith("-m benchmarks cron --compare ")
+    assert commands("bench-page").endswith("-m benchmarks --page")
