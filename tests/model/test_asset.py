@@ -4,7 +4,7 @@ from threading import Event as Flag
 
 import pytest
 
-from flowstone_core.errors import ValidationError
+from flowstone_core.errors import NotFoundError, ValidationError
 from flowstone_core.model.asset import NAME, Asset, AssetGraph, Context
 from flowstone_core.model.event import StoredEvent
 
@@ -43,6 +43,23 @@ def test_context_cancelled_is_visible():
     assert not context.cancelled
     flag.set()
     assert context.cancelled
+
+
+def test_context_secret_is_read_and_learned(monkeypatch):
+    monkeypatch.setenv("SHOP_KEY", "hunter2")
+    learned = []
+    context = Context("raw", "p", "run-1", _learn=learned.append)
+    assert context.secret("SHOP_KEY") == "hunter2"
+    assert learned == ["hunter2"]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_context_secret_that_is_not_set_is_an_error(monkeypatch, value):
+    monkeypatch.setenv("SHOP_KEY", value or "")
+    if value is None:
+        monkeypatch.delenv("SHOP_KEY")
+    with pytest.raises(NotFoundError, match="environment variable SHOP_KEY is not set"):
+        Context("raw", "p", "run-1").secret("SHOP_KEY")
 
 
 def test_asset_description_is_first_docstring_line():

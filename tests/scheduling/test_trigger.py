@@ -80,6 +80,16 @@ def test_trigger_that_violates_contract_is_reported(answer, said):
     assert said in str(caught.value)
 
 
+def test_trigger_that_returns_a_coroutine_has_it_closed():
+    async def later():
+        return NOON
+
+    coroutine = later()
+    with pytest.raises(OutcomeError, match="returned a value of type coroutine"):
+        next_fire(answering(coroutine), NOON)
+    assert coroutine.cr_frame is None
+
+
 def test_T12_passes_of_a_repeated_hour_are_distinct():
     zone = ZoneInfo("America/New_York")
     first = datetime(2026, 11, 1, 1, 30, tzinfo=zone)
