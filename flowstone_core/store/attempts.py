@@ -25,6 +25,7 @@ from flowstone_core.store.column_types import ID, NAME, UtcDateTime
 from flowstone_core.store.discarding import requeue_after, slots_after
 from flowstone_core.store.enqueueing import Slot
 from flowstone_core.store.events import FoundEvent
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import AnyRow, read
 from flowstone_core.store.row_sets import row_set
 from flowstone_core.store.row_writes import RowUpdate
@@ -63,7 +64,7 @@ _LOCK_PENDING = (
     .order_by(_rows.c.id)
     .with_for_update(of=_rows)
 )
-_LOCK_CURRENT = (
+_LOCK_CURRENT = HotStatement(
     select(_rows.c.token)
     .join(_claims, and_(_rows.c.id == _claims.c.id, _rows.c.token == _claims.c.token))
     # Only a running one has a token.
@@ -202,7 +203,7 @@ def _lock_pending(connection: Connection, slots: Iterable[Slot]) -> None:
 def _lock_current(connection: Connection, claims: Collection[Claim]) -> set[str]:
     """Lock the materializations that claims still hold; return the tokens."""
     held = [(claim.materialization.id, claim.token) for claim in claims]
-    return set(connection.scalars(_LOCK_CURRENT, {"claims": held}))
+    return {token for (token,) in _LOCK_CURRENT(connection, claims=held)}
 
 
 def _stale(claim: Claim) -> StaleAttemptError:

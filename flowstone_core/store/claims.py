@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import Connection, Text, and_, bindparam, delete, func, select
 
@@ -18,6 +19,7 @@ from flowstone_core.store.column_types import ID, NAME, UtcDateTime
 from flowstone_core.store.dependencies import Readiness, check_readiness
 from flowstone_core.store.discarding import discard, discard_unreadable
 from flowstone_core.store.enqueueing import ACTIVE, Slot, enqueue, materialization_of
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import AnyRow, UnreadableRowError, read_one
 from flowstone_core.store.row_sets import row_set
 from flowstone_core.store.row_writes import RowInsert, RowUpdate
@@ -41,8 +43,10 @@ _CANDIDATES = (
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_NEXT_AT = select(func.min(_rows.c.available_at)).where(
-    schema.CLAIMABLE, _rows.c.available_at > _now, _OF_ASSETS
+_NEXT_AT = HotStatement(
+    select(func.min(_rows.c.available_at)).where(
+        schema.CLAIMABLE, _rows.c.available_at > _now, _OF_ASSETS
+    )
 )
 _OVERTAKEN = (
     select(_rows.c.asset, _rows.c.partition)
@@ -149,8 +153,8 @@ def _read_events(
 def _next_at(
     connection: Connection, assets: Sequence[tuple[str]], now: datetime
 ) -> datetime | None:
-    earliest: datetime | None = connection.scalar(_NEXT_AT, {"assets": assets, "now": now})
-    return earliest
+    ((earliest,),) = _NEXT_AT(connection, assets=assets, now=now)
+    return cast("datetime | None", earliest)
 
 
 def _hold(

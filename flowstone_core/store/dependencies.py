@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sqlalchemy import Connection, String, Text, and_, select
+from sqlalchemy import Connection, String, Text, and_, or_, select
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.json_document import JsonObject
@@ -14,6 +14,7 @@ from flowstone_core.model.materialization import Materialization, Materializatio
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import NAME
 from flowstone_core.store.enqueueing import ACTIVE, Slot, materialization_of
+from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import read
 from flowstone_core.store.row_sets import row_set
 
@@ -25,10 +26,10 @@ _FAILED = (MaterializationState.DISCARDED, MaterializationState.CANCELLED)
 _slots = row_set("slots", asset=NAME, partition=Text())
 _wanted = row_set("wanted", asset=NAME, partition=Text(), state=String(20))
 
-_ACTIVE = (
+_ACTIVE = HotStatement(
     select(_rows.c.id, _rows.c.asset, _rows.c.partition, _rows.c.state)
     .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
-    .where(_rows.c.state.in_(ACTIVE))
+    .where(or_(*(_rows.c.state == state for state in ACTIVE)))
     .order_by(_rows.c.id)
     .with_for_update(read=True, of=_rows)
 )
@@ -171,7 +172,7 @@ def _active(connection: Connection, slots: Iterable[Slot]) -> _ActiveBySlot:
     wanted = list(slots)
     if not wanted:
         return by_slot
-    for number, asset, partition, state in connection.execute(_ACTIVE, {"slots": wanted}):
+    for number, asset, partition, state in _ACTIVE(connection, slots=wanted):
         by_slot.setdefault((asset, partition), {})[number] = state
     return by_slot
 
