@@ -39,7 +39,8 @@ named below its table.
   built on them can be faster.
 * Each run of an arm has a process to itself, and the arms take turns in every round, so that a slow
   minute of the machine falls on all of them. A figure is the median of the rounds, with the lowest
-  and the highest in parentheses; a ratio is the median of the ratios within each round.
+  and the highest in parentheses; a ratio is the median of the ratios within each round. The largest
+  cases run less often: a figure without parentheses was measured once.
 * **FlowStone ÷ it** is FlowStone's figure divided by that of the row. For a rate, above 1 means
   that FlowStone is faster; for a cost, such as CPU or latency, below 1 means that it is cheaper.
 * Compare ratios, not figures of different tables: the machine is shared, and its speed drifts. CPU
