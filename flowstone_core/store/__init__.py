@@ -5,7 +5,7 @@ Other wings import from here only. The modules:
 * `store`: opens, upgrades, backs up and checks the database, and holds the repositories.
 * `runners`: runners and their leases.
 * `peers`: the runners that have not stopped, as another one sees them.
-* `looks`: all that a runner reads each second.
+* `survey`: all that a runner reads each second.
 * `session_lock`: an advisory lock of PostgreSQL that ends with its process.
 * `sensors`: sensors, their checkpoints and owners.
 * `sensor_records`: rows of sensors, read.
@@ -55,7 +55,6 @@ from flowstone_core.store.backup import Backup
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository
 from flowstone_core.store.integrity import IntegrityReport
-from flowstone_core.store.looks import Look, Ownership
 from flowstone_core.store.materializations import MaterializationRepository
 from flowstone_core.store.peers import Peer
 from flowstone_core.store.pruning import Pruned
@@ -70,6 +69,7 @@ from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.skips import SkipRepository, StoredSkip
 from flowstone_core.store.store import Store
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
+from flowstone_core.store.survey import Ownership, Survey
 from flowstone_core.store.ticks import Commit, TickRepository, TickResult
 from flowstone_core.store.wake_up import CommitListener, Findings
 
@@ -86,7 +86,6 @@ __all__ = [
     "Findings",
     "IntegrityReport",
     "KeyRetention",
-    "Look",
     "MaterializationRepository",
     "Ownership",
     "PartitionState",
@@ -102,6 +101,7 @@ __all__ = [
     "Store",
     "StoreCopy",
     "StoredSkip",
+    "Survey",
     "TickRepository",
     "TickResult",
 ]

@@ -14,7 +14,6 @@ from flowstone_core.model.clock import Clock, SystemClock
 from flowstone_core.store import (
     backup,
     integrity,
-    looks,
     migration,
     sqlite_file,
     statements,
@@ -27,7 +26,6 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.engine_queue import EngineQueue
 from flowstone_core.store.events import EventRepository
 from flowstone_core.store.integrity import IntegrityReport
-from flowstone_core.store.looks import Look
 from flowstone_core.store.materializations import MaterializationRepository
 from flowstone_core.store.peers import PeerRepository
 from flowstone_core.store.pruning import Pruning
@@ -38,6 +36,7 @@ from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.skips import SkipRepository
 from flowstone_core.store.store_copy import CopyProgress, StoreCopy
 from flowstone_core.store.store_url import masked, parse_url
+from flowstone_core.store.survey import Survey, survey
 from flowstone_core.store.ticks import TickRepository
 from flowstone_core.store.wake_up import CommitListener
 
@@ -190,9 +189,9 @@ class Store:
         """Return the session lock of a runner, not yet held; None for SQLite, which has none."""
         return None if self._database.is_sqlite else SessionLock(self._database, runner_id)
 
-    def look(self, runner_id: str, now: datetime) -> Look:
+    def survey(self, runner_id: str, now: datetime) -> Survey:
         """Return all that a runner reads each second: its peers, and what is owned or free."""
-        return self._database.read(looks.look, runner_id, now)
+        return self._database.read(survey, runner_id, now)
 
     def when_lost(self, call: Callable[[StoreLostError], None]) -> None:
         """Set the function to call when the store's file is found to be missing or damaged.

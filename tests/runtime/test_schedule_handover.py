@@ -131,7 +131,7 @@ class Stumbling(Flaky):
         self.looks = 0
         self.looked = threading.Event()
 
-    def look(self, *arguments):
+    def survey(self, *arguments):
         self.looks += 1
         if self.looks in {2, 3}:
             raise StoreUnavailableError("away")
@@ -141,7 +141,7 @@ class Stumbling(Flaky):
             raise StoreError("permission denied")
         if self.looks > 11:
             self.looked.set()
-        return self._store.look(*arguments)
+        return self._store.survey(*arguments)
 
 
 def test_reconciler_failures_are_logged_once_and_survived(desk, caplog):

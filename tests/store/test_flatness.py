@@ -63,7 +63,7 @@ def calls(bench):
         "cancel": lambda: store.materializations.cancel(
             store.materializations.latest(asset="alone", limit=1)[0].id, bench.assets, bench.now
         ),
-        "look": lambda: store.look("one", bench.now),
+        "survey": lambda: store.survey("one", bench.now),
         "list": lambda: [
             store.ticks.latest(source="sensor:drop"),
             store.events.latest(source="sensor:drop"),

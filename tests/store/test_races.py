@@ -157,7 +157,7 @@ def test_each_sensor_is_claimed_by_one_runner(bench, race):
         assert {owners[name] for name in part} <= {runner}
     # What one passed over because another looked at it is still free, or taken.
     rest = bench.store.sensors.claim(
-        "two", bench.store.look("two", bench.now).sensors.free, bench.now
+        "two", bench.store.survey("two", bench.now).sensors.free, bench.now
     )
     assert set(taken) | set(rest) == set(names)
 

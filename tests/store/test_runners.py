@@ -89,7 +89,7 @@ def test_stopping_frees_the_sensors_of_that_runner_only(runners):
     runners.sensors.claim("one", ["a"], NOW)
     runners.sensors.claim("two", ["b"], NOW)
     runners.runners.stop("one", NOW)
-    assert set(runners.look("two", NOW).sensors.free) == {"a"}
+    assert set(runners.survey("two", NOW).sensors.free) == {"a"}
 
 
 def test_times_are_given_back_in_utc_whatever_zone_they_were_in(store):
@@ -114,22 +114,22 @@ def test_the_first_and_the_last_moment_can_be_kept(store, moment):
     assert store.runners.all() == [info]
 
 
-def test_look_shows_the_runners_that_have_not_stopped(runners):
+def test_survey_shows_the_runners_that_have_not_stopped(runners):
     runners.runners.register(replace(ONE, role="workers"), workload="digest")
     runners.runners.register(replace(ONE, id="stopped", stopped_at=NOW))
-    one, two = runners.look("one", ONE.lease_until).peers
+    one, two = runners.survey("one", ONE.lease_until).peers
     assert (one.id, one.host, one.pid, one.machine) == ("one", "north", 11, "machine a")
     assert (one.workload, one.ticks, one.gone) == ("digest", False, "its lease has ended")
     assert (two.id, two.workload, two.ticks, two.gone) == ("two", None, True, None)
     assert runners.peers.all(ONE.lease_until) == (one, two)
 
 
-def test_look_counts_owned_and_names_free_and_paused_sensors(runners):
+def test_survey_counts_owned_and_names_free_and_paused_sensors(runners):
     runners.sensors.declare(["a", "b", "c", "d"], NOW)
     runners.sensors.claim("one", ["a", "b"], NOW)
     runners.sensors.pause("c")
     for runner, count in (("one", 2), ("two", 0), ("unheard", 0)):
-        found = runners.look(runner, NOW).sensors
+        found = runners.survey(runner, NOW).sensors
         assert (found.count, found.free, found.paused) == (count, {"d": None}, {"c"})
 
 
@@ -140,7 +140,7 @@ def test_retiring_spares_a_runner_that_renewed_its_lease(runners):
     runners.sensors.claim("two", ["b"], NOW)
     runners.runners.beat("two", NOW, timedelta(days=60))
     assert runners.peers.retire(["one", "two", "unheard"], late) == {"one"}
-    assert set(runners.look("two", late).sensors.free) == {"a"}
+    assert set(runners.survey("two", late).sensors.free) == {"a"}
     # It witnessed no time after its lease.
     assert runners.runners.all()[0].stopped_at == ONE.lease_until
     assert runners.peers.retire(["one"], late) == set()
@@ -154,7 +154,7 @@ def test_orphans_are_released_whatever_became_of_their_owners(runners):
     runners.sensors.claim("unheard", ["c"], NOW)
     assert runners.peers.release_orphans(NOW) == 1
     assert runners.peers.release_orphans(ONE.lease_until) == 1
-    assert set(runners.look("two", NOW).sensors.free) == {"a", "c"}
+    assert set(runners.survey("two", NOW).sensors.free) == {"a", "c"}
 
 
 def test_settings_of_some_runners_are_read(runners):

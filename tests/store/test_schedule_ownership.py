@@ -131,7 +131,7 @@ def test_stopped_runner_frees_only_its_own_schedules(desk):
     assert set(desk.claim("a", "b", runner="two")) == {"a", "b"}
 
 
-def test_look_lists_free_schedules_with_undeclared_assets(desk):
+def test_survey_lists_free_schedules_with_undeclared_assets(desk):
     desk.create("created", asset="items")
     desk.create("own", asset="items")
     desk.declare(name="declared")
@@ -141,7 +141,7 @@ def test_look_lists_free_schedules_with_undeclared_assets(desk):
     desk.claim("own")
     desk.store.schedules.pause("paused")
     for runner, count in (("one", 1), ("two", 0)):
-        found = desk.store.look(runner, desk.now).schedules
+        found = desk.store.survey(runner, desk.now).schedules
         assert found.free == {"created": "items", "declared": None, "both": None}
         assert (found.paused, found.count) == ({"paused"}, count)
     assert desk.store.schedules.assets() == {

@@ -202,7 +202,7 @@ def test_many_schedules_are_declared_claimed_and_found_at_once(desk):
     desk.store.schedules.declare([DeclaredSchedule(name, GIVEN, "x:1") for name in names], desk.now)
     assert list(desk.claim(*names)) == names
     assert [record.name for record in desk.store.schedules.all(names[::-1])] == names
-    assert desk.store.look("one", desk.now).schedules.count == len(names)
+    assert desk.store.survey("one", desk.now).schedules.count == len(names)
     commits = [desk.tick(event(name), name=name) for name in names[:700]]
     results = desk.commit(*commits)
     assert [result.tick.source for result in results] == [f"schedule:{n}" for n in names[:700]]

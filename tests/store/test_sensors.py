@@ -41,7 +41,7 @@ def writes(monkeypatch):
 
 
 def unowned(store):
-    found = store.look("one", NOW).sensors
+    found = store.survey("one", NOW).sensors
     return {*found.free, *found.paused}
 
 

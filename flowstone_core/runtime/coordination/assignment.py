@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.shares import Shares
-from flowstone_core.store import Look, Ownership
+from flowstone_core.store import Ownership, Survey
 
 T = TypeVar("T")
 
@@ -74,12 +74,12 @@ class Assignment(ABC, Generic[T]):
         """
 
     def reconcile(
-        self, look: Look, shares: Shares, *, recheck: bool, everything: bool = False
+        self, survey: Survey, shares: Shares, *, recheck: bool, everything: bool = False
     ) -> None:
         """Reconcile once with the store: give up what is lost, hand over what is too much, claim.
 
         Args:
-            look: What the store has now.
+            survey: What the store has now.
             shares: The shares of the living runners.
             recheck: Compare the names of all that is owned, whatever their number.
             everything: Claim all that is free, whatever the share.
@@ -87,7 +87,7 @@ class Assignment(ABC, Generic[T]):
         Raises:
             StoreError: If the store cannot be used.
         """
-        found = self._of(look)
+        found = self._of(survey)
         for name in self._owned & (found.free.keys() | found.paused):
             self._lose(name)
         again = set(self._forgotten)
@@ -114,8 +114,8 @@ class Assignment(ABC, Generic[T]):
         self._lose(name)
 
     @abstractmethod
-    def _of(self, look: Look) -> Ownership:
-        """Return the sensors, or the schedules, of a look."""
+    def _of(self, survey: Survey) -> Ownership:
+        """Return the sensors, or the schedules, of a survey."""
 
     @abstractmethod
     def _tickable(self, found: Ownership, *, refresh: bool) -> dict[str, str | None]:

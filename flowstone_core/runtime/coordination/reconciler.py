@@ -16,7 +16,7 @@ from flowstone_core.runtime.coordination.retirement import retire_dead
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.shares import Shares
 from flowstone_core.runtime.periodic_thread import PeriodicThread
-from flowstone_core.store import Look
+from flowstone_core.store import Survey
 
 logger = logging.getLogger("flowstone.reconciler")
 
@@ -117,24 +117,24 @@ class Reconciler:
     def _reconcile(self, *, everything: bool) -> None:
         with self._turn:
             recheck = next(self._numbers) % RECHECK_PERIOD == 0 or self._failed
-            look = self._look(recheck=recheck)
-            self._shares.update(look.peers)
+            survey = self._survey(recheck=recheck)
+            self._shares.update(survey.peers)
             for assignment in self._assignments:
-                assignment.reconcile(look, self._shares, recheck=recheck, everything=everything)
+                assignment.reconcile(survey, self._shares, recheck=recheck, everything=everything)
             self._failed = False
 
-    def _look(self, *, recheck: bool) -> Look:
-        """Look once; if runners have died, retire them and look again."""
+    def _survey(self, *, recheck: bool) -> Survey:
+        """Survey the store; if runners have died, retire them and survey it again."""
         store, runner_id, now = self._store, self._runner_id, self._clock.now()
-        look = store.look(runner_id, now)
+        survey = store.survey(runner_id, now)
         if not self._lease.settled:
-            return look
-        retired = retire_dead(store, look.peers, runner_id, now)
+            return survey
+        retired = retire_dead(store, survey.peers, runner_id, now)
         if retired:
             self._on_retired()
         if retired or (recheck and store.peers.release_orphans(now)):
-            return store.look(runner_id, now)
-        return look
+            return store.survey(runner_id, now)
+        return survey
 
     def _step(self) -> float:
         try:

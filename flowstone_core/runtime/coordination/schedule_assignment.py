@@ -8,7 +8,7 @@ from flowstone_core.runtime.coordination.assignment import Assignment, Listeners
 from flowstone_core.runtime.coordination.registration import declare_schedules
 from flowstone_core.runtime.coordination.session import RunnerSession
 from flowstone_core.runtime.coordination.workload import BuildSchedule, Workload
-from flowstone_core.store import Look, Ownership, ScheduleRecord
+from flowstone_core.store import Ownership, ScheduleRecord, Survey
 
 
 class ScheduleAssignment(Assignment[ScheduleRecord]):
@@ -38,8 +38,8 @@ class ScheduleAssignment(Assignment[ScheduleRecord]):
         """See `Assignment.declare`."""
         declare_schedules(self._store, self._declared.values(), self._build, self._clock)
 
-    def _of(self, look: Look) -> Ownership:
-        return look.schedules
+    def _of(self, survey: Survey) -> Ownership:
+        return survey.schedules
 
     def _tickable(self, found: Ownership, *, refresh: bool) -> dict[str, str | None]:
         if refresh:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from flowstone_core.model.tick import SensorCheckpoint
 from flowstone_core.runtime.coordination.assignment import Assignment, Listeners
 from flowstone_core.runtime.coordination.session import RunnerSession
-from flowstone_core.store import Look, Ownership
+from flowstone_core.store import Ownership, Survey
 
 
 class SensorAssignment(Assignment[SensorCheckpoint]):
@@ -32,8 +32,8 @@ class SensorAssignment(Assignment[SensorCheckpoint]):
         """See `Assignment.declare`."""
         self._store.sensors.declare(sorted(self._names), self._clock.now())
 
-    def _of(self, look: Look) -> Ownership:
-        return look.sensors
+    def _of(self, survey: Survey) -> Ownership:
+        return survey.sensors
 
     def _tickable(
         self,

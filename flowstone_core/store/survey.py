@@ -1,4 +1,4 @@
-"""Looks: all that a runner reads each second of other runners, and of what it owns.
+"""Survey: all that a runner reads each second of other runners, and of what it owns.
 
 Two statements in one transaction, each by an index. Their cost grows with the number of runners,
 and of sensors and schedules that have no owner, not with the number of those that have one.
@@ -50,8 +50,8 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """All that a runner reads each second.
+class Survey:
+    """All that a runner reads each second: its peers, and what is owned or free.
 
     Attributes:
         peers: The runners that have not stopped, the one that looks among them.
@@ -64,8 +64,8 @@ class Look:
     schedules: Ownership
 
 
-def look(connection: Connection, runner_id: str, now: datetime) -> Look:
-    """Look once, for a runner."""
+def survey(connection: Connection, runner_id: str, now: datetime) -> Survey:
+    """Survey the store once, for a runner."""
     found: list[dict[str, str | None]] = [{}, {}]
     paused: list[set[str]] = [set(), set()]
     counts = [0, 0]
@@ -80,7 +80,7 @@ def look(connection: Connection, runner_id: str, now: datetime) -> Look:
         Ownership(counts[kind], found[kind], frozenset(paused[kind]))
         for kind in (_SENSORS, _SCHEDULES)
     )
-    return Look(peers.peers(connection, now), sensors, schedules)
+    return Survey(peers.peers(connection, now), sensors, schedules)
 
 
 def _owned(runner_id: str) -> CompoundSelect[int, str, str | None, bool]:
