@@ -14,18 +14,21 @@ from flowstone_core.model.attempt_result import AttemptResult, succeed
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
 from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleCommit, Skip, SkipReason
 from flowstone_core.model.tick import TickOutcome as Outcome
-from flowstone_core.store import DeclaredSchedule, Store
+from flowstone_core.store import DeclaredSchedule, Store, sql_engines
 from tests.attempt_ends import finish
 
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
 ROUNDS = 30
+PATIENCE = 300
 DISCARD = AttemptResult(AttemptOutcome.DISCARDED, MaterializationState.DISCARDED, "no")
 
 
 @pytest.fixture
-def race(store_url):
+def race(store_url, monkeypatch):
     """Run functions at once, each in a thread and with a store of its own, as processes have."""
+    # As in test_races: SQLite has no queue of writers, and a runner would try again.
+    monkeypatch.setattr(sql_engines, "BUSY_TIMEOUT", 120_000)
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(Store.open(store_url))) for _ in range(4)]
         pool = stack.enter_context(ThreadPoolExecutor(len(stores)))
@@ -34,11 +37,11 @@ def race(store_url):
             begin = threading.Barrier(len(functions))
 
             def call(function, store):
-                begin.wait(60)
+                begin.wait(PATIENCE)
                 return function(store)
 
             pairs = zip(functions, stores, strict=False)
-            return [job.result(100) for job in [pool.submit(call, *pair) for pair in pairs]]
+            return [job.result(PATIENCE) for job in [pool.submit(call, *pair) for pair in pairs]]
 
         yield run
 
