@@ -14,7 +14,7 @@ from soak import Sample, growths, new_store, report, soak_days
 
 
 def samples_of(files: list[int]) -> list[Sample]:
-    return [Sample("", number, 50.0, each, 9, 0) for number, each in enumerate(files)]
+    return [Sample("", number, 50.0, 9, each, 9, 0) for number, each in enumerate(files)]
 
 
 def until(last: int):
@@ -23,7 +23,7 @@ def until(last: int):
 
 def test_figures_that_vary_and_stay_are_flat(capsys: pytest.CaptureFixture[str]) -> None:
     assert report("load", samples_of([9, 20, 30, 31, 30, 33, 28, 30, 33, 27, 31, 30]))
-    assert capsys.readouterr().out.count(": flat") == 4
+    assert capsys.readouterr().out.count(": flat") == 5
 
 
 def test_figure_that_grows_after_the_first_half_fails(capsys: pytest.CaptureFixture[str]) -> None:
