@@ -66,8 +66,9 @@ class Execution(Call):
     def run(self) -> None:
         """Call the asset function and hand on the result."""
         with self._lock:
-            self._begun = not self._cancelled.is_set()
-        if not self._begun:  # cancelled or taken back while it waited for a thread
+            # Without a lease another runner may have taken over what waited here for a thread.
+            self._begun = not self._cancelled.is_set() and self._setup.may_claim()
+        if not self._begun:  # or cancelled or taken back in this time
             self._on_result(self, None)
             return
         in_process = self._asset.run_in == "process"

@@ -49,9 +49,9 @@ class _Round:
 class LocalEngine(Engine):
     """Embedded engine: runs materializations in daemon threads of this process.
 
-    One thread claims at most as many materializations as threads are free; a pool of daemon
-    threads calls the asset functions, so that a hanging function never keeps the process from
-    ending. The queue is the store: attempts of a killed process are claimed again by the next.
+    One thread claims; daemon threads call the asset functions, so that a hanging one never keeps
+    the process from ending. The queue is the store: the next process claims again what a killed
+    one held.
 
     Args:
         setup: Queue, assets, clock and settings of the engine.
@@ -167,6 +167,7 @@ class LocalEngine(Engine):
         waker = clock.waker()
         self._waiting.add(waker)
         self._loop.stop()
+        self._writer.retry()  # not after its back-off, which may be longer than the grace time
         self.wake()
         while self._give_back_waiting() and (left := end - clock.monotonic()) > 0:
             waker.wait(left)
@@ -198,17 +199,15 @@ class LocalEngine(Engine):
     def _back_off(self, error: Exception) -> float:
         """Report an error if it is the first; return the seconds until the next round."""
         if not isinstance(error, StoreUnavailableError):
-            # A fault of a program or a library: perhaps no claim ever succeeds.
+            # A fault of a program: perhaps no claim ever succeeds.
             self._problem = f"cannot claim materializations: {describe(error, self.setup.redact)}"
         cause = None if isinstance(error, StoreError) else error
         self._outage.begin(cause, error=describe(error))
-        delay = backoff_delay(self._outage.times, _FIRST_RETRY, _LONGEST_RETRY)
-        return delay.total_seconds()
+        return backoff_delay(self._outage.times, _FIRST_RETRY, _LONGEST_RETRY).total_seconds()
 
     def _expire(self) -> float:
         """End attempts that are past their timeouts; return the seconds until the next is."""
-        left = self._pool.expire()
-        return math.inf if left is None else left
+        return math.inf if (left := self._pool.expire()) is None else left
 
     def _claim_round(self) -> _Round:
         """Claim what is due and submit it to the pool.
@@ -231,7 +230,8 @@ class LocalEngine(Engine):
             now = self.setup.clock.now()
             claimed, found = self._claim(free, now, ahead)
             self._problem = None
-            self._outage.end()
+            if self._outage.end():
+                self._writer.retry()
             self._submit(claimed)
         wait = CLAIM_SECONDS
         if found.next_at is not None and free:
@@ -291,6 +291,8 @@ class LocalEngine(Engine):
     def _on_result(self, execution: Execution, result: AttemptResult | None) -> None:
         if result is not None:
             self._ahead.note(self.setup.clock.monotonic() - execution.started)
+        else:  # perhaps it never started, and is to be given back
+            self._held.recover_soon()
         self._writer.put(execution, result)
 
     def _on_end(self, executions: Sequence[Execution]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 from collections import deque
@@ -63,6 +64,7 @@ class ResultWriter:
         self._closed = False
         self._outage = _report()
         self._tries = 0
+        self._retry_at = -math.inf
 
     def start(self) -> None:
         """Start the thread that writes, unless there is one.
@@ -86,15 +88,17 @@ class ResultWriter:
             self._on_end([execution])
             return
         self._ended.append(_Ended(execution, result))
-        self.wake()
-        if self._closed:
-            self.write()
-
-    def wake(self) -> None:
-        """Look again at the results that wait, now; any thread."""
         self._bell.put(None)
         if self._again:
             self._waker.set()
+        if self._closed:
+            self.write()
+
+    def retry(self) -> None:
+        """Try results again now that the store did not take; any thread, returns at once."""
+        self._retry_at = -math.inf
+        self._bell.put(None)
+        self._waker.set()
 
     def write(self) -> None:
         """Write all results that wait, in the calling thread; return when none is left."""
@@ -107,7 +111,7 @@ class ResultWriter:
     def close(self) -> None:
         """End the thread when all results are written or given up; later ones need no thread."""
         self._closed = True
-        self.wake()
+        self.retry()
 
     def _run(self) -> None:
         wait: float | None = None
@@ -125,16 +129,28 @@ class ResultWriter:
                 while not self._bell.empty():
                     self._bell.get()
                 again, self._again = self._again, []
-                group = again + [self._ended.popleft() for _ in range(len(self._ended))]
+                self._keep(again)
+                left = self._retry_at - self._setup.clock.monotonic()
+                # Without a store new results wait with the others, or each would be a try.
+                if self._again and left > 0 and (self._outage.on or not self._ended):
+                    return left
+                group = [self._ended.popleft() for _ in range(len(self._ended))]
+                if left <= 0 or not self._again:
+                    group, self._again = self._again + group, []
+                    self._retry_at = math.inf
                 if not group:
                     return None
                 for first in range(0, len(group), GROUP_LIMIT):
                     self._write_safely(group[first : first + GROUP_LIMIT])
-                if self._again:
-                    self._tries += 1
-                    delay = backoff_delay(self._tries, _FIRST_WAIT, _LONGEST_WAIT)
-                    return delay.total_seconds()
-                self._tries = 0
+                self._schedule_retry()
+
+    def _schedule_retry(self) -> None:
+        if not self._again:
+            self._tries = 0
+        elif self._retry_at == math.inf:
+            self._tries += 1
+            delay = backoff_delay(self._tries, _FIRST_WAIT, _LONGEST_WAIT)
+            self._retry_at = self._setup.clock.monotonic() + delay.total_seconds()
 
     def _write_safely(self, group: Sequence[_Ended]) -> None:
         try:

@@ -1,5 +1,6 @@
 """Results of attempts that end together, and attempts claimed ahead."""
 
+import queue
 import threading
 from datetime import timedelta
 
@@ -7,7 +8,10 @@ import pytest
 
 from flowstone_core.errors import StoreUnavailableError
 from flowstone_core.model.materialization import AttemptOutcome
+from flowstone_core.runtime.engine.asset_host import ChildPool
 from flowstone_core.runtime.engine.claim_ahead import AHEAD_LIMIT, AHEAD_SECONDS, ClaimAhead
+from flowstone_core.runtime.engine.execution import Execution
+from flowstone_core.runtime.engine.result_writer import ResultWriter
 from tests.runtime.engine.workshop import (
     COMPLETED,
     DISCARDED,
@@ -149,7 +153,7 @@ def test_as_much_is_claimed_ahead_as_starts_at_once(durations, allowed):
 class Fifo:
     """One thread that is kept by a gate, with others claimed ahead behind it."""
 
-    def __init__(self, workshop):
+    def __init__(self, workshop, **options):
         self.workshop = workshop
         self.gate = Gate()
 
@@ -157,7 +161,7 @@ class Fifo:
         def orders(context):
             return self.gate(context) if context.partition == "gate" else None
 
-        self.engine = workshop.engine(threads=1)
+        self.engine = workshop.engine(threads=1, **options)
         self.engine.start()
         workshop.ask("orders", "short")
         self.engine.wake()
@@ -223,3 +227,150 @@ def test_nothing_is_claimed_ahead_of_long_attempts(workshop):
     engine.start()
     assert engine.drain(LONG)
     assert {ahead for _, ahead in asked} == {0}
+
+
+def test_attempt_claimed_ahead_does_not_start_without_a_lease(workshop):
+    leased = [True]
+    fifo = Fifo(workshop, may_claim=lambda: bool(leased))
+    leased.clear()
+    fifo.gate.go.set()
+    while len(fifo.engine._held):
+        assert fifo.engine.alive
+    assert workshop.get(fifo.first).state is COMPLETED
+    assert fifo.states() == {RUNNING}
+    leased.append(True)
+    fifo.engine.wake()
+    assert fifo.engine.drain(LONG)
+    for number in fifo.behind:
+        assert workshop.outcomes(number) == [AttemptOutcome.RELEASED, AttemptOutcome.COMPLETED]
+
+
+# -- outages
+
+
+class Writing:
+    """A result writer without an engine, and a store that is away."""
+
+    def __init__(self, workshop):
+        workshop.asset(name="orders")(lambda context: None)
+        self.workshop = workshop
+        self.tried = queue.SimpleQueue()
+        self.away = True
+        self.refused = []
+        self.over = []
+        self.setup = workshop.engine(self).setup
+        self.writer = ResultWriter(self.setup, self.over.extend)
+        self.writer.start()
+
+    def __getattr__(self, name):
+        return getattr(self.workshop.store.queue, name)
+
+    def finish(self, ends, *args):
+        self.tried.put(len(ends))
+        if self.away:
+            raise StoreUnavailableError("connection lost")
+        if self.refused:
+            raise self.refused.pop()
+        return self.workshop.store.queue.finish(ends, *args)
+
+    def end(self, partition):
+        """End an attempt; its result waits for the writer."""
+        self.workshop.ask("orders", partition)
+        setup = self.setup
+        (claim,) = setup.queue.claim(setup.runner_id, 1, setup.assets, setup.clock.now()).claims
+        execution = Execution(claim, setup, self.writer.put, ChildPool(str))
+        execution.run()
+        return execution
+
+    def wait_for_back_off(self):
+        while not self.workshop.clock.sleepers:
+            assert self.writer._thread.is_alive()
+
+
+def test_new_results_of_an_outage_wait_for_the_next_try(workshop):
+    writing = Writing(workshop)
+    writing.end("first")
+    assert writing.tried.get(timeout=PATIENCE) == 1
+    for number in range(COUNT):
+        writing.wait_for_back_off()
+        writing.end(f"p{number}")
+    writing.wait_for_back_off()
+    assert writing.tried.empty()
+    writing.away = False
+    writing.writer.retry()
+    assert writing.tried.get(timeout=PATIENCE) == COUNT + 1
+    writing.writer.close()
+    writing.writer._thread.join(PATIENCE)
+    assert len(writing.over) == COUNT + 1
+
+
+def test_result_given_up_while_it_is_tried_ends_its_writer(workshop):
+    writing = Writing(workshop)
+    execution = writing.end("first")
+    assert writing.tried.get(timeout=PATIENCE) == 1
+    writing.wait_for_back_off()
+    # As if the writer had looked for results that are given up just before.
+    execution.given_up = True
+    writing.writer.close()
+    writing.writer._thread.join(PATIENCE)
+    assert not writing.writer._thread.is_alive()
+    assert writing.over == [execution]
+    assert writing.tried.empty()
+
+
+def test_refused_result_does_not_delay_those_after_it(workshop):
+    writing = Writing(workshop)
+    writing.away = False
+    refused = [ValueError("no such column"), ValueError("no such column")]
+    writing.refused = refused
+    writing.end("refused")
+    writing.wait_for_back_off()
+    writing.end("next")
+    while len(writing.over) < 1:
+        assert writing.writer._thread.is_alive()
+    assert [execution.claim.materialization.partition for execution in writing.over] == ["next"]
+    writing.writer.close()
+    writing.writer._thread.join(PATIENCE)
+    assert len(writing.over) == 2
+
+
+def test_results_of_an_outage_are_stored_when_claims_succeed(workshop):
+    away = threading.Event()
+    failed = set()
+
+    class Away(Queue):
+        def __getattr__(self, name):
+            if away.is_set():
+                failed.add(name)
+                raise StoreUnavailableError("connection lost")
+            return getattr(self.queue, name)
+
+    gate = Gate()
+    workshop.asset(name="orders")(gate)
+    number = workshop.ask("orders")
+    engine = workshop.engine(Away(workshop.store.queue), threads=2)
+    engine.start()
+    assert gate.running.wait(PATIENCE)
+    away.set()
+    engine.wake()
+    gate.go.set()
+    while not engine._outage.on or not engine._writer._again:
+        assert engine.alive
+    away.clear()
+    engine.wake()  # no time passes: the result waits for its next try otherwise
+    while workshop.get(number).state is not COMPLETED:
+        assert engine.alive
+    assert "finish" in failed
+
+
+def test_stop_tries_the_results_of_an_outage_again(workshop):
+    store = Queue(workshop.store.queue, finish=[StoreUnavailableError("connection lost")])
+    workshop.asset(name="orders")(lambda context: None)
+    number = workshop.ask("orders")
+    engine = workshop.engine(store)
+    engine.start()
+    assert store.failed.wait(PATIENCE)
+    while not engine._writer._again:
+        assert engine.alive
+    assert engine.stop(LONG)
+    assert workshop.get(number).state is COMPLETED
