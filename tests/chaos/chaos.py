@@ -28,6 +28,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from flowstone_core import Flowstone
+from flowstone_core.model.materialization import MaterializationState
 from flowstone_core.store import (
     EngineQueue,
     RunnerRepository,
@@ -78,6 +79,7 @@ class Score:
     survived: int = 0
     events: int = 0
     again: int = 0
+    retried: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -114,16 +116,31 @@ def run_until_killed(url: str, book: Path, limit: int, crash_at: str) -> None:
     os._exit(0)
 
 
-def finish(url: str, book: Path, limit: int) -> None:
-    """Run, without any harm, until everything is made."""
+def finish(url: str, book: Path, limit: int) -> int:
+    """Run, without any harm, until everything is made; return the number of retried ones.
+
+    On a busy machine, a process gets so little done before its kill that some materializations
+    lose five attempts, and are discarded, as documented. They are retried, as an operator would.
+    """
+    retried = 0
     with Flowstone(ledger_pipeline(book, limit), store=url, lease="1s") as flow:
         for _ in range(limit):
             flow.run(once=True)
+            retried += _retry_lost(flow)
             states = {
                 str(state) for state, count in flow.status().materializations.items() if count
             }
             if states <= {"completed"} and _emitted(flow) == {limit}:
-                return
+                break
+    return retried
+
+
+def _retry_lost(flow: Flowstone) -> int:
+    discarded = flow.materializations.latest(state=MaterializationState.DISCARDED, limit=1_000_000)
+    lost = [each for each in discarded if "were lost with their runners" in (each.error or "")]
+    for each in lost:
+        flow.materializations.retry(each.id)
+    return len(lost)
 
 
 def _emitted(flow: Flowstone) -> set[int]:
@@ -157,7 +174,7 @@ def one_store(folder: Path, kills: int, seed: int, url: str | None = None) -> Sc
             score.survived += 1 if point is not None else 0
         name = "a random moment" if point is None or killed else point.name
         score.kills[name] += 1
-    finish(url, book, limit)
+    score.retried = finish(url, book, limit)
     store = Store.open(url)
     try:
         result = balance(store, book, limit)
@@ -199,7 +216,8 @@ def main() -> int:
     problems = [problem for score in scores for problem in score.problems]
     print(
         f"{kills.total()} processes killed, {sum(score.events for score in scores)} events, "
-        f"{sum(score.again for score in scores)} functions called again under their run id; "
+        f"{sum(score.again for score in scores)} functions called again under their run id, "
+        f"{sum(score.retried for score in scores)} retried after five lost attempts; "
         f"lost or doubled: {len(problems)}"
     )
     for problem in problems[:20]:
