@@ -155,6 +155,10 @@ class MaterializationQueue(Protocol):
         """Release attempts that this process will not finish; they use up no attempt."""
         ...
 
+    def take_back(self, claims: Collection[Claim], now: datetime) -> None:
+        """Undo claims whose attempts never began: nothing is left of these attempts."""
+        ...
+
     def recover(
         self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()
     ) -> Sequence[Materialization]:

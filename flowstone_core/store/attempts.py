@@ -107,7 +107,7 @@ def finish(
     """
     waiting = [end.claim.materialization for end in ends if end.result.state.ended]
     _lock_pending(connection, slots_after(waiting, assets))
-    current = _lock_current(connection, [end.claim for end in ends])
+    current = lock_current(connection, [end.claim for end in ends])
     stale = {end.claim.token: _stale(end.claim) for end in ends if end.claim.token not in current}
     ends = [end for end in ends if end.claim.token in current]
     _FINISH(connection, [_row_of(end, now) for end in ends])
@@ -130,7 +130,7 @@ def release(
     connection: Connection, claims: Collection[Claim], now: datetime
 ) -> list[Materialization]:
     """Release attempts, which are not counted; attempts whose token has expired are left alone."""
-    current = _lock_current(connection, claims)
+    current = lock_current(connection, claims)
     given_back = [claim.materialization for claim in claims if claim.token in current]
     _RELEASE(connection, [(item.id, now) for item in given_back])
     close(connection, [(item, AttemptOutcome.RELEASED, None) for item in given_back], now)
@@ -200,7 +200,7 @@ def _lock_pending(connection: Connection, slots: Iterable[Slot]) -> None:
         connection.execute(_LOCK_PENDING, {"slots": list(dict.fromkeys(slots))})
 
 
-def _lock_current(connection: Connection, claims: Collection[Claim]) -> set[str]:
+def lock_current(connection: Connection, claims: Collection[Claim]) -> set[str]:
     """Lock the materializations that claims still hold; return the tokens."""
     held = [(claim.materialization.id, claim.token) for claim in claims]
     return {token for (token,) in _LOCK_CURRENT(connection, claims=held)}

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Connection, Text, and_, bindparam, delete, func, select
+from sqlalchemy import (
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal_column,
+    select,
+)
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.engine import ClaimRound
 from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Claim, Materialization, MaterializationState
 from flowstone_core.store import events, schema
+from flowstone_core.store.attempts import LET_GO, ONE, lock_current
 from flowstone_core.store.column_types import ID, NAME, UtcDateTime
 from flowstone_core.store.dependencies import Readiness, check_readiness
 from flowstone_core.store.discarding import discard, discard_unreadable
@@ -71,6 +82,22 @@ _INSERT = RowInsert(
     )
 )
 
+_TAKE_BACK = RowUpdate(
+    _rows.c.id,
+    {"available_at": UtcDateTime()},
+    lambda given: {
+        "state": literal_column(f"'{MaterializationState.RETRYING}'"),
+        "attempt": _rows.c.attempt - ONE,
+        "available_at": given["available_at"],
+        "started_at": case((_rows.c.attempt > ONE, _rows.c.started_at)),
+        **LET_GO,
+    },
+)
+_FORGET_RUNNING = delete(schema.attempts).where(
+    schema.attempts.c.materialization_id.in_(select(_numbers.c.id)),
+    schema.attempts.c.finished_at.is_(None),
+)
+
 
 def claim(
     connection: Connection,
@@ -113,6 +140,18 @@ def claim(
             return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, known, now))
     # More may be due: a caller with free threads claims again at once.
     return ClaimRound(tuple(claims), tuple(changed), now)
+
+
+def take_back(connection: Connection, claims: Collection[Claim], now: datetime) -> None:
+    """Undo claims whose attempts never began; those whose token has expired are left alone.
+
+    Nothing shows them: the next attempt has their number, and waits no longer if it fails. The
+    state cannot be the one before, since another materialization may be pending now.
+    """
+    current = lock_current(connection, claims)
+    undone = [claim.materialization.id for claim in claims if claim.token in current]
+    _TAKE_BACK(connection, [(number, now) for number in undone])
+    connection.execute(_FORGET_RUNNING, {"numbers": [(number,) for number in undone]})
 
 
 def _without_lost_ones(rows: Sequence[AnyRow], limit: int) -> Sequence[AnyRow]:

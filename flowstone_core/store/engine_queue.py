@@ -11,6 +11,7 @@ from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.engine import AttemptEnd, ClaimRound, EndRound
 from flowstone_core.model.materialization import Claim, Materialization
 from flowstone_core.store import attempt_recovery, attempts, claims, enqueueing, schema
+from flowstone_core.store.claims import take_back
 from flowstone_core.store.database import Database
 from flowstone_core.store.enqueueing import ACTIVE, of_assets
 
@@ -43,6 +44,10 @@ class EngineQueue:
     def release(self, claims: Collection[Claim], now: datetime) -> None:
         """See `MaterializationQueue.release`."""
         self._database.write_and_notify(attempts.release, claims, now)
+
+    def take_back(self, claims: Collection[Claim], now: datetime) -> None:
+        """See `MaterializationQueue.take_back`."""
+        self._database.write_and_notify(take_back, claims, now)
 
     def recover(
         self, now: datetime, runner_id: str | None = None, held: Collection[str] = ()

@@ -10,6 +10,7 @@ import pytest
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.attempt_result import AttemptResult
 from flowstone_core.model.materialization import AttemptOutcome, MaterializationState
+from flowstone_core.store import integrity
 from flowstone_core.store.attempt_recovery import LOST_LIMIT
 from tests.attempt_ends import finish
 
@@ -186,6 +187,37 @@ def test_released_attempt_is_due_at_once_and_not_counted(bench):
     (attempt,) = bench.store.materializations.attempts(number)
     assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.RELEASED, bench.now)
     assert set(bench.claimed()) == {"items"}
+
+
+def test_claim_that_is_taken_back_leaves_no_attempt(bench):
+    number = bench.ask("items").id
+    bench.fail(bench.claimed()["items"], "no luck")
+    new = bench.ask("items", "new").id
+    bench.later(seconds=5)
+    before = bench.get(number)
+    attempts = bench.store.materializations.attempts(number)
+    bench.store.queue.take_back(bench.claim().claims, bench.now)
+    assert bench.get(number) == replace(before, available_at=bench.now)
+    assert bench.store.materializations.attempts(number) == attempts
+    found = bench.get(new)
+    assert (found.state, found.attempt, found.max_attempts) == ("retrying", 0, 3)
+    assert (found.started_at, found.available_at) == (None, bench.now)
+    assert bench.store.materializations.attempts(new) == []
+    assert not integrity.check(bench.store._database).problems
+    claims = {claim.materialization.id: claim for claim in bench.claim().claims}
+    assert [claims[each].materialization.attempt for each in (number, new)] == [2, 1]
+    bench.complete(claims[new])
+    assert [each.number for each in bench.store.materializations.attempts(new)] == [1]
+
+
+def test_claim_with_an_expired_token_is_not_taken_back(bench):
+    bench.ask("items")
+    claim = bench.claimed()["items"]
+    bench.complete(claim)
+    before = bench.get(claim.materialization.id)
+    bench.store.queue.take_back([claim], bench.now)
+    assert bench.get(before.id) == before
+    assert len(bench.store.materializations.attempts(before.id)) == 1
 
 
 def test_release_leaves_stale_claims_alone(bench):

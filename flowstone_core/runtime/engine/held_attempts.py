@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 
 from flowstone_core.errors import StoreError
 from flowstone_core.model.engine import EngineSetup
+from flowstone_core.model.materialization import Claim
 from flowstone_core.model.safe_text import describe
 from flowstone_core.runtime.engine.execution import Execution
 from flowstone_core.runtime.engine.result_writer import publish
@@ -78,11 +80,21 @@ class HeldAttempts:
 
     def release(self, executions: Sequence[Execution]) -> None:
         """Give attempts back to the store, for another runner or for later."""
+        self._hand_back(self._setup.queue.release, executions)
+
+    def take_back(self, executions: Sequence[Execution]) -> None:
+        """Give attempts back that never began, as if they had not been claimed."""
+        self._hand_back(self._setup.queue.take_back, executions)
+
+    def _hand_back(
+        self,
+        how: Callable[[Collection[Claim], datetime], None],
+        executions: Sequence[Execution],
+    ) -> None:
         if not executions:
             return
         try:
-            claims = [execution.claim for execution in executions]
-            self._setup.queue.release(claims, self._setup.clock.now())
+            how([execution.claim for execution in executions], self._setup.clock.now())
         except StoreError as error:
             logger.warning(
                 "cannot release attempts; they are recovered when this runner's lease expires",
@@ -96,5 +108,5 @@ class HeldAttempts:
             for execution in surplus
             if execution.claimed_at <= now - LOOK_SECONDS and execution.take_back()
         ]
-        self.release(late)
+        self.take_back(late)
         self.remove(late)

@@ -272,7 +272,7 @@ class LocalEngine(Engine):
             Execution(claim, setup, self._on_result, self._children) for claim in found.claims
         ]
         if self._loop.stopping:
-            self._held.release(claimed)
+            self._held.take_back(claimed)
             claimed = []
         self._held.add(claimed)
         for materialization in found.changed:
@@ -284,7 +284,7 @@ class LocalEngine(Engine):
     def _give_back_waiting(self) -> int:
         """Release the attempts that wait for a thread; return the number of those that run."""
         waiting = [execution for execution in self._held.all() if execution.take_back()]
-        self._held.release(waiting)
+        self._held.take_back(waiting)
         self._held.remove(waiting)
         return len(self._held)
 
