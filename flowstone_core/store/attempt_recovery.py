@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Integer, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, and_, exists, or_, select
 
 from flowstone_core.model.materialization import (
     AttemptOutcome,
@@ -78,12 +78,23 @@ def _abandoned(
         .outerjoin(owners, owners.c.id == _rows.c.runner_id)
         .where(
             _rows.c.state == MaterializationState.RUNNING,
-            or_(~runners.alive(_rows.c.runner_id, now), unknown),
+            or_(and_(~runners.alive(_rows.c.runner_id, now), ~_has_ended(runner_id, now)), unknown),
         )
         .order_by(_rows.c.id)
         .with_for_update(of=_rows, skip_locked=True)
     )
     return connection.execute(query).all()
+
+
+def _has_ended(runner_id: str | None, now: datetime) -> ColumnElement[bool]:
+    """Return the condition that the lease of the calling runner has ended, and none retired it.
+
+    Where the clock was set forward or the machine slept, all leases have: nobody died.
+    """
+    me = schema.runners.alias("me")
+    return exists().where(
+        me.c.id == runner_id, me.c.stopped_at.is_(None), ~runners.is_alive(me, now)
+    )
 
 
 def _lose(connection: Connection, rows: Iterable[AnyRow], now: datetime) -> list[Materialization]:

@@ -367,5 +367,18 @@ def test_recover_loses_held_attempts_of_an_expired_runner(bench):
     assert "attempt 1 was lost" in changed.error
 
 
+def test_recover_by_a_runner_whose_lease_has_ended_takes_no_other_for_dead(bench):
+    for name in ("first", "second"):
+        bench.runner(name, timedelta(seconds=30))
+    number = bench.ask("items").id
+    bench.claim(runner_id="first")
+    bench.later(hours=1)  # the clock was set forward
+    assert bench.store.queue.recover(bench.now, "second", []) == []
+    assert bench.get(number).state == "running"
+    bench.runner("second")
+    (changed,) = bench.store.queue.recover(bench.now, "second", [])
+    assert changed.id == number
+
+
 def test_tokens_of_nothing_are_none(bench):
     assert bench.store.queue.stale_tokens([]) == set()

@@ -87,13 +87,8 @@ class Assignment(ABC, Generic[T]):
         Raises:
             StoreError: If the store cannot be used.
         """
+        again = self.give_up(survey, recheck=recheck)
         found = self._of(survey)
-        for name in self._owned & (found.free.keys() | found.paused):
-            self._lose(name)
-        again = set(self._forgotten)
-        self._forgotten -= again
-        if recheck or found.count != len(self._owned):
-            again |= self._settle()
         tickable = self._tickable(found, refresh=recheck or shares.changed)
         for name in found.paused & tickable.keys():
             del tickable[name]
@@ -107,6 +102,24 @@ class Assignment(ABC, Generic[T]):
             for name in found.free.keys() & tickable.keys()
         }
         self._claim_all(again | self._choose(free, room))
+
+    def give_up(self, survey: Survey, *, recheck: bool) -> set[str]:
+        """Give up what is lost, and claim nothing: the part of `reconcile` without a lease.
+
+        Returns:
+            The names that may be claimed again.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        found = self._of(survey)
+        for name in self._owned & (found.free.keys() | found.paused):
+            self._lose(name)
+        again = set(self._forgotten)
+        self._forgotten -= again
+        if recheck or found.count != len(self._owned):
+            again |= self._settle()
+        return again
 
     def forget(self, name: str) -> None:
         """Give up one whose commit was refused; it may be claimed again. Any thread."""

@@ -185,6 +185,7 @@ class Heartbeat:
         # A clock that stood still with the machine renews a lease that has long ended.
         if beat is None or self._clock.now() - now >= self._duration:
             self._expired = True
+            self.lease.unsettle()
             logger.warning("lease expired; registering this runner again")
             self._register()
 

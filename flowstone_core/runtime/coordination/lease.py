@@ -73,9 +73,13 @@ class Lease:
     def renewed(self, at: float) -> None:
         """Take note of a heartbeat that succeeded and began at a monotonic time."""
         if at - self._renewed_at > 2 * self.period:
-            self._settled_at = self._clock.monotonic() + self.seconds * SETTLING
+            self.unsettle()
         self._renewed_at = at
         self._report.end()
+
+    def unsettle(self) -> None:
+        """Take nobody for dead for a while: this lease had ended, and so may have others."""
+        self._settled_at = self._clock.monotonic() + self.seconds * SETTLING
 
     def _step(self) -> float:
         if not self.held:

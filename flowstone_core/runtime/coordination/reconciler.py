@@ -118,6 +118,10 @@ class Reconciler:
         with self._turn:
             recheck = next(self._numbers) % RECHECK_PERIOD == 0 or self._failed
             survey = self._survey(recheck=recheck)
+            if not (everything or self._may_claim(survey)):
+                for assignment in self._assignments:
+                    assignment.give_up(survey, recheck=recheck)
+                return
             self._shares.update(survey.peers)
             for assignment in self._assignments:
                 assignment.reconcile(survey, self._shares, recheck=recheck, everything=everything)
@@ -127,7 +131,7 @@ class Reconciler:
         """Survey the store; if runners have died, retire them and survey it again."""
         store, runner_id, now = self._store, self._runner_id, self._clock.now()
         survey = store.survey(runner_id, now)
-        if not self._lease.settled:
+        if not (self._lease.settled and self._may_claim(survey)):
             return survey
         retired = retire_dead(store, survey.peers, runner_id, now)
         if retired:
@@ -135,6 +139,14 @@ class Reconciler:
         if retired or (recheck and store.peers.release_orphans(now)):
             return store.survey(runner_id, now)
         return survey
+
+    def _may_claim(self, survey: Survey) -> bool:
+        """Return True if this runner holds its lease, by its own clock and by the store.
+
+        Where the clock was set forward or the machine slept, the leases of all have ended.
+        """
+        me = (peer for peer in survey.peers if peer.id == self._runner_id)
+        return self._lease.held and any(peer.gone is None for peer in me)
 
     def _step(self) -> float:
         try:
