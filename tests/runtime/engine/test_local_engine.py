@@ -4,10 +4,12 @@ import logging
 from datetime import date, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from flowstone_core.errors import Discard, RetryLater
 from flowstone_core.model.materialization import AttemptOutcome
 from flowstone_core.model.redaction import Redactor
+from flowstone_core.store import schema
 from tests.runtime.engine.workshop import (
     COMPLETED,
     DISCARDED,
@@ -277,4 +279,21 @@ def test_engine_claims_nothing_while_its_runner_must_not(workshop):
     assert workshop.get(number).state is PENDING
     allowed.append(True)
     assert engine.drain() is True
+    assert workshop.get(number).state is COMPLETED
+
+
+@pytest.mark.parametrize("due", ["soon", "9999-01-01T00:00:00"])
+def test_materialization_with_an_unreadable_time_stops_no_claim(workshop, due):
+    workshop.asset(name="orders")(lambda context: None)
+    damaged = workshop.ask("orders", "damaged")
+    database = workshop.store._database
+    if database.is_sqlite:  # PostgreSQL takes nothing but a time
+        with database.transaction() as connection:
+            change = sa.update(schema.materializations).values(available_at=sa.text(f"'{due}'"))
+            connection.execute(change.where(schema.materializations.c.id == damaged))
+    number = workshop.ask("orders")
+    engine = workshop.engine()
+    engine.start()
+    assert engine.drain(LONG)
+    assert engine.problem is None
     assert workshop.get(number).state is COMPLETED
