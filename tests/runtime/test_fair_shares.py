@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from flowstone_core.model.event import NotTriggered
-from flowstone_core.runtime.coordination.assignment import UNWANTED_SECONDS
+from flowstone_core.runtime.coordination.assignment import OFFER_SECONDS, UNWANTED_SECONDS
 from tests.runtime.runner_house import LEASE, PATIENCE, probe
 
 
@@ -143,6 +143,25 @@ def test_runner_claims_above_its_share_what_no_other_takes(town):
     town.pass_time(3)
     assert town.shares() == [15, 15]
     assert town.runners[0] is first
+
+
+def test_runner_that_claimed_too_late_gets_its_share_in_the_end(house):
+    town = Town(house, count=4)
+    town.join()
+    late = house.runner()  # registered, and it does not get on: its store hangs
+    for _ in range(int(UNWANTED_SECONDS + OFFER_SECONDS) + 10):  # offered again in vain
+        town.pass_time(1)
+        late.heartbeat.beat()
+    assert town.shares() == [4]
+    late.open()
+    town.runners.append(late)
+    town.pass_time(int(OFFER_SECONDS))
+    assert town.shares() == [4, 0]
+    town.pass_time(int(OFFER_SECONDS) + 5)
+    assert town.shares() == [2, 2]
+    before = town.owners()
+    town.pass_time(10)
+    assert town.moves(before) == 0
 
 
 def test_sensor_is_handed_over_after_its_poll(house):

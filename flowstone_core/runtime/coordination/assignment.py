@@ -27,6 +27,12 @@ logger = logging.getLogger("flowstone.reconciler")
 UNWANTED_SECONDS = 3.0
 """Seconds after which a runner may claim above its quota what no runner has claimed."""
 
+OFFER_SECONDS = 60.0
+"""Seconds after which such ones are offered again: another runner was slow, perhaps."""
+
+LONGEST_OFFER_SECONDS = 3600.0
+"""Longest such time: it doubles each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listeners(Generic[T]):
@@ -64,6 +70,8 @@ class Assignment(ABC, Generic[T]):
         self._leaving: dict[str, float] = {}  # not ticked here, to be released after its tick
         self._unwanted: set[str] = set()  # above the quota, because no other runner took them
         self._free_since: dict[str, float] = {}
+        self._offer_after = OFFER_SECONDS
+        self._offer_at = math.inf
 
     @abstractmethod
     def declare(self) -> None:
@@ -92,8 +100,7 @@ class Assignment(ABC, Generic[T]):
         tickable = self._tickable(found, refresh=recheck or shares.changed)
         for name in found.paused & tickable.keys():
             del tickable[name]
-        if shares.changed:
-            self._unwanted.clear()
+        self._offer_again(shares)
         quota = shares.quota(self._kind, tickable) + len(self._unwanted & self._owned)
         self._hand_over(len(self._owned) - len(self._leaving) - quota, tickable, shares)
         room = math.inf if everything else quota - len(self._owned)
@@ -194,6 +201,15 @@ class Assignment(ABC, Generic[T]):
             extra = {"kind": self._kind, "count": len(ready)}
             logger.info("handed over to other runners", extra=extra)
 
+    def _offer_again(self, shares: Shares) -> None:
+        """Offer what no runner wanted: others have come or gone, or time has passed."""
+        if shares.changed:
+            self._offer_after = OFFER_SECONDS
+        elif self._clock.monotonic() < self._offer_at:
+            return
+        self._unwanted.clear()
+        self._offer_at = math.inf
+
     def _choose(self, free: Mapping[str, int], room: float) -> set[str]:
         """Return those to claim: as many as there is room for, and what no runner wants.
 
@@ -210,6 +226,9 @@ class Assignment(ABC, Generic[T]):
             for name, since in self._free_since.items()
             if name not in chosen and now - since >= UNWANTED_SECONDS
         }
+        if unwanted - self._unwanted and self._offer_at == math.inf:
+            self._offer_at = now + self._offer_after
+            self._offer_after = min(2 * self._offer_after, LONGEST_OFFER_SECONDS)
         self._unwanted |= unwanted
         return chosen | unwanted
 
