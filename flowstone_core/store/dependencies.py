@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TypeAlias
 
 from sqlalchemy import Connection, String, Text, and_, or_, select
@@ -30,7 +31,8 @@ _ACTIVE = HotStatement(
     select(_rows.c.id, _rows.c.asset, _rows.c.partition, _rows.c.state)
     .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
     .where(or_(*(_rows.c.state == state for state in ACTIVE)))
-    .order_by(_rows.c.id)
+    # As the end of attempts does: those that wait before those they wait for.
+    .order_by(_rows.c.state != MaterializationState.PENDING, _rows.c.id)
     .with_for_update(read=True, of=_rows)
 )
 _ended = _rows.alias("ended")
@@ -172,7 +174,8 @@ def _active(connection: Connection, slots: Iterable[Slot]) -> _ActiveBySlot:
     wanted = list(slots)
     if not wanted:
         return by_slot
-    for number, asset, partition, state in _ACTIVE(connection, slots=wanted):
+    found = sorted(_ACTIVE(connection, slots=wanted), key=itemgetter(0))
+    for number, asset, partition, state in found:
         by_slot.setdefault((asset, partition), {})[number] = state
     return by_slot
 

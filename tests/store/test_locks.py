@@ -53,6 +53,23 @@ def test_finishing_and_claiming_lock_in_the_same_order(bench, other, waiting):
     assert "clean" in bench.claimed()
 
 
+def test_claim_waits_for_pending_ones_before_it_locks_running_ones(bench, other, waiting):
+    bench.ask("orders", "running")
+    bench.ask("orders", "pending")
+    claim = bench.claim(limit=1).claims[0]
+    pending = bench.store.materializations.latest(limit=1)[0]
+    # As one who ends several: first what waits, then what has ended.
+    lock = "SELECT 1 FROM flowstone_materializations WHERE id = %s FOR UPDATE"
+    other.execute(lock, [pending.id])
+    for partition in ("running", "pending"):
+        bench.ask("clean", partition)
+    with threads(bench.claim) as (job,):
+        waiting(1)
+        other.execute(lock + " NOWAIT", [claim.materialization.id])
+        other.rollback()
+        assert [claim.materialization.id for claim in job.result(60).claims] == [pending.id]
+
+
 def test_claim_locks_dependencies_until_its_commit(bench, other, waiting):
     bench.ask("orders")
     claim = bench.claimed()["orders"]
