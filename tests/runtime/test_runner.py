@@ -175,6 +175,7 @@ def test_broken_sensor_is_polled_after_its_reset(house):
     house.pass_time(runner, 100)
     assert feed.polls == 1
     house.store.sensors.reset("feed")
+    runner.heartbeat.beat()
     runner.reconcile()
     house.pass_time(runner, 5)
     assert feed.polls == 2
@@ -202,6 +203,7 @@ def test_pause_and_resume_take_effect_at_the_next_reconciliation(house):
     house.pass_time(runner, 60)
     assert feed.polls == 1
     house.store.sensors.resume("feed")
+    runner.heartbeat.beat()
     runner.reconcile()
     house.pass_time(runner, 5)
     assert feed.polls == 2
@@ -230,8 +232,11 @@ def test_second_runner_takes_over_when_the_first_lease_expires(house):
     second.open()
     house.pass_time(second, 20)
     assert feed.polls == 1
-    house.clock.advance(LEASE)
+    for _ in range(3):
+        second.heartbeat.beat()
+        house.clock.advance(LEASE / 3)
     for _ in range(10):
+        second.heartbeat.beat()
         second.reconcile()
     house.pass_time(second, 5)
     assert house.store.sensors.get("feed").owner == second.heartbeat.runner.id
