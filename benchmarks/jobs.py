@@ -250,7 +250,8 @@ metadata, followers; a crash at any moment loses none, and only the attempt that
 token can end it. huey deletes a job before it runs: a crash loses it. procrastinate and Oban keep
 the state of each job, as FlowStone does, and run coroutines in one thread; their concurrency is the
 number of threads of the case. The limit claims as many jobs as there are threads with one
-statement, and ends them with another, in a table with one index.""",
+statement, and ends them with another, in a table with one index; FlowStone claims ahead and
+writes the ends of several attempts together, so that it passes the limit of one thread.""",
     metrics=(RATE, CPU, SERVER_CPU),
     cases=CASES,
     arms=(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks.framework.benchmark import Arm, Benchmark, Case, Sample, load_benchmark
+from benchmarks.framework.span import SERVER_PID
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,9 +44,18 @@ def run_arm(benchmark: Benchmark, arm: Arm, case: Case) -> Sample:
         ArmError: If it fails.
     """
     command = [sys.executable, "-m", __name__, benchmark.name, arm.name, case.name]
+    environment = dict(os.environ)
+    if not case.postgresql:
+        environment.pop(SERVER_PID, None)  # the server is there, and has nothing to do
     try:
         done = subprocess.run(  # noqa: S603 - ourselves
-            command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ArmError(f"did not end within {TIMEOUT_SECONDS:g} s") from None

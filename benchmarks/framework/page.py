@@ -51,6 +51,10 @@ named below its table.
 def page_text(loaded: Sequence[tuple[Benchmark, Result]]) -> str:
     """Return the page for these runs."""
     parts = [INTRODUCTION, "## Targets\n\n" + "\n".join(_target_table(loaded)) + "\n"]
+    absent = sorted(set(benchmark_names()) - {benchmark.name for benchmark, _ in loaded})
+    if absent:
+        named = ", ".join(f"`{name}`" for name in absent)
+        parts.append(f"Without a recorded run, thus not on this page: {named}.\n")
     parts += ["\n".join(_section(benchmark, result)) + "\n" for benchmark, result in loaded]
     return "\n".join(parts)
 

@@ -46,12 +46,13 @@ def draw(benchmark: Benchmark, result: Result, folder: Path) -> list[Path]:
 
 def _draw_group(panel: Any, benchmark: Benchmark, result: Result, group: str, metric: str) -> None:
     for arm in benchmark.arms:
-        points = sorted(
-            (case.x, spread)
+        found = {
+            case.x: spread
             for case in benchmark.cases
             if case.group == group
             and (spread := result.spread(case.name, arm.name, metric)) is not None
-        )
+        }
+        points = sorted(found.items(), key=lambda point: point[0])
         if not points:
             continue
         line, width = STYLES[arm.role]
