@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Asset": "model.asset",
     "AssetGraph": "model.asset",
+    "AttemptEnd": "model.engine",
     "AttemptOutcome": "model.materialization",
     "AttemptResult": "model.attempt_result",
     "AttemptTimeoutError": "errors",
@@ -74,9 +75,8 @@ _HOMES = {
     "Claim": "model.materialization",
     "ClaimRound": "model.engine",
     "Clock": "model.clock",
-    "Engine": "model.engine",
-    "AttemptEnd": "model.engine",
     "EndRound": "model.engine",
+    "Engine": "model.engine",
     "EngineSetup": "model.engine",
     "InvalidSecretError": "errors",
     "Materialization": "model.materialization",

@@ -8,7 +8,7 @@ import pytest
 
 from flowstone_core import Flowstone, NotTriggered, Pipeline, Sensor, SensorConfig, Triggered
 from flowstone_core.errors import ValidationError
-from flowstone_core.model.clock import Clock, StoreClock, SystemClock
+from flowstone_core.model.clock import StoreClock, SystemClock
 from flowstone_core.testing import FakeClock
 
 
@@ -105,12 +105,12 @@ class WrongClock(SystemClock):
 
 
 @pytest.mark.parametrize(
-    ("clock", "ahead"),
-    [(StoreClock(WrongClock()), 60.0), (StoreClock(), 0.0), (FakeClock(), None)],
+    ("make_clock", "ahead"),
+    [(lambda: StoreClock(WrongClock()), 60.0), (StoreClock, 0.0), (FakeClock, None)],
     ids=["wrong", "right", "of a test"],
 )
-def test_status_warns_of_a_wrong_clock(pipeline, store_url, backend, clock: Clock, ahead):
-    with Flowstone(pipeline, store=store_url, clock=clock, role="workers") as flow:
+def test_status_warns_of_a_wrong_clock(pipeline, store_url, backend, make_clock, ahead):
+    with Flowstone(pipeline, store=store_url, clock=make_clock(), role="workers") as flow:
         requested = flow.materialize("orders", "north")
         found = flow.status()
     if backend == "sqlite" or ahead is None:

@@ -142,10 +142,10 @@ class StoreOutage:
     def __init__(self, store):
         self.store, self.runners, self.on = store, store.runners, True
 
-    def pruning(self, *, dry_run):
+    def pruning(self, clock, *, dry_run):
         if self.on:
             raise StoreUnavailableError("database is locked")
-        return self.store.pruning(dry_run=dry_run)
+        return self.store.pruning(clock, dry_run=dry_run)
 
 
 def test_pruner_outage_is_logged_once_and_its_end(desk, fake_clock, caplog):
@@ -283,11 +283,12 @@ class Interrupted:
     def __init__(self, store):
         self.store, self.runners, self.pruner, self.steps = store, store.runners, None, 0
 
-    def pruning(self, *, dry_run):
+    def pruning(self, clock, *, dry_run):
+        self.clock = clock
         return self
 
     def forget(self, source, before):
-        for step in self.store.pruning().forget(source, before):
+        for step in self.store.pruning(self.clock).forget(source, before):
             self.steps += 1
             self.pruner.stop()
             yield step
