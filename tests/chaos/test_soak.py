@@ -33,7 +33,7 @@ def test_figure_that_grows_after_the_first_half_fails(capsys: pytest.CaptureFixt
 
 def test_virtual_days_leave_files_threads_and_children_as_they_are() -> None:
     with new_store() as url:
-        samples = soak_days(url, until(6), lambda _: None, timedelta(hours=1))
+        samples = soak_days(url, until(6), lambda _: None, timedelta(minutes=20))
     assert samples[-1].done > samples[2].done > 0
     found = {name: growth <= noise for name, growth, noise in growths(samples)}
     assert (found["files"], found["threads"], found["children"]) == (True, True, True)
@@ -46,7 +46,7 @@ def test_file_that_leaks_at_each_sample_is_noticed(tmp_path: Path) -> None:
         leaked.extend((tmp_path / f"{sample.at} {number}").open("w") for number in range(3))
 
     with new_store() as url:
-        samples = soak_days(url, until(6), leak, timedelta(hours=2))
+        samples = soak_days(url, until(6), leak, timedelta(minutes=20))
     for file in leaked:
         file.close()
     assert not report("days", samples)

@@ -136,9 +136,10 @@ def test_stopped_backfill_ends_running_work_and_can_continue(
     read_until(interrupted.stderr, "stopping; a second signal stops at once")
     go_on(interrupted)
     said = end(interrupted, code=1)
-    warning = "backfill 1 is not finished: 6 of 12 done(, 1 unfinished)?; repeat the command"
-    assert re.search(warning, said)  # the next one may be queued in the moment of the signal
-    assert shop.made() == DAYS[:6]
+    # The next one may be queued, and even end, in the moment of the signal.
+    warning = "backfill 1 is not finished: [67] of 12 done(, 1 unfinished)?; repeat the command"
+    assert re.search(warning, said)
+    assert shop.made() in (DAYS[:6], DAYS[:7])
     assert not store.runners.all(alive_at=store.materializations.latest()[0].requested_at)
 
     assert "resuming backfill 1" in end(shop.backfill("--force"))

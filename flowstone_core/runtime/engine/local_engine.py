@@ -106,7 +106,7 @@ class LocalEngine(Engine):
     def run_once(self) -> int:
         """Run all that is due, one attempt after the other, in the calling thread.
 
-        For tests and small scripts: no attempt is left running.
+        For tests and small scripts: no attempt is left running. Without a lease none is claimed.
 
         Returns:
             The number of attempts.
@@ -115,18 +115,18 @@ class LocalEngine(Engine):
             StoreError: If the store cannot be used.
         """
         attempts = 0
-        while True:
+        while self.setup.may_claim():
             with self._claiming:
                 self._held.maintain()
-                now = self.setup.clock.now()
-                claimed, found = self._claim(1, now)
+                claimed, found = self._claim(1, now := self.setup.clock.now())
             if not claimed and (found.next_at is None or found.next_at > now):
-                return attempts
+                break
             for execution in claimed:
                 execution.started = self.setup.clock.monotonic()
                 execution.run()
                 self._writer.write()
                 attempts += 1
+        return attempts
 
     def drain(self, timeout: timedelta | None = None) -> bool:
         """Wait until nothing runs and nothing is due; see `Engine.drain`.

@@ -297,3 +297,14 @@ def test_materialization_with_an_unreadable_time_stops_no_claim(workshop, due):
     assert engine.drain(LONG)
     assert engine.problem is None
     assert workshop.get(number).state is COMPLETED
+
+
+def test_run_once_without_a_lease_claims_nothing_and_ends(workshop):
+    workshop.asset(name="made")(lambda context: None)
+    number = workshop.ask("made")
+    allowed = []
+    engine = workshop.engine(may_claim=lambda: bool(allowed))
+    assert engine.run_once() == 0
+    assert workshop.outcomes(number) == []
+    allowed.append(True)
+    assert engine.run_once() == 1
