@@ -16,6 +16,7 @@ Other wings import from here only. The modules:
 * `schedule_edits`: declarations, and changes at run time.
 * `ownership`: the rule by which runners claim sensors and schedules.
 * `ticks`: commits of ticks, and their history.
+* `checkpoint_columns`: what commits write to the rows of sensors and schedules.
 * `skips`: the instants for which a schedule fired nothing.
 * `events`: events, one for each key of a source.
 * `materializations`: listings, requests, retries and cancellations.
@@ -40,13 +41,14 @@ Other wings import from here only. The modules:
 * `migration`: the schema's revision; `migrations` has one file for each.
 * `database`: connections and transactions.
 * `row_sets`, `row_writes`, `hot_statements`: many rows in one statement, compiled once.
-* `sql_engines`, `driver_errors`, `statements`, `store_url`: the database's parts.
+* `sql_engines`, `driver_errors`, `postgresql_errors`, `statements`, `store_url`: the database's
+  parts.
 * `sqlite_file`, `sqlite_logs`, `write_turn`, `postgresql_session`: what only one of the databases
   has.
 * `wake_up`, `sqlite_listener`, `file_watch`, `postgresql_listener`, `notifier`: what one process
   commits wakes the runners of others.
 * `readable_rows`: leaves out a row that cannot be read.
-* `schema`, `column_types`: the tables and their column types.
+* `schema`, `owned_tables`, `column_types`: the tables and their column types.
 """
 
 from flowstone_core.store.backfill_partitions import BackfillRecord, PartitionState

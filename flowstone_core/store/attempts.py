@@ -265,7 +265,6 @@ def _follow(
         if item.state is MaterializationState.COMPLETED
         for name in assets.followers(item.asset)
     ]
-    # In one order, whatever ends together: concurrent transactions insert the same slots.
     if not found:
         return []
     # In one order, whatever ends together: concurrent transactions insert the same slots.

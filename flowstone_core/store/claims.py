@@ -120,7 +120,7 @@ def claim(
         given = {"assets": known, "now": now, "limit": wanted}
         rows = connection.execute(_CANDIDATES, given).all()
         examined += len(rows)
-        candidates, unreadable = _readable(_without_lost_ones(rows, limit - len(claims)))
+        candidates, unreadable = _readable(_cut_if_lost(rows, limit - len(claims)))
         checked = check_readiness(connection, candidates, assets)
         found = _read_events(connection, checked)
         ready = [item for item in checked if item.error is None and not item.must_wait]
@@ -133,9 +133,8 @@ def claim(
             *held,
             *discard(connection, errors, assets, now),
         ]
-        if len(claims) >= limit or not rows:
-            return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, known, now))
-        if len(ready) == len(rows) < wanted:  # all that were due
+        all_due = len(ready) == len(rows) < wanted
+        if len(claims) >= limit or all_due:
             return ClaimRound(tuple(claims), tuple(changed), _next_at(connection, known, now))
     # More may be due: a caller with free threads claims again at once.
     return ClaimRound(tuple(claims), tuple(changed), now)
@@ -153,7 +152,7 @@ def take_back(connection: Connection, claims: Collection[Claim], now: datetime) 
     connection.execute(_FORGET_RUNNING, {"numbers": [(number,) for number in undone]})
 
 
-def _without_lost_ones(rows: Sequence[AnyRow], limit: int) -> Sequence[AnyRow]:
+def _cut_if_lost(rows: Sequence[AnyRow], limit: int) -> Sequence[AnyRow]:
     """Return no more rows than may start at once if one of them was lost with its runner."""
     return rows[:limit] if any(row.lost_attempts for row in rows) else rows
 

@@ -2,7 +2,7 @@
 
 A set of rows is one parameter: a JSON document that the database reads as a table, by
 ``json_each`` on SQLite and ``json_to_recordset`` on PostgreSQL. So each statement is compiled once,
-by SQLAlchemy and by SQLite, and nothing returns rows one by one: ids are taken ahead.
+by SQLAlchemy and by SQLite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Column,
-    Connection,
     Dialect,
     FromClause,
     Integer,
@@ -31,7 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from flowstone_core.store.hot_statements import Rows, bind_processor, column_converter, driver
+from flowstone_core.store.hot_statements import Rows, bind_processor, column_converter
 
 
 def row_set(name: str, /, **types: TypeEngine[Any]) -> TableValuedAlias:
@@ -67,28 +66,6 @@ def matching(rows: TableValuedAlias, table: Table) -> FromClause:
     """
     names = [column.name for column in rows.c if column.name in table.c]
     return _Lookup(rows, table, and_(*(table.c[name] == rows.c[name] for name in names)))
-
-
-def ids(connection: Connection, table: Table, count: int) -> list[int]:
-    """Take ids for new rows: ascending, and never used before.
-
-    On SQLite they are those that AUTOINCREMENT would give next, and the write lock keeps them for
-    this transaction: insert the rows before you take more.
-    """
-    if connection.dialect.name != "sqlite":
-        given = {"table": table.name, "count": count}
-        return list(connection.exec_driver_sql(_NEXT_IDS, given).scalars())
-    ((last,),) = driver(connection).execute(_LAST_ID.format(table=table.name))
-    return list(range(last + 1, last + 1 + count))
-
-
-_NEXT_IDS = (
-    "SELECT nextval(pg_get_serial_sequence(%(table)s, 'id')) FROM generate_series(1, %(count)s)"
-)
-_LAST_ID = (
-    "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{table}'), 0), "
-    "ifnull((SELECT max(id) FROM {table}), 0))"
-)
 
 
 class _Lookup(Join):

@@ -19,13 +19,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, Connection, Dialect, bindparam, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Table,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import StatementError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from flowstone_core.store.hot_statements import Rows, bind_processor, column_converter, driver
-from flowstone_core.store.row_sets import ids, row_set
+from flowstone_core.store.row_sets import row_set
 
 Types: TypeAlias = Mapping[str, TypeEngine[Any]]
 Values: TypeAlias = Mapping[str, ColumnElement[Any]]
@@ -69,7 +79,7 @@ class NumberedRowInsert:
         # PostgreSQL gives ids in the order of the SELECT, and returns them in any order.
         self._for_all = insert(table).from_select(names, found).returning(table.c.id)
 
-    def __call__(self, connection: Connection, rows: Rows) -> list[int]:
+    def __call__(self, connection: Connection, rows: Rows) -> Sequence[int]:
         """Insert the rows: tuples in the order of the columns.
 
         Returns:
@@ -79,7 +89,7 @@ class NumberedRowInsert:
             return []
         if connection.dialect.name != "sqlite":
             return sorted(connection.scalars(self._for_all, {"rows": rows}))
-        numbers = ids(connection, self._table, len(rows))
+        numbers = _next_numbers(connection, self._table, len(rows))
         self._for_each(
             connection, [(number, *row) for number, row in zip(numbers, rows, strict=True)]
         )
@@ -153,6 +163,21 @@ class _ForEach:
         order = [names.index(name) for name in compiled.positiontup or ()]
         processors = [bind_processor(kind, dialect) for kind in self._types.values()]
         return compiled.string, column_converter(processors, order)
+
+
+_LAST_NUMBER = (
+    "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = '{table}'), 0), "
+    "ifnull((SELECT max(id) FROM {table}), 0))"
+)
+
+
+def _next_numbers(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Return the ids that SQLite's AUTOINCREMENT gives next: ascending, and never used before.
+
+    The write lock keeps them for this transaction.
+    """
+    ((last,),) = driver(connection).execute(_LAST_NUMBER.format(table=table.name))
+    return range(last + 1, last + 1 + count)
 
 
 _PARAMETER = "new_{}"

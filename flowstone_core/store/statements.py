@@ -1,28 +1,12 @@
-"""Statements that both databases understand: INSERT with ON CONFLICT, and IN over tuples."""
+"""Statements that the two databases write differently: INSERT with ON CONFLICT, and the time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVarTuple, cast
+from typing import cast
 
-from sqlalchemy import Column, Connection, Select, Table, Text, and_, func, select, values
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-
-Ts = TypeVarTuple("Ts")
-
-
-def among(
-    query: Select[*Ts], columns: Sequence[Column[str]], rows: Iterable[Sequence[str]]
-) -> Select[*Ts]:
-    """Restrict a query to the rows whose columns equal one of several tuples.
-
-    Joins a list of values, because SQLite uses an index for a join, and none for
-    ``(a, b) IN (...)``.
-    """
-    wanted = values(*(Column(item.name, Text) for item in columns), name="wanted")
-    listed = wanted.data([tuple(row) for row in rows]).cte()
-    return query.join(listed, and_(*(item == listed.c[item.name] for item in columns)))
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert:

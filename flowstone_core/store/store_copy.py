@@ -15,6 +15,7 @@ from flowstone_core.store.database import Database
 from flowstone_core.store.postgresql_session import allow_long_transactions
 from flowstone_core.store.row_numbers import NUMBERED, last_number, number_after
 from flowstone_core.store.runners import living
+from flowstone_core.store.statements import database_time
 from flowstone_core.store.table_copy import TableCopy
 
 _PREFIX = "flowstone_"
@@ -126,8 +127,8 @@ def _lock(connection: Connection, mode: str) -> None:
 
 
 def _refuse_runners(connection: Connection, database: Database, now: datetime) -> None:
-    if not database.is_sqlite:  # whichever clock is ahead, a living runner is one
-        now = min(now, connection.scalar(select(func.clock_timestamp())) or now)
+    # Whichever clock is ahead, a living runner is one.
+    now = min(now, database_time(connection) or now)
     for runner in living(connection, now):
         left = (runner.lease_until - now).total_seconds()
         raise ConflictError(
