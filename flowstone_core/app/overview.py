@@ -12,6 +12,7 @@ from flowstone_core.app.status import ScheduleStatus, SensorStatus
 from flowstone_core.model.clock import Clock, StoreClock
 from flowstone_core.model.engine import RunnerInfo
 from flowstone_core.model.materialization import MaterializationState
+from flowstone_core.model.role import Role
 from flowstone_core.runtime.coordination.clock_watch import LARGEST_OFFSET
 from flowstone_core.store import Store
 
@@ -56,6 +57,13 @@ class Status:
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence for each thing about runners and clocks that an operator should know."""
+        if self.runners and not any(runner.materializes for runner in self.runners):
+            roles = " or ".join(role for role in Role if role.materializes)
+            yield f"no living runner runs materializations (start one with --role {roles})"
+        ticked = self.sensors or self.schedules
+        if self.runners and ticked and not any(runner.ticks for runner in self.runners):
+            roles = " or ".join(role for role in Role if role.ticks)
+            yield f"no living runner ticks sensors or schedules (start one with --role {roles})"
         if _is_wrong(self.clock_offset):
             yield f"the clock of this machine is {_apart(self.clock_offset)}"
         for runner in self.runners:

@@ -56,11 +56,15 @@ def test_unknown_role_is_refused_with_the_known_ones(pipeline):
 
 
 @pytest.mark.parametrize(
-    ("role", "engine", "sensors", "schedules"),
-    [("all", "local", 1, 1), ("sensors", None, 1, 1), ("workers", "local", 0, 0)],
+    ("role", "engine", "sensors", "schedules", "lacking"),
+    [
+        ("all", "local", 1, 1, []),
+        ("sensors", None, 1, 1, ["no living runner runs materializations"]),
+        ("workers", "local", 0, 0, ["no living runner ticks sensors or schedules"]),
+    ],
 )
 def test_status_shows_role_engine_and_what_each_runner_owns(
-    pipeline, store_url, role, engine, sensors, schedules
+    pipeline, store_url, role, engine, sensors, schedules, lacking
 ):
     seen = []
 
@@ -82,6 +86,7 @@ def test_status_shows_role_engine_and_what_each_runner_owns(
     (status,) = found.runners
     assert (status.role, status.engine) == (role, engine)
     assert (status.sensors, status.schedules, status.running) == (sensors, schedules, 0)
+    assert [warning.partition(" (")[0] for warning in found.warnings()] == lacking
     assert status.beat_at is not None
     assert found.oldest_due == requested.requested_at
 
