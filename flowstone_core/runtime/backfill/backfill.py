@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -131,13 +131,14 @@ class Backfill:
         self._finished = self._cancelled = False
         self._seen_at: datetime | None = None
 
-    def step(self, *, ask: bool = True) -> Progress:
+    def step(self, *, may_ask: Callable[[], bool] = lambda: True) -> Progress:
         """Count what has ended, ask for more up to the limit, and finish if nothing is left.
 
         It may be called again after any error.
 
         Args:
-            ask: False to ask for no more materializations.
+            may_ask: Returns False once no more materializations may be asked for; called before
+                each transaction that asks for some.
 
         Returns:
             The progress.
@@ -149,7 +150,7 @@ class Backfill:
         self._look(record)
         self._count_ended(self._own)
         self._count_ended(self._others)
-        while ask and not self._cancelled and self._room > 0:
+        while self._room > 0 and not self._cancelled and may_ask():
             if self._missing:
                 self._ask(record)
             elif not self._read(record):

@@ -157,7 +157,7 @@ class BackfillRunner:
         return progress
 
     def _step(self) -> Progress:
-        progress = self._backfill.step(ask=not self._stopping)
+        progress = self._backfill.step(may_ask=lambda: not self._stopping)
         if self._parts is None and not progress.finished and not self._stopping:
             self._start_engine()
         if self._parts is None:

@@ -297,9 +297,15 @@ def test_backfill_step_without_ask_asks_for_nothing(bench):
     backfill.step()
     bench.start()
     bench.end()
-    assert counts(backfill.step(ask=False)) == {"completed": 2, "left": 1}
+    assert counts(backfill.step(may_ask=lambda: False)) == {"completed": 2, "left": 1}
     assert bench.runs() == [1, 2]
-    assert counts(bench.backfill(3).step(ask=False)) == {"left": 3}
+    assert counts(bench.backfill(3).step(may_ask=lambda: False)) == {"left": 3}
+
+
+def test_backfill_stopped_within_a_step_asks_for_nothing_more(bench):
+    answers = iter([True, False])  # its partitions are read by the first, asked for by the second
+    assert counts(bench.backfill(3).step(may_ask=lambda: next(answers))) == {"left": 3}
+    assert bench.runs() == []
 
 
 def test_backfill_limit_out_of_range_is_refused(bench):
@@ -419,7 +425,7 @@ def test_backfill_run_by_several_processes_doubles_nothing(bench, store_url, for
 
     def run_backfill(store):
         backfill = bench.backfill(days, force=force, limit=limit, backfills=store.backfills)
-        backfill.step(ask=False)
+        backfill.step(may_ask=lambda: False)
         begin.wait(60)
         for _ in range(100_000):
             progress = patiently(backfill.step)

@@ -260,8 +260,8 @@ class Scripted:
         self._steps = list(steps)
         self.asked = []
 
-    def step(self, *, ask=True):
-        self.asked.append(ask)
+    def step(self, *, may_ask):
+        self.asked.append(may_ask())
         following = self._steps.pop(0)
         if isinstance(following, Exception):
             raise following
