@@ -6,11 +6,12 @@
     make bench-compare              measure anew; exit code 1 if something became worse
     make bench-page                 write docs/performance.md from the recorded runs
 
-A benchmark is a module of this package with a `Benchmark` called ``BENCHMARK``: the cases (how
-large), the arms (FlowStone, its peers, the limit), the metrics, and the targets. An arm is a
-function that takes a case and returns a value for each metric; each of its runs has a process of
-its own. In each round every arm runs once, in turns: arm A, B, C, then B, C, A. So a slow minute
-of the machine falls on all of them, and a ratio is taken between runs of the same round.
+A benchmark is a module of this package, or a package where one file would be too long, with a
+`Benchmark` called ``BENCHMARK``: the cases (how large), the arms (FlowStone, its peers, the limit),
+the metrics, and the targets. An arm is a function that takes a case and returns a value for each
+metric; each of its runs is a separate process. In each round every arm runs once, in turns: arm A,
+B, C, then B, C, A. So a slow minute of the machine falls on all of them, and a ratio is taken
+between runs of the same round.
 
 The smallest benchmark:
 

@@ -6,16 +6,8 @@ import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from benchmarks.framework.benchmark import (
-    CPU,
-    RATE,
-    SERVER_CPU,
-    Arm,
-    Benchmark,
-    Case,
-    Metric,
-    Sample,
-)
+from benchmarks.framework.benchmark import Arm, Benchmark, Case, Metric, Sample
+from benchmarks.framework.metrics import CPU, RATE, SERVER_CPU
 from benchmarks.framework.scratch import store_url
 from benchmarks.framework.span import Span
 from flowstone_core import Context, Flowstone, Pipeline

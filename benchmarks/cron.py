@@ -8,7 +8,8 @@ from functools import partial
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from benchmarks.framework.benchmark import RATE, Arm, Benchmark, Case, Metric, Sample, Target
+from benchmarks.framework.benchmark import Arm, Benchmark, Case, Metric, Sample, Target
+from benchmarks.framework.metrics import RATE
 from benchmarks.framework.span import Span
 
 EXPRESSIONS = ("*/5 * * * *", "0 9 * * 1-5", "30 2 * * *", "0 0 1 * *", "0 0 29 2 *")

@@ -8,16 +8,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from benchmarks.framework.benchmark import (
-    CPU,
-    RATE,
-    SERVER_CPU,
-    Arm,
-    Benchmark,
-    Case,
-    Sample,
-    Target,
-)
+from benchmarks.framework.benchmark import Arm, Benchmark, Case, Sample, Target
+from benchmarks.framework.metrics import CPU, RATE, SERVER_CPU
 from benchmarks.framework.scratch import postgresql_database, scratch_folder, store_url
 from benchmarks.framework.span import Span
 from benchmarks.framework.store_setup import bare_connection, open_desk

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from benchmarks.framework.benchmark import Arm, Benchmark, Case, Metric, Sample, Target
 from benchmarks.framework.scratch import scratch_folder
-from benchmarks.quiet import pipeline_of, polled_store, runner_of
+from benchmarks.quiet.flowstone_arm import pipeline_of, polled_store, runner_of
+from benchmarks.quiet.timer_arms import scheduler_peers
 
 
 def held() -> int:
@@ -104,8 +105,7 @@ FlowStone's. Peers hold a function and its interval.""",
     cases=(Case("1,000 sensors", 1_000, {"sensors": 1_000}, rounds=3), TEN),
     arms=(
         Arm("flowstone", "FlowStone", flowstone),
-        Arm("apscheduler", "APScheduler 3, in memory", apscheduler, "peer", ("apscheduler",)),
-        Arm("schedule", "schedule", schedule_package, "peer", ("schedule",)),
+        *scheduler_peers(apscheduler, schedule_package),
         Arm("heap", "heap", heap, "limit"),
     ),
     targets=(

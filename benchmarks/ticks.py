@@ -10,16 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.framework.benchmark import (
-    CPU,
-    RATE,
-    SERVER_CPU,
-    Arm,
-    Benchmark,
-    Case,
-    Sample,
-    Target,
-)
+from benchmarks.framework.benchmark import Arm, Benchmark, Case, Sample, Target
+from benchmarks.framework.metrics import CPU, RATE, SERVER_CPU
 from benchmarks.framework.scratch import scratch_folder
 from benchmarks.framework.span import Span
 from benchmarks.framework.store_setup import Desk, bare_connection, open_desk

@@ -1,4 +1,4 @@
-"""Arm process: runs an arm in a process of its own, and reads its sample.
+"""Arm process: runs an arm in a separate process, and reads its sample.
 
     python -m benchmarks.framework.arm_process BENCHMARK ARM CASE
 
@@ -38,7 +38,7 @@ def missing_packages(arm: Arm) -> list[str]:
 
 
 def run_arm(benchmark: Benchmark, arm: Arm, case: Case) -> Sample:
-    """Run an arm once in a process of its own.
+    """Run an arm once in a separate process.
 
     Raises:
         ArmError: If it fails.

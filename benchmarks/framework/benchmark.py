@@ -56,7 +56,7 @@ class Arm:
     Attributes:
         name: Unique in its benchmark; that of FlowStone is ``flowstone`` where there is only one.
         title: Its name in tables and plots.
-        run: Measures one case; in a process of its own.
+        run: Measures one case, in a separate process.
         role: ``flowstone``, ``peer``, or ``limit``: the bare operations, which nothing can beat.
         needs: Distributions that it imports.
         groups: The groups of the cases that it runs; None for all.
@@ -95,11 +95,6 @@ class Metric:
     ratio: bool = True
 
 
-RATE = Metric("rate", "a second", "/s", higher_is_better=True)
-CPU = Metric("cpu", "CPU each", "µs")
-SERVER_CPU = Metric("server_cpu", "CPU each of PostgreSQL", "µs", ratio=False)
-
-
 @dataclass(frozen=True)
 class Target:
     """A ratio, or a value, that a benchmark is to reach.
@@ -130,10 +125,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark, as its module declares it.
+    """A benchmark, as its module or package declares it.
 
     Attributes:
-        name: That of its module.
+        name: That of its module or package.
         title: Its heading.
         about: Paragraphs of Markdown: what is measured, and what the figures do and do not
             compare.
@@ -167,14 +162,17 @@ class Benchmark:
         return next(metric for metric in self.metrics if metric.name == name)
 
 
+NOT_BENCHMARKS = ("__main__", "framework")
+
+
 def benchmark_names() -> list[str]:
     """Return the names of all benchmarks."""
     modules = pkgutil.iter_modules(benchmarks.__path__)
-    return [module.name for module in modules if not module.ispkg and module.name != "__main__"]
+    return [module.name for module in modules if module.name not in NOT_BENCHMARKS]
 
 
 def load_benchmark(name: str) -> Benchmark:
-    """Import the module of a benchmark, and return the benchmark."""
+    """Import the module or package of a benchmark, and return the benchmark."""
     found = importlib.import_module(f"benchmarks.{name}").BENCHMARK
     assert isinstance(found, Benchmark)  # noqa: S101 - for the type checker
     return found

@@ -8,6 +8,7 @@ import platform
 import sqlite3
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.framework.benchmark import Arm
@@ -24,11 +25,9 @@ def describe_machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load at the start": f"{os.getloadavg()[0]:.1f}",
     }
-    try:
+    with suppress(ValueError, OSError):  # not every system knows its pages: then without
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         found["memory"] = f"{pages / 2**30:.0f} GB"
-    except (ValueError, OSError):
-        pass
     return found
 
 

@@ -28,7 +28,7 @@ def measure(
         cases: Those of its cases to measure.
         arms: Those of its arms to run.
         rounds: How often each arm runs.
-        run: Runs an arm once; in a process of its own if not given.
+        run: Runs an arm once; in a separate process if not given.
     """
     result = Result(
         benchmark.name,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.framework.benchmark import Benchmark, Metric
+from benchmarks.framework.metrics import SERVER_CPU
 from benchmarks.framework.result import Result, Spread, met
 
 
@@ -32,6 +33,9 @@ def rows(benchmark: Benchmark, result: Result) -> Iterator[list[str]]:
         for arm in measured:
             row = [shown, arm.title + (" (limit)" if arm.role == "limit" else "")]
             for metric in benchmark.metrics:
+                if metric is SERVER_CPU and not case.postgresql:
+                    row.append("")  # the server of the other cases was idle: not this arm's CPU
+                    continue
                 row.append(_shown(result.spread(case.name, arm.name, metric.name), metric))
                 if _has_ratio(benchmark, metric):
                     ratio = result.ratio(case.name, ours, arm.name, metric.name)

@@ -8,8 +8,6 @@ import pytest
 
 from benchmarks.framework.arm_process import ArmError, read_sample, run_arm
 from benchmarks.framework.benchmark import (
-    CPU,
-    RATE,
     Arm,
     Benchmark,
     Case,
@@ -19,7 +17,9 @@ from benchmarks.framework.benchmark import (
     load_benchmark,
 )
 from benchmarks.framework.comparison import compare
+from benchmarks.framework.metrics import CPU, RATE, SERVER_CPU
 from benchmarks.framework.page import PAGE, page_text, recorded
+from benchmarks.framework.plot import panels_of
 from benchmarks.framework.result import Result, met
 from benchmarks.framework.rounds import measure
 from benchmarks.framework.table import columns, missing_lines, number, rows, target_rows
@@ -103,6 +103,23 @@ def test_ratio_is_taken_within_each_round() -> None:
     assert ours[:4] == ["small", "FlowStone", "10.0 /s (10.0 to 100)", ""]
     assert limit[:4] == ["", "Bare (limit)", "40.0 /s (20.0 to 200)", "0.500"]
     assert len(ours) == len(columns(BENCHMARK))
+
+
+def test_cpu_of_an_idle_server_is_not_that_of_an_arm() -> None:
+    result = result_of([10.0], [20.0])
+    result.samples["small"]["flowstone"] = [{"server_cpu": 5.0}]
+    for case, shown in ((SMALL, ""), (replace(SMALL, postgresql=True), "5.00 µs")):
+        benchmark = replace(BENCHMARK, metrics=(SERVER_CPU,), cases=(case,))
+        assert next(rows(benchmark, result)) == ["small", "FlowStone", shown]
+
+
+def test_plot_has_no_line_for_an_arm_of_one_size() -> None:
+    result = result_of([10.0], [40.0])
+    assert panels_of(BENCHMARK, result) == {}
+    result.samples["large"] = {"flowstone": [{"rate": 40.0}]}
+    (line,) = panels_of(BENCHMARK, result)[""]
+    assert line.arm.name == "flowstone"
+    assert [(x, spread.median) for x, spread in line.points] == [(1, 10.0), (10, 40.0)]
 
 
 def test_target_has_a_value_and_a_verdict() -> None:
