@@ -126,8 +126,8 @@ class Ledger:
         with closing(Store.open(self.direct)) as store:
             return balance(store, self.book, self.numbers).problems
 
-    def end(self) -> None:
-        """Wait until everything is made, and stop the runner."""
+    def assert_balanced(self) -> None:
+        """Wait until everything is made, stop the runner, and find nothing lost or doubled."""
         until(lambda: not self.problems())
         self.flow.stop()
         self._thread.join(PATIENCE)

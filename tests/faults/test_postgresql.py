@@ -65,7 +65,7 @@ def test_D11_server_restarted_in_the_middle_loses_nothing(
         until(lambda: outages(caplog) and outages(caplog)[-1] != "over")
         server.start()
         until(lambda: outages(caplog)[-1] == "over")
-    ledger.end()
+    ledger.assert_balanced()
     said = outages(caplog)
     assert said[1::2] == ["over", "over"]  # one line for each beginning, and one for each end
     assert len(said) == 4
@@ -80,7 +80,7 @@ def test_D11_sessions_ended_again_and_again_lose_nothing(
     while ended < 30:
         ended += server.query("postgres", END_ALL)[0]
         ledger.go_on(1)
-    ledger.end()
+    ledger.assert_balanced()
 
 
 def test_D11_commits_with_unknown_outcome_lose_and_double_nothing(
@@ -94,7 +94,7 @@ def test_D11_commits_with_unknown_outcome_lose_and_double_nothing(
             proxy.cut_after_commits(2)
             until(lambda before=before: proxy.commits > before)
         proxy.cut_after_commits(0)
-        ledger.end()
+        ledger.assert_balanced()
         assert proxy.commits >= 15
 
 
@@ -117,7 +117,7 @@ def test_D12_server_behind_a_black_hole_pauses_the_runner(
         until(lambda: outages(caplog))
         assert "no answer in time" in outages(caplog)[0]
         proxy.pass_on()
-        ledger.end()
+        ledger.assert_balanced()
         proxy.refuse()
 
 
@@ -145,7 +145,7 @@ def test_D13_runner_follows_a_failover_to_the_standby(
                 Store.open(f"postgresql://postgres@/shop?{both}")
             standby.promote()
             until(lambda: outages(caplog)[-1] == "over")
-            ledger.end()
+            ledger.assert_balanced()
         primary.stop()
     assert len(outages(caplog)) == 2
 
@@ -256,7 +256,7 @@ def test_D13_D14_harmed_store_pauses_the_runner_and_says_why(
         said = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
         assert [text in line for line in said] == [True] * told.exit_code
     server.execute(*(each.format(name=name) for each in mends), database=where)
-    ledger.end()
+    ledger.assert_balanced()
     said = outages(caplog)
     assert (len(said), said[1]) == (2, "over")
     assert text in said[0] or END_ALL in breaks  # at first the sessions were ended

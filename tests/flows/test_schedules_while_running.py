@@ -38,7 +38,7 @@ class Shop:
             [FLOWSTONE, "run"], cwd=folder, stderr=subprocess.PIPE, text=True
         )
 
-    def wait_for(self, *parts: str) -> str:
+    def assert_logs(self, *parts: str) -> str:
         """Read the runner's log up to a line that has all the parts."""
         assert self.runner.stderr is not None
         seen = []
@@ -70,12 +70,12 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
 
 
 def test_running_runner_applies_schedule_commands(shop: Shop) -> None:
-    shop.wait_for("runner started")
+    shop.assert_logs("runner started")
     shop.run("schedules", "add", "report", "--every", "1s", "--partition", "${instant}")
-    shop.wait_for("event=materialization", "state=completed")
-    shop.wait_for("event=materialization", "state=completed")
+    shop.assert_logs("event=materialization", "state=completed")
+    shop.assert_logs("event=materialization", "state=completed")
     shop.run("schedules", "update", "report", "--partition", "edited-${instant}")
-    shop.wait_for("event=materialization", "partition=edited-", "state=completed")
+    shop.assert_logs("event=materialization", "partition=edited-", "state=completed")
     shop.run("schedules", "pause", "report")
     paused = json.loads(shop.run("schedules", "list", "--json"))
     assert [(row["name"], row["health"], row["origin"]) for row in paused] == [

@@ -57,7 +57,7 @@ class Shop:
     def command(self, *arguments: str) -> None:
         forked.run([FLOWSTONE, *arguments], cwd=self.folder, timeout=PATIENCE, check=True)
 
-    def wait_for(self, *parts: str) -> None:
+    def assert_logs(self, *parts: str) -> None:
         line = ""
         while not all(part in line for part in parts):
             line = read_until(self.runner.stderr, parts[0])
@@ -72,16 +72,16 @@ def shop(tmp_path: Path, store_url: str) -> Iterator[Shop]:
 
 def test_idle_runner_begins_what_commands_request(shop: Shop) -> None:
     shop.command("materialize", "report", "--partition", "good")
-    shop.wait_for("state=completed", "partition=good")
+    shop.assert_logs("state=completed", "partition=good")
     shop.command("materialize", "report", "--partition", "bad")
-    shop.wait_for("state=discarded", "partition=bad")
+    shop.assert_logs("state=discarded", "partition=bad")
     shop.command("materializations", "retry", "2")
-    shop.wait_for("state=completed", "partition=bad")
+    shop.assert_logs("state=completed", "partition=bad")
 
 
 def test_idle_runner_takes_over_a_new_schedule(shop: Shop) -> None:
     shop.command("schedules", "add", "report", "--every", "1s", "--partition", "${instant}")
-    shop.wait_for("event=materialization", "state=completed")
+    shop.assert_logs("event=materialization", "state=completed")
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -91,9 +91,9 @@ def test_runner_listens_again_after_its_connection_ended(shop: Shop, store_url: 
             return other.execute(END_LISTENERS).fetchone() == (1,)
 
     until(terminated)
-    shop.wait_for("listening for commits of other processes again")
+    shop.assert_logs("listening for commits of other processes again")
     shop.command("materialize", "report", "--partition", "good")
-    shop.wait_for("state=completed", "partition=good")
+    shop.assert_logs("state=completed", "partition=good")
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

@@ -10,6 +10,7 @@ import pytest
 
 from flowstone_core.runtime.periodic_thread import PeriodicThread
 from flowstone_core.testing import FakeClock
+from tests.processes import until
 
 PATIENCE = 60
 
@@ -35,8 +36,7 @@ class Steps:
 
 def wait_for_the_end(loop: PeriodicThread) -> None:
     """Wait for the end of the thread; `stop` itself waits no longer than 5 s of real time."""
-    while loop.alive:
-        pass
+    until(lambda: not loop.alive)
 
 
 def test_periodic_thread_waits_as_long_as_the_step_says(fake_clock: FakeClock) -> None:

@@ -17,6 +17,7 @@ from flowstone_core.model.tick import NewEvent, TickCommit, TickOutcome
 from flowstone_core.runtime.pruner import FIRST_SECONDS, PERIOD_SECONDS, Pruner
 from flowstone_core.store import Pruned, Store, pruning
 from flowstone_core.testing import Script, ScriptedSensor
+from tests.processes import until
 
 ASSETS = AssetGraph([Asset("orders", lambda context: None)])
 DAY = timedelta(days=1)
@@ -303,8 +304,7 @@ def test_pruner_stopped_while_pruning_ends_after_the_batch(desk, fake_clock, mon
     pruner.start()
     fake_clock.wait_for_sleepers(1)
     fake_clock.advance(FIRST_SECONDS)
-    while pruner.alive:
-        pass
+    until(lambda: not pruner.alive)
     assert store.steps == 1
     # The next one finishes.
     assert desk.hire().prune(DAY, dry_run=True).keys == 8
@@ -316,13 +316,15 @@ def test_pruner_stopped_while_waiting_ends_at_once(desk, fake_clock):
     pruner = desk.hire()
     pruner.start()
     fake_clock.wait_for_sleepers(1)
+    assert pruner.alive
     pruner.stop()
-    while pruner.alive:
-        pass
+    until(lambda: not pruner.alive)
 
 
 def test_pruner_never_started_can_be_stopped(desk):
-    desk.hire().stop()
+    pruner = desk.hire()
+    pruner.stop()
+    assert not pruner.alive
 
 
 class Slow(Pruner):
@@ -409,8 +411,7 @@ def test_supervisor_starts_and_stops_the_pruner(store_url, fake_clock):
             flow.stop()
             runner.join(timeout=300)
             store.close()
-        while "flowstone-pruner" in {thread.name for thread in threading.enumerate()}:
-            pass
+        until(lambda: "flowstone-pruner" not in {each.name for each in threading.enumerate()})
 
 
 def remembered(store, clock):

@@ -7,6 +7,7 @@ from flowstone_core.errors import RetryLater, SensorBroken
 from flowstone_core.model.clock import SystemClock
 from flowstone_core.model.event import NotTriggered, Triggered
 from flowstone_core.model.tick import TickOutcome
+from tests.processes import until
 from tests.runtime.runner_house import (
     LEASE,
     PATIENCE,
@@ -268,8 +269,7 @@ def test_P1_P2_hanging_sensor_delays_no_other(house):
         runner.step()
         if runner._scheduler.tickers["sensor:hanging"].busy:
             assert running.wait(PATIENCE)
-        while runner._scheduler.tickers["sensor:healthy"].busy:
-            pass
+        until(lambda: not runner._scheduler.tickers["sensor:healthy"].busy)
     assert runner.settle(timedelta(seconds=PATIENCE))
     assert runner.stuck == 1
     assert house.outcomes("hanging") == [TickOutcome.TIMED_OUT]
@@ -278,8 +278,7 @@ def test_P1_P2_hanging_sensor_delays_no_other(house):
     house.pass_time(runner, 60)
     assert hanging.polls == 1
     let_go.set()
-    while runner.stuck:
-        pass
+    until(lambda: not runner.stuck)
     house.pass_time(runner, 60)
     assert hanging.polls >= 2
     assert [event.partition for event in house.store.events.latest()] == ["late"]

@@ -211,7 +211,9 @@ def test_a_file_that_changed_while_it_was_looked_at_is_looked_at_again(
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", connect_and_replace)
-    Store.open(f"sqlite:///{path}", migrate=False).close()
+    with closing(Store.open(f"sqlite:///{path}", migrate=False)) as store:
+        assert store.sensors.all() == []
+    assert not ours.exists()  # it was replaced in the middle
 
 
 def test_open_without_hard_links_creates_store_in_place(tmp_path, monkeypatch):

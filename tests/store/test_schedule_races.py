@@ -16,6 +16,7 @@ from flowstone_core.model.tick import NewEvent, ScheduleCheckpoint, ScheduleComm
 from flowstone_core.model.tick import TickOutcome as Outcome
 from flowstone_core.store import DeclaredSchedule, Store, sql_engines
 from tests.attempt_ends import finish
+from tests.processes import until
 
 ASSETS = AssetGraph([Asset("orders", print)])
 GIVEN = {"asset": "orders", "trigger": "cron", "text": "0 2 * * *"}
@@ -158,9 +159,9 @@ def test_of_an_instant_that_two_runners_found_there_is_one_event(line, race):
 
         def take_over(store, commit=commit, owner=owner, heir=heir):
             store.runners.stop(owner, line.now)
+            taken = {}
             # A claimer passes over what another one has locked.
-            while not (taken := store.schedules.claim(heir, ["nightly"], line.now)):
-                pass
+            until(lambda: taken.update(store.schedules.claim(heir, ["nightly"], line.now)) or taken)
             same = taken["nightly"].checkpoint == commit.before
             return same, line.commit(commit, heir, store).committed
 

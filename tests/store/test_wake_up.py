@@ -17,6 +17,7 @@ from flowstone_core.store.postgresql_listener import CHANNEL
 from flowstone_core.store.sqlite_listener import PERIOD
 from flowstone_core.store.wake_up import BURST, NOTIFY_SECONDS, UNOWNED_LIMIT
 from flowstone_core.testing import assert_no_leaks
+from tests.processes import until
 from tests.store.conftest import ASSETS, END_LISTENERS, Driver, make_asset
 
 PATIENCE = 300
@@ -69,8 +70,7 @@ def test_listener_wakes_for_what_another_process_made_available(what, bench, lis
     if what in {"release", "follower", "recovery"}:
         bench.ask("orders")
         bench.claims = [bench.claimed()["orders"]]
-    while listener.wait(0.3):
-        pass
+    until(lambda: not listener.wait(0.3))  # those of what was asked for
     MADE_AVAILABLE[what](bench)
     assert listener.wait(PATIENCE)
 

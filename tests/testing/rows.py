@@ -205,7 +205,7 @@ def noting(broken, check, said, **terms):
     return note
 
 
-def find_fault(judge, sensor_class, check, terms):
+def assert_fault_found(judge, sensor_class, check, terms):
     """Judge a broken sensor: its check alone must fail, and say what is wrong."""
     terms = dict(terms)
     said = terms.pop("said")

@@ -13,7 +13,7 @@ import pytest
 from tests.testing.rows import (
     Broken,
     Rows,
-    find_fault,
+    assert_fault_found,
     noting,
 )
 
@@ -133,4 +133,4 @@ def put_away():
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_sensor_fails_the_check_of_its_fault(judge, name):
-    find_fault(judge, *BROKEN[name])
+    assert_fault_found(judge, *BROKEN[name])

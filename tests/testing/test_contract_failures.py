@@ -15,7 +15,7 @@ from flowstone_core import (
 from tests.testing.rows import (
     Broken,
     Rows,
-    find_fault,
+    assert_fault_found,
     noting,
 )
 
@@ -124,4 +124,4 @@ class ConnectsToAnything(Rows):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_sensor_fails_the_check_of_its_fault(judge, name):
-    find_fault(judge, *BROKEN[name])
+    assert_fault_found(judge, *BROKEN[name])

@@ -17,7 +17,7 @@ from tests.testing.rows import (
     Broken,
     Rows,
     RowsContract,
-    find_fault,
+    assert_fault_found,
     noting,
 )
 
@@ -91,4 +91,4 @@ class PassesTies(Rows):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_sensor_fails_the_check_of_its_fault(judge, name):
-    find_fault(judge, *BROKEN[name])
+    assert_fault_found(judge, *BROKEN[name])

@@ -15,7 +15,7 @@ from tests.testing.rows import (
     Broken,
     Rows,
     RowsConfig,
-    find_fault,
+    assert_fault_found,
     noting,
 )
 
@@ -126,4 +126,4 @@ class HasASecretThatNobodyKnows(Rows):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_sensor_fails_the_check_of_its_fault(judge, name):
-    find_fault(judge, *BROKEN[name])
+    assert_fault_found(judge, *BROKEN[name])

@@ -9,7 +9,7 @@ import pytest
 
 from flowstone_core import Skipped
 from flowstone_core.testing import SensorContract
-from tests.testing.rows import Broken, Paged, PagedContract, find_fault, noting
+from tests.testing.rows import Broken, Paged, PagedContract, assert_fault_found, noting
 
 BROKEN: Broken = {}
 fails = functools.partial(noting, BROKEN, contract=PagedContract)
@@ -128,7 +128,7 @@ def put_away():
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_sensor_fails_the_check_of_its_fault(judge, name):
-    find_fault(judge, *BROKEN[name])
+    assert_fault_found(judge, *BROKEN[name])
 
 
 def test_sound_sensor_that_leaves_something_out_passes_every_check(judge):
