@@ -64,6 +64,19 @@ def back_up_store(url: str, path: Path, *, overwrite: bool = False) -> Backup:
     return Store.back_up(url, path, overwrite=overwrite)
 
 
+def check_copy(source: str, target: str) -> None:
+    """Check that a store exists and is another one than the target of its copy.
+
+    Raises:
+        ValidationError: If a URL is invalid.
+        ConflictError: If both are the same.
+        StoreError: If the source cannot be used.
+    """
+    from flowstone_core.store import Store
+
+    Store.check_copy(source, target)
+
+
 def copy_store(
     source: str,
     target: str,

@@ -97,9 +97,21 @@ def backup(session: Session, *, file: Path, force: bool, as_json: bool) -> None:
         click.echo(f"{made.path}: {made.size:,} bytes, revision {made.revision}")
 
 
+def _store_url(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    from flowstone_core.app.maintenance import display_url
+    from flowstone_core.errors import ValidationError
+
+    try:
+        if text is not None:
+            display_url(text)
+    except ValidationError as error:
+        raise click.BadParameter(error.message) from None
+    return text
+
+
 @db.command(short_help="Copy a store to another database.")
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="[TO]", required=False)
+@click.argument("source", metavar="FROM", callback=_store_url)
+@click.argument("target", metavar="[TO]", required=False, callback=_store_url)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @pass_session
@@ -119,11 +131,12 @@ def copy(session: Session, *, source: str, target: str | None, yes: bool, as_jso
 
     Exit code 1: nothing was copied.
     """
-    from flowstone_core.app.maintenance import copy_store, display_url
+    from flowstone_core.app.maintenance import check_copy, copy_store, display_url
 
     target = target or session.flow().project.run.store
     shown = f"{display_url(source)} to {display_url(target)}"
     if not yes:
+        check_copy(source, target)
         click.confirm(f"copy the store {shown}?", abort=True, err=True)
     with _watch(as_json=as_json) as watch:
         copied = copy_store(source, target, watch=watch)

@@ -161,6 +161,21 @@ class Store:
         return masked(parse_url(url))
 
     @staticmethod
+    def check_copy(source: str, target: str) -> None:
+        """Check that a store can be copied to another one; nothing is written.
+
+        Raises:
+            ValidationError: As for `open`, of either URL.
+            ConflictError: If both are the same.
+            StoreError: If the source cannot be used.
+        """
+        with (
+            closing(Database(parse_url(source))) as read,
+            closing(Database(parse_url(target))) as written,
+        ):
+            store_copy.refuse(read, written)
+
+    @staticmethod
     def copy(
         source: str, target: str, now: datetime, watch: Callable[[CopyProgress], object]
     ) -> StoreCopy:

@@ -72,7 +72,8 @@ def copy(
         StoreError: If a store is missing, in memory, or has another schema revision; if a row
             cannot be kept by the target. Nothing was copied.
     """
-    _refuse(source, target)
+    refuse(source, target)
+    migration.prepare(target, migrate=None)
     with source.transaction() as held, target.transaction() as made:
         with source.errors():
             _lock(held, "SHARE")
@@ -95,8 +96,13 @@ def copy(
     return StoreCopy(source.display, target.display, migration.HEAD, rows)
 
 
-def _refuse(source: Database, target: Database) -> None:
-    """Refuse stores that cannot be copied, before a transaction begins."""
+def refuse(source: Database, target: Database) -> None:
+    """Refuse a source that cannot be copied to a target; nothing is written.
+
+    Raises:
+        ConflictError: If both are the same.
+        StoreError: If one is in memory; if the source is missing, or has another schema revision.
+    """
     for database in (source, target):
         if database.is_sqlite and database.file is None:
             raise StoreError("cannot copy a store in memory: only its own process sees it")
@@ -112,7 +118,6 @@ def _refuse(source: Database, target: Database) -> None:
             f"cannot copy the store {source.display} to itself", hint="name another target"
         )
     migration.prepare(source, migrate=False)
-    migration.prepare(target, migrate=None)
 
 
 def _lock(connection: Connection, mode: str) -> None:

@@ -266,6 +266,22 @@ def test_copy_that_is_refused_says_why(made, words, code, message):
     assert message in made.run("db", "copy", *words, "--yes", code=code).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["bogus"], 2, "Invalid value for 'FROM': invalid store URL 'bogus'"),
+        (["sqlite:///flowstone.db", "bogus"], 2, "Invalid value for '[TO]': invalid store URL"),
+        (["sqlite:///missing.db", "sqlite:///other.db"], 1, "store not found"),
+        (["sqlite:///flowstone.db"], 1, "to itself (name another target)"),
+    ],
+)
+def test_copy_that_cannot_be_is_refused_before_it_asks(made, words, code, message):
+    said = made.run("db", "copy", *words, code=code).stderr
+    assert message in said
+    assert "?" not in said
+    assert not (made.folder / "other.db").exists()
+
+
 def test_copy_that_is_interrupted_leaves_nothing(made, postgresql):
     with postgresql.database("migrated") as url, psycopg.connect(url, autocommit=True) as other:
         # The copy of the events takes its time.
