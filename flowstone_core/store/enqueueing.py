@@ -146,7 +146,7 @@ _NEW = row_set(
 _SLOTS = row_set("slots", **{column.name: column.type for column in SLOT})
 
 
-def _insertion(dialect: str) -> HotStatement:
+def _insertion(dialect: str) -> HotStatement[int, str, str]:
     now = bindparam("now", type_=UtcDateTime)
     values: dict[str, ColumnElement[Any]] = {
         **{column.name: column for column in _NEW.c if column.name in _rows.c},

@@ -8,45 +8,49 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVarTuple, cast
 
 from sqlalchemy import Boolean, Connection, Dialect
 from sqlalchemy.exc import StatementError
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.selectable import TypedReturnsRows
+
+Ts = TypeVarTuple("Ts")
 
 Row: TypeAlias = Sequence[Any]
 Rows: TypeAlias = Sequence[Row]
 _Process: TypeAlias = Callable[[Any], Any]
 
 
-class HotStatement:
+class HotStatement(Generic[*Ts]):
     """A statement that is executed in each transaction of ticks, claims or ends.
 
     Args:
-        statement: A SELECT, or an INSERT, UPDATE or DELETE with or without RETURNING. It has no
-            ``IN`` with a list, whose text depends on the length of the list.
+        statement: A SELECT, or an INSERT, UPDATE or DELETE with RETURNING. It has no ``IN`` with a
+            list, whose text depends on the length of the list.
     """
 
-    def __init__(self, statement: Any) -> None:
+    def __init__(self, statement: TypedReturnsRows[*Ts]) -> None:
         self._statement = statement
         self._on_sqlite: _OnSqlite | None = None
 
-    def __call__(self, connection: Connection, **parameters: object) -> Rows:
+    def __call__(self, connection: Connection, **parameters: object) -> Sequence[tuple[*Ts]]:
         """Execute the statement; return its rows as tuples."""
         if connection.dialect.name != "sqlite":
-            found = connection.execute(self._statement, parameters)
-            return found.all() if found.returns_rows else []
+            return connection.execute(self._statement, parameters).all()
         if self._on_sqlite is None:
             self._on_sqlite = _OnSqlite(self._statement, connection.dialect)
-        return self._on_sqlite.execute(connection, parameters)
+        found = self._on_sqlite.execute(connection, parameters)
+        return cast("Sequence[tuple[*Ts]]", found)
 
 
 class _OnSqlite:
     """A statement compiled for SQLite, with the conversions of its values."""
 
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
+    def __init__(self, statement: TypedReturnsRows[*tuple[object, ...]], dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
         self._text = compiled.string
         names = list(compiled.positiontup or ())
         self._names = names

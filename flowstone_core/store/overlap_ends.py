@@ -62,8 +62,7 @@ def _queued(
     connection: Connection, ended: Sequence[tuple[int]], themselves: Sequence[tuple[int]]
 ) -> dict[int, int]:
     """Return the successors of materializations, and themselves, with their predecessors."""
-    rows = _FIND_QUEUED(connection, numbers=ended, same=themselves)
-    return {number: predecessor for number, predecessor in rows}  # noqa: C416 - typed
+    return dict(_FIND_QUEUED(connection, numbers=ended, same=themselves))
 
 
 def _predecessors(

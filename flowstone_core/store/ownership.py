@@ -90,7 +90,7 @@ _NAMES = row_set("names", name=NAME)
 
 
 @cache
-def _locking(owned: Table) -> HotStatement:
+def _locking(owned: Table) -> HotStatement[int, int]:
     return HotStatement(
         select(_NAMES.c.position, owned.c.version)
         .select_from(matching(_NAMES, owned))
