@@ -28,7 +28,7 @@ logger = logging.getLogger("flowstone.supervisor")
 
 
 DRAIN_TIME = timedelta(seconds=0.2)
-"""Longest time until a run of what is due notices a signal."""
+"""Longest time until a run of what is due notices a stop."""
 
 BLOCKED_HINT = (
     "start the runner again; set isolation = process and a deadline for sensors that hang, "
@@ -85,6 +85,7 @@ class Supervisor:
         heartbeat.inspect = self._inspect
         heartbeat.on_expired = runner.recheck
         self._end = clock.waker()
+        self._stopping = False
         self._signals = StopSignals(self.stop)
         self._failure: FlowstoneError | None = None
 
@@ -143,19 +144,20 @@ class Supervisor:
         return ended
 
     def stop(self) -> None:
-        """Stop `run` gracefully; any thread, and safe in a signal handler."""
+        """Stop `run` and `run_once` gracefully; any thread, and safe in a signal handler."""
+        self._stopping = True
         self._end.set()
 
     def fail(self, error: FlowstoneError) -> None:
-        """Stop `run` at once and raise the error, because it cannot continue; any thread."""
+        """Stop at once and raise the error in the run, which cannot continue; any thread."""
         if self._failure is None:
             self._failure = error
             self.stop()
 
     def _drain(self) -> None:
-        """Run what is due to its end, or until a signal arrives."""
+        """Run what is due to its end, or until `stop` or `fail` is called."""
         if self._terms.role.materializes:
-            while not self._signals.received and not self._engine.drain(DRAIN_TIME):
+            while not self._stopping and not self._engine.drain(DRAIN_TIME):
                 pass
 
     @contextmanager

@@ -1,6 +1,7 @@
 """Flowstone, the Python API: from declaration to completed partition without a file."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
@@ -110,6 +111,26 @@ def test_run_ends_after_its_duration_or_by_stop(flow):
     flow.stop()
     assert ended.wait(PATIENCE)
     assert not flow.status().runners
+
+
+def test_stop_ends_a_run_of_what_is_due(tmp_path):
+    pipeline, started, released = Pipeline("shop"), threading.Event(), threading.Event()
+
+    @pipeline.asset
+    def endless(context):
+        started.set()
+        released.wait(PATIENCE)
+
+    store = f"sqlite:///{tmp_path / 'flow.db'}"
+    with Flowstone(pipeline, store=store, grace="0s") as flow, ThreadPoolExecutor(1) as pool:
+        flow.materialize("endless", "north")
+        running = pool.submit(flow.run, once=True)
+        try:
+            assert started.wait(PATIENCE)
+            flow.stop()
+            assert running.result(PATIENCE) is False
+        finally:
+            released.set()
 
 
 def test_retry_and_cancel(flow, pipeline):
