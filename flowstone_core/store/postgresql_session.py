@@ -103,7 +103,9 @@ def begin_statement(url: URL) -> str:
     """Return the statement that begins a transaction with our settings."""
     options = str(url.query.get("options", ""))
     settings = (
-        f"SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items() if name not in options
+        f"SET LOCAL {name} = '{value}'"
+        for name, value in SETTINGS.items()
+        if not (name.endswith("_timeout") and name in options)
     )
     return "; ".join(("BEGIN ISOLATION LEVEL READ COMMITTED", *settings))
 
@@ -130,7 +132,7 @@ def read_any_instant(connection: psycopg.Connection) -> None:
         def load(self, data: Buffer) -> datetime:
             try:
                 return super().load(data)
-            except (DataError, NotImplementedError, ValueError):
+            except DataError:  # infinity, -infinity, before the year 1 or after 9999
                 return cast("datetime", bytes(data).decode())
 
     connection.adapters.register_loader("timestamptz", Loader)

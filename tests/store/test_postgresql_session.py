@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -98,6 +98,26 @@ def test_S3_a_time_out_in_the_url_is_kept(url):
     assert opened.read(show, "statement_timeout") == "7s"
     assert opened.read(show, "idle_in_transaction_session_timeout") == "10s"
     opened.close()
+
+
+INSTANTS = [
+    "infinity",
+    "-infinity",
+    "0044-03-15 12:00:00+00 BC",
+    "0001-01-01 00:00:00+00",
+    "9999-12-31 23:59:59.999999+00",
+    "10000-01-01 00:00:00+00",
+]
+
+
+def test_instants_are_read_whatever_the_settings_in_the_url(url):
+    options = "-cdatestyle%3DGerman%20-ctimezone%3DAsia/Tokyo"
+    opened = Database(parse_url(f"{url}&options={options}"))
+    query = text("SELECT CAST(unnest(CAST(:texts AS text[])) AS timestamptz)")
+    found = opened.read(lambda connection: connection.scalars(query, {"texts": INSTANTS}).all())
+    opened.close()
+    first, last = (datetime.fromisoformat(each) for each in INSTANTS[3:5])
+    assert found == [*INSTANTS[:3], first, last, INSTANTS[5]]
 
 
 def test_S4_a_connection_without_answers_ends_within_ten_seconds(opened):
