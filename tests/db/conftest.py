@@ -213,8 +213,7 @@ class MariadbServer:
 
 
 def mariadb_binary() -> str:
-    """Return the path of a MariaDB server; where none is, the test is skipped."""
-    pytest.importorskip("pymysql", reason="PyMySQL is not installed")
+    """Return the path of a MariaDB server; where none is, and none is named, skip the test."""
     folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     named = os.environ.get("FLOWSTONE_MARIADB_BIN")
     for name in (named,) if named else ("mariadbd", "mysqld"):
@@ -224,6 +223,8 @@ def mariadb_binary() -> str:
             told = subprocess.run(command, check=True, capture_output=True).stdout
             if b"MariaDB" in told:
                 return binary
+    if named:
+        pytest.fail(f"invalid MariaDB server: FLOWSTONE_MARIADB_BIN={named}")
     pytest.skip("no MariaDB server here: no mariadbd on PATH, and FLOWSTONE_MARIADB_BIN names none")
 
 

@@ -14,13 +14,12 @@ from flowstone_core.testing import assert_no_leaks
 
 PATIENCE = 300
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
-
 
 def is_readable(watch, seconds=0.0):
     return bool(select.select([watch], [], [], seconds)[0])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has inotify")
 def test_watch_tells_of_each_write_to_its_file(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"0" * 100)

@@ -65,6 +65,7 @@ class PgBouncer:
         until(self._listens)
 
     def _listens(self) -> bool:
+        assert self._process.poll() is None, "PgBouncer ended"
         try:
             socket.create_connection(("127.0.0.1", self.port)).close()
         except ConnectionRefusedError:
