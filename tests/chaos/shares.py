@@ -1,7 +1,7 @@
 """Measure how fast runners share, take over and give up: 300 sensors, the default lease.
 
 ``python -m tests.chaos.shares`` prints the figures of docs/guarantees.md. Each runner is a process
-that no other sees, as if it ran on another machine; the store is a PostgreSQL of its own.
+that no other sees, as if it ran on another machine; the store is a separate PostgreSQL.
 """
 
 from __future__ import annotations

@@ -17,6 +17,12 @@ PRODUCT = sorted(
     for path in folder.rglob("*.py")
     if "migrations" not in path.parts  # a migration is a record, never edited
 )
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
+]
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path.name != "syntax_error.py")
 
 FILE_LINES = 300
@@ -29,6 +35,7 @@ TEST_NAME = 70
 AnyFunction: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 RIDDLE = re.compile(r"(What|Who|Whoever|That)\b")
+SENTENCE = re.compile(rf"(?:^(?:[-*]\s|\d\.\s)?|(?<=[.!?:|]\s)|(?<=\*\*\s)){RIDDLE.pattern}", re.M)
 GONE = re.compile(
     r"""
     \bsa(?:y|ys|id|ying)\s(?:whether|what|why)\b
@@ -42,7 +49,7 @@ GONE = re.compile(
     | \bpolled\sno\smore\b
     | \bat\shand\b
     | \bcarr(?:y|ies|ied)\s(?:the\s)?materializations?\b
-    | (?<!["`|])\bworkers?\b  # the role of a runner is quoted
+    | (?<!["`|])(?<!--role\s)\bworkers?\b  # the role of a runner is quoted
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -57,7 +64,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def too_long_files() -> Iterator[str]:
-    for paths, limit in ((PRODUCT, FILE_LINES), (TESTS, TEST_FILE_LINES)):
+    for paths, limit in ((PRODUCT + BENCHMARKS, FILE_LINES), (TESTS, TEST_FILE_LINES)):
         for path in paths:
             lines = len(path.read_text("utf-8").splitlines())
             if lines > limit:
@@ -108,19 +115,28 @@ def long_test_names() -> Iterator[str]:
 
 
 def riddles() -> Iterator[str]:
-    for path in PRODUCT:
+    for path in PRODUCT + BENCHMARKS:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Module | ast.ClassDef):
                 docstring = ast.get_docstring(node) or ""
                 if RIDDLE.match(docstring) or docstring == "...":
                     yield f"{shown(path, getattr(node, 'lineno', 1))}: {docstring.splitlines()[0]}"
+    for path in PAGES:
+        yield from found_in(path, 1, path.read_text("utf-8"), SENTENCE)
 
 
 def private_words() -> Iterator[str]:
-    for path in PRODUCT:
+    for path in PRODUCT + BENCHMARKS:
         for line, text in texts_of(path):
-            for found in GONE.finditer(text):
-                yield f"{shown(path, line + text.count(chr(10), 0, found.start()))}: {found[0]!r}"
+            yield from found_in(path, line, text, GONE)
+    for path in PAGES:
+        yield from found_in(path, 1, path.read_text("utf-8"), GONE)
+
+
+def found_in(path: Path, line: int, text: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    """Yield each place of a text where a pattern matches; ``line`` is that of its beginning."""
+    for found in pattern.finditer(text):
+        yield f"{shown(path, line + text.count(chr(10), 0, found.start()))}: {found[0]!r}"
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -149,7 +165,7 @@ def test_no_test_name_is_too_long() -> None:
     assert list(long_test_names()) == []
 
 
-def test_no_docstring_begins_with_a_riddle() -> None:
+def test_no_docstring_or_sentence_begins_with_a_riddle() -> None:
     assert list(riddles()) == []
 
 
