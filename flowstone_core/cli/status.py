@@ -19,7 +19,9 @@ from flowstone_core.cli.sensors import COLUMNS as SENSOR_COLUMNS
 from flowstone_core.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from flowstone_core.app.overview import Status
     from flowstone_core.app.status import ScheduleStatus
+    from flowstone_core.model.redaction import Redactor
 
 RUNNER_COLUMNS = {
     "host": "RUNNER ON",
@@ -70,24 +72,40 @@ def status(session: Session, *, as_json: bool) -> None:
         return
     missing = f"{session.missing_store} (does not exist yet: 'flowstone run' creates it)"
     click.echo(f"store: {missing if session.missing_store else found.store}\n")
+    _print_runners(found, redact)
+    _print_sensors(found)
+    _print_schedules(found, redact)
+    _print_materializations(found)
+
+
+def _print_runners(found: Status, redact: Redactor) -> None:
     print_table(map(asdict, found.runners), RUNNER_COLUMNS, empty="no runner is alive")
     for runner in found.runners:
         if runner.problem is not None:
             click.echo(f"problem on {runner.host} (pid {runner.pid}): {redact(runner.problem)}")
     for warning in found.warnings():
         click.echo(f"warning: {warning}")
+
+
+def _print_sensors(found: Status) -> None:
     health = Counter(sensor.health.value for sensor in found.sensors)
     click.echo(f"\nsensors: {_counted(health)}")
     unhealthy = [asdict(sensor) for sensor in found.sensors if sensor.health in UNHEALTHY]
     if unhealthy:
         print_table(unhealthy, SENSOR_COLUMNS, empty="")
     print_not_loaded(map(asdict, found.sensors))
-    print_not_loaded(map(asdict, found.schedules))
+
+
+def _print_schedules(found: Status, redact: Redactor) -> None:
     health = Counter(schedule.health.value for schedule in found.schedules)
     click.echo(f"\nschedules: {_counted(health)}")
     rows = [schedule_row(each, redact) for each in found.schedules if _is_unhealthy(each)]
     if rows:
         print_table(rows, SCHEDULE_COLUMNS, empty="")
+    print_not_loaded(map(asdict, found.schedules))
+
+
+def _print_materializations(found: Status) -> None:
     counts = {state.value: count for state, count in found.materializations.items()}
     click.echo(f"\nmaterializations: {_counted(counts)}")
     if found.oldest_due is not None:

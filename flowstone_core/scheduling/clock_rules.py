@@ -60,7 +60,7 @@ def next_fixed(matches: Matches, table: ZoneTable, after: datetime) -> datetime 
                 return table.local(shown, period)
             match = matches(_midnight(match) + DAY - 1)
     except OverflowError:
-        pass
+        return None
     return None
 
 
