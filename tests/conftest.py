@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import shutil
+import sys
 import sysconfig
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution
 from multiprocessing.util import Finalize
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -236,6 +239,26 @@ class PostgresqlServer:
 
     def stop(self) -> None:
         self._server.cleanup()
+
+
+@pytest.fixture
+def import_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], ModuleType]]:
+    """Write a module and import it, from where a process that is started can import it too."""
+    made: list[str] = []
+
+    def write(prefix: str, source: str) -> ModuleType:
+        name = f"{prefix}_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+        module = importlib.import_module(name)
+        made.append(name)
+        return module
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield write
+    for name in made:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

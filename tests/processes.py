@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,15 @@ def read_until(stream: Iterable[str] | None, text: str) -> str:
         if text in line:
             return line
     raise AssertionError(f"the stream ended without {text!r}")
+
+
+def is_alive(pid: int) -> bool:
+    """Return True until the last thread of a process has ended: its files are closed then."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except OSError:
+        return False
 
 
 def kill_all(processes: Iterable[subprocess.Popen[str]]) -> None:

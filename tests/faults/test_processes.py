@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,7 +22,7 @@ from flowstone_core.runtime.engine.asset_host import AssetHost, ChildPool
 from flowstone_core.runtime.engine.execution import Execution
 from flowstone_core.runtime.engine.result_writer import ResultWriter
 from flowstone_core.runtime.isolation.child_process import ChildProcess
-from tests.processes import until
+from tests.processes import is_alive, until
 
 PATIENCE = 300
 ASSETS = '''
@@ -72,13 +70,9 @@ def raises(context):
 
 
 @pytest.fixture
-def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def assets(import_source: Callable[[str, str], ModuleType]) -> ModuleType:
     """The module above, where a process that is started can import it too."""
-    name = f"assets_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(ASSETS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module(name)
-    del sys.modules[name]
+    return import_source("assets", ASSETS)
 
 
 OPENED: list[Flowstone] = []
@@ -216,14 +210,6 @@ def wait_until(house: House, happened: Callable[[], bool]) -> None:
     house.flow.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def test_answer_at_the_timeout_counts_and_its_process_is_not_reused(

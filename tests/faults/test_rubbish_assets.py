@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -112,13 +110,9 @@ class Still(Sensor[SensorConfig, None]):
 
 
 @pytest.fixture
-def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def assets(import_source: Callable[[str, str], ModuleType]) -> ModuleType:
     """The module above, where a process that is started can import it too."""
-    name = f"rubbish_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(ASSETS, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module(name)
-    del sys.modules[name]
+    return import_source("rubbish", ASSETS)
 
 
 @pytest.mark.parametrize("run_in", ["thread", "process"])

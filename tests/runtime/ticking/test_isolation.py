@@ -21,7 +21,7 @@ from flowstone_core.model.tick import SensorCheckpoint, TickCommit, TickOutcome
 from flowstone_core.runtime.ticking.sensor_ticker import SensorTicker
 from flowstone_core.runtime.ticking.ticker import AnyDecision
 from tests import forked
-from tests.processes import until
+from tests.processes import is_alive, until
 
 PATIENCE = 300
 SENSORS = '''
@@ -137,15 +137,9 @@ def handle(context):
 
 
 @pytest.fixture
-def sensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def sensors(import_source: Callable[[str, str], ModuleType]) -> ModuleType:
     """The module above, where a process that is started can import it too."""
-    import importlib
-
-    name = f"sensors_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(SENSORS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module(name)
-    del sys.modules[name]
+    return import_source("sensors", SENSORS)
 
 
 @pytest.fixture
@@ -184,15 +178,6 @@ def tick(ticker: SensorTicker) -> AnyDecision:
 
 def pid_in(folder: Path) -> int:
     return int((folder / "pid").read_text())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        # Its files are closed when its last thread has ended, not when the first one has.
-        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
-    except OSError:
-        return False
 
 
 def test_poll_in_a_process_reuses_the_process(
