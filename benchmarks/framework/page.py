@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.framework.benchmark import Benchmark, benchmark_names, load_benchmark
+from benchmarks.framework.plot import draw, panels_of
 from benchmarks.framework.result import RECORDED, Result
 from benchmarks.framework.table import columns, missing_lines, rows, target_rows
 
@@ -67,8 +68,6 @@ def recorded() -> list[tuple[Benchmark, Result]]:
 
 def write_page() -> Path:
     """Write the page, and the plots where matplotlib is installed."""
-    from benchmarks.framework.plot import draw
-
     loaded = recorded()
     for benchmark, result in loaded:
         draw(benchmark, result, PLOTS)
@@ -96,7 +95,7 @@ def _section(benchmark: Benchmark, result: Result) -> Iterator[str]:
     lines = missing_lines(benchmark, result)
     if lines:
         yield "Not measured: " + "; ".join(line.splitlines()[0] for line in lines) + ".\n"
-    if benchmark.x_title:
+    if panels_of(benchmark, result):
         yield f"![{benchmark.title}: how cost grows](performance/{benchmark.name}.svg)\n"
     yield "```sh"
     yield f"make bench NAME={benchmark.name}"

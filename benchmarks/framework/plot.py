@@ -28,6 +28,8 @@ def panels_of(benchmark: Benchmark, result: Result) -> dict[str, list[Line]]:
     An arm that was measured at one size shows no growth: the table has its figure, the plot has
     no line for it, and a group without lines has no panel.
     """
+    if not benchmark.x_title:
+        return {}
     metric = drawn_metric(benchmark)
     panels: dict[str, list[Line]] = {}
     for group in dict.fromkeys(case.group for case in benchmark.cases):
@@ -50,7 +52,7 @@ def drawn_metric(benchmark: Benchmark) -> Metric:
 
 def draw(benchmark: Benchmark, result: Result, folder: Path) -> list[Path]:
     """Draw the plots of a run, one panel for each group of cases; return their files."""
-    lines_of = panels_of(benchmark, result) if benchmark.x_title else {}
+    lines_of = panels_of(benchmark, result)
     if not lines_of:
         return []
     import matplotlib as mpl

@@ -115,9 +115,13 @@ def test_cpu_of_an_idle_server_is_not_that_of_an_arm() -> None:
 
 def test_plot_has_no_line_for_an_arm_of_one_size() -> None:
     result = result_of([10.0], [40.0])
-    assert panels_of(BENCHMARK, result) == {}
+    drawn = replace(BENCHMARK, x_title="size")
+    assert panels_of(drawn, result) == {}
+    assert "![" not in page_text([(drawn, result)])
     result.samples["large"] = {"flowstone": [{"rate": 40.0}]}
-    (line,) = panels_of(BENCHMARK, result)[""]
+    assert panels_of(BENCHMARK, result) == {}
+    assert "![" in page_text([(drawn, result)])
+    (line,) = panels_of(drawn, result)[""]
     assert line.arm.name == "flowstone"
     assert [(x, spread.median) for x, spread in line.points] == [(1, 10.0), (10, 40.0)]
 
