@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Integer, String, Text, and_, func, literal_column, null, select
+from sqlalchemy import Connection, Integer, String, Text, func, literal_column, null, select
 
 from flowstone_core.errors import StaleAttemptError
 from flowstone_core.model.asset import AssetGraph
@@ -27,7 +27,7 @@ from flowstone_core.store.enqueueing import Slot
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import AnyRow, read
-from flowstone_core.store.row_sets import row_set
+from flowstone_core.store.row_sets import matching, row_set
 from flowstone_core.store.row_writes import RowUpdate
 
 _rows = schema.materializations
@@ -59,14 +59,14 @@ _LAST_STARTS = (
 )
 _LOCK_PENDING = (
     select(_rows.c.id)
-    .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
+    .select_from(matching(_slots, _rows))
     .where(schema.PENDING)
     .order_by(_rows.c.id)
     .with_for_update(of=_rows)
 )
 _LOCK_CURRENT = HotStatement(
     select(_rows.c.token)
-    .join(_claims, and_(_rows.c.id == _claims.c.id, _rows.c.token == _claims.c.token))
+    .select_from(matching(_claims, _rows))
     # Only a running one has a token.
     .order_by(_rows.c.id)
     .with_for_update(of=_rows)

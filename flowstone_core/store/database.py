@@ -161,7 +161,7 @@ class Database:
             return self._notifier.listen(assets, self.errors, self._write_turn, self.file)
 
     def connect(self) -> Connection:
-        """Return a connection for the caller's alone, to be closed by the caller.
+        """Return a connection for the caller alone, to be closed by the caller.
 
         Raises:
             StoreUnavailableError: If the database cannot be used at the moment.

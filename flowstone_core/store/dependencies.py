@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeAlias
 
-from sqlalchemy import Connection, String, Text, and_, or_, select
+from sqlalchemy import Connection, String, Text, or_, select
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.json_document import JsonObject
@@ -17,7 +17,7 @@ from flowstone_core.store.column_types import NAME
 from flowstone_core.store.enqueueing import ACTIVE, Slot, materialization_of
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import read
-from flowstone_core.store.row_sets import row_set
+from flowstone_core.store.row_sets import matching, row_set
 
 _rows = schema.materializations
 
@@ -29,7 +29,7 @@ _wanted = row_set("wanted", asset=NAME, partition=Text(), state=String(20))
 
 _ACTIVE = HotStatement(
     select(_rows.c.id, _rows.c.asset, _rows.c.partition, _rows.c.state)
-    .join(_slots, and_(_rows.c.asset == _slots.c.asset, _rows.c.partition == _slots.c.partition))
+    .select_from(matching(_slots, _rows))
     .where(or_(*(_rows.c.state == state for state in ACTIVE)))
     # As the end of attempts does: those that wait before those they wait for.
     .order_by(_rows.c.state != MaterializationState.PENDING, _rows.c.id)

@@ -119,3 +119,6 @@ schedules = Table(
     CheckConstraint("declared IS NOT NULL OR edits IS NOT NULL", "settings"),
     Index("ix_flowstone_schedules_owner", "owner"),
 )
+
+OWNED = (sensors, schedules)
+"""The tables whose rows runners own."""

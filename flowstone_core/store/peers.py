@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, exists, or_, sele
 from flowstone_core.model.role import Role
 from flowstone_core.store import runners, schema, session_lock
 from flowstone_core.store.database import Database
-from flowstone_core.store.owned_tables import UNSTOPPED
+from flowstone_core.store.owned_tables import OWNED, UNSTOPPED
 
 _runners = schema.runners
 
@@ -96,7 +96,7 @@ def _retire(connection: Connection, runner_ids: Collection[str], now: datetime) 
     ended_at = case((_runners.c.lease_until < now, _runners.c.lease_until), else_=now)
     retired = connection.execute(gone.values(stopped_at=ended_at).returning(_runners.c.id))
     ids = set(retired.scalars())
-    for owned in (schema.sensors, schema.schedules):
+    for owned in OWNED:
         connection.execute(update(owned).where(owned.c.owner.in_(ids)).values(owner=None))
     return ids
 
@@ -106,12 +106,12 @@ def _orphaned(owned: Table, now: datetime) -> ColumnElement[bool]:
 
 
 def _has_orphans(connection: Connection, now: datetime) -> bool:
-    found = (exists().where(_orphaned(owned, now)) for owned in (schema.sensors, schema.schedules))
+    found = (exists().where(_orphaned(owned, now)) for owned in OWNED)
     return bool(connection.scalar(select(or_(*found))))
 
 
 def _release_orphans(connection: Connection, now: datetime) -> int:
     return sum(
         connection.execute(update(owned).where(_orphaned(owned, now)).values(owner=None)).rowcount
-        for owned in (schema.sensors, schema.schedules)
+        for owned in OWNED
     )

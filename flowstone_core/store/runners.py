@@ -21,6 +21,7 @@ from flowstone_core.model.engine import RunnerCondition, RunnerInfo
 from flowstone_core.model.witnessed_time import Period
 from flowstone_core.store import schema
 from flowstone_core.store.database import Database
+from flowstone_core.store.owned_tables import OWNED
 from flowstone_core.store.readable_rows import read
 from flowstone_core.store.session_lock import SessionLock
 from flowstone_core.store.statements import insert
@@ -93,11 +94,11 @@ class RunnerRepository:
 
     def loaded_by(self, runner_ids: Collection[str]) -> dict[str, str]:
         """Return the settings that the given runners have loaded, as JSON, by runner id."""
-        return self._database.read(_loaded_by, runner_ids)
+        return self._database.read(_loaded, _runners.c.id.in_(sorted(runner_ids)))
 
     def loaded(self, alive_at: datetime) -> dict[str, str]:
         """Return the settings that the living runners have loaded, as JSON, by runner id."""
-        return self._database.read(_loaded, alive_at)
+        return self._database.read(_loaded, is_alive(_runners, alive_at))
 
     def stop(self, runner_id: str, now: datetime) -> None:
         """Mark a runner as stopped and release its sensors and schedules."""
@@ -162,7 +163,7 @@ def _stop(connection: Connection, runner_id: str, now: datetime) -> None:
         .where(_runners.c.id == runner_id, _runners.c.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-    for owned in (schema.sensors, schema.schedules):
+    for owned in OWNED:
         connection.execute(update(owned).where(owned.c.owner == runner_id).values(owner=None))
 
 
@@ -189,16 +190,9 @@ def _info_of(row: Row[*tuple[object, ...]]) -> RunnerInfo:
     return RunnerInfo(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
-def _loaded(connection: Connection, alive_at: datetime) -> dict[str, str]:
+def _loaded(connection: Connection, condition: ColumnElement[bool]) -> dict[str, str]:
     query = select(_runners.c.id, _runners.c.loaded).where(
-        is_alive(_runners, alive_at), _runners.c.loaded.is_not(None)
-    )
-    return {row.id: row.loaded for row in connection.execute(query)}
-
-
-def _loaded_by(connection: Connection, runner_ids: Collection[str]) -> dict[str, str]:
-    query = select(_runners.c.id, _runners.c.loaded).where(
-        _runners.c.id.in_(sorted(runner_ids)), _runners.c.loaded.is_not(None)
+        condition, _runners.c.loaded.is_not(None)
     )
     return {row.id: row.loaded for row in connection.execute(query)}
 
