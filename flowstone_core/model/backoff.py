@@ -10,6 +10,9 @@ from flowstone_core.errors import RetryLater
 RETRY_LATER_LIMIT = timedelta(days=7)
 """Upper bound of the delay of a `RetryLater`; longer delays are cut to it."""
 
+_FIRST_RETRY = timedelta(seconds=1)
+_LONGEST_RETRY = timedelta(seconds=30)
+
 _MAX_DOUBLINGS = 1000
 """``2.0 ** 1024`` overflows a float; every delay has reached its limit long before."""
 
@@ -28,6 +31,15 @@ def backoff_delay(failures: int, first: timedelta, limit: timedelta) -> timedelt
     bound = first.total_seconds() * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
     seconds = random.uniform(0, min(bound, limit.total_seconds()))  # noqa: S311 - not for secrets
     return timedelta(seconds=seconds)
+
+
+def store_retry_seconds(failures: int) -> float:
+    """Return the seconds until the next access to a store that failed: 1 s at first, at most 30 s.
+
+    Args:
+        failures: Consecutive failures so far, at least 1.
+    """
+    return backoff_delay(failures, _FIRST_RETRY, _LONGEST_RETRY).total_seconds()
 
 
 def honoured_delay(error: BaseException) -> timedelta | None:

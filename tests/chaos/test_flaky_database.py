@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,9 @@ class Faults:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what waits for the store to come back wait a moment only."""
-
-    def moment(*_: object, **__: object) -> timedelta:
-        return timedelta(milliseconds=5)
-
-    for module in ("engine.local_engine", "engine.execution", "ticking.committer", "supervisor"):
-        monkeypatch.setattr(f"flowstone_core.runtime.{module}.backoff_delay", moment, raising=False)
+    for module in ("local_engine", "result_writer"):
+        retry = f"flowstone_core.runtime.engine.{module}.store_retry_seconds"
+        monkeypatch.setattr(retry, lambda _: 0.005)
     monkeypatch.setattr("flowstone_core.runtime.coordination.heartbeat.PROBE_SECONDS", 0.005)
     monkeypatch.setattr("flowstone_core.runtime.runner.STORE_RETRY_SECONDS", 0.005)
 

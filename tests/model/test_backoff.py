@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstone_core.model.backoff import backoff_delay
+from flowstone_core.model.backoff import backoff_delay, store_retry_seconds
 
 FIRST, LIMIT = timedelta(seconds=5), timedelta(minutes=30)
 
@@ -30,3 +30,9 @@ def test_delay_after_thousands_of_failures_does_not_overflow():
     longest = timedelta.max
     assert backoff_delay(100_000, timedelta(days=1), longest) <= longest
     assert backoff_delay(100_000, timedelta(0), LIMIT) == timedelta(0)
+
+
+def test_retry_of_a_store_is_spaced_from_one_second_to_thirty():
+    for failures, bound in [(1, 1), (2, 2), (5, 16), (6, 30), (50, 30)]:
+        delays = [store_retry_seconds(failures) for _ in range(300)]
+        assert bound * 0.9 < max(delays) <= bound

@@ -56,6 +56,8 @@ class Shares:
             loaded = self._store.runners.loaded_by(unknown)
             for runner, digest in unknown.items():
                 self._known[str(digest)] = _parse(loaded.get(runner))
+        # Those of runners that are gone are forgotten.
+        self._known = {str(digest): self._known[str(digest)] for digest in different.values()}
         found = [self._known[str(digest)] for digest in different.values()]
         self._others = [each for each in found if each is not None]
         # A runner of an older version tells nothing: it is taken for one like this.

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 
 from flowstone_core.errors import StoreError
 from flowstone_core.model.asset import AssetGraph
-from flowstone_core.model.backoff import backoff_delay
+from flowstone_core.model.backoff import store_retry_seconds
 from flowstone_core.model.clock import Clock
 from flowstone_core.model.report_once import ReportOnce
 from flowstone_core.model.safe_text import describe
@@ -23,9 +22,6 @@ logger = logging.getLogger("flowstone.wake_up")
 
 WAIT_SECONDS = 60.0
 """Longest wait for a commit."""
-
-_FIRST_RETRY = timedelta(seconds=1)
-_LONGEST_RETRY = timedelta(seconds=30)
 
 
 class WakeUp:
@@ -94,7 +90,7 @@ class WakeUp:
         except StoreError as error:
             self._close()
             self._loss.begin(error=describe(error))
-            return backoff_delay(self._loss.times, _FIRST_RETRY, _LONGEST_RETRY).total_seconds()
+            return store_retry_seconds(self._loss.times)
         except BaseException:
             self._close()
             raise

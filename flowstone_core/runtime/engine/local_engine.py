@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from flowstone_core.errors import StoreError, StoreUnavailableError
 from flowstone_core.model.attempt_result import AttemptResult
-from flowstone_core.model.backoff import backoff_delay
+from flowstone_core.model.backoff import store_retry_seconds
 from flowstone_core.model.clock import Waker
 from flowstone_core.model.engine import ClaimRound, Engine, EngineSetup
 from flowstone_core.model.report_once import ReportOnce
@@ -28,9 +28,6 @@ logger = logging.getLogger("flowstone.engine")
 
 CLAIM_SECONDS = 1.0
 """Seconds between two claims without a wake-up: other processes enqueue materializations too."""
-
-_FIRST_RETRY = timedelta(seconds=1)
-_LONGEST_RETRY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +200,7 @@ class LocalEngine(Engine):
             self._problem = f"cannot claim materializations: {describe(error, self.setup.redact)}"
         cause = None if isinstance(error, StoreError) else error
         self._outage.begin(cause, error=describe(error))
-        return backoff_delay(self._outage.times, _FIRST_RETRY, _LONGEST_RETRY).total_seconds()
+        return store_retry_seconds(self._outage.times)
 
     def _expire(self) -> float:
         """End attempts that are past their timeouts; return the seconds until the next is."""

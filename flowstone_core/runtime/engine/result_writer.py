@@ -8,11 +8,10 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 from flowstone_core.errors import StaleAttemptError, StoreLostError, StoreUnavailableError
 from flowstone_core.model.attempt_result import AttemptResult
-from flowstone_core.model.backoff import backoff_delay
+from flowstone_core.model.backoff import store_retry_seconds
 from flowstone_core.model.engine import AttemptEnd, EndRound, EngineSetup
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.model.report_once import ReportOnce
@@ -24,9 +23,6 @@ logger = logging.getLogger("flowstone.engine")
 
 GROUP_LIMIT = 100
 """Most results in one transaction: a larger one gains little and delays other writers."""
-
-_FIRST_WAIT = timedelta(seconds=1)
-_LONGEST_WAIT = timedelta(seconds=30)
 
 
 class _Ended:
@@ -149,8 +145,7 @@ class ResultWriter:
             self._tries = 0
         elif self._retry_at == math.inf:
             self._tries += 1
-            delay = backoff_delay(self._tries, _FIRST_WAIT, _LONGEST_WAIT)
-            self._retry_at = self._setup.clock.monotonic() + delay.total_seconds()
+            self._retry_at = self._setup.clock.monotonic() + store_retry_seconds(self._tries)
 
     def _write_safely(self, group: Sequence[_Ended]) -> None:
         try:

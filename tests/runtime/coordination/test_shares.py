@@ -57,6 +57,15 @@ def test_quota_is_an_even_share_of_living_tickers(others, quota):
     assert shares(*others).quota("sensor", SENSORS) == quota
 
 
+def test_names_of_a_runner_that_is_gone_are_forgotten():
+    other = Tickable.of(["c", "d"], [], [])
+    loaded = Loaded(b=dumped(other))
+    found = Shares(loaded, "me")
+    for present, reads in [(True, 1), (False, 1), (True, 2)]:
+        found.update([ME, peer("b", other)] if present else [ME])
+        assert loaded.reads == reads
+
+
 def test_runner_that_is_not_there_itself_shares_with_the_others():
     found = Shares(Loaded(), "me")
     assert found.quota("sensor", SENSORS) == 3
