@@ -173,7 +173,7 @@ class Assignment(ABC, Generic[T]):
         return owned - before
 
     def _hand_over(self, surplus: int, tickable: Mapping[str, str | None], shares: Shares) -> None:
-        """Stop to tick what is above the share, and release it once its tick has ended."""
+        """Stop ticking what is above the share, and release it once its tick has ended."""
         now = self._clock.monotonic()
         is_busy = self._listeners.is_busy
         if surplus > 0:

@@ -67,7 +67,7 @@ class Lease:
         self._loop.start()
 
     def stop(self) -> None:
-        """Stop to watch."""
+        """Stop watching."""
         self._loop.stop()
 
     def renewed(self, at: float) -> None:
