@@ -26,6 +26,11 @@ _SEQUENCES = table("sqlite_sequence", column("name"), column("seq"))
 
 def last_number(connection: Connection, numbered: Table) -> int:
     """Return the last number that was given to a row, be it a deleted one."""
+    return max(_counted(connection, numbered), _largest(connection, numbered))
+
+
+def _counted(connection: Connection, numbered: Table) -> int:
+    """Return the number after which the database counts on."""
     if connection.dialect.name == "sqlite":
         query = select(_SEQUENCES.c.seq).where(_SEQUENCES.c.name == numbered.name)
         return connection.scalar(query) or 0
@@ -56,10 +61,12 @@ def repeating_tables(connection: Connection) -> list[str]:
     if connection.dialect.name == "sqlite":
         return []
     return [
-        each.name
-        for each in NUMBERED
-        if (connection.scalar(select(func.max(each.c.id))) or 0) > last_number(connection, each)
+        each.name for each in NUMBERED if _largest(connection, each) > _counted(connection, each)
     ]
+
+
+def _largest(connection: Connection, numbered: Table) -> int:
+    return connection.scalar(select(func.max(numbered.c.id))) or 0
 
 
 def _sequence(connection: Connection, numbered: Table) -> str:

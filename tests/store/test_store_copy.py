@@ -152,6 +152,18 @@ def test_copy_is_carried_on_by_the_next_runner(urls):
     store.close()
 
 
+def test_copy_gives_no_number_again_where_the_source_lost_count(urls):
+    source, target = urls
+    now = fill(source)
+    lose = {
+        "sqlite": "DELETE FROM sqlite_sequence",
+        "postgresql": "SELECT setval(pg_get_serial_sequence('flowstone_ticks', 'id'), 1)",
+    }
+    run_sql(source, lose[source.partition(":")[0]])
+    copy(source, target, now)
+    assert Store.check(target).problems == ()
+
+
 def test_copy_of_many_rows_is_made_in_pages(urls, monkeypatch):
     monkeypatch.setattr(table_copy, "PAGE", 2)
     source, target = urls
