@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeAlias
 
-from sqlalchemy import Connection, String, Text, or_, select
+from sqlalchemy import Connection, String, Text, select
 
 from flowstone_core.model.asset import AssetGraph
 from flowstone_core.model.json_document import JsonObject
 from flowstone_core.model.materialization import Materialization, MaterializationState
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import NAME
-from flowstone_core.store.enqueueing import ACTIVE, Slot, materialization_of
+from flowstone_core.store.enqueueing import Slot, is_active, materialization_of
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.readable_rows import read
 from flowstone_core.store.row_sets import matching, row_set
@@ -30,7 +30,7 @@ _wanted = row_set("wanted", asset=NAME, partition=Text(), state=String(20))
 _ACTIVE = HotStatement(
     select(_rows.c.id, _rows.c.asset, _rows.c.partition, _rows.c.state)
     .select_from(matching(_slots, _rows))
-    .where(or_(*(_rows.c.state == state for state in ACTIVE)))
+    .where(is_active(_rows.c.state))
     # As the end of attempts does: those that wait before those they wait for.
     .order_by(_rows.c.state != MaterializationState.PENDING, _rows.c.id)
     .with_for_update(read=True, of=_rows)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Connection,
     Select,
     null,
-    or_,
     select,
 )
 
@@ -27,7 +26,7 @@ from flowstone_core.model.event import StoredEvent
 from flowstone_core.model.materialization import Materialization
 from flowstone_core.store import schema
 from flowstone_core.store.column_types import ID
-from flowstone_core.store.enqueueing import ACTIVE
+from flowstone_core.store.enqueueing import is_active
 from flowstone_core.store.events import FoundEvent
 from flowstone_core.store.hot_statements import HotStatement
 from flowstone_core.store.row_sets import matching, row_set
@@ -142,13 +141,9 @@ def _active(
     return (
         select(_rows.c.id)
         # Not a plain comparison, or SQLite would read all active rows by index.
-        .where(_rows.c.id.in_(numbers), _is_active(_rows.c.state.concat("")))
+        .where(_rows.c.id.in_(numbers), is_active(_rows.c.state.concat("")))
         .order_by(_rows.c.id.desc())
     )
-
-
-def _is_active(state: ColumnElement[str]) -> ColumnElement[bool]:
-    return or_(*(state == each for each in ACTIVE))
 
 
 def waiting_for(predecessor: int) -> str:
@@ -175,7 +170,7 @@ _NUMBERS = row_set("numbers", id=ID)
 LOCK_ACTIVE = HotStatement(
     select(_rows.c.id)
     .select_from(matching(_NUMBERS, _rows))
-    .where(_is_active(_rows.c.state))
+    .where(is_active(_rows.c.state))
     .order_by(_rows.c.id)
     .with_for_update(read=True, of=_rows)
 )
